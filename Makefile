@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# zcipc: zero-copy IPC for Linux. "make help" lists the targets.
+#
+# Nothing is built here: the scripts fetch what they need and leave everything in build/.
+
+KVER    ?= $(shell uname -r)
+FILE    ?=
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+MODULE_DIR = $(DESTDIR)/lib/modules/$(KVER)/updates
+HEADER     = $(DESTDIR)$(PREFIX)/include/linux/zcipc.h
+
+.PHONY: module run demo check test breakages icount vm install uninstall clean help
+
+module: ## the module, for the running kernel or KVER=6.1|6.12|debug|RELEASE (default)
+	@scripts/build-module $(KVER) $(if $(W),W=$(W)) $(if $(C),C=$(C))
+
+run: ## everything, up to the demo in a VM (FILE=... to hand over; KERNEL=6.1|6.12)
+	@scripts/run $(FILE)
+
+check: ## everything that proves it: style, builds, tests on all kernels
+	@scripts/check
+
+test: ## the selftests in a VM, on KERNEL=6.1|6.12|debug (6.12), TESTS=... for some of them
+	@scripts/selftests $(or $(KERNEL),6.12) $(TESTS)
+
+icount: ## instructions that a transfer costs, counted in a VM
+	@scripts/icount
+
+breakages: ## break the module on purpose, one way after the other: a test must fail for each
+	@scripts/breakages $(ONLY)
+
+vm: ## a shell in a VM with the module loaded (KERNEL=6.1|6.12|debug; "exit" ends it)
+	@scripts/vm-run --kernel $(or $(KERNEL),6.12) --interactive -- sh -l
+
+install: module ## the module for KVER and the header, on this machine (as root)
+	install -D -m 644 build/$(KVER)/zcipc.ko $(MODULE_DIR)/zcipc.ko
+	install -D -m 644 include/uapi/linux/zcipc.h $(HEADER)
+	$(if $(DESTDIR),,depmod $(KVER))
+
+uninstall: ## take away what install put there (as root)
+	rm -f $(MODULE_DIR)/zcipc.ko $(HEADER)
+	$(if $(DESTDIR),,depmod $(KVER))
+
+clean: ## remove build/ (the cache of kernels stays)
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What each user owns. A region is charged to one user at its full size, so that a later write to
+ * a snapshot never exceeds a quota. Memory cgroups are charged by the page allocator.
+ */
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "zcipc.h"
+
+static unsigned long quota_mib;
+module_param(quota_mib, ulong, 0644);
+MODULE_PARM_DESC(quota_mib, "MiB of regions that one user can own (0: a quarter of the memory)");
+
+static LIST_HEAD(zcipc_users);
+static DEFINE_MUTEX(zcipc_users_lock);
+
+/**
+ * zcipc_user_get() - find or make the account of a user
+ * @uid: the user
+ *
+ * Context: May sleep.
+ * Return: the account with a reference, or NULL without memory
+ */
+struct zcipc_user *zcipc_user_get(kuid_t uid)
+{
+	struct zcipc_user *user;
+
+	mutex_lock(&zcipc_users_lock);
+	list_for_each_entry(user, &zcipc_users, entry) {
+		if (uid_eq(user->uid, uid)) {
+			refcount_inc(&user->refs);
+			goto out;
+		}
+	}
+	user = kzalloc(sizeof(*user), GFP_KERNEL_ACCOUNT);
+	if (user) {
+		user->uid = uid;
+		refcount_set(&user->refs, 1);
+		list_add(&user->entry, &zcipc_users);
+	}
+out:
+	mutex_unlock(&zcipc_users_lock);
+	return user;
+}
+
+struct zcipc_user *zcipc_user_ref(struct zcipc_user *user)
+{
+	refcount_inc(&user->refs);
+	return user;
+}
+
+void zcipc_user_put(struct zcipc_user *user)
+{
+	if (!refcount_dec_and_mutex_lock(&user->refs, &zcipc_users_lock))
+		return;
+	list_del(&user->entry);
+	mutex_unlock(&zcipc_users_lock);
+	WARN_ON_ONCE(atomic_long_read(&user->npages));
+	kfree(user);
+}
+
+static unsigned long zcipc_quota(void)
+{
+	unsigned long mib = READ_ONCE(quota_mib);
+
+	return mib ? mib << (20 - PAGE_SHIFT) : totalram_pages() / 4;
+}
+
+/**
+ * zcipc_charge() - charge pages to a user
+ * @user: the user
+ * @npages: how many
+ *
+ * Return: 0, or -EDQUOT when that would exceed the quota
+ */
+int zcipc_charge(struct zcipc_user *user, unsigned long npages)
+{
+	unsigned long quota = zcipc_quota();
+	long old = atomic_long_read(&user->npages);
+
+	do {
+		if (npages > quota || old > quota - npages)
+			return -EDQUOT;
+	} while (!atomic_long_try_cmpxchg(&user->npages, &old, old + npages));
+	return 0;
+}
+
+/* For what cannot be refused: a region that comes back. */
+void zcipc_charge_force(struct zcipc_user *user, unsigned long npages)
+{
+	atomic_long_add(npages, &user->npages);
+}
+
+void zcipc_uncharge(struct zcipc_user *user, unsigned long npages)
+{
+	WARN_ON_ONCE(atomic_long_sub_return(npages, &user->npages) < 0);
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Snapshots. A frame that belongs to several regions is read-only in all their mappings. The first
+ * write by one of them gives that region a copy of its own. See frame.c for who counts what.
+ */
+#include <linux/highmem.h>
+
+#include "zcipc.h"
+
+/**
+ * zcipc_cow_snapshot() - fill a region with the contents of a range at one instant
+ * @region: the region; the caller holds its lock
+ * @first: first page of the range, which is as long as @snapshot
+ * @snapshot: a new region without frames that nobody else knows
+ * @strict: fail instead of copying
+ * @copied: increased by the bytes copied
+ *
+ * The instant is when the last mapping has become read-only: what was written until then is in, and
+ * later writers wait for the region's lock. A frame with a pin could be written to through the pin
+ * later: the snapshot gets a copy, and the region keeps the frame for itself, as the owner of the
+ * pin expects.
+ *
+ * Return: 0, or -EBUSY (strict), -ENOMEM; then @snapshot may have some frames, and @region's
+ * contents and rights are as they were.
+ */
+int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
+		       struct zcipc_region *snapshot, bool strict, u64 *copied)
+{
+	unsigned long i;
+
+	lockdep_assert_held(&region->lock);
+	zcipc_region_write_protect(region, first, snapshot->npages);
+	zcipc_test_point("frozen");
+	for (i = 0; i < snapshot->npages; i++) {
+		struct page *page = region->pages[first + i];
+
+		if (!zcipc_frame_exclusive(page) || !zcipc_frame_held(page, 0)) {
+			zcipc_frame_share(page);
+			snapshot->pages[i] = page;
+			continue;
+		}
+		if (strict)
+			return -EBUSY;
+		snapshot->pages[i] = zcipc_frame_copy(page, GFP_KERNEL | __GFP_NORETRY |
+						      __GFP_NOWARN);
+		if (!snapshot->pages[i])
+			return -ENOMEM;
+		*copied += PAGE_SIZE;
+	}
+	return 0;
+}
+
+/**
+ * zcipc_cow_break() - make a page of a region writable in place
+ * @region: the region; the caller holds its lock
+ * @index: the page, which is there
+ * @spare: a frame that the caller allocated, or NULL; taken if a copy is needed
+ * @extra: references to the page that the caller knows of
+ *
+ * A frame that belongs to this region alone is reused, unless somebody has held it since it was
+ * shared: it may be a reader who must not see what is written from now on.
+ *
+ * All mappings of the page go when it is copied, so that all see the copy. The caller inserts it
+ * for the one who wrote; faults bring it back to the others.
+ *
+ * Return: 0, or -EAGAIN when a spare frame is needed
+ */
+int zcipc_cow_break(struct zcipc_region *region, unsigned long index, struct page **spare,
+		    int extra)
+{
+	struct page *page = region->pages[index];
+
+	lockdep_assert_held(&region->lock);
+	if (zcipc_frame_exclusive(page))
+		return 0;
+	if (zcipc_frame_sole(page) && !zcipc_frame_held(page, extra)) {
+		set_page_private(page, ZCIPC_FRAME_ONE);
+		zcipc_stat_inc(REUSED);
+		return 0;
+	}
+	if (!*spare)
+		return -EAGAIN;
+	copy_highpage(*spare, page);
+	zcipc_test_point("broken");
+	region->pages[index] = *spare;
+	*spare = NULL;
+	zcipc_region_unmap(region, index, 1);
+	zcipc_frame_put(page);
+	zcipc_stat_add(COPIED_WRITE, PAGE_SIZE);
+	return 0;
+}

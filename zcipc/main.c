@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The device, its file operations, and the table of calls.
+ */
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/nospec.h>
+#include <linux/poll.h>
+#include <linux/sched/mm.h>
+#include <linux/uaccess.h>
+
+#include "zcipc.h"
+
+static int zcipc_open(struct inode *inode, struct file *file)
+{
+	struct zcipc_endpoint *ep;
+
+	if (!current->mm)
+		return -EPERM;
+	ep = zcipc_endpoint_create();
+	if (IS_ERR(ep))
+		return PTR_ERR(ep);
+	file->private_data = ep;
+	/* VMAs of this file are found through this mapping, and only they. */
+	file->f_mapping = ep->inode->i_mapping;
+	return nonseekable_open(inode, file);
+}
+
+/* Every close of a file descriptor comes here. That of an exiting process is an end. */
+static int zcipc_flush(struct file *file, fl_owner_t id)
+{
+	struct zcipc_endpoint *ep = file->private_data;
+
+	if (!atomic_read(&ep->mm->mm_users))
+		zcipc_endpoint_shutdown(ep);
+	return 0;
+}
+
+static int zcipc_release(struct inode *inode, struct file *file)
+{
+	struct zcipc_endpoint *ep = file->private_data;
+
+	zcipc_endpoint_shutdown(ep);
+	zcipc_endpoint_put(ep);
+	return 0;
+}
+
+static __poll_t zcipc_poll(struct file *file, poll_table *wait)
+{
+	struct zcipc_endpoint *ep = file->private_data;
+	__poll_t mask = 0;
+
+	poll_wait(file, &ep->recv_wait, wait);
+	if (READ_ONCE(ep->nmessages))
+		mask |= EPOLLIN | EPOLLRDNORM;
+	if (READ_ONCE(ep->dead))
+		mask |= EPOLLHUP;
+	return mask;
+}
+
+static int zcipc_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	return zcipc_window_mmap(file->private_data, vma);
+}
+
+/**
+ * zcipc_ucmd_respond() - write a call's struct back
+ * @ucmd: the call
+ *
+ * Context: May sleep, holds no lock that a page fault needs.
+ * Return: 0 or -EFAULT
+ */
+int zcipc_ucmd_respond(struct zcipc_ucmd *ucmd)
+{
+	if (copy_to_user(ucmd->ubuffer, ucmd->cmd, min(ucmd->size, ucmd->user_size)))
+		return -EFAULT;
+	return 0;
+}
+
+/**
+ * zcipc_ucmd_probe() - find out whether a call's struct can be written back
+ * @ucmd: the call, as it was read
+ *
+ * For calls that cannot be undone. Changes nothing: writes the first and the last byte as they are.
+ *
+ * Context: May sleep, holds no lock that a page fault needs.
+ * Return: 0 or -EFAULT
+ */
+int zcipc_ucmd_probe(struct zcipc_ucmd *ucmd)
+{
+	u32 last = min(ucmd->size, ucmd->user_size) - 1;
+	u8 __user *ubuffer = ucmd->ubuffer;
+	u8 *cmd = ucmd->cmd;
+
+	if (put_user(cmd[0], ubuffer) || put_user(cmd[last], ubuffer + last))
+		return -EFAULT;
+	return 0;
+}
+
+union zcipc_cmd {
+	struct zcipc_info info;
+	struct zcipc_lookup lookup;
+	struct zcipc_region_create create;
+	struct zcipc_region_query query;
+	struct zcipc_map map;
+	struct zcipc_unmap unmap;
+	struct zcipc_transfer transfer;
+	struct zcipc_recv recv;
+	struct zcipc_drop drop;
+	struct zcipc_stats stats;
+	u32 size;
+};
+
+/**
+ * struct zcipc_call - what to do for an ioctl
+ * @size: of the struct as this kernel knows it
+ * @min_size: of the struct in the first version that had the call
+ * @execute: does it, on a copy of the struct
+ */
+struct zcipc_call {
+	u32 size;
+	u32 min_size;
+	int (*execute)(struct zcipc_ucmd *ucmd);
+};
+
+#define ZCIPC_CALL(ioctl, fn, type, last) \
+	[_IOC_NR(ioctl)] = { \
+		.size = sizeof(type) + BUILD_BUG_ON_ZERO(sizeof(union zcipc_cmd) < sizeof(type)), \
+		.min_size = offsetofend(type, last), \
+		.execute = fn, \
+	}
+
+static const struct zcipc_call zcipc_calls[] = {
+	ZCIPC_CALL(ZCIPC_IOC_INFO, zcipc_endpoint_info, struct zcipc_info, max_messages),
+	ZCIPC_CALL(ZCIPC_IOC_LOOKUP, zcipc_endpoint_lookup, struct zcipc_lookup, endpoint),
+	ZCIPC_CALL(ZCIPC_IOC_REGION_CREATE, zcipc_region_create, struct zcipc_region_create, region),
+	ZCIPC_CALL(ZCIPC_IOC_REGION_QUERY, zcipc_region_query, struct zcipc_region_query,
+		   __reserved),
+	ZCIPC_CALL(ZCIPC_IOC_MAP, zcipc_cap_map, struct zcipc_map, addr),
+	ZCIPC_CALL(ZCIPC_IOC_UNMAP, zcipc_cap_unmap, struct zcipc_unmap, addr),
+	ZCIPC_CALL(ZCIPC_IOC_TRANSFER, zcipc_transfer, struct zcipc_transfer, copied),
+	ZCIPC_CALL(ZCIPC_IOC_RECV, zcipc_message_recv, struct zcipc_recv, pending),
+	ZCIPC_CALL(ZCIPC_IOC_DROP, zcipc_cap_drop, struct zcipc_drop, cap),
+	ZCIPC_CALL(ZCIPC_IOC_STATS, zcipc_stats_get, struct zcipc_stats, faults),
+};
+
+static long zcipc_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct zcipc_ucmd ucmd = {
+		.ep = file->private_data,
+		.nonblock = file->f_flags & O_NONBLOCK,
+		.ubuffer = (void __user *)arg,
+	};
+	const struct zcipc_call *call;
+	unsigned int nr = _IOC_NR(cmd);
+	union zcipc_cmd buffer;
+	int ret;
+
+	if (cmd != _IO(ZCIPC_IOC_TYPE, nr))
+		return -ENOTTY;
+	if (nr >= ARRAY_SIZE(zcipc_calls))
+		return -ENOTTY;
+	call = &zcipc_calls[array_index_nospec(nr, ARRAY_SIZE(zcipc_calls))];
+	/* The numbers in between are reserved for calls that a later version will have. */
+	if (!call->execute)
+		return -EOPNOTSUPP;
+	if (current->mm != ucmd.ep->mm)
+		return -EPERM;
+
+	if (get_user(ucmd.user_size, (u32 __user *)ucmd.ubuffer))
+		return -EFAULT;
+	if (ucmd.user_size > PAGE_SIZE)
+		return -E2BIG;
+	if (ucmd.user_size < call->min_size)
+		return -EINVAL;
+	ret = copy_struct_from_user(&buffer, call->size, ucmd.ubuffer, ucmd.user_size);
+	if (ret)
+		return ret;
+	/* It may have changed in between. */
+	buffer.size = ucmd.user_size;
+	ucmd.cmd = &buffer;
+	ucmd.size = call->size;
+	return call->execute(&ucmd);
+}
+
+static const struct file_operations zcipc_fops = {
+	.owner = THIS_MODULE,
+	.open = zcipc_open,
+	.flush = zcipc_flush,
+	.release = zcipc_release,
+	.poll = zcipc_poll,
+	.mmap = zcipc_mmap,
+	.unlocked_ioctl = zcipc_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+static struct miscdevice zcipc_device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "zcipc",
+	.fops = &zcipc_fops,
+	.mode = 0666,
+};
+
+static int __init zcipc_init(void)
+{
+	int ret;
+
+	ret = zcipc_endpoint_init();
+	if (ret)
+		return ret;
+	ret = misc_register(&zcipc_device);
+	if (ret)
+		zcipc_endpoint_exit();
+	return ret;
+}
+
+static void __exit zcipc_exit(void)
+{
+	misc_deregister(&zcipc_device);
+	zcipc_endpoint_exit();
+	zcipc_stats_exit();
+}
+
+module_init(zcipc_init);
+module_exit(zcipc_exit);
+
+MODULE_DESCRIPTION("Zero-copy IPC: hands pages from one process to another");
+MODULE_LICENSE("GPL");
