@@ -6,6 +6,7 @@
  * makes, so a token is never made twice, and one that is not in the table can be told apart: it is
  * stale if its generation has been, and otherwise never existed here.
  */
+#include <linux/log2.h>
 #include <linux/random.h>
 #include <linux/slab.h>
 
@@ -39,7 +40,7 @@ int zcipc_cap_reserve(struct zcipc_endpoint *ep, struct zcipc_cap *cap, gfp_t gf
 	int ret;
 
 	lockdep_assert_held(&ep->lock);
-	BUILD_BUG_ON(ZCIPC_MAX_CAPS > ZCIPC_TOKEN_INDEX_MASK + 1);
+	BUILD_BUG_ON(ilog2(ZCIPC_MAX_CAPS) > ZCIPC_TOKEN_INDEX_BITS);
 	/* Half of the indices are never needed but for what comes back from dead peers. */
 	if (ep->ncaps >= ZCIPC_MAX_CAPS / 2 && !(gfp & __GFP_NOFAIL))
 		return -ENOBUFS;

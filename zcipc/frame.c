@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Frames: pages that regions are made of. Owns page->private, which has the number of regions that a
- * frame belongs to, times ZCIPC_FRAME_ONE, and ZCIPC_FRAME_WAS_SHARED. All these regions together
+ * Frames: pages that regions are made of. Owns page->private, which has the number of regions that
+ * a frame belongs to, times ZCIPC_FRAME_ONE, and ZCIPC_FRAME_WAS_SHARED. All these regions together
  * have one page reference. Each PTE has one, and so has whoever pinned the page: the difference
  * tells whether a frame is held elsewhere.
  *
@@ -78,8 +78,8 @@ void zcipc_frame_put(struct page *page)
  * @page: a frame of one region only, whose lock the caller holds, so that no mapping is added
  * @extra: references that the caller knows of
  *
- * Mappings can go away meanwhile (munmap), and come where MADV_DOFORK and fork() copy them: the count
- * of references is believed only when the count of mappings was the same before and after.
+ * Mappings can go away meanwhile (munmap), and come where MADV_DOFORK and fork() copy them: the
+ * count of references is believed only when the count of mappings was the same before and after.
  *
  * A reference may be one that is about to go, of a page table walker that looks at the page: so
  * look again before believing it.
@@ -95,14 +95,14 @@ bool zcipc_frame_held(struct page *page, int extra)
 
 		preempt_disable();
 		before = zcipc_page_mapcount(page);
-		smp_rmb();
+		smp_rmb(); /* Whoever changes one changes the other next: */
 		refs = page_count(page);
-		smp_rmb();
+		smp_rmb(); /* read them in this order. */
 		maps = zcipc_page_mapcount(page);
 		preempt_enable();
 		if (before == maps && refs <= 1 + maps + extra)
 			return false;
-		udelay(20);
+		usleep_range(10, 50);
 	}
 	return true;
 }

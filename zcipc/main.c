@@ -134,7 +134,8 @@ struct zcipc_call {
 static const struct zcipc_call zcipc_calls[] = {
 	ZCIPC_CALL(ZCIPC_IOC_INFO, zcipc_endpoint_info, struct zcipc_info, max_messages),
 	ZCIPC_CALL(ZCIPC_IOC_LOOKUP, zcipc_endpoint_lookup, struct zcipc_lookup, endpoint),
-	ZCIPC_CALL(ZCIPC_IOC_REGION_CREATE, zcipc_region_create, struct zcipc_region_create, region),
+	ZCIPC_CALL(ZCIPC_IOC_REGION_CREATE, zcipc_region_create, struct zcipc_region_create,
+		   region),
 	ZCIPC_CALL(ZCIPC_IOC_REGION_QUERY, zcipc_region_query, struct zcipc_region_query,
 		   __reserved),
 	ZCIPC_CALL(ZCIPC_IOC_MAP, zcipc_cap_map, struct zcipc_map, addr),

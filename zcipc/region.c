@@ -97,11 +97,12 @@ bool zcipc_region_present(const struct zcipc_region *region, unsigned long first
 	return true;
 }
 
+typedef void (*zcipc_mapping_fn)(struct address_space *mapping, unsigned long pgoff,
+				 unsigned long npages);
+
 /* Calls a function for the part of each mapping, by whomever, that shows pages of the range. */
-static void zcipc_region_for_each_mapping(struct zcipc_region *region, unsigned long first,
-					  unsigned long npages,
-					  void (*fn)(struct address_space *mapping,
-						     unsigned long pgoff, unsigned long npages))
+static void zcipc_region_walk(struct zcipc_region *region, unsigned long first,
+			      unsigned long npages, zcipc_mapping_fn fn)
 {
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
@@ -142,7 +143,7 @@ static void zcipc_mapping_freeze(struct address_space *mapping, unsigned long pg
  */
 void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages)
 {
-	zcipc_region_for_each_mapping(region, first, npages, zcipc_mapping_unmap);
+	zcipc_region_walk(region, first, npages, zcipc_mapping_unmap);
 }
 
 /**
@@ -156,7 +157,7 @@ void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsign
 void zcipc_region_write_protect(struct zcipc_region *region, unsigned long first,
 				unsigned long npages)
 {
-	zcipc_region_for_each_mapping(region, first, npages, zcipc_mapping_freeze);
+	zcipc_region_walk(region, first, npages, zcipc_mapping_freeze);
 }
 
 /**

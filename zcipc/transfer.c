@@ -272,9 +272,14 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 		zcipc_endpoints_unlock(t->src, t->dst);
 		mmap_read_unlock(mm);
 	}
-	/* If the peer has exited meanwhile this takes the address space down: not in our context. */
+	/* If the peer has exited this takes its address space down: not in our context. */
 	mmput_async(mm);
 	return ret;
+}
+
+static bool zcipc_transfer_worth_a_try(const struct zcipc_transfer_state *t, u32 room_seq)
+{
+	return READ_ONCE(t->dst->room_seq) != room_seq || READ_ONCE(t->dst->dead);
 }
 
 static void zcipc_transfer_count(const struct zcipc_transfer *cmd)
@@ -321,12 +326,11 @@ int zcipc_transfer(struct zcipc_ucmd *ucmd)
 
 	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN && !ucmd->nonblock) {
 		/*
-		 * Whoever makes room tells. So does the end of the peer's window; but a peer that has
-		 * unmapped that, and whose child keeps the file open, dies in silence.
+		 * Whoever makes room tells. So does the end of the peer's window; but a peer that
+		 * has unmapped that, and whose child keeps the file open, dies in silence.
 		 */
 		long left = wait_event_interruptible_timeout(t.dst->room_wait,
-							     READ_ONCE(t.dst->room_seq) != room_seq ||
-							     READ_ONCE(t.dst->dead), HZ);
+				zcipc_transfer_worth_a_try(&t, room_seq), HZ);
 
 		if (left < 0) {
 			ret = left;

@@ -300,7 +300,7 @@ unlock_region:
 		mutex_unlock(&region->lock);
 unlock:
 		mutex_unlock(&ep->lock);
-		/* Not under the locks: the memory may have to come from somebody who waits for them. */
+		/* Not under the locks: who has to free the memory may wait for them. */
 		if (again) {
 			spare = zcipc_frame_alloc(GFP_KERNEL);
 			again = spare;

@@ -7,8 +7,8 @@
  * window where a range of a capability is mapped. A region is an array of *frames*, which are pages
  * that count in page->private how many regions they belong to.
  *
- * Locking order: mmap_lock -> endpoint->lock (two: lower id first) -> region->lock (an existing one,
- * then one that nobody knows yet) -> what core mm takes to map, unmap and write-protect.
+ * Locking order: mmap_lock -> endpoint->lock (two: lower id first) -> region->lock -> what core mm
+ * takes to map, unmap and write-protect.
  *
  * Never more than one mmap_lock. No access to user memory, and no mmput(), under any of these.
  *
@@ -36,9 +36,9 @@
 	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_GRANT | ZCIPC_RIGHT_MOVE)
 
 /* Limits, reported by ZCIPC_IOC_INFO. The page counts keep tables and bitmaps below 32 MiB. */
-#define ZCIPC_MAX_REGION_PAGES	(1UL << 22)
-#define ZCIPC_MAX_WINDOW_PAGES	(1UL << 28)
-#define ZCIPC_MAX_CAPS		(1U << 20)
+#define ZCIPC_MAX_REGION_PAGES	(4UL << 20)
+#define ZCIPC_MAX_WINDOW_PAGES	(256UL << 20)
+#define ZCIPC_MAX_CAPS		(1024U * 1024)
 #define ZCIPC_MAX_MESSAGES	1024U
 
 struct file;
@@ -97,7 +97,7 @@ struct zcipc_endpoint {
 	struct zcipc_user *user;
 	struct inode *inode;
 
-	struct mutex lock;
+	struct mutex lock; /* protects all that follows */
 	bool dead;
 	struct xarray caps;
 	u32 ncaps;
@@ -134,7 +134,7 @@ struct zcipc_region {
 	struct zcipc_user *user;
 	unsigned long ncharged;
 
-	struct mutex lock;
+	struct mutex lock; /* protects all that follows, and PTEs */
 	struct list_head caps;
 	struct page **pages;
 };
@@ -386,7 +386,9 @@ void zcipc_stats_exit(void);
 #ifdef ZCIPC_TEST
 void zcipc_test_point(const char *name);
 #else
-#define zcipc_test_point(name)	do { } while (0)
+static inline void zcipc_test_point(const char *name)
+{
+}
 #endif
 
 #endif /* ZCIPC_H */

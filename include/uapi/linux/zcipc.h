@@ -21,17 +21,17 @@
  *
  * Calls
  * -----
- * Each call takes a pointer to a struct whose first member "size" is the struct's size as the caller
- * knows it. A shorter struct of an older program is taken as if the missing members were 0, a longer
- * one of a newer program is taken if what this kernel does not know is 0. Members marked [out] are
- * written on success; the others are left alone, and after a failure so are all of them. Members
- * named __reserved must be 0. All structs have the same layout for 32-bit programs.
+ * Each call takes a pointer to a struct whose first member "size" is the struct's size as the
+ * caller knows it. A shorter struct of an older program is taken as if the missing members were 0,
+ * a longer one of a newer program is taken if what this kernel does not know is 0. Members marked
+ * [out] are written on success; the others are left alone, and after a failure so are all of them.
+ * Members named __reserved must be 0. All structs have the same layout for 32-bit programs.
  *
  * Errors, the same for all calls (each call lists the ones that it adds):
  *
  * ENOTTY	no such call
- * EINVAL	a value that no version would take: "size" is too small, an address, offset or length
- *		is not a multiple of the page size or lies outside, rights without READ
+ * EINVAL	a value that no version would take: "size" is too small, an address, offset or
+ *		length is not a multiple of the page size or lies outside, rights without READ
  * E2BIG	something is set behind the part of the struct that this kernel knows, or "size" is
  *		greater than a page
  * EOPNOTSUPP	a flag, value, or call that is reserved for a later version, or that this kernel
@@ -305,9 +305,9 @@ struct zcipc_drop {
 /**
  * enum zcipc_type - kinds of transfer
  * @ZCIPC_MOVE: the caller loses the pages: its mappings of the range and, if that was all that the
- *	capability named, the capability are gone when the call returns, for all threads. The peer has
- *	the same frames. A whole region keeps its id, a part of one becomes a new region. Needs the
- *	right MOVE. EBUSY when another capability names any of the pages. A frame that somebody
+ *	capability named, the capability are gone when the call returns, for all threads. The peer
+ *	has the same frames. A whole region keeps its id, a part of one becomes a new region. Needs
+ *	the right MOVE. EBUSY when another capability names any of the pages. A frame that somebody
  *	holds beyond its mappings (I/O that is under way, a page in a pipe) is copied: the holder
  *	keeps the old one.
  * @ZCIPC_SHARE: both have the same memory. The peer gets a capability for the range with @rights.
@@ -351,8 +351,8 @@ enum zcipc_transfer_flags {
  * A peer accepts a caller whose endpoint was opened by the same effective user in the same user
  * namespace as its own.
  *
- * While the peer's window or queue has no room the call waits, or fails with EAGAIN when the endpoint
- * is O_NONBLOCK.
+ * While the peer's window or queue has no room the call waits, or fails with EAGAIN when the
+ * endpoint is O_NONBLOCK.
  *
  * A struct that another thread makes unwritable during the call is not filled in; the transfer and
  * the result 0 stand.
@@ -377,8 +377,8 @@ struct zcipc_transfer {
 
 /**
  * enum zcipc_message_flags - what is particular about a message
- * @ZCIPC_MESSAGE_RETURNED: the caller had moved this to an endpoint that died before it received it.
- *	@sender is that endpoint. The capability is the caller's again, and not mapped.
+ * @ZCIPC_MESSAGE_RETURNED: the caller had moved this to an endpoint that died before it received
+ *	it. @sender is that endpoint. The capability is the caller's again, and not mapped.
  */
 enum zcipc_message_flags {
 	ZCIPC_MESSAGE_RETURNED	= 1 << 0,

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What transfers cost, in guest instructions. Runs where a nanosecond is an instruction: QEMU with
+ * -icount shift=0 (scripts/icount). Elsewhere the numbers are nanoseconds, and vary.
+ *
+ * A result is the median of many samples: some have a timer interrupt in them.
+ *
+ * Two processes play ping-pong with a region; each touches every page it gets. A pipe that carries
+ * one byte back and forth shows what waking each other up costs without any transfer.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/zcipc.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WINDOW_LEN	(64UL << 20)
+
+#define SAMPLES		100
+
+/* What a hop may cost: of one page beyond what waking up costs, and a page of 1024. */
+#define MAX_FIXED	8000
+#define MAX_PER_PAGE	900
+
+static size_t page_size;
+
+static long long now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_RAW, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+/*
+ * The kernel still does things in the background after boot. Waits until a loop takes as long as it
+ * has instructions. Returns the last time per instruction.
+ */
+static double settle(void)
+{
+	const long n = 10 * 1000 * 1000;
+	double per_insn = 0;
+	int tries;
+
+	for (tries = 0; tries < 300; tries++) {
+		long left = n;
+		long long start = now();
+
+		__asm__ volatile("1: dec %0; jnz 1b" : "+r" (left));
+		per_insn = (now() - start) / (2.0 * n);
+		if (per_insn > 0.99 && per_insn < 1.01)
+			break;
+	}
+	return per_insn;
+}
+
+static int compare(const void *a, const void *b)
+{
+	long long x = *(const long long *)a, y = *(const long long *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(long long *samples)
+{
+	qsort(samples, SAMPLES, sizeof(*samples), compare);
+	return samples[SAMPLES / 2];
+}
+
+static void die(const char *what)
+{
+	fprintf(stderr, "zcipc-icount: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static int open_endpoint(__u64 *id)
+{
+	struct zcipc_info info = { .size = sizeof(info) };
+	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		die(ZCIPC_DEVICE);
+	if (mmap(NULL, WINDOW_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED)
+		die("mmap");
+	if (ioctl(fd, ZCIPC_IOC_INFO, &info))
+		die("INFO");
+	*id = info.endpoint;
+	return fd;
+}
+
+static __u64 create(int fd, size_t npages)
+{
+	struct zcipc_region_create create = {
+		.size = sizeof(create),
+		.flags = ZCIPC_CREATE_MAP,
+		.len = npages * page_size,
+		.node = ZCIPC_NODE_ANY,
+	};
+
+	if (ioctl(fd, ZCIPC_IOC_REGION_CREATE, &create))
+		die("REGION_CREATE");
+	return create.cap;
+}
+
+static void transfer(int fd, __u64 cap, __u64 peer, __u32 type)
+{
+	struct zcipc_transfer transfer = {
+		.size = sizeof(transfer),
+		.type = type,
+		.rights = type == ZCIPC_SHARE ? ZCIPC_RIGHT_READ : 0,
+		.cap = cap,
+		.peer = peer,
+		.node = ZCIPC_NODE_ANY,
+	};
+
+	if (ioctl(fd, ZCIPC_IOC_TRANSFER, &transfer))
+		die("TRANSFER");
+	if (transfer.copied)
+		fprintf(stderr, "zcipc-icount: %llu bytes copied\n", transfer.copied);
+}
+
+/* Receives, reads from every page, and returns the capability. */
+static __u64 receive(int fd)
+{
+	struct zcipc_recv recv = { .size = sizeof(recv) };
+	size_t offset;
+
+	if (ioctl(fd, ZCIPC_IOC_RECV, &recv))
+		die("RECV");
+	for (offset = 0; offset < recv.len; offset += page_size)
+		(void)*(volatile char *)(recv.addr + offset);
+	return recv.cap;
+}
+
+static void drop(int fd, __u64 cap)
+{
+	struct zcipc_drop drop = { .size = sizeof(drop), .cap = cap };
+
+	if (ioctl(fd, ZCIPC_IOC_DROP, &drop))
+		die("DROP");
+}
+
+static long faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt;
+}
+
+/* Instructions per hop of a region that two processes move to each other. */
+static double ping_pong(size_t npages, long *nfaults)
+{
+	int to_child[2], to_parent[2];
+	long long samples[SAMPLES];
+	__u64 own, peer, cap;
+	pid_t child;
+	int fd, i;
+
+	if (pipe(to_child) || pipe(to_parent))
+		die("pipe");
+	child = fork();
+	if (child < 0)
+		die("fork");
+	fd = open_endpoint(&own);
+	if (!child) {
+		if (write(to_parent[1], &own, sizeof(own)) != sizeof(own) ||
+		    read(to_child[0], &peer, sizeof(peer)) != sizeof(peer))
+			die("pipe");
+		for (i = 0; i <= SAMPLES; i++)
+			transfer(fd, receive(fd), peer, ZCIPC_MOVE);
+		/* Keep the endpoint until the last message is received. */
+		(void)!read(to_child[0], &peer, 1);
+		_exit(0);
+	}
+	if (write(to_child[1], &own, sizeof(own)) != sizeof(own) ||
+	    read(to_parent[0], &peer, sizeof(peer)) != sizeof(peer))
+		die("pipe");
+	cap = create(fd, npages);
+	/* The first hop allocates page tables. */
+	transfer(fd, cap, peer, ZCIPC_MOVE);
+	cap = receive(fd);
+	/* So does this process, which shares its own memory with the child. */
+	memset(samples, 0, sizeof(samples));
+	*nfaults = faults();
+	for (i = 0; i < SAMPLES; i++) {
+		samples[i] = now();
+		transfer(fd, cap, peer, ZCIPC_MOVE);
+		cap = receive(fd);
+		samples[i] = now() - samples[i];
+	}
+	*nfaults = faults() - *nfaults;
+	if (write(to_child[1], "", 1) != 1)
+		die("pipe");
+	waitpid(child, NULL, 0);
+	close(fd);
+	return median(samples) / 2;
+}
+
+/* The same with one byte in a pipe: two system calls and a wake-up. */
+static double pipe_ping_pong(void)
+{
+	int to_child[2], to_parent[2];
+	long long samples[SAMPLES];
+	pid_t child;
+	char byte;
+	int i;
+
+	if (pipe(to_child) || pipe(to_parent))
+		die("pipe");
+	child = fork();
+	if (child < 0)
+		die("fork");
+	for (i = 0; i < SAMPLES; i++) {
+		samples[i] = now();
+		if (!child) {
+			if (read(to_child[0], &byte, 1) != 1 || write(to_parent[1], &byte, 1) != 1)
+				_exit(1);
+		} else if (write(to_child[1], &byte, 1) != 1 || read(to_parent[0], &byte, 1) != 1) {
+			die("pipe");
+		}
+		samples[i] = now() - samples[i];
+	}
+	if (!child)
+		_exit(0);
+	waitpid(child, NULL, 0);
+	return median(samples) / 2;
+}
+
+/* Two endpoints of one process: nobody sleeps, so this is what the two calls cost by themselves. */
+static double alone(size_t npages, __u32 type)
+{
+	long long samples[SAMPLES];
+	__u64 id[2], cap, got;
+	int fd[2], i;
+
+	fd[0] = open_endpoint(&id[0]);
+	fd[1] = open_endpoint(&id[1]);
+	cap = create(fd[0], npages);
+	for (i = -2; i < SAMPLES; i++) {
+		int from = type == ZCIPC_MOVE ? i & 1 : 0;
+		long long start = now();
+
+		transfer(fd[from], cap, id[!from], type);
+		got = receive(fd[!from]);
+		/* The first ones allocate page tables. */
+		if (i >= 0)
+			samples[i] = now() - start;
+		if (type == ZCIPC_MOVE)
+			cap = got;
+		else
+			drop(fd[1], got);
+	}
+	close(fd[0]);
+	close(fd[1]);
+	return median(samples);
+}
+
+int main(void)
+{
+	static const size_t sizes[] = { 1, 16, 1024 };
+	bool ok = true;
+	double wake;
+	size_t i;
+
+	page_size = sysconf(_SC_PAGESIZE);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("%.3f ns an instruction\n", settle());
+	wake = pipe_ping_pong();
+	printf("pipe ping-pong, a byte each way: %.0f a hop\n", wake);
+	printf("MOVE ping-pong of two processes, all pages touched:\n");
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		long nfaults;
+		double hop = ping_pong(sizes[i], &nfaults);
+
+		printf("%6zu pages: %9.0f a hop, %7.1f a page, %ld faults in %d receipts\n",
+		       sizes[i], hop, hop / sizes[i], nfaults, SAMPLES);
+		if (nfaults)
+			ok = false;
+		if (sizes[i] == 1)
+			printf("        that is  %9.0f more than the pipe\n", hop - wake);
+		if ((sizes[i] == 1 && hop - wake > MAX_FIXED) ||
+		    (sizes[i] == 1024 && hop / sizes[i] > MAX_PER_PAGE)) {
+			printf("        too much\n");
+			ok = false;
+		}
+	}
+	printf("TRANSFER + RECV between two endpoints of one process, all pages touched:\n");
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		double move = alone(sizes[i], ZCIPC_MOVE);
+		double share = alone(sizes[i], ZCIPC_SHARE);
+		double copy = alone(sizes[i], ZCIPC_COPY);
+
+		printf("%6zu pages: MOVE %7.0f (%.1f a page), SHARE %7.0f (%.1f), COPY %7.0f (%.1f)\n",
+		       sizes[i], move, move / sizes[i], share, share / sizes[i], copy,
+		       copy / sizes[i]);
+	}
+	return !ok;
+}
