@@ -80,13 +80,13 @@ int zcipc_charge(struct zcipc_user *user, unsigned long npages)
 	long old = atomic_long_read(&user->npages);
 
 	do {
-		if (npages > quota || old > quota - npages)
+		if (npages && (npages > quota || old > quota - npages))
 			return -EDQUOT;
 	} while (!atomic_long_try_cmpxchg(&user->npages, &old, old + npages));
 	return 0;
 }
 
-/* For what cannot be refused: a region that comes back. */
+/* For what cannot be refused: a region that comes back, or a part of what was charged before. */
 void zcipc_charge_force(struct zcipc_user *user, unsigned long npages)
 {
 	atomic_long_add(npages, &user->npages);

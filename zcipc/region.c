@@ -12,18 +12,20 @@ static atomic64_t zcipc_last_region;
 
 /**
  * zcipc_region_alloc() - a region without frames
- * @user: who is charged
+ * @user: who owns it
  * @npages: size, 1 to ZCIPC_MAX_REGION_PAGES
+ * @charge: charge the user; otherwise zcipc_region_split() does
  *
  * Context: May sleep.
  * Return: the region with one reference, or -EDQUOT, -ENOMEM
  */
-struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long npages)
+struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long npages, bool charge)
 {
+	unsigned long ncharged = charge ? npages : 0;
 	struct zcipc_region *region;
 	int ret;
 
-	ret = zcipc_charge(user, npages);
+	ret = zcipc_charge(user, ncharged);
 	if (ret)
 		return ERR_PTR(ret);
 	region = kzalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
@@ -36,7 +38,7 @@ struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long n
 	region->id = atomic64_inc_return(&zcipc_last_region);
 	region->npages = npages;
 	region->user = zcipc_user_ref(user);
-	region->ncharged = npages;
+	region->ncharged = ncharged;
 	mutex_init(&region->lock);
 	INIT_LIST_HEAD(&region->caps);
 	zcipc_stat_inc(REGIONS);
@@ -45,7 +47,7 @@ struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long n
 err_free:
 	kfree(region);
 err_uncharge:
-	zcipc_uncharge(user, npages);
+	zcipc_uncharge(user, ncharged);
 	return ERR_PTR(-ENOMEM);
 }
 
@@ -223,7 +225,7 @@ int zcipc_region_isolate(struct zcipc_region *region, unsigned long first, unsig
  * @first: first page of the range, which is as long as @part
  * @part: a new region that nobody else knows
  *
- * Leaves a hole. The charge goes down by what @part was charged when it was allocated.
+ * Leaves a hole. The charge moves along.
  */
 void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 			struct zcipc_region *part)
@@ -231,6 +233,10 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 	lockdep_assert_held(&region->lock);
 	memcpy(part->pages, region->pages + first, array_size(part->npages, sizeof(*part->pages)));
 	memset(region->pages + first, 0, array_size(part->npages, sizeof(*part->pages)));
+	if (!part->ncharged) {
+		part->ncharged = part->npages;
+		zcipc_charge_force(part->user, part->npages);
+	}
 	region->ncharged -= part->npages;
 	zcipc_uncharge(region->user, part->npages);
 }
@@ -271,7 +277,7 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 		return -EINVAL;
 	npages = cmd->len >> PAGE_SHIFT;
 
-	region = zcipc_region_alloc(ep->user, npages);
+	region = zcipc_region_alloc(ep->user, npages, true);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
 	ret = -ENOMEM;

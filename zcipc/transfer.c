@@ -78,12 +78,16 @@ static int zcipc_transfer_prepare(struct zcipc_transfer_state *t)
 {
 	unsigned long first, region_npages = 0;
 	struct zcipc_cap *cap;
+	bool charge = true;
 
 	mutex_lock(&t->src->lock);
 	cap = zcipc_transfer_source(t, &first, &t->npages);
 	if (!IS_ERR(cap)) {
 		region_npages = cap->region->npages;
 		t->whole = t->npages == cap->npages;
+		/* What a user moves to itself is charged already. */
+		if (t->cmd->type == ZCIPC_MOVE)
+			charge = t->dst->user != cap->region->user;
 	}
 	mutex_unlock(&t->src->lock);
 	if (IS_ERR(cap))
@@ -97,7 +101,7 @@ static int zcipc_transfer_prepare(struct zcipc_transfer_state *t)
 	/* A whole region moves as it is. */
 	if (t->cmd->type == ZCIPC_COPY ||
 	    (t->cmd->type == ZCIPC_MOVE && t->npages != region_npages)) {
-		t->region = zcipc_region_alloc(t->dst->user, t->npages);
+		t->region = zcipc_region_alloc(t->dst->user, t->npages, charge);
 		if (IS_ERR(t->region))
 			return PTR_ERR(t->region);
 	}

@@ -273,7 +273,8 @@ int zcipc_cap_unmap(struct zcipc_ucmd *ucmd);
 int zcipc_cap_drop(struct zcipc_ucmd *ucmd);
 
 /* region.c */
-struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long npages);
+struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long npages,
+					bool charge);
 struct zcipc_region *zcipc_region_get(struct zcipc_region *region);
 void zcipc_region_put(struct zcipc_region *region);
 bool zcipc_region_present(const struct zcipc_region *region, unsigned long first,
