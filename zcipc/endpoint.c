@@ -196,6 +196,19 @@ void zcipc_endpoint_made_room(struct zcipc_endpoint *ep)
 		wake_up_all(&ep->room_wait);
 }
 
+/* The first endpoint of a process from an id on, with a reference, or NULL. Sets the id. */
+static struct zcipc_endpoint *zcipc_endpoint_next(const struct pid *pid, unsigned long *id)
+{
+	struct zcipc_endpoint *ep;
+
+	rcu_read_lock();
+	xa_for_each_start(&zcipc_endpoints, *id, ep, *id)
+		if (ep->pid == pid && kref_get_unless_zero(&ep->kref))
+			break;
+	rcu_read_unlock();
+	return ep;
+}
+
 /**
  * zcipc_endpoint_lookup() - ZCIPC_IOC_LOOKUP
  * @ucmd: the call
@@ -206,32 +219,25 @@ int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_lookup *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep;
-	unsigned long id = 0;
 	bool found = false;
+	unsigned long id;
 	struct pid *pid;
 
 	if (cmd->flags)
 		return -EOPNOTSUPP;
 	if (cmd->__reserved || cmd->pid <= 0)
 		return -EINVAL;
+	if (cmd->after == U64_MAX)
+		return -ENOENT;
 	pid = find_get_pid(cmd->pid);
-	if (!pid || cmd->after == U64_MAX)
-		goto out;
-	rcu_read_lock();
-	xa_for_each_start(&zcipc_endpoints, id, ep, cmd->after + 1) {
-		if (READ_ONCE(ep->pid) != pid || !kref_get_unless_zero(&ep->kref))
-			continue;
-		/* Its memory is freed after a grace period, its mm when the reference is gone. */
-		rcu_read_unlock();
+	if (!pid)
+		return -ENOENT;
+	for (id = cmd->after + 1; (ep = zcipc_endpoint_next(pid, &id)); id++) {
 		found = !READ_ONCE(ep->dead) && !zcipc_endpoint_mm_gone(ep);
 		zcipc_endpoint_put(ep);
 		if (found)
 			break;
-		rcu_read_lock();
 	}
-	if (!found)
-		rcu_read_unlock();
-out:
 	put_pid(pid);
 	if (!found)
 		return -ENOENT;
