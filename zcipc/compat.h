@@ -41,16 +41,4 @@ static inline void zcipc_vm_flags_mod(struct vm_area_struct *vma, unsigned long 
 #define zcipc_ptep_get(ptep)			ptep_get(ptep)
 #endif
 
-/*
- * Takes write access away from all mappings of a file range, and flushes TLBs. Where the kernel is
- * built without the call the mappings themselves go: the next access brings them back.
- */
-#ifdef CONFIG_MAPPING_DIRTY_HELPERS
-#define zcipc_mapping_write_protect(mapping, first, nr) \
-	wp_shared_mapping_range(mapping, first, nr)
-#else
-#define zcipc_mapping_write_protect(mapping, first, nr) \
-	unmap_mapping_pages(mapping, first, nr, false)
-#endif
-
 #endif /* ZCIPC_COMPAT_H */

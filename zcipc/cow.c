@@ -2,6 +2,11 @@
 /*
  * Snapshots. A frame that belongs to several regions is read-only in all their mappings. The first
  * write by one of them gives that region a copy of its own. See frame.c for who counts what.
+ *
+ * Mappings become read-only by going away: faults bring them back without the write bit. To take
+ * just the write bit away would be cheaper, but not enough: the PTE would still be dirty, and
+ * mprotect() and userfaultfd make a dirty PTE of a shared mapping writable without asking anybody.
+ * For the same reason a PTE that is inserted read-only must be clean.
  */
 #include <linux/highmem.h>
 
@@ -15,8 +20,8 @@
  * @strict: fail instead of copying
  * @copied: increased by the bytes copied
  *
- * The instant is when the last mapping has become read-only: what was written until then is in, and
- * later writers wait for the region's lock. A frame with a pin could be written to through the pin
+ * The instant is when the last mapping has gone: what was written until then is in, and later
+ * writers wait for the region's lock. A frame with a pin could be written to through the pin
  * later: the snapshot gets a copy, and the region keeps the frame for itself, as the owner of the
  * pin expects.
  *
@@ -29,7 +34,7 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
 	unsigned long i;
 
 	lockdep_assert_held(&region->lock);
-	zcipc_region_write_protect(region, first, snapshot->npages);
+	zcipc_region_unmap(region, first, snapshot->npages);
 	zcipc_test_point("frozen");
 	for (i = 0; i < snapshot->npages; i++) {
 		struct page *page = region->pages[first + i];

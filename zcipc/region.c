@@ -99,12 +99,16 @@ bool zcipc_region_present(const struct zcipc_region *region, unsigned long first
 	return true;
 }
 
-typedef void (*zcipc_mapping_fn)(struct address_space *mapping, unsigned long pgoff,
-				 unsigned long npages);
-
-/* Calls a function for the part of each mapping, by whomever, that shows pages of the range. */
-static void zcipc_region_walk(struct zcipc_region *region, unsigned long first,
-			      unsigned long npages, zcipc_mapping_fn fn)
+/**
+ * zcipc_region_unmap() - take a range out of all page tables
+ * @region: the region; the caller holds its lock
+ * @first: first page
+ * @npages: number of pages
+ *
+ * Slots stay, so faults bring the pages back once the lock is released. All TLBs are flushed when
+ * this returns: until then the contents change only through references that are not mappings.
+ */
+void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages)
 {
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
@@ -116,50 +120,11 @@ static void zcipc_region_walk(struct zcipc_region *region, unsigned long first,
 			unsigned long end = min(first + npages, slot->first + slot->npages);
 
 			if (start < end)
-				fn(cap->ep->inode->i_mapping, slot->pgoff + start - slot->first,
-				   end - start);
+				unmap_mapping_pages(cap->ep->inode->i_mapping,
+						    slot->pgoff + start - slot->first, end - start,
+						    false);
 		}
 	}
-}
-
-static void zcipc_mapping_unmap(struct address_space *mapping, unsigned long pgoff,
-				unsigned long npages)
-{
-	unmap_mapping_pages(mapping, pgoff, npages, false);
-}
-
-static void zcipc_mapping_freeze(struct address_space *mapping, unsigned long pgoff,
-				 unsigned long npages)
-{
-	zcipc_mapping_write_protect(mapping, pgoff, npages);
-}
-
-/**
- * zcipc_region_unmap() - take a range out of all page tables
- * @region: the region; the caller holds its lock
- * @first: first page
- * @npages: number of pages
- *
- * Slots stay, so faults bring the pages back once the lock is released. All TLBs are flushed when
- * this returns.
- */
-void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages)
-{
-	zcipc_region_walk(region, first, npages, zcipc_mapping_unmap);
-}
-
-/**
- * zcipc_region_write_protect() - make all mappings of a range read-only
- * @region: the region; the caller holds its lock
- * @first: first page
- * @npages: number of pages
- *
- * All TLBs are flushed when this returns: the contents change no more but through pins.
- */
-void zcipc_region_write_protect(struct zcipc_region *region, unsigned long first,
-				unsigned long npages)
-{
-	zcipc_region_walk(region, first, npages, zcipc_mapping_freeze);
 }
 
 /**

@@ -3,14 +3,13 @@
  * Windows: the VMA in which an endpoint sees memory, the slots in it, and its faults. The only file
  * that touches VMAs and PTEs.
  *
- * A slot is a range of file offsets of the endpoint's own inode. Taking pages away, or the right to
- * write to them, is done by core mm for such a range, in all VMAs and with all TLB flushes that are
- * due. PTEs are inserted with vm_insert_pages(), which knows how to count them, and are read-only:
+ * A slot is a range of file offsets of the endpoint's own inode. Taking pages away is done by core
+ * mm for such a range, in all VMAs and with all TLB flushes that are due. PTEs are inserted with vm_insert_pages(), which knows how to count them, and are read-only:
  * page_mkwrite makes vma_set_page_prot() leave out the write bit. Where a slot and a frame are
  * writable the bit is set right after that.
  *
  * A PTE never shows anything but the frame that the slot's region has at that place, and is never
- * writable unless slot and frame are: see the locking order in zcipc.h for why that holds.
+ * writable, nor dirty, unless slot and frame are writable: see zcipc.h for why that holds.
  */
 #include <linux/bitmap.h>
 #include <linux/fs.h>

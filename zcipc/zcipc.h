@@ -8,7 +8,7 @@
  * that count in page->private how many regions they belong to.
  *
  * Locking order: mmap_lock -> endpoint->lock (two: lower id first) -> region->lock -> what core mm
- * takes to map, unmap and write-protect.
+ * takes to map and unmap.
  *
  * Never more than one mmap_lock. No access to user memory, and no mmput(), under any of these.
  *
@@ -280,8 +280,6 @@ void zcipc_region_put(struct zcipc_region *region);
 bool zcipc_region_present(const struct zcipc_region *region, unsigned long first,
 			  unsigned long npages);
 void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages);
-void zcipc_region_write_protect(struct zcipc_region *region, unsigned long first,
-				unsigned long npages);
 int zcipc_region_isolate(struct zcipc_region *region, unsigned long first, unsigned long npages,
 			 bool strict, gfp_t gfp, u64 *copied);
 void zcipc_region_split(struct zcipc_region *region, unsigned long first,
