@@ -222,7 +222,8 @@ static double pipe_ping_pong(void)
 	for (i = 0; i < SAMPLES; i++) {
 		samples[i] = now();
 		if (!child) {
-			if (read(to_child[0], &byte, 1) != 1 || write(to_parent[1], &byte, 1) != 1)
+			if (read(to_child[0], &byte, 1) != 1 ||
+			    write(to_parent[1], &byte, 1) != 1)
 				_exit(1);
 		} else if (write(to_child[1], &byte, 1) != 1 || read(to_parent[0], &byte, 1) != 1) {
 			die("pipe");

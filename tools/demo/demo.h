@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the parts of the demo share.
+ *
+ * zcipc-demo.c		options, the file, the table
+ * run.c		one run: the producer and the consumer process, the clock, the digest
+ * kernel.c		the mechanisms that every kernel has
+ * zcipc.c		MOVE, SHARE and COPY
+ */
+#ifndef ZCIPC_DEMO_H
+#define ZCIPC_DEMO_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/types.h>
+
+#define SHA256_LEN	32
+#define HUMAN_LEN	16
+
+/**
+ * struct side - one process's view of a mechanism
+ * @mech: the mechanism
+ * @size: bytes, the longest message; a multiple of the page size
+ * @fd: its end of what @mech->connect made, or what it opened itself
+ * @peer: in the producer what the consumer's start returned
+ * @data: the message: where the producer fills it in, where the consumer found it
+ * @token: what names @data for the mechanism, if it needs that
+ * @copied: bytes that the hand-overs copied, as far as the mechanism counts them itself
+ * @copied_write: bytes that later writes of the producer copied
+ */
+struct side {
+	const struct mechanism *mech;
+	size_t size;
+	int fd;
+	__u64 peer;
+	void *data;
+	__u64 token;
+	__u64 copied;
+	__u64 copied_write;
+};
+
+/**
+ * struct mechanism - a way to hand a message over
+ * @key: its name in --only
+ * @name: its name in the table
+ * @type: zcipc: enum zcipc_type
+ * @copies: how often the kernel copies each byte, when that is known beforehand
+ * @copies_write: the producer's overwriting of a sent message copies it
+ * @zero: it promises a hand-over without a copy and without a fault of the receiver
+ * @connect: before the fork: makes the consumer's and the producer's end, in this order
+ * @start_consumer: gets the consumer ready; the result becomes the producer's @peer
+ * @start_producer: gets the producer ready
+ * @prepare: producer: makes @data point to memory for the next message of @len bytes
+ * @send: producer: hands over @len bytes. The timed part begins before this ...
+ * @receive: consumer: waits for a message, sets @data, returns its length. ... and ends after this
+ *	and a look at every page.
+ * @finish: producer: the consumer has the message of @len bytes
+ * @release: consumer: done with the message of @len bytes
+ *
+ * All but @prepare, @send and @receive may be missing.
+ */
+struct mechanism {
+	const char *key;
+	const char *name;
+	__u32 type;
+	unsigned int copies;
+	bool copies_write;
+	bool zero;
+	void (*connect)(int fd[2], size_t size);
+	__u64 (*start_consumer)(struct side *side);
+	void (*start_producer)(struct side *side);
+	void (*prepare)(struct side *side, size_t len);
+	void (*send)(struct side *side, size_t len);
+	size_t (*receive)(struct side *side);
+	void (*finish)(struct side *side, size_t len);
+	void (*release)(struct side *side, size_t len);
+};
+
+extern const struct mechanism mech_pipe, mech_readv, mech_memfd;
+extern const struct mechanism mech_copy, mech_share, mech_move;
+
+/**
+ * struct result - what a run found
+ * @messages: how many were needed
+ * @ns: nanoseconds, the median of the timed parts
+ * @faults: page faults of the consumer in the timed parts
+ * @copied: bytes copied by the hand-overs
+ * @copied_write: bytes copied because the producer wrote to what it had sent
+ * @digest: SHA-256 of what the consumer received
+ */
+struct result {
+	__u64 messages;
+	__u64 ns;
+	__u64 faults;
+	__u64 copied;
+	__u64 copied_write;
+	unsigned char digest[SHA256_LEN];
+};
+
+/**
+ * struct run - one way through the file
+ * @mech: the mechanism
+ * @size: bytes, the message size
+ * @file: the contents
+ * @len: bytes, how much of it is sent
+ * @nth: how many runs came before
+ * @nruns: how many there are
+ */
+struct run {
+	const struct mechanism *mech;
+	size_t size;
+	const unsigned char *file;
+	size_t len;
+	unsigned int nth;
+	unsigned int nruns;
+};
+
+bool run_once(const struct run *run, struct result *result);
+void sha256(const void *data, size_t len, unsigned char digest[SHA256_LEN]);
+
+/* What errors begin with: the end of a progress line that is on the screen, and who it is. */
+extern const char *clear_line;
+extern const char *role;
+
+#define warn(format, ...)							\
+	fprintf(stderr, "%szcipc-demo: %s" format "\n", clear_line, role, ##__VA_ARGS__)
+
+#define die(format, ...) do {							\
+	warn(format, ##__VA_ARGS__);						\
+	exit(1);								\
+} while (0)
+
+#define die_errno(format, ...)	die(format ": %s", ##__VA_ARGS__, strerror(errno))
+
+char *human(char buf[HUMAN_LEN], __u64 bytes);
+size_t page_size(void);
+size_t page_align(size_t len);
+
+#endif /* ZCIPC_DEMO_H */

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Where memory comes from, what is in it, and whether it goes back.
+ *
+ * Guarantees: G7 no residue, G8 all is released, G11 bounded.
+ * Attacks: 22 zeroing, 28 quota. The kernel should be booted with init_on_alloc=0, or it zeroes
+ * what the module forgets to.
+ */
+#include "zcipc_utils.h"
+
+#define PATTERN 0xa5
+
+FIXTURE(memory)
+{
+	struct base base;
+	struct ep a, b;
+};
+
+FIXTURE_SETUP(memory)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, 0);
+	test_start(&self->b, true, WINDOW_PAGES);
+}
+
+FIXTURE_TEARDOWN_BASE(memory)
+
+/* Leaves a pattern in the memory that the kernel will hand out next. */
+static void litter(size_t len)
+{
+	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return;
+	madvise(p, len, MADV_NOHUGEPAGE);
+	memset(p, PATTERN, len);
+	munmap(p, len);
+}
+
+static bool all_bytes(const char *p, size_t len, unsigned char byte)
+{
+	return (unsigned char)p[0] == byte && !memcmp(p, p + 1, len - 1);
+}
+
+/* 22: fresh memory. */
+TEST_F_TIMEOUT(memory, new_is_zero, 120)
+{
+	size_t sizes[] = { 1, 16, 600, 3000 };
+	struct buf buf;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		litter(4 * sizes[i] * psize);
+		test_create(&self->a, sizes[i], &buf);
+		ASSERT_TRUE(all_bytes(buf.p, sizes[i] * psize, 0));
+		test_drop(&self->a, buf.cap);
+	}
+}
+
+/* 22: memory that the same endpoint, or another one, had before, and gave up in each way. */
+TEST_F_TIMEOUT(memory, recycled_is_zero, 120)
+{
+	size_t npages = 200;
+	struct buf buf, dst;
+	struct ep c;
+	int way;
+
+	for (way = 0; way < 5; way++) {
+		test_open(&c, 512, 0);
+		test_create(&c, npages, &buf);
+		memset(buf.p, PATTERN, npages * psize);
+		if (way == 1) {
+			test_pass(&c, &self->a, ZCIPC_MOVE, buf.cap, &dst);
+			test_drop(&self->a, dst.cap);
+		} else if (way == 2) {
+			test_pass(&c, &self->a, ZCIPC_COPY, buf.cap, &dst);
+			memset(buf.p, PATTERN + 1, npages * psize);
+			test_drop(&self->a, dst.cap);
+		} else if (way == 3) {
+			test_send(&c, &self->a, ZCIPC_SHARE, buf.cap);
+			test_take(&self->a, &dst);
+			test_drop(&c, buf.cap);
+			test_drop(&self->a, dst.cap);
+		} else if (way == 4) {
+			test_drop(&c, buf.cap);
+		}
+		if (way != 4)
+			ep_end(&c);
+		test_create(way == 4 ? &c : &self->a, npages, &dst);
+		ASSERT_TRUE(all_bytes(dst.p, npages * psize, 0));
+		if (way == 4)
+			ep_end(&c);
+		else
+			test_drop(&self->a, dst.cap);
+		neps--;
+	}
+}
+
+/* 22: what is copied is copied to the last byte, into memory that had something else in it. */
+TEST_F_TIMEOUT(memory, copies_are_whole, 60)
+{
+	size_t npages = 64, i;
+	struct buf src, dst;
+	int fds[2];
+
+	test_create(&self->a, npages, &src);
+	memset(src.p, 0x11, npages * psize);
+	test_pass(&self->a, &self->a, ZCIPC_COPY, src.cap, &dst);
+	litter(4 * npages * psize);
+	for (i = 0; i < npages; i++)
+		dst.p[i * psize + i] = 0x22;
+	for (i = 0; i < npages; i++) {
+		ASSERT_EQ(0x22, dst.p[i * psize + i]);
+		dst.p[i * psize + i] = 0x11;
+	}
+	ASSERT_TRUE(all_bytes(dst.p, npages * psize, 0x11));
+	ASSERT_TRUE(all_bytes(src.p, npages * psize, 0x11));
+	test_drop(&self->a, dst.cap);
+
+	/* Held frames. */
+	ASSERT_EQ(0, pipe(fds));
+	for (i = 0; i < 8; i++) {
+		struct iovec iov = { src.p + i * psize, psize };
+
+		ASSERT_EQ((ssize_t)psize, vmsplice(fds[1], &iov, 1, 0));
+	}
+	litter(4 * npages * psize);
+	test_pass(&self->a, &self->a, ZCIPC_MOVE, src.cap, &dst);
+	ASSERT_TRUE(all_bytes(dst.p, npages * psize, 0x11));
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* Pages that are free, in zones or in the lists that CPUs keep. */
+static long free_pages(void)
+{
+	FILE *f = fopen("/proc/zoneinfo", "re");
+	char line[256];
+	long sum = 0, n;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, " nr_free_pages %ld", &n) == 1 ||
+		    sscanf(line, " count: %ld", &n) == 1)
+			sum += n;
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+/* All ways that frames are made and freed by, once. */
+static void churn(struct __test_metadata *_metadata, struct ep *a, struct ep *b, size_t npages)
+{
+	struct iovec iov = { .iov_len = 8 * psize };
+	struct buf src, dst, back;
+	int fds[2];
+
+	test_create(a, npages, &src);
+	test_pass(a, b, ZCIPC_COPY, src.cap, &dst);
+	test_fill(a, src.p, npages, 1);
+	test_drop(b, dst.cap);
+	test_pass(a, b, ZCIPC_SHARE, src.cap, &dst);
+	test_drop(b, dst.cap);
+	ASSERT_EQ(0, pipe(fds));
+	iov.iov_base = src.p;
+	ASSERT_EQ(iov.iov_len, vmsplice(fds[1], &iov, 1, 0));
+	test_pass(a, b, ZCIPC_MOVE, src.cap, &dst);
+	close(fds[0]);
+	close(fds[1]);
+	test_send_part(b, a, ZCIPC_MOVE, dst.cap, npages / 2, npages / 4);
+	test_take(a, &back);
+	madvise(back.p, back.npages * psize, MADV_DONTNEED);
+	test_fill(a, back.p, back.npages, 2);
+	test_pass(a, b, ZCIPC_COPY, back.cap, &src);
+	test_drop(a, back.cap);
+	test_drop(b, dst.cap);
+	test_fill(b, src.p, src.npages, 3);
+	test_drop(b, src.cap);
+}
+
+/* A page that keeps a reference, or a frame that stays in a count, adds up to something. */
+TEST_F_TIMEOUT(memory, all_goes_back, 180)
+{
+	struct zcipc_stats before, after;
+	long npages = 1024, total = 0, start, end;
+	unsigned int i;
+
+	test_stats(&self->base.ep, &before);
+	churn(_metadata, &self->a, &self->b, npages);
+	start = free_pages();
+	for (i = 0; i < loops(12); i++) {
+		churn(_metadata, &self->a, &self->b, npages);
+		total += npages;
+	}
+	test_stats(&self->base.ep, &after);
+	EXPECT_TRUE(same_live(&before, &after));
+	/* One page in eight, of one kind, would be seen. What the kernel needs meanwhile is not. */
+	EXPECT_TRUE(wait_until((end = free_pages()) > start - total / 8))
+		TH_LOG("%ld pages of %ld are missing", start - end, total);
+}
+
+/* G11: the quota is exact, is given back, and follows what is moved. */
+#define QUOTA "/sys/module/zcipc/parameters/quota_mib"
+
+static void quota_set(long mib)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%ld", mib);
+	file_write(QUOTA, text);
+}
+
+TEST_F(memory, quota)
+{
+	long old = file_number(QUOTA, NULL);
+	size_t half = (1 << 20) / psize / 2;
+	struct buf one, two, three, copy;
+
+	if (old < 0 || access(QUOTA, W_OK))
+		SKIP(return, "the quota cannot be set");
+	quota_set(1);
+	if (zc_create(&self->a, half, &one) || zc_create(&self->a, half, &two)) {
+		quota_set(old);
+		ASSERT_EQ(0, errno) TH_LOG("less than the quota can be had");
+	}
+	EXPECT_EQ(-1, zc_create(&self->a, 1, &three));
+	EXPECT_EQ(EDQUOT, errno);
+	EXPECT_EQ(-1, zc_send(&self->a, &self->b, ZCIPC_COPY, one.cap));
+	EXPECT_EQ(EDQUOT, errno);
+	EXPECT_EQ(-1, zc_send_part(&self->a, &self->b, ZCIPC_COPY, one.cap, 0, 1));
+	EXPECT_EQ(EDQUOT, errno);
+	/* The same user owns it afterwards. */
+	EXPECT_EQ(0, zc_pass(&self->a, &self->b, ZCIPC_MOVE, two.cap, &three));
+	EXPECT_EQ(0, zc_drop(&self->b, three.cap));
+	EXPECT_EQ(0, zc_pass(&self->a, &self->b, ZCIPC_COPY, one.cap, &copy));
+	EXPECT_EQ(-1, zc_create(&self->a, 1, &three));
+	EXPECT_EQ(0, zc_drop(&self->b, copy.cap));
+	EXPECT_EQ(0, zc_create(&self->a, half, &three));
+	quota_set(old);
+}
+
+/* A MOVE of a part must not need room for it twice. */
+TEST_F(memory, quota_of_parts)
+{
+	long old = file_number(QUOTA, NULL);
+	size_t half = (1 << 20) / psize / 2;
+	struct buf all = {}, part;
+
+	if (old < 0 || access(QUOTA, W_OK))
+		SKIP(return, "the quota cannot be set");
+	quota_set(1);
+	EXPECT_EQ(0, zc_create(&self->a, 2 * half, &all));
+	EXPECT_EQ(0, zc_send_part(&self->a, &self->b, ZCIPC_MOVE, all.cap, half, half))
+		TH_LOG("%s", strerror(errno));
+	quota_set(old);
+	if (!_metadata->exit_code)
+		test_take(&self->b, &part);
+}
+
+TEST_HARNESS_MAIN

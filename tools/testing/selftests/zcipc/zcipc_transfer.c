@@ -1,0 +1,913 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * MOVE, SHARE and COPY: who has what afterwards, with which rights, at what cost, and what happens
+ * when there is no room.
+ *
+ * Guarantees: G1 zero copy, G2 exclusive MOVE, G3 all or nothing, G4 snapshot (in any depth and
+ * order), G5 coherent SHARE, G6 rights, G9 back-pressure, G12 waiting.
+ * Attacks: 10 snapshot trees, 11 (in part), 13 rights, 16 second mappings, 28 (flooded queue), 30
+ * (signals while waiting).
+ */
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/time.h>
+
+#include "zcipc_utils.h"
+
+FIXTURE(transfer)
+{
+	struct base base;
+	struct ep a, b;
+	struct buf src;
+};
+
+FIXTURE_VARIANT(transfer)
+{
+	__u32 type;
+	size_t npages;
+	bool remote;
+};
+
+#define VARIANT(_name, _type, _npages, _remote)				\
+	FIXTURE_VARIANT_ADD(transfer, _name)				\
+	{ .type = _type, .npages = _npages, .remote = _remote, }
+
+VARIANT(move_1, ZCIPC_MOVE, 1, false);
+VARIANT(move_16_process, ZCIPC_MOVE, 16, true);
+VARIANT(move_600, ZCIPC_MOVE, 600, false);
+VARIANT(share_1_process, ZCIPC_SHARE, 1, true);
+VARIANT(share_16, ZCIPC_SHARE, 16, false);
+VARIANT(share_600_process, ZCIPC_SHARE, 600, true);
+VARIANT(copy_1, ZCIPC_COPY, 1, false);
+VARIANT(copy_16_process, ZCIPC_COPY, 16, true);
+VARIANT(copy_600, ZCIPC_COPY, 600, false);
+
+FIXTURE_SETUP(transfer)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, 0);
+	test_start(&self->b, variant->remote, WINDOW_PAGES);
+	test_create(&self->a, variant->npages, &self->src);
+	test_fill(&self->a, self->src.p, variant->npages, 1);
+}
+
+FIXTURE_TEARDOWN_BASE(transfer)
+
+/* After a transfer of all of @src: who sees whose writes? */
+static void check_relation(struct __test_metadata *_metadata, __u32 type, struct ep *a,
+			   const struct buf *src, struct ep *b, const struct buf *dst)
+{
+	char *last_src = src->p + (src->npages - 1) * psize;
+	char *last_dst = dst->p + (src->npages - 1) * psize;
+	struct zcipc_region_query q;
+	__u64 val;
+
+	if (type == ZCIPC_MOVE) {
+		test_err_query(ESTALE, a, src->cap, &q);
+		test_gone(a, src->p, src->npages);
+		ASSERT_EQ(src->region, dst->region);
+		test_fill(b, dst->p, dst->npages, 2);
+		return;
+	}
+	ASSERT_EQ(type == ZCIPC_SHARE, src->region == dst->region);
+	test_check(a, src->p, src->npages, 1);
+	ASSERT_EQ(0, ep_write(a, last_src, 77));
+	ASSERT_EQ(0, ep_read(b, last_dst, &val));
+	ASSERT_EQ(type == ZCIPC_SHARE ? 77 : pattern(1, src->npages - 1, 0), val);
+	ASSERT_EQ(0, ep_write(b, last_dst, 88));
+	ASSERT_EQ(0, ep_read(a, last_src, &val));
+	ASSERT_EQ(type == ZCIPC_SHARE ? 88 : 77, val);
+}
+
+/* G1, G2, G4, G5: contents, message, statistics, and what is left with the sender. */
+TEST_F(transfer, whole)
+{
+	struct zcipc_transfer t = transfer_cmd(&self->b, variant->type, self->src.cap, 0, 0,
+					       variant->type == ZCIPC_SHARE ? RIGHTS_ALL : 0);
+	struct zcipc_stats before, after;
+	struct zcipc_recv m;
+	struct buf dst;
+
+	test_stats(&self->base.ep, &before);
+	test_transfer(&self->a, &t);
+	test_recv(&self->b, &m);
+	test_stats(&self->base.ep, &after);
+
+	EXPECT_EQ(variant->npages, t.pages);
+	EXPECT_EQ(0, t.copied);
+	EXPECT_EQ(before.pages + variant->npages, after.pages);
+	EXPECT_EQ(before.copied_held, after.copied_held);
+	EXPECT_EQ(before.copied_write, after.copied_write);
+	EXPECT_EQ(before.frames, after.frames);
+	EXPECT_EQ(before.regions + (variant->type == ZCIPC_COPY), after.regions);
+	EXPECT_EQ(before.moves + (variant->type == ZCIPC_MOVE), after.moves);
+	EXPECT_EQ(before.shares + (variant->type == ZCIPC_SHARE), after.shares);
+	EXPECT_EQ(before.copies + (variant->type == ZCIPC_COPY), after.copies);
+	EXPECT_EQ(before.received + 1, after.received);
+
+	EXPECT_EQ(variant->type, m.type);
+	EXPECT_EQ(RIGHTS_ALL, m.rights);
+	EXPECT_EQ(variant->npages * psize, m.len);
+	EXPECT_EQ(0xc00c1e, m.cookie);
+	EXPECT_EQ(self->a.id, m.sender);
+	EXPECT_EQ(getpid(), m.sender_pid);
+	EXPECT_EQ(geteuid(), m.sender_uid);
+	EXPECT_EQ(0, m.message_flags);
+	EXPECT_EQ(0, m.pending);
+
+	dst = (struct buf){ .cap = m.cap, .region = m.region, .npages = variant->npages,
+			    .p = (char *)(uintptr_t)m.addr };
+	test_check(&self->b, dst.p, dst.npages, 1);
+	check_relation(_metadata, variant->type, &self->a, &self->src, &self->b, &dst);
+}
+
+/* G1: the pages are there without a fault. */
+TEST_F(transfer, no_fault)
+{
+	struct zcipc_stats before, after;
+	struct buf dst;
+
+	test_pass(&self->a, &self->b, variant->type, self->src.cap, &dst);
+	test_stats(&self->base.ep, &before);
+	test_check(&self->b, dst.p, dst.npages, 1);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.faults, after.faults);
+	if (variant->type == ZCIPC_COPY)
+		return;
+	test_fill(&self->b, dst.p, dst.npages, 2);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.faults, after.faults);
+}
+
+/* G2: a part of a region. What is left of it works as before. */
+TEST_F(transfer, part)
+{
+	size_t n = variant->npages, first = n / 3, len = n < 3 ? 1 : n / 3;
+	struct zcipc_region_query q;
+	struct buf dst, again;
+	char *p;
+
+	test_send_part(&self->a, &self->b, variant->type, self->src.cap, first, len);
+	test_take(&self->b, &dst);
+	ASSERT_EQ(len, dst.npages);
+	test_check_from(&self->b, dst.p, first, len, 1);
+	test_check(&self->a, self->src.p, first, 1);
+	test_check_from(&self->a, self->src.p + (first + len) * psize, first + len,
+			n - first - len, 1);
+	if (variant->type != ZCIPC_MOVE || len == n)
+		return;
+
+	EXPECT_NE(self->src.region, dst.region);
+	test_gone(&self->a, self->src.p + first * psize, len);
+	test_query(&self->a, self->src.cap, &q);
+	EXPECT_EQ(n * psize, q.len);
+	EXPECT_EQ((n - len) * psize, q.present);
+	test_map(&self->a, self->src.cap, 0, 0, RIGHTS_RW, &p);
+	test_check(&self->a, p, first, 1);
+	test_gone(&self->a, p + first * psize, len);
+	test_err_send(ENOENT, &self->a, &self->b, ZCIPC_MOVE, self->src.cap);
+	test_err_send(ENOENT, &self->a, &self->b, ZCIPC_SHARE, self->src.cap);
+	test_err_send(ENOENT, &self->a, &self->b, ZCIPC_COPY, self->src.cap);
+	test_send_part(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, 0, first);
+	test_take(&self->b, &again);
+	test_check(&self->b, again.p, first, 1);
+	test_gone(&self->a, p, first + len);
+	test_check_from(&self->a, self->src.p + (first + len) * psize, first + len,
+			n - first - len, 1);
+}
+
+/* 16: the sender maps the range several times. */
+TEST_F(transfer, mapped_often)
+{
+	size_t n = variant->npages;
+	char *p[3];
+	struct buf dst;
+	int i;
+
+	test_map(&self->a, self->src.cap, 0, 0, RIGHTS_RW, &p[0]);
+	test_map(&self->a, self->src.cap, n / 2, 0, ZCIPC_RIGHT_READ, &p[1]);
+	test_map(&self->a, self->src.cap, 0, n - n / 2, RIGHTS_RW, &p[2]);
+	test_check_from(&self->a, p[1], n / 2, n - n / 2, 1);
+	test_touch_write(SIGBUS, &self->a, p[1]);
+	test_pass(&self->a, &self->b, variant->type, self->src.cap, &dst);
+	test_check(&self->b, dst.p, n, 1);
+	if (variant->type == ZCIPC_MOVE) {
+		test_gone(&self->a, p[0], n);
+		test_gone(&self->a, p[1], n - n / 2);
+		test_gone(&self->a, p[2], n - n / 2);
+	} else {
+		/* A write through one mapping is seen through all, whatever was shared before. */
+		test_fill(&self->a, p[0], n, 3);
+		test_check(&self->a, self->src.p, n, 3);
+		test_check_from(&self->a, p[1], n / 2, n - n / 2, 3);
+		test_check(&self->a, p[2], n - n / 2, 3);
+		test_check(&self->b, dst.p, n, variant->type == ZCIPC_SHARE ? 3 : 1);
+		for (i = 0; i < 3; i++)
+			test_unmap(&self->a, p[i]);
+		test_check(&self->a, self->src.p, n, 3);
+	}
+}
+
+TEST_F(transfer, unmapped)
+{
+	struct buf dst;
+
+	test_unmap(&self->a, self->src.p);
+	test_gone(&self->a, self->src.p, variant->npages);
+	test_pass(&self->a, &self->b, variant->type, self->src.cap, &dst);
+	test_check(&self->b, dst.p, dst.npages, 1);
+	test_fill(&self->b, dst.p, dst.npages, 2);
+}
+
+TEST_F(transfer, to_self)
+{
+	struct buf dst;
+
+	test_pass(&self->a, &self->a, variant->type, self->src.cap, &dst);
+	ASSERT_NE(self->src.p, dst.p);
+	test_check(&self->a, dst.p, dst.npages, 1);
+	check_relation(_metadata, variant->type, &self->a, &self->src, &self->a, &dst);
+}
+
+/* There and back again: the same region, the same bytes, and no frame more or less. */
+TEST_F(transfer, round_trips)
+{
+	struct zcipc_stats before, after;
+	struct buf dst, cur = self->src;
+	int i;
+
+	test_stats(&self->base.ep, &before);
+	for (i = 0; i < 6; i++) {
+		struct ep *from = i & 1 ? &self->b : &self->a;
+		struct ep *to = i & 1 ? &self->a : &self->b;
+
+		test_pass(from, to, variant->type, cur.cap, &dst);
+		if (variant->type != ZCIPC_MOVE)
+			test_drop(from, cur.cap);
+		cur = dst;
+		test_check(to, cur.p, cur.npages, i ? i + 1 : 1);
+		test_fill(to, cur.p, cur.npages, i + 2);
+	}
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.frames, after.frames);
+	EXPECT_EQ(before.copied_held, after.copied_held);
+	/* A frame whose last other user is gone is reused. */
+	EXPECT_EQ(before.copied_write, after.copied_write);
+	EXPECT_EQ(before.reused + (variant->type == ZCIPC_COPY ? 6 * variant->npages : 0),
+		  after.reused);
+}
+
+/* G3: what fails has changed nothing. */
+TEST_F(transfer, failures)
+{
+	__u32 rights = variant->type == ZCIPC_SHARE ? RIGHTS_ALL : 0;
+	struct zcipc_stats before, after;
+	struct zcipc_transfer t;
+	struct ep none, small, dead;
+	struct buf dst;
+
+	test_open(&none, 0, 0);
+	test_open(&small, variant->npages > 1 ? variant->npages - 1 : 0, 0);
+	test_open(&dead, 1, 0);
+	ep_end(&dead);
+	test_stats(&self->base.ep, &before);
+
+	test_err_send(ENOBUFS, &self->a, &none, variant->type, self->src.cap);
+	test_err_send(ENOBUFS, &self->a, &small, variant->type, self->src.cap);
+	test_err_send(ESRCH, &self->a, &dead, variant->type, self->src.cap);
+	dead.id = 1ULL << 60;
+	test_err_send(ENOENT, &self->a, &dead, variant->type, self->src.cap);
+	dead.id = 0;
+	test_err_send(ENOENT, &self->a, &dead, variant->type, self->src.cap);
+	test_err_send(ENOENT, &self->a, &self->b, variant->type, 0);
+	test_err_send_part(EINVAL, &self->a, &self->b, variant->type, self->src.cap, 0,
+			   variant->npages + 1);
+	test_err_send_part(EINVAL, &self->a, &self->b, variant->type, self->src.cap,
+			   variant->npages, 0);
+
+	t = transfer_cmd(&self->b, variant->type, self->src.cap, 0, 0, rights);
+	t.flags = ZCIPC_F_STRICT << 1;
+	test_err_transfer(EOPNOTSUPP, &self->a, &t);
+	t = transfer_cmd(&self->b, variant->type, self->src.cap, 0, 0, rights);
+	t.cache = ZCIPC_CACHE_STREAMING;
+	test_err_transfer(EOPNOTSUPP, &self->a, &t);
+	t = transfer_cmd(&self->b, variant->type, self->src.cap, 0, 0, rights);
+	t.node = 0;
+	test_err_transfer(EOPNOTSUPP, &self->a, &t);
+	test_err_send_rights(EOPNOTSUPP, &self->a, &self->b, variant->type, self->src.cap,
+			     ZCIPC_RIGHT_READ | ZCIPC_RIGHT_EXEC);
+	test_err_send_rights(EINVAL, &self->a, &self->b, variant->type, self->src.cap,
+			     ZCIPC_RIGHT_WRITE);
+
+	test_stats(&self->base.ep, &after);
+	EXPECT_TRUE(same_live(&before, &after));
+	EXPECT_EQ(before.pages, after.pages);
+	test_check(&self->a, self->src.p, self->src.npages, 1);
+	test_fill(&self->a, self->src.p, self->src.npages, 2);
+	test_pass(&self->a, &self->b, variant->type, self->src.cap, &dst);
+	test_check(&self->b, dst.p, dst.npages, 2);
+}
+
+/* G6: fewer rights, and what they keep their holder from. */
+TEST_F(transfer, read_only)
+{
+	struct buf dst, copy;
+	struct ep c;
+	char *p;
+
+	test_open(&c, WINDOW_PAGES, 0);
+	test_pass_rights(&self->a, &self->b, variant->type, self->src.cap, ZCIPC_RIGHT_READ, &dst);
+	test_check(&self->b, dst.p, dst.npages, 1);
+	test_touch_write(SIGBUS, &self->b, dst.p);
+	test_err_map(EACCES, &self->b, dst.cap, 0, 0, RIGHTS_RW, &p);
+	test_map(&self->b, dst.cap, 0, 0, ZCIPC_RIGHT_READ, &p);
+	test_touch_write(SIGBUS, &self->b, p);
+	test_err_send_rights(EACCES, &self->b, &c, ZCIPC_SHARE, dst.cap, ZCIPC_RIGHT_READ);
+	test_err_send(EACCES, &self->b, &c, ZCIPC_MOVE, dst.cap);
+	test_err_send(EACCES, &self->b, &self->b, ZCIPC_MOVE, dst.cap);
+	/* A snapshot may be taken, and belongs to whom it was given. */
+	test_pass(&self->b, &c, ZCIPC_COPY, dst.cap, &copy);
+	test_fill(&c, copy.p, copy.npages, 5);
+	test_check(&self->b, dst.p, dst.npages, 1);
+	if (variant->type != ZCIPC_MOVE)
+		test_check(&self->a, self->src.p, self->src.npages, 1);
+}
+
+FIXTURE(pair)
+{
+	struct base base;
+	struct ep a, b, c;
+};
+
+FIXTURE_SETUP(pair)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, 0);
+	test_start(&self->b, true, WINDOW_PAGES);
+	test_open(&self->c, WINDOW_PAGES, 0);
+}
+
+FIXTURE_TEARDOWN_BASE(pair)
+
+/* 13: nobody derives upwards, for every set of rights that can be had and every one asked for. */
+TEST_F(pair, rights_never_grow)
+{
+	__u32 have, want;
+	struct buf src, dst;
+	char *p;
+
+	test_create(&self->a, 1, &src);
+	for (have = 0; have <= RIGHTS_ALL; have++) {
+		if (have & ~RIGHTS_ALL || !(have & ZCIPC_RIGHT_READ))
+			continue;
+		test_pass_rights(&self->a, &self->c, ZCIPC_SHARE, src.cap, have, &dst);
+		for (want = 0; want <= RIGHTS_ALL; want++) {
+			bool more = want & ~have;
+
+			if (want & ~RIGHTS_ALL || !(want & ZCIPC_RIGHT_READ))
+				continue;
+			if (!(have & ZCIPC_RIGHT_GRANT) || more)
+				test_err_send_rights(EACCES, &self->c, &self->a, ZCIPC_SHARE,
+						     dst.cap, want);
+			/* The owner's capability is in the way of a MOVE. Rights come first. */
+			test_err_send_rights(!(have & ZCIPC_RIGHT_MOVE) || more ? EACCES : EBUSY,
+					     &self->c, &self->a, ZCIPC_MOVE, dst.cap, want);
+		}
+		ASSERT_EQ(have & ZCIPC_RIGHT_WRITE ? 0 : SIGBUS, ep_write(&self->c, dst.p, 1));
+		if (!(have & ZCIPC_RIGHT_WRITE))
+			test_err_map(EACCES, &self->c, dst.cap, 0, 0, RIGHTS_RW, &p);
+		test_drop(&self->c, dst.cap);
+	}
+}
+
+/* 13: after drop, of another endpoint, never made. */
+TEST_F(pair, dead_tokens)
+{
+	struct zcipc_region_query q;
+	struct buf src, other;
+	char *p;
+	int i;
+
+	test_create(&self->a, 2, &src);
+	test_create(&self->c, 2, &other);
+	test_err_query(ENOENT, &self->c, src.cap, &q);
+	test_err_query(ENOENT, &self->b, src.cap, &q);
+	test_err_map(ENOENT, &self->c, src.cap, 0, 0, ZCIPC_RIGHT_READ, &p);
+	test_err_drop(ENOENT, &self->c, src.cap);
+	test_err_send(ENOENT, &self->c, &self->c, ZCIPC_SHARE, src.cap);
+	test_drop(&self->a, src.cap);
+	test_gone(&self->a, src.p, 2);
+	/* Also when its place in the table is used again. */
+	for (i = 0; i < 4; i++)
+		test_create(&self->a, 1, &other);
+	test_err_query(ESTALE, &self->a, src.cap, &q);
+	test_err_map(ESTALE, &self->a, src.cap, 0, 0, ZCIPC_RIGHT_READ, &p);
+	test_err_drop(ESTALE, &self->a, src.cap);
+	test_err_send(ESTALE, &self->a, &self->b, ZCIPC_MOVE, src.cap);
+	test_err_send(ESTALE, &self->a, &self->b, ZCIPC_COPY, src.cap);
+	for (i = 0; i < 64; i++) {
+		if (!zc_query(&self->a, src.cap ^ 1ULL << i, &q)) {
+			ASSERT_NE(src.region, q.region);
+			continue;
+		}
+		ASSERT_TRUE(errno == ENOENT || errno == ESTALE);
+	}
+}
+
+/* G2: what another capability names cannot be moved, all else can. */
+TEST_F(pair, move_busy)
+{
+	struct buf src, shared, dst;
+	char *second;
+
+	test_create(&self->a, 4, &src);
+	test_fill(&self->a, src.p, 4, 1);
+	test_send_part(&self->a, &self->b, ZCIPC_SHARE, src.cap, 1, 1);
+	test_take(&self->b, &shared);
+	test_err_send(EBUSY, &self->a, &self->c, ZCIPC_MOVE, src.cap);
+	test_err_send_part(EBUSY, &self->a, &self->c, ZCIPC_MOVE, src.cap, 1, 1);
+	test_err_send(EBUSY, &self->b, &self->c, ZCIPC_MOVE, shared.cap);
+	test_check(&self->a, src.p, 4, 1);
+	test_check_from(&self->b, shared.p, 1, 1, 1);
+	test_send_part(&self->a, &self->c, ZCIPC_MOVE, src.cap, 2, 2);
+	test_take(&self->c, &dst);
+	test_check_from(&self->c, dst.p, 2, 2, 1);
+	test_drop(&self->b, shared.cap);
+	test_gone(&self->b, shared.p, 1);
+	/* The last two pages are a hole now. */
+	test_map(&self->a, src.cap, 1, 3, RIGHTS_RW, &second);
+	test_send_part(&self->a, &self->c, ZCIPC_MOVE, src.cap, 0, 2);
+	test_take(&self->c, &dst);
+	test_check(&self->c, dst.p, 2, 1);
+	test_gone(&self->a, src.p, 4);
+	test_gone(&self->a, second, 3);
+}
+
+/* G5: what is shared stays the same memory for all, before, during and after snapshots. */
+TEST_F(pair, share_after_copy)
+{
+	struct buf src, shared, copy, copy2;
+	struct zcipc_region_query q;
+	char *second;
+
+	test_create(&self->a, 8, &src);
+	test_fill(&self->a, src.p, 8, 1);
+	test_map(&self->a, src.cap, 0, 0, RIGHTS_RW, &second);
+	test_pass(&self->a, &self->b, ZCIPC_SHARE, src.cap, &shared);
+	test_pass(&self->a, &self->c, ZCIPC_COPY, src.cap, &copy);
+	test_query(&self->a, src.cap, &q);
+	EXPECT_EQ(8 * psize, q.shared);
+	EXPECT_EQ(2, q.caps);
+	EXPECT_EQ(3, q.maps);
+	test_fill(&self->b, shared.p, 4, 2);
+	test_check(&self->a, src.p, 4, 2);
+	test_check(&self->a, second, 4, 2);
+	test_query(&self->a, src.cap, &q);
+	EXPECT_EQ(4 * psize, q.shared);
+	test_pass(&self->b, &self->c, ZCIPC_COPY, shared.cap, &copy2);
+	test_fill(&self->a, second, 8, 3);
+	test_check(&self->b, shared.p, 8, 3);
+	test_check(&self->a, src.p, 8, 3);
+	test_check(&self->c, copy.p, 8, 1);
+	test_check(&self->c, copy2.p, 4, 2);
+	test_check_from(&self->c, copy2.p + 4 * psize, 4, 4, 1);
+}
+
+/* G4: a break copies the page that was written to, all of it, and no other. */
+TEST_F(pair, cow_break_copies_the_right_frame)
+{
+	struct zcipc_stats before, after;
+	struct buf src, copy;
+	char *old;
+	int i, n = 16;
+
+	old = malloc(n * psize);
+	ASSERT_NE(NULL, old);
+	test_create(&self->a, n, &src);
+	for (i = 0; i < (int)(n * psize / sizeof(int)); i++)
+		((int *)src.p)[i] = i * 2654435761u;
+	memcpy(old, src.p, n * psize);
+	test_pass(&self->a, &self->c, ZCIPC_COPY, src.cap, &copy);
+	test_stats(&self->base.ep, &before);
+	for (i = 0; i < n; i++) {
+		char *mine = (i & 1 ? src.p : copy.p) + i * psize;
+		char *other = (i & 1 ? copy.p : src.p) + i * psize;
+
+		mine[psize / 2] ^= 1;
+		ASSERT_EQ(0, memcmp(other, old + i * psize, psize));
+		ASSERT_NE(0, memcmp(mine, old + i * psize, psize));
+		mine[psize / 2] ^= 1;
+		ASSERT_EQ(0, memcmp(src.p, old, n * psize));
+		ASSERT_EQ(0, memcmp(copy.p, old, n * psize));
+	}
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + n * psize, after.copied_write);
+	EXPECT_EQ(before.frames + n, after.frames);
+	free(old);
+}
+
+/*
+ * 10: four generations of snapshots, a write at each, and they go in every order. Page i is
+ * written to in generation i, so there are two frames for it: the one of generation i, and that of the rest.
+ */
+#define LEVELS 4
+
+static void run_snapshot_tree(struct __test_metadata *_metadata, struct ep *stat, struct ep *ep,
+			      const int *order)
+{
+	struct zcipc_stats base, now;
+	bool alive[LEVELS];
+	struct buf level[LEVELS];
+	int i, j, step;
+
+	test_stats(stat, &base);
+	test_create(ep, LEVELS, &level[0]);
+	test_fill(ep, level[0].p, LEVELS, 1);
+	for (i = 1; i < LEVELS; i++)
+		test_pass(ep, ep, ZCIPC_COPY, level[i - 1].cap, &level[i]);
+	for (i = 0; i < LEVELS; i++) {
+		ASSERT_EQ(0, ep_write(ep, level[i].p + i * psize, 100 + i));
+		alive[i] = true;
+	}
+	for (step = 0; step <= LEVELS; step++) {
+		__u64 frames = 0;
+
+		for (i = 0; i < LEVELS; i++) {
+			bool others = false;
+
+			for (j = 0; j < LEVELS; j++)
+				others |= j != i && alive[j];
+			frames += alive[i] + others;
+			for (j = 0; j < LEVELS && alive[i]; j++) {
+				__u64 val;
+
+				ASSERT_EQ(0, ep_read(ep, level[i].p + j * psize, &val));
+				ASSERT_EQ(i == j ? 100ULL + i : pattern(1, j, 0), val);
+			}
+		}
+		test_stats(stat, &now);
+		ASSERT_EQ(base.frames + frames, now.frames);
+		if (step == LEVELS)
+			break;
+		test_drop(ep, level[order[step]].cap);
+		alive[order[step]] = false;
+	}
+}
+
+TEST_F_TIMEOUT(pair, snapshots_of_snapshots, 120)
+{
+	int i, order[LEVELS];
+
+	for (i = 0; i < 256; i++) {
+		int seen = 0, k;
+
+		for (k = 0; k < LEVELS; k++) {
+			order[k] = i >> 2 * k & 3;
+			seen |= 1 << order[k];
+		}
+		if (seen == 15)
+			run_snapshot_tree(_metadata, &self->base.ep, &self->a, order);
+	}
+}
+
+/* A MOVE of what snapshots share: frames go along, and still copy on write. */
+TEST_F(pair, move_of_snapshot)
+{
+	struct zcipc_transfer t;
+	struct buf src, copy, moved;
+
+	test_create(&self->a, 8, &src);
+	test_fill(&self->a, src.p, 8, 1);
+	test_pass(&self->a, &self->c, ZCIPC_COPY, src.cap, &copy);
+	t = transfer_cmd(&self->b, ZCIPC_MOVE, copy.cap, 2, 4, 0);
+	test_transfer(&self->c, &t);
+	EXPECT_EQ(4, t.pages);
+	test_take(&self->b, &moved);
+	test_fill(&self->a, src.p, 8, 2);
+	test_check_from(&self->b, moved.p, 2, 4, 1);
+	test_check(&self->c, copy.p, 2, 1);
+	test_fill(&self->b, moved.p, 4, 3);
+	test_check(&self->a, src.p, 8, 2);
+}
+
+/* --- no room */
+
+FIXTURE(room)
+{
+	struct base base;
+	struct ep a, b;
+	struct buf src;
+};
+
+FIXTURE_SETUP(room)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
+	test_open(&self->b, 1100, O_NONBLOCK);
+	test_create(&self->a, 1, &self->src);
+	test_fill(&self->a, self->src.p, 1, 1);
+}
+
+FIXTURE_TEARDOWN_BASE(room)
+
+/* G9: a full queue. Nothing is lost, and what did not fit did not happen. */
+TEST_F_TIMEOUT(room, queue_full, 120)
+{
+	struct zcipc_info info = { .size = sizeof(info) };
+	struct zcipc_recv m;
+	struct buf other;
+	__u32 i;
+
+	TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_INFO, &info));
+	test_create(&self->a, 1, &other);
+	for (i = 0; i < info.max_messages; i++) {
+		struct zcipc_transfer t = transfer_cmd(&self->b, ZCIPC_SHARE, self->src.cap, 0, 0,
+						       ZCIPC_RIGHT_READ);
+
+		t.cookie = i;
+		test_transfer(&self->a, &t);
+	}
+	test_err_send(EAGAIN, &self->a, &self->b, ZCIPC_SHARE, self->src.cap);
+	test_err_send(EAGAIN, &self->a, &self->b, ZCIPC_COPY, self->src.cap);
+	test_err_send(EAGAIN, &self->a, &self->b, ZCIPC_MOVE, other.cap);
+	test_check(&self->a, other.p, 1, 0);
+	for (i = 0; i < info.max_messages; i++) {
+		test_recv(&self->b, &m);
+		ASSERT_EQ(i, m.cookie);
+		ASSERT_EQ(info.max_messages - 1 - i + !!i, m.pending);
+		test_check(&self->b, (char *)(uintptr_t)m.addr, 1, 1);
+		if (!i)
+			test_send(&self->a, &self->b, ZCIPC_MOVE, other.cap);
+	}
+	test_recv(&self->b, &m);
+	ASSERT_EQ(ZCIPC_MOVE, m.type);
+	test_err_recv(EAGAIN, &self->b, &m);
+}
+
+/* A full window: EAGAIN while something is in the way, ENOBUFS when it could never fit. */
+TEST_F(room, window_full)
+{
+	struct buf big, mine, dst;
+	struct ep c;
+	char *p;
+
+	test_open(&c, 8, 0);
+	test_create(&c, 5, &mine);
+	test_create(&self->a, 4, &big);
+	test_fill(&self->a, big.p, 4, 1);
+	test_err_send(EAGAIN, &self->a, &c, ZCIPC_MOVE, big.cap);
+	test_err_send(EAGAIN, &self->a, &c, ZCIPC_COPY, big.cap);
+	test_err_create(EAGAIN, &c, 4, &dst);
+	test_err_map(EAGAIN, &c, mine.cap, 0, 4, RIGHTS_RW, &p);
+	test_err_create(ENOBUFS, &c, 9, &dst);
+	test_check(&self->a, big.p, 4, 1);
+	test_send_part(&self->a, &c, ZCIPC_COPY, big.cap, 0, 3);
+	test_take(&c, &dst);
+	test_err_send_part(EAGAIN, &self->a, &c, ZCIPC_COPY, big.cap, 0, 1);
+	test_drop(&c, mine.cap);
+	test_pass(&self->a, &c, ZCIPC_MOVE, big.cap, &dst);
+	test_check(&c, dst.p, 4, 1);
+}
+
+struct waiter {
+	struct ep *from;
+	__u64 cap;
+	__u64 to;
+	volatile pid_t tid;
+	int rc;
+	int err;
+	struct zcipc_recv m;
+};
+
+static void *transfer_thread(void *arg)
+{
+	struct waiter *w = arg;
+	struct ep to = { .id = w->to };
+
+	w->tid = gettid();
+	w->rc = zc_send(w->from, &to, ZCIPC_MOVE, w->cap);
+	w->err = errno;
+	return NULL;
+}
+
+static void *recv_thread(void *arg)
+{
+	struct waiter *w = arg;
+
+	w->tid = gettid();
+	w->rc = zc_recv(w->from, &w->m);
+	w->err = errno;
+	return NULL;
+}
+
+/* A thread that is in the call and sleeps. */
+static bool sleeps(struct waiter *w)
+{
+	char path[64], text[512] = "";
+	const char *p;
+	int fd;
+
+	if (!w->tid)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", w->tid);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return false;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	p = strrchr(text, ')');
+	return p && p[2] == 'S';
+}
+
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+static void catch(int flags)
+{
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = flags };
+
+	sigaction(SIGUSR1, &action, NULL);
+}
+
+/* G9, G12: a transfer waits for room, through signals with SA_RESTART, and until the peer dies. */
+TEST_F(room, transfer_waits)
+{
+	struct buf mine, big, dst;
+	struct waiter w = {};
+	pthread_t thread;
+	struct ep c, d;
+
+	test_open(&c, 8, 0);
+	test_create(&c, 8, &mine);
+	test_open(&d, 64, 0);
+	test_create(&d, 4, &big);
+	test_fill(&d, big.p, 4, 1);
+	w = (struct waiter){ .from = &d, .cap = big.cap, .to = c.id };
+
+	catch(0);
+	pthread_create(&thread, NULL, transfer_thread, &w);
+	ASSERT_TRUE(wait_until(sleeps(&w)));
+	pthread_kill(thread, SIGUSR1);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(-1, w.rc);
+	EXPECT_EQ(EINTR, w.err);
+	test_check(&d, big.p, 4, 1);
+
+	catch(SA_RESTART);
+	w.tid = 0;
+	pthread_create(&thread, NULL, transfer_thread, &w);
+	ASSERT_TRUE(wait_until(sleeps(&w)));
+	pthread_kill(thread, SIGUSR1);
+	ASSERT_TRUE(wait_until(sleeps(&w)));
+	/* It can still be written to while it waits. */
+	test_fill(&d, big.p, 4, 2);
+	test_unmap(&c, mine.p);
+	pthread_join(thread, NULL);
+	ASSERT_EQ(0, w.rc);
+	test_take(&c, &dst);
+	test_check(&c, dst.p, 4, 2);
+	test_gone(&d, big.p, 4);
+
+	test_create(&d, 8, &big);
+	w = (struct waiter){ .from = &d, .cap = big.cap, .to = c.id };
+	pthread_create(&thread, NULL, transfer_thread, &w);
+	ASSERT_TRUE(wait_until(sleeps(&w)));
+	ep_end(&c);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(-1, w.rc);
+	EXPECT_EQ(ESRCH, w.err);
+	test_check(&d, big.p, 8, 0);
+}
+
+/* G12: RECV waits, is interrupted, is restarted, and is woken. */
+TEST_F(room, recv_waits)
+{
+	struct waiter w = {};
+	pthread_t thread;
+	struct ep c;
+
+	test_open(&c, 8, 0);
+	w.from = &c;
+	catch(0);
+	pthread_create(&thread, NULL, recv_thread, &w);
+	ASSERT_TRUE(wait_until(sleeps(&w)));
+	pthread_kill(thread, SIGUSR1);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(-1, w.rc);
+	EXPECT_EQ(EINTR, w.err);
+
+	catch(SA_RESTART);
+	w.tid = 0;
+	pthread_create(&thread, NULL, recv_thread, &w);
+	ASSERT_TRUE(wait_until(sleeps(&w)));
+	pthread_kill(thread, SIGUSR1);
+	ASSERT_TRUE(wait_until(sleeps(&w)));
+	test_send(&self->a, &c, ZCIPC_COPY, self->src.cap);
+	pthread_join(thread, NULL);
+	ASSERT_EQ(0, w.rc);
+	test_check(&c, (char *)(uintptr_t)w.m.addr, 1, 1);
+}
+
+/* A waiting RECV does not keep the same endpoint from anything else. */
+TEST_F(room, recv_blocks_nobody)
+{
+	struct waiter w = {};
+	pthread_t thread;
+	struct buf mine;
+	struct ep c;
+
+	test_open(&c, 8, 0);
+	w.from = &c;
+	pthread_create(&thread, NULL, recv_thread, &w);
+	ASSERT_TRUE(wait_until(sleeps(&w)));
+	test_create(&c, 2, &mine);
+	test_fill(&c, mine.p, 2, 1);
+	test_send(&c, &c, ZCIPC_MOVE, mine.cap);
+	pthread_join(thread, NULL);
+	ASSERT_EQ(0, w.rc);
+	test_check(&c, (char *)(uintptr_t)w.m.addr, 2, 1);
+}
+
+static void *send_soon_thread(void *arg)
+{
+	struct waiter *w = arg;
+
+	msleep(50);
+	return transfer_thread(w);
+}
+
+/* G12: poll() and epoll() on a queue. */
+TEST_F(room, poll)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	struct pollfd pfd = { .fd = self->b.fd, .events = POLLIN };
+	struct waiter w = { .from = &self->a, .to = self->b.id };
+	struct zcipc_recv m;
+	pthread_t thread;
+	struct buf buf;
+	int epfd;
+
+	EXPECT_EQ(0, poll(&pfd, 1, 0));
+	test_err_recv(EAGAIN, &self->b, &m);
+	epfd = epoll_create1(EPOLL_CLOEXEC);
+	ASSERT_LE(0, epfd);
+	ASSERT_EQ(0, epoll_ctl(epfd, EPOLL_CTL_ADD, self->b.fd, &event));
+	EXPECT_EQ(0, epoll_wait(epfd, &event, 1, 0));
+
+	test_create(&self->a, 1, &buf);
+	w.cap = buf.cap;
+	pthread_create(&thread, NULL, send_soon_thread, &w);
+	EXPECT_EQ(1, poll(&pfd, 1, 20000));
+	EXPECT_EQ(POLLIN, pfd.revents & (POLLIN | POLLERR | POLLHUP));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(1, epoll_wait(epfd, &event, 1, 20000));
+	EXPECT_EQ(0, epoll_wait(epfd, &event, 1, 0));
+	test_recv(&self->b, &m);
+	EXPECT_EQ(0, poll(&pfd, 1, 0));
+
+	test_create(&self->a, 1, &buf);
+	w.cap = buf.cap;
+	pthread_create(&thread, NULL, send_soon_thread, &w);
+	EXPECT_EQ(1, epoll_wait(epfd, &event, 1, 20000));
+	pthread_join(thread, NULL);
+	close(epfd);
+}
+
+/* 30: a storm of signals loses nothing and sends nothing twice. */
+TEST_F_TIMEOUT(room, signal_storm, 120)
+{
+	struct itimerval storm = { .it_interval.tv_usec = 3000, .it_value.tv_usec = 3000 };
+	struct itimerval calm = {};
+	struct sigaction action = { .sa_handler = on_signal };
+	unsigned int i, n = loops(200), interrupted = 0;
+	struct buf cur, dst;
+	struct ep c, d;
+
+	test_open(&c, 16, 0);
+	test_open(&d, 16, 0);
+	test_create(&c, 16, &cur);
+	test_fill(&c, cur.p, 16, 1);
+	for (i = 0; i < n; i++) {
+		struct ep *from = i & 1 ? &d : &c, *to = i & 1 ? &c : &d;
+		int rc;
+
+		action.sa_flags = i & 2 ? SA_RESTART : 0;
+		sigaction(SIGALRM, &action, NULL);
+		setitimer(ITIMER_REAL, &storm, NULL);
+		while ((rc = zc_send(from, to, ZCIPC_MOVE, cur.cap)) && errno == EINTR)
+			interrupted++;
+		if (!rc)
+			while ((rc = zc_take(to, &dst)) && errno == EINTR)
+				interrupted++;
+		setitimer(ITIMER_REAL, &calm, NULL);
+		TEST_OK(rc);
+		cur = dst;
+		ASSERT_EQ(0, ep_check(to, cur.p, 16, 1));
+	}
+	TH_LOG("%u interrupted", interrupted);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,788 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What all zcipc tests share.
+ *
+ * A test talks to endpoints (struct ep), of which each is in the test's own process or in a peer
+ * process: one that waits for calls on a socket, makes them, and sends back what came of them. All
+ * helpers take either kind, so that most tests are written once and run for both.
+ *
+ * zc_x() makes a call, and returns what it returned. Every one checks that nothing was written but
+ * what the interface says is written. test_x() asserts that it succeeds, test_err_x() expects an
+ * errno.
+ */
+#ifndef __SELFTEST_ZCIPC_UTILS
+#define __SELFTEST_ZCIPC_UTILS
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <linux/zcipc.h>
+
+#include "kselftest_harness.h"
+
+#define RIGHTS_ALL \
+	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_GRANT | ZCIPC_RIGHT_MOVE)
+#define RIGHTS_RW	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE)
+
+#define WINDOW_PAGES	4096
+
+static size_t psize;
+
+/* Iterations of a test that looks for a race. */
+static inline unsigned int loops(unsigned int n)
+{
+	const char *factor = getenv("ZCIPC_LOOPS");
+
+	return n * (factor ? atoi(factor) : 1);
+}
+
+static inline void msleep(unsigned int ms)
+{
+	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+	nanosleep(&ts, NULL);
+}
+
+/* Polls for a condition. False when it has not come true after a time that means a hang. */
+#define wait_until(condition)						\
+({									\
+	int __tries;							\
+									\
+	for (__tries = 0; __tries < 4000 && !(condition); __tries++)	\
+		msleep(5);						\
+	__tries < 4000;							\
+})
+
+/* --- memory that may fault */
+
+static __thread sigjmp_buf touch_env;
+static __thread volatile sig_atomic_t touching;
+
+static void touch_handler(int sig)
+{
+	if (touching)
+		siglongjmp(touch_env, sig);
+	signal(sig, SIG_DFL);
+}
+
+static __attribute__((constructor)) void touch_init(void)
+{
+	struct sigaction action = { .sa_handler = touch_handler, .sa_flags = SA_NODEFER };
+
+	psize = sysconf(_SC_PAGE_SIZE);
+	sigaction(SIGBUS, &action, NULL);
+	sigaction(SIGSEGV, &action, NULL);
+}
+
+/* Both return 0, or the signal that the access raised. */
+static int touch_read(const void *p, __u64 *val)
+{
+	int sig = sigsetjmp(touch_env, 0);
+
+	if (!sig) {
+		touching = 1;
+		*val = *(const volatile __u64 *)p;
+	}
+	touching = 0;
+	return sig;
+}
+
+static int touch_write(void *p, __u64 val)
+{
+	int sig = sigsetjmp(touch_env, 0);
+
+	if (!sig) {
+		touching = 1;
+		*(volatile __u64 *)p = val;
+	}
+	touching = 0;
+	return sig;
+}
+
+/* What a page is filled with says which page of what it is, in each of its words. */
+static inline __u64 pattern(__u64 seed, size_t page, size_t word)
+{
+	return seed << 48 | (__u64)page << 16 | word | 1ULL << 40;
+}
+
+/* First, last and some other words of a page. */
+static inline size_t sample(unsigned int i)
+{
+	static const size_t words[] = { 0, 1, 100, 511 };
+
+	return words[i];
+}
+
+#define SAMPLES 4
+
+static int fill(char *p, size_t npages, __u64 seed)
+{
+	size_t page;
+	int i, sig;
+
+	for (page = 0; page < npages; page++) {
+		__u64 *words = (__u64 *)(p + page * psize);
+
+		for (i = 0; i < SAMPLES; i++) {
+			sig = touch_write(words + sample(i), pattern(seed, page, sample(i)));
+			if (sig)
+				return sig;
+		}
+	}
+	return 0;
+}
+
+/* 0: all is as fill() left it, with page @first of it at @p. -1: it is not. Else: the signal. */
+static int check(const char *p, size_t first, size_t npages, __u64 seed)
+{
+	size_t page;
+	__u64 val;
+	int i, sig;
+
+	for (page = 0; page < npages; page++) {
+		const __u64 *words = (const __u64 *)(p + page * psize);
+
+		for (i = 0; i < SAMPLES; i++) {
+			__u64 want = seed ? pattern(seed, first + page, sample(i)) : 0;
+
+			sig = touch_read(words + sample(i), &val);
+			if (sig)
+				return sig;
+			if (val != want) {
+				fprintf(stderr, "# page %zu word %zu: %llx, not %llx\n", page,
+					sample(i), (unsigned long long)val,
+					(unsigned long long)want);
+				return -1;
+			}
+		}
+	}
+	return 0;
+}
+
+/* --- endpoints, here and in peer processes */
+
+struct ep {
+	int fd;			/* -1: closed, or in a peer */
+	int sock;		/* to the peer process, -1: none */
+	pid_t pid;
+	__u64 id;
+	char *win;
+	size_t npages;
+};
+
+struct call {
+	long (*fn)(struct ep *ep, struct call *c);
+	__u64 addr;
+	__u64 n;
+	__u64 val;
+	__u64 val2;
+	__s64 rc;
+	int err;
+	unsigned char cmd[256];
+};
+
+/* All that exist in this process, for the end of the test. */
+static struct ep *eps[64];
+static unsigned int neps;
+
+static int ep_send(struct ep *ep, const struct call *c)
+{
+	return send(ep->sock, c, sizeof(*c), MSG_NOSIGNAL) == sizeof(*c) ? 0 : -1;
+}
+
+static long ep_wait(struct ep *ep, struct call *c)
+{
+	ssize_t n;
+
+	do
+		n = recv(ep->sock, c, sizeof(*c), 0);
+	while (n < 0 && errno == EINTR);
+	if (n != sizeof(*c)) {
+		errno = EOWNERDEAD;
+		return -1;
+	}
+	errno = c->err;
+	return c->rc;
+}
+
+static long ep_call(struct ep *ep, struct call *c)
+{
+	if (ep->sock < 0)
+		return c->fn(ep, c);
+	if (ep_send(ep, c)) {
+		errno = EOWNERDEAD;
+		return -1;
+	}
+	return ep_wait(ep, c);
+}
+
+static long call_ioctl(struct ep *ep, struct call *c)
+{
+	return ioctl(ep->fd, c->n, c->cmd);
+}
+
+static long call_open(struct ep *ep, struct call *c)
+{
+	struct zcipc_info info = { .size = sizeof(info) };
+
+	ep->win = NULL;
+	ep->npages = c->n;
+	ep->fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC | c->val);
+	if (ep->fd < 0 || ioctl(ep->fd, ZCIPC_IOC_INFO, &info))
+		return -1;
+	ep->id = info.endpoint;
+	if (!c->n)
+		goto out;
+	ep->win = mmap(NULL, c->n * psize, PROT_READ | PROT_WRITE, MAP_SHARED, ep->fd, 0);
+	if (ep->win == MAP_FAILED)
+		return -1;
+out:
+	memcpy(c->cmd, ep, sizeof(*ep));
+	return 0;
+}
+
+static long call_close(struct ep *ep, struct call *c)
+{
+	(void)c;
+	if (ep->win)
+		munmap(ep->win, ep->npages * psize);
+	ep->win = NULL;
+	if (ep->fd >= 0)
+		close(ep->fd);
+	ep->fd = -1;
+	return 0;
+}
+
+static long call_read(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return touch_read((void *)(uintptr_t)c->addr, &c->val);
+}
+
+static long call_write(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return touch_write((void *)(uintptr_t)c->addr, c->val);
+}
+
+static long call_fill(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return fill((char *)(uintptr_t)c->addr, c->n, c->val);
+}
+
+static long call_check(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return check((char *)(uintptr_t)c->addr, c->val2, c->n, c->val);
+}
+
+static inline long call_exit(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	_exit(c->val);
+}
+
+static inline int ep_read(struct ep *ep, const char *p, __u64 *val)
+{
+	struct call c = { .fn = call_read, .addr = (uintptr_t)p };
+	int rc = ep_call(ep, &c);
+
+	*val = c.val;
+	return rc;
+}
+
+static inline int ep_write(struct ep *ep, char *p, __u64 val)
+{
+	struct call c = { .fn = call_write, .addr = (uintptr_t)p, .val = val };
+
+	return ep_call(ep, &c);
+}
+
+static inline int ep_fill(struct ep *ep, char *p, size_t npages, __u64 seed)
+{
+	struct call c = { .fn = call_fill, .addr = (uintptr_t)p, .n = npages, .val = seed };
+
+	return ep_call(ep, &c);
+}
+
+static inline int ep_check_from(struct ep *ep, const char *p, size_t first, size_t npages,
+				__u64 seed)
+{
+	struct call c = { .fn = call_check, .addr = (uintptr_t)p, .n = npages, .val = seed,
+			  .val2 = first };
+
+	return ep_call(ep, &c);
+}
+
+static inline int ep_check(struct ep *ep, const char *p, size_t npages, __u64 seed)
+{
+	return ep_check_from(ep, p, 0, npages, seed);
+}
+
+static inline int ep_open(struct ep *ep, size_t npages, int flags)
+{
+	struct call c = { .fn = call_open, .n = npages, .val = flags };
+
+	*ep = (struct ep){ .fd = -1, .sock = -1, .pid = getpid() };
+	eps[neps++ % ARRAY_SIZE(eps)] = ep;
+	return ep_call(ep, &c);
+}
+
+static void peer_main(int sock)
+{
+	struct ep ep = { .fd = -1, .sock = -1, .pid = getpid() };
+	struct call c;
+
+	while (recv(sock, &c, sizeof(c), 0) == sizeof(c)) {
+		errno = 0;
+		c.rc = c.fn(&ep, &c);
+		c.err = errno;
+		if (send(sock, &c, sizeof(c), MSG_NOSIGNAL) != sizeof(c))
+			break;
+	}
+	_exit(0);
+}
+
+/* A process that has no endpoint yet. It holds none of the descriptors of this one. */
+static inline int peer_fork(struct ep *ep)
+{
+	int sv[2];
+
+	*ep = (struct ep){ .fd = -1, .sock = -1 };
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
+		return -1;
+	fflush(NULL);
+	ep->pid = fork();
+	if (ep->pid < 0)
+		return -1;
+	if (!ep->pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(sv[1], 3);
+		syscall(SYS_close_range, 4, ~0U, 0);
+		peer_main(3);
+	}
+	close(sv[1]);
+	ep->sock = sv[0];
+	eps[neps++ % ARRAY_SIZE(eps)] = ep;
+	return 0;
+}
+
+static inline int peer_open(struct ep *ep, size_t npages, int flags)
+{
+	struct call c = { .fn = call_open, .n = npages, .val = flags };
+	struct ep theirs;
+
+	if (ep_call(ep, &c))
+		return -1;
+	memcpy(&theirs, c.cmd, sizeof(theirs));
+	ep->id = theirs.id;
+	ep->win = theirs.win;
+	ep->npages = theirs.npages;
+	return 0;
+}
+
+/* An endpoint in a process of its own, or in this one. */
+static inline int ep_start(struct ep *ep, bool remote, size_t npages)
+{
+	if (!remote)
+		return ep_open(ep, npages, 0);
+	return peer_fork(ep) ? -1 : peer_open(ep, npages, 0);
+}
+
+/* Closes one, or ends the process that has it, in the way that it deserves. */
+static inline void ep_end(struct ep *ep)
+{
+	if (ep->sock >= 0) {
+		close(ep->sock);
+		ep->sock = -1;
+		kill(ep->pid, SIGKILL);
+		waitpid(ep->pid, NULL, 0);
+	} else if (ep->fd >= 0 || ep->win) {
+		call_close(ep, NULL);
+	}
+}
+
+/* --- calls */
+
+/* How many bytes of a call's struct are not [out]. */
+static inline size_t in_size(unsigned int nr, size_t size)
+{
+	switch (nr) {
+	case ZCIPC_IOC_INFO:		return offsetof(struct zcipc_info, abi);
+	case ZCIPC_IOC_LOOKUP:		return offsetof(struct zcipc_lookup, endpoint);
+	case ZCIPC_IOC_REGION_CREATE:	return offsetof(struct zcipc_region_create, cap);
+	case ZCIPC_IOC_REGION_QUERY:	return offsetof(struct zcipc_region_query, region);
+	case ZCIPC_IOC_MAP:		return offsetof(struct zcipc_map, addr);
+	case ZCIPC_IOC_TRANSFER:	return offsetof(struct zcipc_transfer, pages);
+	case ZCIPC_IOC_RECV:		return offsetof(struct zcipc_recv, type);
+	case ZCIPC_IOC_STATS:		return offsetof(struct zcipc_stats, endpoints);
+	}
+	return size;
+}
+
+/*
+ * One call. Members for results hold garbage before. After a failure the struct must be what it
+ * was, after a success all but the results must be.
+ */
+static inline int zc_ioctl(struct ep *ep, unsigned int nr, void *cmd)
+{
+	size_t size = *(__u32 *)cmd, in = in_size(nr, size);
+	struct call c = { .fn = call_ioctl, .n = nr };
+	unsigned char before[sizeof(c.cmd)];
+	int rc;
+
+	memcpy(c.cmd, cmd, in);
+	memset(c.cmd + in, 0xcc, size - in);
+	if (nr == ZCIPC_IOC_REGION_QUERY)
+		((struct zcipc_region_query *)c.cmd)->__reserved = 0;
+	memcpy(before, c.cmd, size);
+	rc = ep_call(ep, &c);
+	if (rc && errno == EOWNERDEAD)
+		return rc;
+	if (memcmp(c.cmd, before, rc ? size : in)) {
+		fprintf(stderr, "# call %#x returned %d and wrote what it must not\n", nr, rc);
+		errno = EUCLEAN;
+		return -1;
+	}
+	if (!rc)
+		memcpy((char *)cmd + in, c.cmd + in, size - in);
+	return rc;
+}
+
+struct buf {
+	__u64 cap;
+	__u64 region;
+	char *p;
+	size_t npages;
+};
+
+static inline int zc_create(struct ep *ep, size_t npages, struct buf *b)
+{
+	struct zcipc_region_create cmd = {
+		.size = sizeof(cmd), .flags = ep->win ? ZCIPC_CREATE_MAP : 0,
+		.len = npages * psize, .node = ZCIPC_NODE_ANY,
+	};
+	int rc = zc_ioctl(ep, ZCIPC_IOC_REGION_CREATE, &cmd);
+
+	if (!rc)
+		*b = (struct buf){ .cap = cmd.cap, .region = cmd.region, .npages = npages,
+				   .p = (char *)(uintptr_t)cmd.addr };
+	return rc;
+}
+
+static inline int zc_query(struct ep *ep, __u64 cap, struct zcipc_region_query *cmd)
+{
+	*cmd = (struct zcipc_region_query){ .size = sizeof(*cmd), .cap = cap };
+	return zc_ioctl(ep, ZCIPC_IOC_REGION_QUERY, cmd);
+}
+
+/* Pages, not bytes. */
+static inline int zc_map(struct ep *ep, __u64 cap, size_t first, size_t npages, __u32 rights,
+			 char **p)
+{
+	struct zcipc_map cmd = {
+		.size = sizeof(cmd), .cap = cap, .offset = first * psize, .len = npages * psize,
+		.rights = rights,
+	};
+	int rc = zc_ioctl(ep, ZCIPC_IOC_MAP, &cmd);
+
+	if (!rc)
+		*p = (char *)(uintptr_t)cmd.addr;
+	return rc;
+}
+
+static inline int zc_unmap(struct ep *ep, const char *p)
+{
+	struct zcipc_unmap cmd = { .size = sizeof(cmd), .addr = (uintptr_t)p };
+
+	return zc_ioctl(ep, ZCIPC_IOC_UNMAP, &cmd);
+}
+
+static inline int zc_drop(struct ep *ep, __u64 cap)
+{
+	struct zcipc_drop cmd = { .size = sizeof(cmd), .cap = cap };
+
+	return zc_ioctl(ep, ZCIPC_IOC_DROP, &cmd);
+}
+
+static inline int zc_lookup(struct ep *ep, pid_t pid, __u64 after, __u64 *id)
+{
+	struct zcipc_lookup cmd = { .size = sizeof(cmd), .pid = pid, .after = after };
+	int rc = zc_ioctl(ep, ZCIPC_IOC_LOOKUP, &cmd);
+
+	if (!rc)
+		*id = cmd.endpoint;
+	return rc;
+}
+
+static inline int zc_stats(struct ep *ep, struct zcipc_stats *cmd)
+{
+	*cmd = (struct zcipc_stats){ .size = sizeof(*cmd) };
+	return zc_ioctl(ep, ZCIPC_IOC_STATS, cmd);
+}
+
+static inline int zc_recv(struct ep *ep, struct zcipc_recv *cmd)
+{
+	*cmd = (struct zcipc_recv){ .size = sizeof(*cmd) };
+	return zc_ioctl(ep, ZCIPC_IOC_RECV, cmd);
+}
+
+/* Receives what is wanted for its contents only. */
+static inline int zc_take(struct ep *ep, struct buf *b)
+{
+	struct zcipc_recv m;
+	int rc = zc_recv(ep, &m);
+
+	if (!rc)
+		*b = (struct buf){ .cap = m.cap, .region = m.region, .npages = m.len / psize,
+				   .p = (char *)(uintptr_t)m.addr };
+	return rc;
+}
+
+/* Pages, not bytes. */
+static inline struct zcipc_transfer transfer_cmd(struct ep *to, __u32 type, __u64 cap, size_t first,
+						 size_t npages, __u32 rights)
+{
+	return (struct zcipc_transfer){
+		.size = sizeof(struct zcipc_transfer), .type = type, .cap = cap, .peer = to->id,
+		.offset = first * psize, .len = npages * psize, .rights = rights,
+		.cookie = 0xc00c1e, .node = ZCIPC_NODE_ANY,
+	};
+}
+
+static inline int zc_transfer(struct ep *from, struct zcipc_transfer *cmd)
+{
+	return zc_ioctl(from, ZCIPC_IOC_TRANSFER, cmd);
+}
+
+/* A range, with as many rights as there are. */
+static inline int zc_send_part(struct ep *from, struct ep *to, __u32 type, __u64 cap, size_t first,
+			       size_t npages)
+{
+	struct zcipc_transfer cmd = transfer_cmd(to, type, cap, first, npages,
+						 type == ZCIPC_SHARE ? RIGHTS_ALL : 0);
+
+	return zc_transfer(from, &cmd);
+}
+
+static inline int zc_send(struct ep *from, struct ep *to, __u32 type, __u64 cap)
+{
+	return zc_send_part(from, to, type, cap, 0, 0);
+}
+
+static inline int zc_send_rights(struct ep *from, struct ep *to, __u32 type, __u64 cap,
+				 __u32 rights)
+{
+	struct zcipc_transfer cmd = transfer_cmd(to, type, cap, 0, 0, rights);
+
+	return zc_transfer(from, &cmd);
+}
+
+/* Sends and receives. */
+static inline int zc_pass(struct ep *from, struct ep *to, __u32 type, __u64 cap, struct buf *b)
+{
+	return zc_send(from, to, type, cap) ? -1 : zc_take(to, b);
+}
+
+static inline int zc_pass_rights(struct ep *from, struct ep *to, __u32 type, __u64 cap,
+				 __u32 rights, struct buf *b)
+{
+	return zc_send_rights(from, to, type, cap, rights) ? -1 : zc_take(to, b);
+}
+
+#define TEST_OK(call)							\
+do {									\
+	ASSERT_EQ(0, (call))						\
+		TH_LOG("%s: %s", #call, strerror(errno));		\
+} while (0)
+#define TEST_ERR(err, call)						\
+do {									\
+	int __rc;							\
+									\
+	errno = 0;							\
+	__rc = (call);							\
+	ASSERT_EQ((err), __rc < 0 ? errno : 0)				\
+		TH_LOG("%s: %s, not %s", #call, strerror(errno), strerror(err)); \
+} while (0)
+
+#define test_create(...)		TEST_OK(zc_create(__VA_ARGS__))
+#define test_err_create(err, ...)	TEST_ERR(err, zc_create(__VA_ARGS__))
+#define test_query(...)			TEST_OK(zc_query(__VA_ARGS__))
+#define test_err_query(err, ...)	TEST_ERR(err, zc_query(__VA_ARGS__))
+#define test_map(...)			TEST_OK(zc_map(__VA_ARGS__))
+#define test_err_map(err, ...)		TEST_ERR(err, zc_map(__VA_ARGS__))
+#define test_unmap(...)			TEST_OK(zc_unmap(__VA_ARGS__))
+#define test_err_unmap(err, ...)	TEST_ERR(err, zc_unmap(__VA_ARGS__))
+#define test_drop(...)			TEST_OK(zc_drop(__VA_ARGS__))
+#define test_err_drop(err, ...)		TEST_ERR(err, zc_drop(__VA_ARGS__))
+#define test_lookup(...)		TEST_OK(zc_lookup(__VA_ARGS__))
+#define test_err_lookup(err, ...)	TEST_ERR(err, zc_lookup(__VA_ARGS__))
+#define test_stats(...)			TEST_OK(zc_stats(__VA_ARGS__))
+#define test_recv(...)			TEST_OK(zc_recv(__VA_ARGS__))
+#define test_err_recv(err, ...)		TEST_ERR(err, zc_recv(__VA_ARGS__))
+#define test_take(...)			TEST_OK(zc_take(__VA_ARGS__))
+#define test_transfer(...)		TEST_OK(zc_transfer(__VA_ARGS__))
+#define test_err_transfer(err, ...)	TEST_ERR(err, zc_transfer(__VA_ARGS__))
+#define test_send(...)			TEST_OK(zc_send(__VA_ARGS__))
+#define test_err_send(err, ...)		TEST_ERR(err, zc_send(__VA_ARGS__))
+#define test_send_part(...)		TEST_OK(zc_send_part(__VA_ARGS__))
+#define test_err_send_part(err, ...)	TEST_ERR(err, zc_send_part(__VA_ARGS__))
+#define test_send_rights(...)		TEST_OK(zc_send_rights(__VA_ARGS__))
+#define test_err_send_rights(err, ...)	TEST_ERR(err, zc_send_rights(__VA_ARGS__))
+#define test_pass(...)			TEST_OK(zc_pass(__VA_ARGS__))
+#define test_pass_rights(...)		TEST_OK(zc_pass_rights(__VA_ARGS__))
+#define test_open(...)			TEST_OK(ep_open(__VA_ARGS__))
+#define test_start(...)			TEST_OK(ep_start(__VA_ARGS__))
+
+/* Accesses: what signal do they raise, and what is there? */
+#define test_touch_read(sig, ep, p)					\
+do {									\
+	__u64 __val;							\
+									\
+	ASSERT_EQ((sig), ep_read(ep, p, &__val));			\
+} while (0)
+#define test_touch_write(sig, ep, p)	ASSERT_EQ((sig), ep_write(ep, p, 0xbad))
+#define test_fill(...)			ASSERT_EQ(0, ep_fill(__VA_ARGS__))
+#define test_check(...)			ASSERT_EQ(0, ep_check(__VA_ARGS__))
+#define test_check_from(...)		ASSERT_EQ(0, ep_check_from(__VA_ARGS__))
+#define test_gone(ep, p, npages)					\
+do {									\
+	size_t __page;							\
+									\
+	for (__page = 0; __page < (npages); __page++)			\
+		test_touch_read(SIGBUS, ep, (p) + __page * psize);	\
+	test_touch_write(SIGBUS, ep, p);				\
+} while (0)
+
+/* --- delay points of a module built for tests */
+
+#define POINT_PARAMETER "/sys/module/zcipc/parameters/test_"
+
+static inline bool points_exist(void)
+{
+	return !access(POINT_PARAMETER "point", W_OK);
+}
+
+#define need_points()							\
+do {									\
+	if (!points_exist())						\
+		SKIP(return, "the module is built without delay points");	\
+} while (0)
+
+static inline void file_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, text, strlen(text)) < 0)
+		fprintf(stderr, "# %s: %s\n", path, strerror(errno));
+	close(fd);
+}
+
+/* The first number in a file, or after a word in it. -1: there is none. */
+static inline long file_number(const char *path, const char *word)
+{
+	char text[8192] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	const char *p = text;
+
+	if (fd < 0)
+		return -1;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		p = NULL;
+	close(fd);
+	if (p && word) {
+		p = strstr(text, word);
+		p = p ? p + strlen(word) : NULL;
+	}
+	return p ? strtol(p, NULL, 10) : -1;
+}
+
+/* Whoever comes to the point from now on sleeps there. */
+static inline void point_set(const char *name, unsigned int ms)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", ms);
+	file_write(POINT_PARAMETER "delay_ms", text);
+	file_write(POINT_PARAMETER "point", *name ? name : "\n");
+}
+
+static inline bool point_reached(void)
+{
+	return wait_until(file_number(POINT_PARAMETER "hits", NULL) > 0);
+}
+
+/* --- what is checked around every test */
+
+struct base {
+	struct ep ep;			/* the one that asks for statistics */
+	struct zcipc_stats stats;
+};
+
+/* The first six members are what exists at the moment. */
+static inline bool same_live(const struct zcipc_stats *a, const struct zcipc_stats *b)
+{
+	return !memcmp(&a->endpoints, &b->endpoints, 6 * sizeof(__u64));
+}
+
+static inline void base_setup(struct __test_metadata *_metadata, struct base *base)
+{
+	static const struct zcipc_stats nothing = { .endpoints = 1 };
+	int i;
+
+	if (access(ZCIPC_DEVICE, F_OK))
+		SKIP(_exit(KSFT_SKIP), "there is no %s", ZCIPC_DEVICE);
+	test_open(&base->ep, 0, 0);
+	/* A process of the test before may not be gone yet. */
+	for (i = 0; i < 200; i++) {
+		test_stats(&base->ep, &base->stats);
+		if (same_live(&base->stats, &nothing))
+			break;
+		msleep(5);
+	}
+}
+
+/* Everybody goes, and then nothing may be left. */
+static inline void base_teardown(struct __test_metadata *_metadata, struct base *base)
+{
+	struct zcipc_stats now;
+	unsigned int i;
+
+	if (points_exist())
+		point_set("", 0);
+	for (i = 0; i < neps && i < ARRAY_SIZE(eps); i++)
+		if (eps[i] != &base->ep)
+			ep_end(eps[i]);
+	EXPECT_TRUE(wait_until(!zc_stats(&base->ep, &now) && same_live(&now, &base->stats))) {
+		TH_LOG("left: %lld endpoints %lld regions %lld frames %lld caps %lld maps %lld msgs",
+		       (long long)now.endpoints - base->stats.endpoints,
+		       (long long)now.regions - base->stats.regions,
+		       (long long)now.frames - base->stats.frames,
+		       (long long)now.caps - base->stats.caps,
+		       (long long)now.maps - base->stats.maps,
+		       (long long)now.messages - base->stats.messages);
+	}
+	ep_end(&base->ep);
+}
+
+/* A fixture that has what the fixtures of most files need: some endpoints. */
+#define FIXTURE_TEARDOWN_BASE(name)					\
+	FIXTURE_TEARDOWN(name)						\
+	{								\
+		base_teardown(_metadata, &self->base);			\
+	}
+
+#endif
