@@ -268,6 +268,7 @@ static void consume(const struct run *run, struct side *side, int control, struc
 	qsort(ns, n, sizeof(*ns), compare_ns);
 	board->result.ns = ns[n / 2];
 	board->result.messages = n;
+	free(ns);
 	tell(control, DONE);
 }
 

@@ -43,10 +43,9 @@ static const char usage_text[] =
 	"it over without a copy and a page fault, 1 when not, 2 for bad usage.\n";
 
 static const char legend[] =
-	"time: from when the sender starts until the receiver has looked at every page; the median.\n"
-	"copied: bytes the kernel copied to hand the file over; by writes: bytes it copied later, when the\n"
-	"sender overwrote what it had sent. faults: of the receiver, in that time. SHA-256: of what the\n"
-	"receiver has at the end.\n";
+	"time: median, from the start of the sending until the receiver has looked at every page\n"
+	"copied: bytes, by the kernel, to hand the file over; by writes: later, as the sender overwrote it\n"
+	"faults: the receiver's, in that time; SHA-256: of what the receiver has in the end\n";
 
 #define bad_usage(format, ...) do {						\
 	warn(format " (see zcipc-demo --help)", ##__VA_ARGS__);			\

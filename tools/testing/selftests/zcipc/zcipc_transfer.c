@@ -459,12 +459,18 @@ TEST_F(pair, share_after_copy)
 	EXPECT_EQ(8 * psize, q.shared);
 	EXPECT_EQ(2, q.caps);
 	EXPECT_EQ(3, q.maps);
+	/* All mappings show the shared frames when one is written to. */
+	test_check(&self->a, src.p, 8, 1);
+	test_check(&self->a, second, 8, 1);
+	test_check(&self->b, shared.p, 8, 1);
 	test_fill(&self->b, shared.p, 4, 2);
 	test_check(&self->a, src.p, 4, 2);
 	test_check(&self->a, second, 4, 2);
 	test_query(&self->a, src.cap, &q);
 	EXPECT_EQ(4 * psize, q.shared);
 	test_pass(&self->b, &self->c, ZCIPC_COPY, shared.cap, &copy2);
+	test_check(&self->a, second, 4, 2);
+	test_check(&self->b, shared.p, 4, 2);
 	test_fill(&self->a, second, 8, 3);
 	test_check(&self->b, shared.p, 8, 3);
 	test_check(&self->a, src.p, 8, 3);
