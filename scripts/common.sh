@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034
 # Sourced by the other scripts: where things are, how errors look.
 
 set -eu

@@ -4,9 +4,10 @@
  * that touches VMAs and PTEs.
  *
  * A slot is a range of file offsets of the endpoint's own inode. Taking pages away is done by core
- * mm for such a range, in all VMAs and with all TLB flushes that are due. PTEs are inserted with vm_insert_pages(), which knows how to count them, and are read-only:
- * page_mkwrite makes vma_set_page_prot() leave out the write bit. Where a slot and a frame are
- * writable the bit is set right after that.
+ * mm for such a range, in all VMAs and with all TLB flushes that are due. PTEs are inserted with
+ * vm_insert_pages(), which knows how to count them, and are read-only: page_mkwrite makes
+ * vma_set_page_prot() leave out the write bit. Where a slot and a frame are writable the bit is set
+ * right after that.
  *
  * A PTE never shows anything but the frame that the slot's region has at that place, and is never
  * writable, nor dirty, unless slot and frame are writable: see zcipc.h for why that holds.
