@@ -105,28 +105,6 @@ static bool end(struct ep *a, struct ep *v, const FIXTURE_VARIANT(life) *variant
 	return wait_until(zc_lookup(a, v->pid, 0, &id) && errno == ENOENT);
 }
 
-static void take_returned(struct __test_metadata *_metadata, struct ep *a, struct ep *from,
-			  size_t npages, __u64 region, __u64 seed, __u64 cookie)
-{
-	struct zcipc_recv m;
-	char *p;
-
-	ASSERT_TRUE(wait_until(!zc_recv(a, &m)));
-	EXPECT_EQ(ZCIPC_MESSAGE_RETURNED, m.message_flags);
-	EXPECT_EQ(ZCIPC_MOVE, m.type);
-	EXPECT_EQ(from->id, m.sender);
-	EXPECT_EQ(0, m.addr);
-	EXPECT_EQ(npages * psize, m.len);
-	EXPECT_EQ(cookie, m.cookie);
-	EXPECT_EQ(RIGHTS_ALL, m.rights);
-	if (region)
-		EXPECT_EQ(region, m.region);
-	test_map(a, m.cap, 0, 0, RIGHTS_RW, &p);
-	test_check(a, p, npages, seed);
-	test_fill(a, p, npages, seed + 1);
-	test_drop(a, m.cap);
-}
-
 /* G9: what was moved to one that dies before it receives it comes back. All else is gone. */
 TEST_F(life, unreceived_comes_back)
 {
@@ -150,8 +128,8 @@ TEST_F(life, unreceived_comes_back)
 	test_gone(&self->a, whole.p, N);
 
 	ASSERT_TRUE(end(&self->a, &self->v, variant));
-	take_returned(_metadata, &self->a, &self->v, N, whole.region, 1, 0xc00c1e);
-	take_returned(_metadata, &self->a, &self->v, 8, 0, 3, 0xc00c1e);
+	take_returned(_metadata, &self->a, &self->v, N, whole.region, 1);
+	take_returned(_metadata, &self->a, &self->v, 8, 0, 3);
 	test_err_recv(EAGAIN, &self->a, &m);
 	test_check(&self->a, shared.p, N, 5);
 	test_check(&self->a, copied.p, N, 7);
@@ -241,7 +219,7 @@ TEST_F_TIMEOUT(life, comes_back_to_full_queue, 120)
 		test_recv(&self->a, &m);
 		ASSERT_EQ(0, m.message_flags);
 	}
-	take_returned(_metadata, &self->a, &self->v, N, buf.region, 1, 0xc00c1e);
+	take_returned(_metadata, &self->a, &self->v, N, buf.region, 1);
 }
 
 /* --- identity */
@@ -371,44 +349,54 @@ TEST_F(identity, pid_namespace)
 	EXPECT_EQ(inside.id, c.val);
 }
 
-/* 29: a number that is used again is not the same process, even while the endpoint is kept open. */
-static long call_send_fd(struct ep *ep, struct call *c)
-{
+/* A message that carries a descriptor. */
+struct fd_message {
 	union {
 		struct cmsghdr hdr;
 		char space[CMSG_SPACE(sizeof(int))];
-	} control = {};
-	struct iovec iov = { "x", 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
-		.msg_controllen = sizeof(control),
+	} control;
+	char byte;
+	struct iovec iov;
+	struct msghdr msg;
+};
+
+static void fd_message_init(struct fd_message *m)
+{
+	*m = (struct fd_message){
+		.control.hdr = {
+			.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(sizeof(int)),
+		},
+		.iov = { &m->byte, 1 },
+		.msg = {
+			.msg_iov = &m->iov, .msg_iovlen = 1, .msg_control = &m->control,
+			.msg_controllen = sizeof(m->control),
+		},
 	};
-	struct cmsghdr *hdr = CMSG_FIRSTHDR(&msg);
+}
+
+static long call_send_fd(struct ep *ep, struct call *c)
+{
+	struct fd_message m;
 
 	(void)c;
-	hdr->cmsg_level = SOL_SOCKET;
-	hdr->cmsg_type = SCM_RIGHTS;
-	hdr->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(hdr), &ep->fd, sizeof(int));
-	return sendmsg(3, &msg, MSG_NOSIGNAL) == 1 ? 0 : -1;
+	fd_message_init(&m);
+	memcpy(CMSG_DATA(&m.control.hdr), &ep->fd, sizeof(int));
+	return sendmsg(3, &m.msg, MSG_NOSIGNAL) == 1 ? 0 : -1;
 }
 
 static int recv_fd(int sock)
 {
-	_Alignas(8) char space[CMSG_SPACE(sizeof(int))];
-	char byte;
-	struct iovec iov = { &byte, 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = space,
-		.msg_controllen = sizeof(space),
-	};
+	struct fd_message m;
 	int fd = -1;
 
-	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&msg))
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+	fd_message_init(&m);
+	if (recvmsg(sock, &m.msg, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&m.msg))
+		memcpy(&fd, CMSG_DATA(&m.control.hdr), sizeof(fd));
 	return fd;
 }
 
+/* 29: a number that is used again is not the same process, even while the endpoint is kept open. */
 TEST_F(identity, pid_used_again)
 {
 	struct call c = { .fn = call_send_fd };
@@ -478,7 +466,7 @@ TEST_F(identity, received_descriptor)
 	/* Its owner dies, and with it all that it had, though the descriptor is still open. */
 	ep_end(&self->p);
 	ASSERT_TRUE(wait_until(!zc_stats(&self->base.ep, &stats) && stats.frames == N));
-	take_returned(_metadata, &self->a, &self->p, N, self->src.region, 1, 0xc00c1e);
+	take_returned(_metadata, &self->a, &self->p, N, self->src.region, 1);
 	test_err_query(EPERM, &foreign, theirs.cap, &q);
 	close(foreign.fd);
 }

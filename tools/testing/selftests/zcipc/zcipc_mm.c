@@ -211,18 +211,8 @@ static void child_of(struct __test_metadata *_metadata, struct ep *parent, struc
 	child->pid = fork();
 	ASSERT_LE(0, child->pid);
 	if (!child->pid) {
-		struct ep *ep = child;
-		struct call c;
-
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(sv[0]);
-		while (recv(sv[1], &c, sizeof(c), 0) == sizeof(c)) {
-			ep->sock = -1;
-			c.rc = c.fn(ep, &c);
-			c.err = errno;
-			send(sv[1], &c, sizeof(c), MSG_NOSIGNAL);
-		}
-		_exit(0);
+		peer_serve(sv[1], child);
 	}
 	close(sv[1]);
 	child->sock = sv[0];

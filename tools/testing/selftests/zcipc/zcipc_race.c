@@ -6,8 +6,8 @@
  * Guarantees: G2 exclusive MOVE (TLBs, faults), G3, G4 snapshot at one instant, G5, G8 death at any
  * point, G9 nothing lost.
  * Attacks: 11 two first writes, 14 stores through a MOVE, 15 and 16 (in part), 17 MOVE against
- * MOVE, 18 and 30 MOVE against munmap, exit, exec, and SIGKILL at every point, 25 a struct that changes,
- * 27 calls on one descriptor from many threads.
+ * MOVE, 18 and 30 MOVE against munmap, exit, exec, and SIGKILL at every point, 25 a struct that
+ * changes, 27 calls on one descriptor from many threads.
  */
 #include <poll.h>
 #include <sched.h>
@@ -835,24 +835,6 @@ TEST_F_TIMEOUT(death, of_sender, 180)
 	}
 }
 
-/* Waits for what comes back, which is in nobody's window. */
-static void take_returned(struct __test_metadata *_metadata, struct ep *a, struct ep *from,
-			  __u64 seed)
-{
-	struct zcipc_recv m;
-	char *p;
-
-	ASSERT_TRUE(wait_until(!zc_recv(a, &m)));
-	ASSERT_EQ(ZCIPC_MESSAGE_RETURNED, m.message_flags);
-	ASSERT_EQ(ZCIPC_MOVE, m.type);
-	ASSERT_EQ(from->id, m.sender);
-	ASSERT_EQ(0, m.addr);
-	test_map(a, m.cap, 0, 0, RIGHTS_RW, &p);
-	test_check(a, p, m.len / psize, seed);
-	test_fill(a, p, m.len / psize, seed + 1);
-	test_drop(a, m.cap);
-}
-
 TEST_F_TIMEOUT(death, of_receiver, 180)
 {
 	static const char * const points[] = { "prepared", "unmapped", "committed", "sent" };
@@ -875,7 +857,7 @@ TEST_F_TIMEOUT(death, of_receiver, 180)
 		ep_end(&self->v);
 		neps--;
 		if (!rc) {
-			take_returned(_metadata, &self->a, &self->v, 5);
+			take_returned(_metadata, &self->a, &self->v, N, 0, 5);
 			continue;
 		}
 		ASSERT_TRUE(err == ESRCH || err == EAGAIN || err == ENOBUFS);
@@ -900,7 +882,7 @@ TEST_F_TIMEOUT(death, in_recv, 60)
 	test_stats(&self->base.ep, &after);
 	ep_end(&self->v);
 	if (after.received == before.received)
-		take_returned(_metadata, &self->a, &self->v, 5);
+		take_returned(_metadata, &self->a, &self->v, N, 0, 5);
 }
 
 /* In a fault, and in the first write to what is shared with a snapshot. */
@@ -947,7 +929,7 @@ TEST_F_TIMEOUT(death, in_shutdown, 60)
 	point_set("", 0);
 	test_err_send(ESRCH, &self->a, &self->v, ZCIPC_MOVE, second.cap);
 	ep_end(&other);
-	take_returned(_metadata, &self->a, &self->v, 5);
+	take_returned(_metadata, &self->a, &self->v, N, 0, 5);
 	test_check(&self->a, second.p, N, 0);
 }
 

@@ -339,14 +339,16 @@ static inline int ep_open(struct ep *ep, size_t npages, int flags)
 	return ep_call(ep, &c);
 }
 
-static void peer_main(int sock)
+/* In a peer: makes calls for whoever has the other end, for as long as somebody has. */
+static void peer_serve(int sock, struct ep *ep)
 {
-	struct ep ep = { .fd = -1, .sock = -1, .pid = getpid() };
 	struct call c;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	ep->sock = -1;
 	while (recv(sock, &c, sizeof(c), 0) == sizeof(c)) {
 		errno = 0;
-		c.rc = c.fn(&ep, &c);
+		c.rc = c.fn(ep, &c);
 		c.err = errno;
 		if (send(sock, &c, sizeof(c), MSG_NOSIGNAL) != sizeof(c))
 			break;
@@ -367,10 +369,10 @@ static inline int peer_fork(struct ep *ep)
 	if (ep->pid < 0)
 		return -1;
 	if (!ep->pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(sv[1], 3);
 		syscall(SYS_close_range, 4, ~0U, 0);
-		peer_main(3);
+		ep->pid = getpid();
+		peer_serve(3, ep);
 	}
 	close(sv[1]);
 	ep->sock = sv[0];
@@ -665,6 +667,29 @@ do {									\
 	test_touch_write(SIGBUS, ep, p);				\
 } while (0)
 
+/* A MOVE that comes back from a dead peer: as it was sent, and in nobody's window. */
+static inline void take_returned(struct __test_metadata *_metadata, struct ep *a, struct ep *from,
+				 size_t npages, __u64 region, __u64 seed)
+{
+	struct zcipc_recv m;
+	char *p;
+
+	ASSERT_TRUE(wait_until(!zc_recv(a, &m)));
+	ASSERT_EQ(ZCIPC_MESSAGE_RETURNED, m.message_flags);
+	ASSERT_EQ(ZCIPC_MOVE, m.type);
+	ASSERT_EQ(from->id, m.sender);
+	ASSERT_EQ(0, m.addr);
+	ASSERT_EQ(npages * psize, m.len);
+	ASSERT_EQ(0xc00c1e, m.cookie);
+	ASSERT_EQ(RIGHTS_ALL, m.rights);
+	if (region)
+		ASSERT_EQ(region, m.region);
+	test_map(a, m.cap, 0, 0, RIGHTS_RW, &p);
+	test_check(a, p, npages, seed);
+	test_fill(a, p, npages, seed + 1);
+	test_drop(a, m.cap);
+}
+
 /* --- delay points of a module built for tests */
 
 #define POINT_PARAMETER "/sys/module/zcipc/parameters/test_"
@@ -767,7 +792,7 @@ static inline void base_teardown(struct __test_metadata *_metadata, struct base 
 		if (eps[i] != &base->ep)
 			ep_end(eps[i]);
 	EXPECT_TRUE(wait_until(!zc_stats(&base->ep, &now) && same_live(&now, &base->stats))) {
-		TH_LOG("left: %lld endpoints %lld regions %lld frames %lld caps %lld maps %lld msgs",
+		TH_LOG("left: ep %lld region %lld frame %lld cap %lld map %lld message %lld",
 		       (long long)now.endpoints - base->stats.endpoints,
 		       (long long)now.regions - base->stats.regions,
 		       (long long)now.frames - base->stats.frames,
