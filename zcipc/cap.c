@@ -15,6 +15,8 @@
 #define ZCIPC_TOKEN_INDEX_BITS	20
 #define ZCIPC_TOKEN_INDEX_MASK	((1ULL << ZCIPC_TOKEN_INDEX_BITS) - 1)
 
+static_assert(ilog2(ZCIPC_MAX_CAPS) <= ZCIPC_TOKEN_INDEX_BITS);
+
 struct zcipc_cap *zcipc_cap_alloc(void)
 {
 	struct zcipc_cap *cap = kzalloc(sizeof(*cap), GFP_KERNEL_ACCOUNT);
@@ -40,7 +42,6 @@ int zcipc_cap_reserve(struct zcipc_endpoint *ep, struct zcipc_cap *cap, gfp_t gf
 	int ret;
 
 	lockdep_assert_held(&ep->lock);
-	BUILD_BUG_ON(ilog2(ZCIPC_MAX_CAPS) > ZCIPC_TOKEN_INDEX_BITS);
 	/* Half of the indices are never needed but for what comes back from dead peers. */
 	if (ep->ncaps >= ZCIPC_MAX_CAPS / 2 && !(gfp & __GFP_NOFAIL))
 		return -ENOBUFS;

@@ -9,6 +9,7 @@
  * For the same reason a PTE that is inserted read-only must be clean.
  */
 #include <linux/highmem.h>
+#include <linux/sched.h>
 
 #include "zcipc.h"
 
@@ -39,6 +40,8 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
 	for (i = 0; i < snapshot->npages; i++) {
 		struct page *page = region->pages[first + i];
 
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
 		if (!zcipc_frame_exclusive(page) || !zcipc_frame_held(page, 0)) {
 			zcipc_frame_share(page);
 			snapshot->pages[i] = page;

@@ -14,9 +14,10 @@
 
 #include "zcipc.h"
 
+static_assert(sizeof_field(struct page, private) == sizeof(atomic_long_t));
+
 static atomic_long_t *zcipc_frame_count(struct page *page)
 {
-	BUILD_BUG_ON(sizeof(page->private) != sizeof(atomic_long_t));
 	return (atomic_long_t *)&page->private;
 }
 

@@ -66,7 +66,7 @@ static void zcipc_region_free(struct kref *kref)
 	for (i = 0; i < region->npages; i++) {
 		if (region->pages[i])
 			zcipc_frame_put(region->pages[i]);
-		if (!(i % 1024))
+		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
 	}
 	zcipc_uncharge(region->user, region->ncharged);
@@ -153,6 +153,8 @@ int zcipc_region_isolate(struct zcipc_region *region, unsigned long first, unsig
 	for (i = 0; i < npages; i++) {
 		struct page *page = region->pages[first + i];
 
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
 		if (!page || !zcipc_frame_exclusive(page) || likely(page_count(page) == 1) ||
 		    !zcipc_frame_held(page, 0))
 			continue;
@@ -250,7 +252,7 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 		region->pages[i] = zcipc_frame_alloc(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
 		if (!region->pages[i])
 			goto err_region;
-		if (!(i % 1024)) {
+		if (!(i % ZCIPC_RESCHED_PAGES)) {
 			cond_resched();
 			if (fatal_signal_pending(current)) {
 				ret = -EINTR;

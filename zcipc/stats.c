@@ -11,6 +11,9 @@
 
 DEFINE_PER_CPU(u64 [ZCIPC_STAT_COUNT], zcipc_stats);
 
+static_assert(sizeof(struct zcipc_stats) - offsetof(struct zcipc_stats, endpoints) ==
+	      ZCIPC_STAT_COUNT * sizeof(u64));
+
 static u64 zcipc_stat_sum(enum zcipc_stat stat)
 {
 	u64 sum = 0;
@@ -33,8 +36,6 @@ int zcipc_stats_get(struct zcipc_ucmd *ucmd)
 	u64 *out = &cmd->endpoints;
 	enum zcipc_stat stat;
 
-	BUILD_BUG_ON(sizeof(*cmd) - offsetof(struct zcipc_stats, endpoints) !=
-		     ZCIPC_STAT_COUNT * sizeof(*out));
 	if (cmd->flags)
 		return -EOPNOTSUPP;
 	for (stat = 0; stat < ZCIPC_STAT_COUNT; stat++)

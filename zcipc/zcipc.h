@@ -41,6 +41,9 @@
 #define ZCIPC_MAX_CAPS		(1024U * 1024)
 #define ZCIPC_MAX_MESSAGES	1024U
 
+/* A loop over the pages of a region lets others run after this many. */
+#define ZCIPC_RESCHED_PAGES	1024
+
 struct file;
 struct inode;
 struct pid;
