@@ -9,8 +9,12 @@ FILE    ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-MODULE_DIR = $(DESTDIR)/lib/modules/$(KVER)/updates
+# What uname -r says there.
+RELEASE    = $(if $(filter 6.1 6.12 debug,$(KVER)),$(shell scripts/kernel $(KVER) \
+	     | xargs -I{} cat {}/release),$(KVER))
+MODULE_DIR = $(DESTDIR)/lib/modules/$(RELEASE)/updates
 HEADER     = $(DESTDIR)$(PREFIX)/include/linux/zcipc.h
+MANPAGE    = $(DESTDIR)$(PREFIX)/share/man/man4/zcipc.4
 
 .PHONY: module run demo check test breakages icount vm install uninstall clean help
 
@@ -35,14 +39,15 @@ breakages: ## break the module on purpose, one way after the other: a test must 
 vm: ## a shell in a VM with the module loaded (KERNEL=6.1|6.12|debug; "exit" ends it)
 	@scripts/vm-run --kernel $(or $(KERNEL),6.12) --interactive -- sh -l
 
-install: module ## the module for KVER and the header, on this machine (as root)
-	install -D -m 644 build/$(KVER)/zcipc.ko $(MODULE_DIR)/zcipc.ko
+install: module ## module for KVER, header and man page, on this machine (as root)
+	install -D -m 644 build/$(RELEASE)/zcipc.ko $(MODULE_DIR)/zcipc.ko
 	install -D -m 644 include/uapi/linux/zcipc.h $(HEADER)
-	$(if $(DESTDIR),,depmod $(KVER))
+	install -D -m 644 tools/man/zcipc.4 $(MANPAGE)
+	$(if $(DESTDIR),,depmod $(RELEASE))
 
 uninstall: ## take away what install put there (as root)
-	rm -f $(MODULE_DIR)/zcipc.ko $(HEADER)
-	$(if $(DESTDIR),,depmod $(KVER))
+	rm -f $(MODULE_DIR)/zcipc.ko $(HEADER) $(MANPAGE)
+	$(if $(DESTDIR),,depmod $(RELEASE))
 
 clean: ## remove build/ (the cache of kernels stays)
 	rm -rf build
