@@ -25,13 +25,6 @@ static inline void zcipc_vm_flags_mod(struct vm_area_struct *vma, unsigned long 
 #define zcipc_vm_flags_mod(vma, set, clear)	vm_flags_mod(vma, set, clear)
 #endif
 
-/* Mappings of an order-0 page. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
-#define zcipc_page_mapcount(page)		page_mapcount(page)
-#else
-#define zcipc_page_mapcount(page)		folio_mapcount(page_folio(page))
-#endif
-
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
 #define zcipc_pte_mkwrite(pte)			pte_mkwrite(pte)
 #define zcipc_ptep_get(ptep)			(*(ptep))

@@ -68,8 +68,8 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
  * A frame that belongs to this region alone is reused, unless somebody has held it since it was
  * shared: it may be a reader who must not see what is written from now on.
  *
- * All mappings of the page go when it is copied, so that all see the copy. The caller inserts it
- * for the one who wrote; faults bring it back to the others.
+ * All mappings of the page go: so that its references can be counted, and so that all see the copy.
+ * The caller inserts it for the one who wrote; faults bring it back to the others.
  *
  * Return: 0, or -EAGAIN when a spare frame is needed
  */
@@ -81,10 +81,13 @@ int zcipc_cow_break(struct zcipc_region *region, unsigned long index, struct pag
 	lockdep_assert_held(&region->lock);
 	if (zcipc_frame_exclusive(page))
 		return 0;
-	if (zcipc_frame_sole(page) && !zcipc_frame_held(page, extra)) {
-		set_page_private(page, ZCIPC_FRAME_ONE);
-		zcipc_stat_inc(REUSED);
-		return 0;
+	if (zcipc_frame_sole(page)) {
+		zcipc_region_unmap(region, index, 1);
+		if (!zcipc_frame_held(page, extra)) {
+			set_page_private(page, ZCIPC_FRAME_ONE);
+			zcipc_stat_inc(REUSED);
+			return 0;
+		}
 	}
 	if (!*spare)
 		return -EAGAIN;

@@ -75,15 +75,12 @@ void zcipc_frame_put(struct page *page)
 }
 
 /**
- * zcipc_frame_held() - has anybody a reference that is not a mapping?
- * @page: a frame of one region only, whose lock the caller holds, so that no mapping is added
+ * zcipc_frame_held() - has anybody a reference?
+ * @page: a frame of one region only, whose lock the caller holds, and which is unmapped everywhere
  * @extra: references that the caller knows of
  *
- * Mappings can go away meanwhile (munmap), and come where MADV_DOFORK and fork() copy them: the
- * count of references is believed only when the count of mappings was the same before and after.
- *
- * A reference may be one that is about to go, of a page table walker that looks at the page: so
- * look again before believing it.
+ * A reference may be one that is about to go, of somebody who walked the page tables before they
+ * changed: so look again before believing it.
  *
  * Return: true if somebody holds the frame
  */
@@ -92,16 +89,7 @@ bool zcipc_frame_held(struct page *page, int extra)
 	int tries;
 
 	for (tries = 0; tries < 3; tries++) {
-		int before, refs, maps;
-
-		preempt_disable();
-		before = zcipc_page_mapcount(page);
-		smp_rmb(); /* Whoever changes one changes the other next: */
-		refs = page_count(page);
-		smp_rmb(); /* read them in this order. */
-		maps = zcipc_page_mapcount(page);
-		preempt_enable();
-		if (before == maps && refs <= 1 + maps + extra)
+		if (page_count(page) <= 1 + extra)
 			return false;
 		usleep_range(10, 50);
 	}

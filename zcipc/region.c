@@ -155,8 +155,7 @@ int zcipc_region_isolate(struct zcipc_region *region, unsigned long first, unsig
 
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
-		if (!page || !zcipc_frame_exclusive(page) || likely(page_count(page) == 1) ||
-		    !zcipc_frame_held(page, 0))
+		if (!page || !zcipc_frame_exclusive(page) || !zcipc_frame_held(page, 0))
 			continue;
 		if (strict) {
 			ret = -EBUSY;
