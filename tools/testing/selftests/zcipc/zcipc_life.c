@@ -242,18 +242,6 @@ FIXTURE_SETUP(identity)
 
 FIXTURE_TEARDOWN_BASE(identity)
 
-static long call_setuid(struct ep *ep, struct call *c)
-{
-	(void)ep;
-	return setuid(c->n);
-}
-
-static long call_unshare(struct ep *ep, struct call *c)
-{
-	(void)ep;
-	return unshare(c->n);
-}
-
 /* Neither accepts the other, and nothing changes hands. */
 static void check_strangers(struct __test_metadata *_metadata, struct ep *a, struct ep *p,
 			    const struct buf *src)
@@ -347,53 +335,6 @@ TEST_F(identity, pid_namespace)
 	c.fn = call_lookup_parent;
 	TEST_OK(ep_call(&inside, &c));
 	EXPECT_EQ(inside.id, c.val);
-}
-
-/* A message that carries a descriptor. */
-struct fd_message {
-	union {
-		struct cmsghdr hdr;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	char byte;
-	struct iovec iov;
-	struct msghdr msg;
-};
-
-static void fd_message_init(struct fd_message *m)
-{
-	*m = (struct fd_message){
-		.control.hdr = {
-			.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
-			.cmsg_len = CMSG_LEN(sizeof(int)),
-		},
-		.iov = { &m->byte, 1 },
-		.msg = {
-			.msg_iov = &m->iov, .msg_iovlen = 1, .msg_control = &m->control,
-			.msg_controllen = sizeof(m->control),
-		},
-	};
-}
-
-static long call_send_fd(struct ep *ep, struct call *c)
-{
-	struct fd_message m;
-
-	(void)c;
-	fd_message_init(&m);
-	memcpy(CMSG_DATA(&m.control.hdr), &ep->fd, sizeof(int));
-	return sendmsg(3, &m.msg, MSG_NOSIGNAL) == 1 ? 0 : -1;
-}
-
-static int recv_fd(int sock)
-{
-	struct fd_message m;
-	int fd = -1;
-
-	fd_message_init(&m);
-	if (recvmsg(sock, &m.msg, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&m.msg))
-		memcpy(&fd, CMSG_DATA(&m.control.hdr), sizeof(fd));
-	return fd;
 }
 
 /* 29: a number that is used again is not the same process, even while the endpoint is kept open. */

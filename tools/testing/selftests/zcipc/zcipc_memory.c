@@ -213,7 +213,7 @@ TEST_F(memory, quota)
 {
 	long old = file_number(QUOTA, NULL);
 	size_t half = (1 << 20) / psize / 2;
-	struct buf one, two, three, copy;
+	struct buf one, two, three = {}, copy = {};
 
 	if (old < 0 || access(QUOTA, W_OK))
 		SKIP(return, "the quota cannot be set");

@@ -31,7 +31,8 @@
 #include "kselftest_harness.h"
 
 #define RIGHTS_ALL \
-	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_GRANT | ZCIPC_RIGHT_MOVE)
+	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_EXEC | ZCIPC_RIGHT_GRANT | \
+	 ZCIPC_RIGHT_MOVE)
 #define RIGHTS_RW	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE)
 
 #define WINDOW_PAGES	4096
@@ -188,7 +189,7 @@ struct call {
 	__u64 val2;
 	__s64 rc;
 	int err;
-	unsigned char cmd[256];
+	unsigned char cmd[512];
 };
 
 /* All that exist in this process, for the end of the test. */
@@ -415,22 +416,128 @@ static inline void ep_end(struct ep *ep)
 	}
 }
 
+/* --- what a peer does besides calls */
+
+static inline long call_setuid(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return setuid(c->n);
+}
+
+static inline long call_unshare(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return unshare(c->n);
+}
+
+/* A message that carries a descriptor. */
+struct fd_message {
+	union {
+		struct cmsghdr hdr;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	char byte;
+	struct iovec iov;
+	struct msghdr msg;
+};
+
+static inline void fd_message_init(struct fd_message *m)
+{
+	*m = (struct fd_message){
+		.control.hdr = {
+			.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(sizeof(int)),
+		},
+		.iov = { &m->byte, 1 },
+		.msg = {
+			.msg_iov = &m->iov, .msg_iovlen = 1, .msg_control = &m->control,
+			.msg_controllen = sizeof(m->control),
+		},
+	};
+}
+
+static inline long call_send_fd(struct ep *ep, struct call *c)
+{
+	struct fd_message m;
+
+	(void)c;
+	fd_message_init(&m);
+	memcpy(CMSG_DATA(&m.control.hdr), &ep->fd, sizeof(int));
+	return sendmsg(3, &m.msg, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+static inline int recv_fd(int sock)
+{
+	struct fd_message m;
+	int fd = -1;
+
+	fd_message_init(&m);
+	if (recvmsg(sock, &m.msg, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&m.msg))
+		memcpy(&fd, CMSG_DATA(&m.control.hdr), sizeof(fd));
+	return fd;
+}
+
+/* A thread of this process that is in a call, or somewhere else, and sleeps. */
+static inline bool thread_sleeps(pid_t tid)
+{
+	char path[64], text[512] = "";
+	const char *p;
+	int fd;
+
+	if (!tid)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return false;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	p = strrchr(text, ')');
+	return p && p[2] == 'S';
+}
+
 /* --- calls */
 
-/* How many bytes of a call's struct are not [out]. */
-static inline size_t in_size(unsigned int nr, size_t size)
+/* What calls write: members from one up to another that they do not write. */
+#define OUT(_call, _type, _from, _to)					\
+	{ _call, offsetof(struct _type, _from), offsetof(struct _type, _to), false }
+#define OUT_END(_call, _type, _from)					\
+	{ _call, offsetof(struct _type, _from), sizeof(struct _type), false }
+
+static const struct written {
+	unsigned int nr;
+	size_t from;
+	size_t to;
+	bool read;	/* too */
+} written[] = {
+	OUT_END(ZCIPC_IOC_INFO, zcipc_info, abi),
+	{ ZCIPC_IOC_ENDPOINT_CONFIG, offsetof(struct zcipc_endpoint_config, policy),
+	  offsetof(struct zcipc_endpoint_config, senders), true },
+	{ ZCIPC_IOC_ENDPOINT_CONFIG, offsetof(struct zcipc_endpoint_config, name),
+	  sizeof(struct zcipc_endpoint_config), true },
+	OUT(ZCIPC_IOC_LOOKUP, zcipc_lookup, endpoint, name),
+	OUT_END(ZCIPC_IOC_REGION_CREATE, zcipc_region_create, cap),
+	OUT(ZCIPC_IOC_REGION_QUERY, zcipc_region_query, region, __reserved),
+	OUT_END(ZCIPC_IOC_REGION_QUERY, zcipc_region_query, derived),
+	OUT_END(ZCIPC_IOC_MAP, zcipc_map, addr),
+	OUT(ZCIPC_IOC_TRANSFER, zcipc_transfer, pages, __reserved),
+	OUT_END(ZCIPC_IOC_RECV, zcipc_recv, type),
+	OUT_END(ZCIPC_IOC_GRANT, zcipc_grant, peer_cap),
+	OUT_END(ZCIPC_IOC_REVOKE, zcipc_revoke, revoked),
+	OUT(ZCIPC_IOC_STATS, zcipc_stats, endpoints, cap),
+	OUT(ZCIPC_IOC_STATS, zcipc_stats, transfers, errors),
+};
+
+/* Does a call write to its struct at all? */
+static inline bool has_results(unsigned int nr)
 {
-	switch (nr) {
-	case ZCIPC_IOC_INFO:		return offsetof(struct zcipc_info, abi);
-	case ZCIPC_IOC_LOOKUP:		return offsetof(struct zcipc_lookup, endpoint);
-	case ZCIPC_IOC_REGION_CREATE:	return offsetof(struct zcipc_region_create, cap);
-	case ZCIPC_IOC_REGION_QUERY:	return offsetof(struct zcipc_region_query, region);
-	case ZCIPC_IOC_MAP:		return offsetof(struct zcipc_map, addr);
-	case ZCIPC_IOC_TRANSFER:	return offsetof(struct zcipc_transfer, pages);
-	case ZCIPC_IOC_RECV:		return offsetof(struct zcipc_recv, type);
-	case ZCIPC_IOC_STATS:		return offsetof(struct zcipc_stats, endpoints);
-	}
-	return size;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(written); i++)
+		if (written[i].nr == nr)
+			return true;
+	return false;
 }
 
 /*
@@ -439,26 +546,30 @@ static inline size_t in_size(unsigned int nr, size_t size)
  */
 static inline int zc_ioctl(struct ep *ep, unsigned int nr, void *cmd)
 {
-	size_t size = *(__u32 *)cmd, in = in_size(nr, size);
 	struct call c = { .fn = call_ioctl, .n = nr };
-	unsigned char before[sizeof(c.cmd)];
+	unsigned char expected[sizeof(c.cmd)];
+	size_t i, size = *(__u32 *)cmd;
 	int rc;
 
-	memcpy(c.cmd, cmd, in);
-	memset(c.cmd + in, 0xcc, size - in);
-	if (nr == ZCIPC_IOC_REGION_QUERY)
-		((struct zcipc_region_query *)c.cmd)->__reserved = 0;
-	memcpy(before, c.cmd, size);
+	memcpy(c.cmd, cmd, size);
+	for (i = 0; i < ARRAY_SIZE(written); i++)
+		if (written[i].nr == nr && !written[i].read)
+			memset(c.cmd + written[i].from, 0xcc, written[i].to - written[i].from);
+	memcpy(expected, c.cmd, size);
 	rc = ep_call(ep, &c);
 	if (rc && errno == EOWNERDEAD)
 		return rc;
-	if (memcmp(c.cmd, before, rc ? size : in)) {
+	for (i = 0; i < ARRAY_SIZE(written) && !rc; i++)
+		if (written[i].nr == nr)
+			memcpy(expected + written[i].from, c.cmd + written[i].from,
+			       written[i].to - written[i].from);
+	if (memcmp(c.cmd, expected, size)) {
 		fprintf(stderr, "# call %#x returned %d and wrote what it must not\n", nr, rc);
 		errno = EUCLEAN;
 		return -1;
 	}
 	if (!rc)
-		memcpy((char *)cmd + in, c.cmd + in, size - in);
+		memcpy(cmd, c.cmd, size);
 	return rc;
 }
 
