@@ -67,6 +67,14 @@ static unsigned long zcipc_quota(void)
 	return mib ? mib << (20 - PAGE_SHIFT) : totalram_pages() / 4;
 }
 
+static void zcipc_user_peak(struct zcipc_user *user, long npages)
+{
+	long peak = atomic_long_read(&user->peak);
+
+	while (npages > peak && !atomic_long_try_cmpxchg(&user->peak, &peak, npages))
+		;
+}
+
 /**
  * zcipc_charge() - charge pages to a user
  * @user: the user
@@ -83,13 +91,14 @@ int zcipc_charge(struct zcipc_user *user, unsigned long npages)
 		if (npages && (npages > quota || old > quota - npages))
 			return -EDQUOT;
 	} while (!atomic_long_try_cmpxchg(&user->npages, &old, old + npages));
+	zcipc_user_peak(user, old + npages);
 	return 0;
 }
 
 /* For what cannot be refused: a region that comes back, or a part of what was charged before. */
 void zcipc_charge_force(struct zcipc_user *user, unsigned long npages)
 {
-	atomic_long_add(npages, &user->npages);
+	zcipc_user_peak(user, atomic_long_add_return(npages, &user->npages));
 }
 
 void zcipc_uncharge(struct zcipc_user *user, unsigned long npages)

@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Capabilities: an endpoint's table, look-up by token, and the calls that use nothing else.
+ * Capabilities: an endpoint's table, look-up by token, the tree of what is derived from what, and
+ * the calls that use nothing else.
  *
  * A token is a generation and an index. The generation grows with each token that the endpoint
  * makes, so a token is never made twice, and one that is not in the table can be told apart: it is
  * stale if its generation has been, and otherwise never existed here.
+ *
+ * The capabilities of a tree are in the tables of many endpoints, whose locks cannot all be held.
+ * So they are revoked in two steps. The first, zcipc_cap_kill(), needs only the region's lock: it
+ * marks them and unmaps what they mapped. Whoever maps or derives holds that lock, and looks at the
+ * mark. The second, zcipc_cap_reap(), takes them out of the tables one by one, and tells the
+ * owners.
  */
 #include <linux/log2.h>
+#include <linux/nospec.h>
 #include <linux/random.h>
 #include <linux/slab.h>
 
+#include "trace.h"
 #include "zcipc.h"
 
 #define ZCIPC_TOKEN_INDEX_BITS	20
@@ -17,37 +26,93 @@
 
 static_assert(ilog2(ZCIPC_MAX_CAPS) <= ZCIPC_TOKEN_INDEX_BITS);
 
-struct zcipc_cap *zcipc_cap_alloc(void)
+static struct kmem_cache *zcipc_caps;
+static struct workqueue_struct *zcipc_reapers;
+
+/* A capability that is in no table yet, in memory of a NUMA node, or NULL. */
+struct zcipc_cap *zcipc_cap_alloc(int node)
 {
-	struct zcipc_cap *cap = kzalloc(sizeof(*cap), GFP_KERNEL_ACCOUNT);
+	struct zcipc_cap *cap = kmem_cache_alloc_node(zcipc_caps, GFP_KERNEL | __GFP_ZERO, node);
 
 	if (cap) {
+		INIT_LIST_HEAD(&cap->children);
+		INIT_LIST_HEAD(&cap->sibling);
 		INIT_LIST_HEAD(&cap->region_entry);
 		INIT_LIST_HEAD(&cap->slots);
+		INIT_LIST_HEAD(&cap->msg.entry);
 	}
 	return cap;
 }
 
+/* A free entry of the table is an odd number: the index of the next one, shifted. */
+static void *zcipc_cap_free_entry(u32 next)
+{
+	return (void *)((unsigned long)next << 1 | 1);
+}
+
+static bool zcipc_cap_entry_is_free(const void *entry)
+{
+	return (unsigned long)entry & 1;
+}
+
+static int zcipc_cap_grow_table(struct zcipc_endpoint *ep, gfp_t gfp)
+{
+	u32 size = max(16U, 2 * ep->caps_size);
+	void **caps;
+	u32 i;
+
+	if (size > ZCIPC_MAX_CAPS)
+		return -ENOBUFS;
+	caps = kvmalloc_array(size, sizeof(*caps), gfp | GFP_KERNEL_ACCOUNT);
+	if (!caps)
+		return -ENOMEM;
+	if (ep->caps_size)
+		memcpy(caps, ep->caps, array_size(ep->caps_size, sizeof(*caps)));
+	for (i = ep->caps_size; i < size; i++)
+		caps[i] = zcipc_cap_free_entry(i + 1);
+	caps[size - 1] = zcipc_cap_free_entry(ZCIPC_MAX_CAPS);
+	kvfree(ep->caps);
+	ep->caps = caps;
+	ep->caps_free = ep->caps_size;
+	ep->caps_size = size;
+	return 0;
+}
+
 /**
- * zcipc_cap_reserve() - give a capability a place and a token
- * @ep: the endpoint; the caller holds its lock until zcipc_cap_install() or zcipc_cap_abort()
- * @cap: a new capability
+ * zcipc_cap_reserve() - make sure that zcipc_cap_enter() has a place
+ * @ep: the endpoint; the caller holds its lock until then
+ * @n: number of capabilities that are to be entered
  * @gfp: for the table; with __GFP_NOFAIL the limit does not count either
  *
  * Return: 0, or -ENOBUFS, -ENOMEM
  */
-int zcipc_cap_reserve(struct zcipc_endpoint *ep, struct zcipc_cap *cap, gfp_t gfp)
+int zcipc_cap_reserve(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
 {
-	u32 index;
-	int ret;
-
 	lockdep_assert_held(&ep->lock);
 	/* Half of the indices are never needed but for what comes back from dead peers. */
-	if (ep->ncaps >= ZCIPC_MAX_CAPS / 2 && !(gfp & __GFP_NOFAIL))
+	if (ep->ncaps + n > ZCIPC_MAX_CAPS / 2 && !(gfp & __GFP_NOFAIL))
 		return -ENOBUFS;
-	ret = xa_alloc(&ep->caps, &index, cap, XA_LIMIT(0, ZCIPC_MAX_CAPS - 1), gfp);
-	if (ret)
-		return ret == -EBUSY ? -ENOBUFS : ret;
+	while (ep->ncaps + n > ep->caps_size) {
+		int ret = zcipc_cap_grow_table(ep, gfp);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/**
+ * zcipc_cap_enter() - enter a capability in an endpoint's table: it gets its token
+ * @cap: in no table
+ * @ep: the endpoint; the caller has held its lock since zcipc_cap_reserve()
+ */
+void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep)
+{
+	u32 index = ep->caps_free;
+
+	lockdep_assert_held(&ep->lock);
+	ep->caps_free = (unsigned long)ep->caps[index] >> 1;
+	ep->caps[index] = cap;
 	ep->ncaps++;
 	if (!ep->next_generation) {
 		ep->first_generation = get_random_u64() >> (ZCIPC_TOKEN_INDEX_BITS + 1) | 1;
@@ -55,19 +120,45 @@ int zcipc_cap_reserve(struct zcipc_endpoint *ep, struct zcipc_cap *cap, gfp_t gf
 	}
 	cap->token = ep->next_generation++ << ZCIPC_TOKEN_INDEX_BITS | index;
 	cap->ep = ep;
-	return 0;
+}
+
+static void zcipc_cap_erase(struct zcipc_cap *cap)
+{
+	struct zcipc_endpoint *ep = cap->ep;
+	u32 index = cap->token & ZCIPC_TOKEN_INDEX_MASK;
+
+	ep->caps[index] = zcipc_cap_free_entry(ep->caps_free);
+	ep->caps_free = index;
+	ep->ncaps--;
+}
+
+/* The capability that has a token, revoked or not, or NULL. */
+static struct zcipc_cap *zcipc_cap_at(struct zcipc_endpoint *ep, u64 token)
+{
+	u32 index = token & ZCIPC_TOKEN_INDEX_MASK;
+	void *entry;
+
+	lockdep_assert_held(&ep->lock);
+	if (index >= ep->caps_size)
+		return NULL;
+	entry = ep->caps[array_index_nospec(index, ep->caps_size)];
+	if (zcipc_cap_entry_is_free(entry) || ((struct zcipc_cap *)entry)->token != token)
+		return NULL;
+	return entry;
 }
 
 /**
  * zcipc_cap_install() - make a capability valid
- * @cap: reserved; the caller still holds the endpoint's lock
+ * @cap: entered in a table whose endpoint's lock the caller holds
  * @region: what it names; the caller holds its lock. Gets a reference.
+ * @parent: what it is derived from, a capability for the same region that is not revoked, or NULL
  * @first: first page of the range
  * @npages: number of pages
  * @rights: enum zcipc_right
  */
-void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region, unsigned long first,
-		       unsigned long npages, u32 rights)
+void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region,
+		       struct zcipc_cap *parent, unsigned long first, unsigned long npages,
+		       u32 rights)
 {
 	lockdep_assert_held(&cap->ep->lock);
 	lockdep_assert_held(&region->lock);
@@ -75,20 +166,11 @@ void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region, unsig
 	cap->first = first;
 	cap->npages = npages;
 	cap->rights = rights;
+	cap->parent = parent;
+	if (parent)
+		list_add_tail(&cap->sibling, &parent->children);
 	list_add_tail(&cap->region_entry, &region->caps);
 	zcipc_stat_inc(CAPS);
-}
-
-static void zcipc_cap_erase(struct zcipc_cap *cap)
-{
-	xa_erase(&cap->ep->caps, cap->token & ZCIPC_TOKEN_INDEX_MASK);
-	cap->ep->ncaps--;
-}
-
-/* Takes zcipc_cap_reserve() back. The capability remains the caller's to free. */
-void zcipc_cap_abort(struct zcipc_cap *cap)
-{
-	zcipc_cap_erase(cap);
 }
 
 static void zcipc_cap_remove_slots(struct zcipc_cap *cap)
@@ -97,6 +179,22 @@ static void zcipc_cap_remove_slots(struct zcipc_cap *cap)
 
 	list_for_each_entry_safe(slot, next, &cap->slots, cap_entry)
 		zcipc_slot_remove(slot);
+}
+
+/* What is derived from a capability becomes its parent's, or stands alone. */
+static void zcipc_cap_leave_tree(struct zcipc_cap *cap)
+{
+	struct zcipc_cap *child, *next;
+
+	list_for_each_entry_safe(child, next, &cap->children, sibling) {
+		child->parent = cap->parent;
+		if (cap->parent)
+			list_move_tail(&child->sibling, &cap->parent->children);
+		else
+			list_del_init(&child->sibling);
+		cond_resched();
+	}
+	list_del_init(&cap->sibling);
 }
 
 /**
@@ -111,16 +209,23 @@ void zcipc_cap_detach(struct zcipc_cap *cap)
 	lockdep_assert_held(&cap->ep->lock);
 	lockdep_assert_held(&cap->region->lock);
 	zcipc_cap_remove_slots(cap);
+	zcipc_cap_leave_tree(cap);
 	list_del(&cap->region_entry);
 	zcipc_cap_erase(cap);
+	zcipc_message_unqueue(cap->ep, &cap->msg);
 	zcipc_stat_dec(CAPS);
 }
 
-/* Frees a detached capability, and its region with the last one. */
+/* Frees a capability that is in no table, and its region with the last one. May be NULL. */
 void zcipc_cap_free(struct zcipc_cap *cap)
 {
-	zcipc_region_put(cap->region);
-	kfree(cap);
+	if (!cap)
+		return;
+	if (cap->region)
+		zcipc_region_put(cap->region);
+	if (cap->revoker)
+		zcipc_endpoint_put(cap->revoker);
+	kmem_cache_free(zcipc_caps, cap);
 }
 
 /* Takes a capability away, with all that it gave. The caller holds the endpoint's lock. */
@@ -137,19 +242,33 @@ void zcipc_cap_remove(struct zcipc_cap *cap)
 	zcipc_cap_free(cap);
 }
 
+/* Takes away all that an endpoint has. The caller holds its lock. */
+void zcipc_cap_remove_all(struct zcipc_endpoint *ep)
+{
+	u32 i;
+
+	for (i = 0; i < ep->caps_size; i++) {
+		if (!zcipc_cap_entry_is_free(ep->caps[i]))
+			zcipc_cap_remove(ep->caps[i]);
+		cond_resched();
+	}
+}
+
 /**
  * zcipc_cap_give() - move a capability to another endpoint's table
  * @cap: the capability; what its slots show is unmapped
- * @to: the endpoint; the caller holds both endpoints' locks, and the region's
+ * @to: the endpoint, in whose table zcipc_cap_reserve() made room; the caller holds both
+ *	endpoints' locks, and the region's
  *
- * Cannot fail. The capability has a new token and no slots.
+ * Cannot fail. The capability has a new token, no slots, and no message.
  */
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to)
 {
 	lockdep_assert_held(&cap->region->lock);
 	zcipc_cap_remove_slots(cap);
+	zcipc_message_unqueue(cap->ep, &cap->msg);
 	zcipc_cap_erase(cap);
-	WARN_ON_ONCE(zcipc_cap_reserve(to, cap, GFP_KERNEL | __GFP_NOFAIL));
+	zcipc_cap_enter(cap, to);
 }
 
 /**
@@ -157,19 +276,35 @@ void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to)
  * @ep: the endpoint; the caller holds its lock
  * @token: what user space gave
  *
+ * It may be revoked as long as its region's lock is not held.
+ *
  * Return: the capability, or -ESTALE when it is gone, -ENOENT when it never was
  */
 struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 token)
 {
-	struct zcipc_cap *cap = xa_load(&ep->caps, token & ZCIPC_TOKEN_INDEX_MASK);
+	struct zcipc_cap *cap = zcipc_cap_at(ep, token);
 	u64 generation = token >> ZCIPC_TOKEN_INDEX_BITS;
 
-	lockdep_assert_held(&ep->lock);
-	if (cap && cap->token == token)
-		return cap;
+	if (cap)
+		return READ_ONCE(cap->revoked) ? ERR_PTR(-ESTALE) : cap;
 	if (generation >= ep->first_generation && generation < ep->next_generation)
 		return ERR_PTR(-ESTALE);
 	return ERR_PTR(-ENOENT);
+}
+
+/* As zcipc_cap_find(). Takes the region's lock too, so that the capability remains valid. */
+struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, u64 token)
+{
+	struct zcipc_cap *cap = zcipc_cap_find(ep, token);
+
+	if (IS_ERR(cap))
+		return cap;
+	zcipc_test_point("found");
+	mutex_lock(&cap->region->lock);
+	if (!cap->revoked)
+		return cap;
+	mutex_unlock(&cap->region->lock);
+	return ERR_PTR(-ESTALE);
 }
 
 /**
@@ -206,15 +341,17 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	struct zcipc_map *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct mm_struct *mm = ep->mm;
-	unsigned long first, npages;
+	bool exec = cmd->rights & ZCIPC_RIGHT_EXEC;
+	unsigned long first, npages, pgoff;
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
 	int ret;
 
-	if (cmd->flags || cmd->rights & ZCIPC_RIGHT_EXEC)
+	if (cmd->flags)
 		return -EOPNOTSUPP;
 	if (cmd->__reserved || !(cmd->rights & ZCIPC_RIGHT_READ) ||
-	    cmd->rights & ~(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE))
+	    cmd->rights & ~(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_EXEC) ||
+	    (cmd->rights & ZCIPC_RIGHT_WRITE && exec))
 		return -EINVAL;
 	slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
 	if (!slot)
@@ -223,27 +360,27 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	if (ret)
 		goto out_free;
 	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find(ep, cmd->cap);
+	cap = zcipc_cap_find_locked(ep, cmd->cap);
 	if (IS_ERR(cap)) {
 		ret = PTR_ERR(cap);
 		goto out_unlock;
 	}
 	ret = zcipc_cap_range(cap, cmd->offset, cmd->len, &first, &npages);
-	if (ret)
-		goto out_unlock;
-	if (cmd->rights & ~cap->rights) {
+	if (!ret && cmd->rights & ~cap->rights)
 		ret = -EACCES;
-		goto out_unlock;
+	if (!ret && exec)
+		ret = zcipc_window_reserve_exec(ep, npages, &pgoff);
+	else if (!ret)
+		ret = zcipc_window_reserve(ep, cap->region->cache, npages, &pgoff);
+	if (!ret) {
+		zcipc_slot_install(slot, cap, pgoff, first, npages,
+				   cmd->rights & ZCIPC_RIGHT_WRITE);
+		if (!exec)
+			zcipc_slot_populate(slot);
+		cmd->addr = zcipc_slot_addr(slot);
+		slot = NULL;
 	}
-	ret = zcipc_slot_reserve(ep, slot, npages);
-	if (ret)
-		goto out_unlock;
-	mutex_lock(&cap->region->lock);
-	zcipc_slot_install(slot, cap, first, cmd->rights & ZCIPC_RIGHT_WRITE);
-	zcipc_slot_populate(slot);
 	mutex_unlock(&cap->region->lock);
-	cmd->addr = zcipc_slot_addr(ep, slot);
-	slot = NULL;
 out_unlock:
 	mutex_unlock(&ep->lock);
 	mmap_read_unlock(mm);
@@ -253,7 +390,7 @@ out_free:
 		return ret;
 	ret = zcipc_ucmd_respond(ucmd);
 	if (ret)
-		zcipc_slot_remove_at(ep, cmd->addr);
+		zcipc_slot_remove_at(ep, cmd->addr, exec);
 	return ret;
 }
 
@@ -268,11 +405,11 @@ int zcipc_cap_unmap(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_unmap *cmd = ucmd->cmd;
 
-	if (cmd->flags)
+	if (cmd->flags & ~ZCIPC_UNMAP_OFFSET)
 		return -EOPNOTSUPP;
 	if (!PAGE_ALIGNED(cmd->addr))
 		return -EINVAL;
-	return zcipc_slot_remove_at(ucmd->ep, cmd->addr);
+	return zcipc_slot_remove_at(ucmd->ep, cmd->addr, cmd->flags & ZCIPC_UNMAP_OFFSET);
 }
 
 /**
@@ -301,4 +438,288 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 	}
 	mutex_unlock(&ep->lock);
 	return ret;
+}
+
+/* How many others a capability is derived from. The caller holds the region's lock. */
+u32 zcipc_cap_depth(const struct zcipc_cap *cap)
+{
+	u32 depth = 0;
+
+	while ((cap = cap->parent))
+		depth++;
+	return depth;
+}
+
+/* The one after a capability in the tree below @root, children before siblings, or NULL. */
+static const struct zcipc_cap *zcipc_cap_next_derived(const struct zcipc_cap *cap,
+						      const struct zcipc_cap *root)
+{
+	if (!list_empty(&cap->children))
+		return list_first_entry(&cap->children, struct zcipc_cap, sibling);
+	for (; cap != root; cap = cap->parent)
+		if (!list_is_last(&cap->sibling, &cap->parent->children))
+			return list_next_entry(cap, sibling);
+	return NULL;
+}
+
+/* How many are derived from a capability, at any depth. The caller holds the region's lock. */
+u32 zcipc_cap_derived(const struct zcipc_cap *cap)
+{
+	const struct zcipc_cap *derived = cap;
+	u32 n = 0;
+
+	while ((derived = zcipc_cap_next_derived(derived, cap))) {
+		n++;
+		cond_resched();
+	}
+	return n;
+}
+
+/*
+ * Revokes one capability, first step. It is in no tree any more. Nothing that it mapped is mapped
+ * when this returns. zcipc_cap_reap() must follow.
+ */
+static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker)
+{
+	struct zcipc_slot *slot;
+
+	lockdep_assert_held(&cap->region->lock);
+	WRITE_ONCE(cap->revoked, true);
+	kref_get(&revoker->kref);
+	cap->revoker = revoker;
+	list_move_tail(&cap->region_entry, &cap->region->revoked);
+	list_for_each_entry(slot, &cap->slots, cap_entry)
+		zcipc_slot_unmap(slot);
+	zcipc_stat_inc(REVOKED);
+	trace_zcipc_revoke(revoker, cap);
+}
+
+/* Kills a capability, unless @keep, and all that is derived from it. Returns how many. */
+static u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_endpoint *revoker)
+{
+	LIST_HEAD(todo);
+	u64 n;
+
+	lockdep_assert_held(&root->region->lock);
+	list_splice_tail_init(&root->children, &todo);
+	if (!keep) {
+		list_del(&root->sibling);
+		list_add(&root->sibling, &todo);
+	}
+	for (n = 0; !list_empty(&todo); n++) {
+		struct zcipc_cap *cap = list_first_entry(&todo, struct zcipc_cap, sibling);
+
+		list_del_init(&cap->sibling);
+		list_splice_tail_init(&cap->children, &todo);
+		cap->parent = NULL;
+		zcipc_cap_kill(cap, revoker);
+		cond_resched();
+	}
+	return n;
+}
+
+/**
+ * zcipc_cap_kill_range() - revoke all capabilities that name nothing but pages of a range
+ * @region: the region; the caller holds its lock
+ * @first: first page
+ * @npages: number of pages
+ * @except: the one that is spared
+ * @revoker: who does it
+ *
+ * zcipc_cap_reap() must follow.
+ *
+ * Return: how many there were
+ */
+u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsigned long npages,
+			 const struct zcipc_cap *except, struct zcipc_endpoint *revoker)
+{
+	struct zcipc_cap *cap, *next;
+	u64 n = 0;
+
+	lockdep_assert_held(&region->lock);
+	list_for_each_entry_safe(cap, next, &region->caps, region_entry) {
+		if (cap == except || cap->first < first ||
+		    cap->first + cap->npages > first + npages)
+			continue;
+		zcipc_cap_leave_tree(cap);
+		cap->parent = NULL;
+		zcipc_cap_kill(cap, revoker);
+		n++;
+		cond_resched();
+	}
+	return n;
+}
+
+/* The endpoint of the first capability that is to be reaped, with a reference, or NULL. */
+static struct zcipc_endpoint *zcipc_cap_first_revoked(struct zcipc_region *region, u64 *token)
+{
+	struct zcipc_endpoint *ep = NULL;
+	struct zcipc_cap *cap;
+
+	mutex_lock(&region->lock);
+	cap = list_first_entry_or_null(&region->revoked, struct zcipc_cap, region_entry);
+	if (cap) {
+		/* The endpoint's shutdown would have to take it out of the table first. */
+		ep = cap->ep;
+		kref_get(&ep->kref);
+		*token = cap->token;
+	}
+	mutex_unlock(&region->lock);
+	return ep;
+}
+
+/* Takes a revoked capability out of its table. It becomes a message, unless nobody needs that. */
+static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
+{
+	struct zcipc_cap *cap = zcipc_cap_at(ep, token);
+	struct zcipc_region *region;
+	bool known;
+
+	if (!cap)
+		return;
+	region = cap->region;
+	mutex_lock(&region->lock);
+	known = list_empty(&cap->msg.entry);
+	zcipc_cap_detach(cap);
+	mutex_unlock(&region->lock);
+	ep->stats[ZCIPC_STAT_REVOKED]++;
+	cap->msg.region = region->id;
+	cap->region = NULL;
+	zcipc_region_put(region);
+	if (known && !ep->dead && ep != cap->revoker) {
+		cap->msg.type = ZCIPC_REVOKED;
+		cap->msg.flags = 0;
+		cap->msg.addr = 0;
+		cap->msg.cookie = 0;
+		zcipc_message_queue(ep, &cap->msg, cap->revoker);
+		zcipc_endpoint_put(cap->revoker);
+		cap->revoker = NULL;
+	} else {
+		zcipc_cap_free(cap);
+	}
+	zcipc_endpoint_made_room(ep);
+}
+
+/* Whatever has been revoked of a region is taken out of the tables. */
+static void zcipc_cap_reap_all(struct zcipc_region *region, bool killable)
+{
+	struct zcipc_endpoint *ep;
+	u64 token;
+
+	while ((ep = zcipc_cap_first_revoked(region, &token))) {
+		mutex_lock(&ep->lock);
+		zcipc_cap_bury(ep, token);
+		mutex_unlock(&ep->lock);
+		zcipc_endpoint_put(ep);
+		cond_resched();
+		if (killable && fatal_signal_pending(current)) {
+			/* Somebody else has the time. */
+			zcipc_region_get(region);
+			if (!queue_work(zcipc_reapers, &region->reap))
+				zcipc_region_put(region);
+			return;
+		}
+	}
+}
+
+/**
+ * zcipc_cap_reap() - revoke, second step
+ * @region: the region of which capabilities have been killed; a reference is held by the caller
+ *
+ * Context: May sleep; no lock is held. Leaves the rest to a worker when the task is killed.
+ */
+void zcipc_cap_reap(struct zcipc_region *region)
+{
+	zcipc_cap_reap_all(region, true);
+}
+
+void zcipc_cap_reap_work(struct work_struct *work)
+{
+	struct zcipc_region *region = container_of(work, struct zcipc_region, reap);
+
+	zcipc_cap_reap_all(region, false);
+	zcipc_region_put(region);
+}
+
+/* Is a capability derived from one of an endpoint's? The caller holds the region's lock. */
+static bool zcipc_cap_is_derived(const struct zcipc_cap *cap, const struct zcipc_endpoint *ep)
+{
+	while ((cap = cap->parent))
+		if (cap->ep == ep)
+			return true;
+	return false;
+}
+
+/**
+ * zcipc_cap_revoke() - ZCIPC_IOC_REVOKE
+ * @ucmd: the call
+ *
+ * Context: May sleep.
+ * Return: 0 or an errno of struct zcipc_revoke
+ */
+int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_revoke *cmd = ucmd->cmd;
+	struct zcipc_endpoint *ep = ucmd->ep;
+	struct zcipc_endpoint *owner = ep;
+	struct zcipc_region *region = NULL;
+	struct zcipc_cap *cap;
+	int ret;
+
+	if (cmd->flags & ~ZCIPC_REVOKE_KEEP)
+		return -EOPNOTSUPP;
+	ret = zcipc_ucmd_probe(ucmd);
+	if (ret)
+		return ret;
+	if (cmd->peer && cmd->peer != ep->id) {
+		owner = zcipc_endpoint_get(cmd->peer);
+		if (IS_ERR(owner))
+			return PTR_ERR(owner);
+	}
+	mutex_lock(&owner->lock);
+	cap = zcipc_cap_find_locked(owner, cmd->cap);
+	if (IS_ERR(cap)) {
+		/* Nobody needs to know what tokens others have, or had. */
+		ret = owner != ep ? -ENOENT : PTR_ERR(cap);
+	} else {
+		if (owner != ep && !zcipc_cap_is_derived(cap, ep)) {
+			ret = -ENOENT;
+		} else {
+			region = zcipc_region_get(cap->region);
+			cmd->revoked = zcipc_cap_kill_tree(cap, cmd->flags & ZCIPC_REVOKE_KEEP,
+							   ep);
+		}
+		mutex_unlock(&cap->region->lock);
+	}
+	mutex_unlock(&owner->lock);
+	if (owner != ep)
+		zcipc_endpoint_put(owner);
+	if (ret)
+		return ret;
+	zcipc_test_point("revoked");
+	zcipc_cap_reap(region);
+	zcipc_region_put(region);
+	/* Probed above, and too late to say anything but that it was done. */
+	if (zcipc_ucmd_respond(ucmd))
+		ret = 0;
+	return ret;
+}
+
+int zcipc_cap_init(void)
+{
+	zcipc_caps = KMEM_CACHE(zcipc_cap, SLAB_ACCOUNT);
+	if (!zcipc_caps)
+		return -ENOMEM;
+	zcipc_reapers = alloc_workqueue("zcipc", WQ_UNBOUND, 0);
+	if (!zcipc_reapers) {
+		kmem_cache_destroy(zcipc_caps);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void zcipc_cap_exit(void)
+{
+	destroy_workqueue(zcipc_reapers);
+	kmem_cache_destroy(zcipc_caps);
 }

@@ -11,6 +11,7 @@
 #include <linux/highmem.h>
 #include <linux/sched.h>
 
+#include "trace.h"
 #include "zcipc.h"
 
 /**
@@ -18,8 +19,9 @@
  * @region: the region; the caller holds its lock
  * @first: first page of the range, which is as long as @snapshot
  * @snapshot: a new region without frames that nobody else knows
+ * @except: an endpoint whose mappings of the range have gone already, or NULL
  * @strict: fail instead of copying
- * @copied: increased by the bytes copied
+ * @held: increased by the bytes copied
  *
  * The instant is when the last mapping has gone: what was written until then is in, and later
  * writers wait for the region's lock. A frame with a pin could be written to through the pin
@@ -30,12 +32,13 @@
  * contents and rights are as they were.
  */
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
-		       struct zcipc_region *snapshot, bool strict, u64 *copied)
+		       struct zcipc_region *snapshot, const struct zcipc_endpoint *except,
+		       bool strict, u64 *held)
 {
 	unsigned long i;
 
 	lockdep_assert_held(&region->lock);
-	zcipc_region_unmap(region, first, snapshot->npages);
+	zcipc_region_unmap(region, first, snapshot->npages, except);
 	zcipc_test_point("frozen");
 	for (i = 0; i < snapshot->npages; i++) {
 		struct page *page = region->pages[first + i];
@@ -50,16 +53,17 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
 		if (strict)
 			return -EBUSY;
 		snapshot->pages[i] = zcipc_frame_copy(page, GFP_KERNEL | __GFP_NORETRY |
-						      __GFP_NOWARN);
+						      __GFP_NOWARN, NUMA_NO_NODE);
 		if (!snapshot->pages[i])
 			return -ENOMEM;
-		*copied += PAGE_SIZE;
+		*held += PAGE_SIZE;
 	}
 	return 0;
 }
 
 /**
  * zcipc_cow_break() - make a page of a region writable in place
+ * @ep: who writes; the caller holds its lock
  * @region: the region; the caller holds its lock
  * @index: the page, which is there
  * @spare: a frame that the caller allocated, or NULL; taken if a copy is needed
@@ -71,10 +75,10 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
  * All mappings of the page go: so that its references can be counted, and so that all see the copy.
  * The caller inserts it for the one who wrote; faults bring it back to the others.
  *
- * Return: 0, or -EAGAIN when a spare frame is needed
+ * Return: 0, or -EAGAIN when a spare frame is needed, of the region's cache policy
  */
-int zcipc_cow_break(struct zcipc_region *region, unsigned long index, struct page **spare,
-		    int extra)
+int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
+		    struct page **spare, int extra)
 {
 	struct page *page = region->pages[index];
 
@@ -82,21 +86,23 @@ int zcipc_cow_break(struct zcipc_region *region, unsigned long index, struct pag
 	if (zcipc_frame_exclusive(page))
 		return 0;
 	if (zcipc_frame_sole(page)) {
-		zcipc_region_unmap(region, index, 1);
+		zcipc_region_unmap(region, index, 1, NULL);
 		if (!zcipc_frame_held(page, extra)) {
-			set_page_private(page, ZCIPC_FRAME_ONE);
-			zcipc_stat_inc(REUSED);
+			set_page_private(page, page_private(page) & ~ZCIPC_FRAME_WAS_SHARED);
+			zcipc_count(ep, region, REUSED, 1);
+			trace_zcipc_cow_break(ep, region, index, false);
 			return 0;
 		}
 	}
-	if (!*spare)
+	if (!*spare || zcipc_frame_cache(*spare) != region->cache)
 		return -EAGAIN;
 	copy_highpage(*spare, page);
 	zcipc_test_point("broken");
 	region->pages[index] = *spare;
 	*spare = NULL;
-	zcipc_region_unmap(region, index, 1);
+	zcipc_region_unmap(region, index, 1, NULL);
 	zcipc_frame_put(page);
-	zcipc_stat_add(COPIED_WRITE, PAGE_SIZE);
+	zcipc_count(ep, region, COPIED_WRITE, PAGE_SIZE);
+	trace_zcipc_cow_break(ep, region, index, true);
 	return 0;
 }

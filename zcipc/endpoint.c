@@ -13,8 +13,23 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/xarray.h>
 
 #include "zcipc.h"
+
+/**
+ * struct zcipc_accept - whom an endpoint accepts
+ * @rcu: for kfree_rcu()
+ * @policy: enum zcipc_policy
+ * @n: number of @ids
+ * @ids: for ZCIPC_POLICY_LISTED
+ */
+struct zcipc_accept {
+	struct rcu_head rcu;
+	u32 policy;
+	u32 n;
+	u64 ids[];
+};
 
 /* All live endpoints by id. */
 static DEFINE_XARRAY(zcipc_endpoints);
@@ -38,11 +53,11 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&ep->kref);
 	mutex_init(&ep->lock);
-	xa_init_flags(&ep->caps, XA_FLAGS_ALLOC);
 	ep->slots = RB_ROOT;
 	INIT_LIST_HEAD(&ep->messages);
 	init_waitqueue_head(&ep->recv_wait);
 	init_waitqueue_head(&ep->room_wait);
+	ep->queue_depth = ZCIPC_MAX_MESSAGES;
 
 	ep->inode = alloc_anon_inode(zcipc_mnt->mnt_sb);
 	if (IS_ERR(ep->inode)) {
@@ -55,6 +70,7 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 		goto err_inode;
 	ep->cred = get_current_cred();
 	ep->pid = get_pid(task_tgid(current));
+	ep->node = numa_node_id();
 	ep->mm = current->mm;
 	mmgrab(ep->mm);
 	ep->id = atomic64_inc_return(&zcipc_last_endpoint);
@@ -76,12 +92,15 @@ err_free:
 static void zcipc_endpoint_free(struct kref *kref)
 {
 	struct zcipc_endpoint *ep = container_of(kref, struct zcipc_endpoint, kref);
+	int i;
 
-	WARN_ON_ONCE(!xa_empty(&ep->caps) || !RB_EMPTY_ROOT(&ep->slots) ||
+	WARN_ON_ONCE(ep->ncaps || !RB_EMPTY_ROOT(&ep->slots) ||
 		     !list_empty(&ep->messages));
-	xa_destroy(&ep->caps);
-	kvfree(ep->window_used);
+	kvfree(ep->caps);
+	for (i = 0; i < ZCIPC_WINDOW_MAX; i++)
+		kvfree(ep->windows[i].used);
 	zcipc_user_put(ep->user);
+	kfree(rcu_dereference_protected(ep->accept, true));
 	put_cred(ep->cred);
 	put_pid(ep->pid);
 	mmdrop(ep->mm);
@@ -132,17 +151,11 @@ struct zcipc_endpoint *zcipc_endpoint_get(u64 id)
  */
 void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep)
 {
-	struct zcipc_message *msg, *next;
-	struct zcipc_cap *cap;
-	unsigned long index;
-	LIST_HEAD(messages);
 	bool first;
 
 	mutex_lock(&ep->lock);
 	first = !ep->dead;
 	WRITE_ONCE(ep->dead, true);
-	list_splice_init(&ep->messages, &messages);
-	ep->nmessages = 0;
 	mutex_unlock(&ep->lock);
 	if (!first)
 		return;
@@ -151,15 +164,9 @@ void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep)
 	wake_up_all(&ep->room_wait);
 	zcipc_test_point("shutdown");
 
-	list_for_each_entry_safe(msg, next, &messages, entry) {
-		list_del(&msg->entry);
-		zcipc_message_return(ep, msg);
-	}
+	zcipc_message_return_all(ep);
 	mutex_lock(&ep->lock);
-	xa_for_each(&ep->caps, index, cap) {
-		zcipc_cap_remove(cap);
-		cond_resched();
-	}
+	zcipc_cap_remove_all(ep);
 	mutex_unlock(&ep->lock);
 }
 
@@ -180,11 +187,126 @@ void zcipc_endpoints_unlock(struct zcipc_endpoint *a, struct zcipc_endpoint *b)
 		mutex_unlock(&b->lock);
 }
 
-/* Does an endpoint take what a sender transfers to it? Credentials are those at open(). */
+static bool zcipc_endpoint_lists(const struct zcipc_accept *accept, u64 id)
+{
+	u32 i;
+
+	for (i = 0; i < accept->n; i++)
+		if (accept->ids[i] == id)
+			return true;
+	return false;
+}
+
+/**
+ * zcipc_endpoint_accepts() - does an endpoint take what a sender transfers to it?
+ * @ep: the endpoint
+ * @sender: the sender
+ *
+ * Credentials are those at open(). As long as the endpoint's lock is held the answer holds.
+ */
 bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_endpoint *sender)
 {
-	return uid_eq(ep->cred->euid, sender->cred->euid) &&
-	       ep->cred->user_ns == sender->cred->user_ns;
+	const struct zcipc_accept *accept;
+	bool yes;
+
+	if (ep == sender)
+		return true;
+	rcu_read_lock();
+	accept = rcu_dereference(ep->accept);
+	if (!accept)
+		yes = uid_eq(ep->cred->euid, sender->cred->euid) &&
+		      ep->cred->user_ns == sender->cred->user_ns;
+	else if (accept->policy == ZCIPC_POLICY_LISTED)
+		yes = zcipc_endpoint_lists(accept, sender->id);
+	else
+		yes = accept->policy == ZCIPC_POLICY_ANY;
+	rcu_read_unlock();
+	return yes;
+}
+
+/* What a call wants the policy to be: NULL for ZCIPC_POLICY_USER. */
+static struct zcipc_accept *zcipc_accept_alloc(const struct zcipc_endpoint_config *cmd)
+{
+	u32 n = cmd->policy == ZCIPC_POLICY_LISTED ? cmd->nsenders : 0;
+	struct zcipc_accept *accept;
+
+	if (cmd->policy == ZCIPC_POLICY_USER)
+		return NULL;
+	if (cmd->policy > ZCIPC_POLICY_ANY || n > ZCIPC_MAX_SENDERS)
+		return ERR_PTR(-EINVAL);
+	accept = kzalloc(struct_size(accept, ids, n), GFP_KERNEL_ACCOUNT);
+	if (!accept)
+		return ERR_PTR(-ENOMEM);
+	accept->policy = cmd->policy;
+	accept->n = n;
+	if (copy_from_user(accept->ids, u64_to_user_ptr(cmd->senders),
+			   array_size(n, sizeof(*accept->ids)))) {
+		kfree(accept);
+		return ERR_PTR(-EFAULT);
+	}
+	return accept;
+}
+
+/**
+ * zcipc_endpoint_config() - ZCIPC_IOC_ENDPOINT_CONFIG
+ * @ucmd: the call
+ *
+ * Context: May sleep.
+ * Return: 0 or an errno of struct zcipc_endpoint_config
+ */
+int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_endpoint_config *cmd = ucmd->cmd;
+	struct zcipc_endpoint *ep = ucmd->ep;
+	struct zcipc_accept *accept = NULL;
+	u32 flags = cmd->flags;
+	int ret;
+
+	if (flags & ~(ZCIPC_CONFIG_NAME | ZCIPC_CONFIG_POLICY | ZCIPC_CONFIG_DEPTH |
+		      ZCIPC_CONFIG_FULL))
+		return -EOPNOTSUPP;
+	if (flags & ZCIPC_CONFIG_NAME && !memchr(cmd->name, 0, sizeof(cmd->name)))
+		return -EINVAL;
+	if (flags & ZCIPC_CONFIG_DEPTH &&
+	    (!cmd->queue_depth || cmd->queue_depth > ZCIPC_MAX_MESSAGES))
+		return -EINVAL;
+	if (flags & ZCIPC_CONFIG_FULL && cmd->full > ZCIPC_FULL_FAIL)
+		return -EINVAL;
+	ret = zcipc_ucmd_probe(ucmd);
+	if (ret)
+		return ret;
+	if (flags & ZCIPC_CONFIG_POLICY) {
+		accept = zcipc_accept_alloc(cmd);
+		if (IS_ERR(accept))
+			return PTR_ERR(accept);
+	}
+
+	mutex_lock(&ep->lock);
+	if (flags & ZCIPC_CONFIG_NAME)
+		strscpy_pad(ep->name, cmd->name, sizeof(ep->name));
+	if (flags & ZCIPC_CONFIG_DEPTH)
+		ep->queue_depth = cmd->queue_depth;
+	if (flags & ZCIPC_CONFIG_FULL)
+		WRITE_ONCE(ep->full, cmd->full);
+	if (flags & ZCIPC_CONFIG_POLICY) {
+		struct zcipc_accept *old = rcu_dereference_protected(ep->accept, true);
+
+		rcu_assign_pointer(ep->accept, accept);
+		if (old)
+			kfree_rcu(old, rcu);
+	}
+	accept = rcu_dereference_protected(ep->accept, true);
+	cmd->policy = accept ? accept->policy : ZCIPC_POLICY_USER;
+	cmd->nsenders = accept ? accept->n : 0;
+	cmd->queue_depth = ep->queue_depth;
+	cmd->full = ep->full;
+	memcpy(cmd->name, ep->name, sizeof(cmd->name));
+	/* Who waits asks again. */
+	if (flags)
+		zcipc_endpoint_made_room(ep);
+	mutex_unlock(&ep->lock);
+	/* Probed above, and too late to say anything but that it was done. */
+	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
 }
 
 /* There is more room in window, table or queue. The caller holds the endpoint's lock. */
@@ -196,17 +318,30 @@ void zcipc_endpoint_made_room(struct zcipc_endpoint *ep)
 		wake_up_all(&ep->room_wait);
 }
 
-/* The first endpoint of a process from an id on, with a reference, or NULL. Sets the id. */
-static struct zcipc_endpoint *zcipc_endpoint_next(const struct pid *pid, unsigned long *id)
+/* The next endpoint of a process (NULL: of any), from an id on, with a reference, or NULL. */
+struct zcipc_endpoint *zcipc_endpoint_next(const struct pid *pid, unsigned long *id)
 {
 	struct zcipc_endpoint *ep;
 
 	rcu_read_lock();
 	xa_for_each_start(&zcipc_endpoints, *id, ep, *id)
-		if (ep->pid == pid && kref_get_unless_zero(&ep->kref))
+		if ((!pid || ep->pid == pid) && kref_get_unless_zero(&ep->kref))
 			break;
 	rcu_read_unlock();
 	return ep;
+}
+
+/* No name is everybody's. */
+static bool zcipc_endpoint_is_called(struct zcipc_endpoint *ep, const char *name)
+{
+	bool yes;
+
+	if (!*name)
+		return true;
+	mutex_lock(&ep->lock);
+	yes = !strncmp(ep->name, name, sizeof(ep->name));
+	mutex_unlock(&ep->lock);
+	return yes;
 }
 
 /**
@@ -225,7 +360,7 @@ int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd)
 
 	if (cmd->flags)
 		return -EOPNOTSUPP;
-	if (cmd->__reserved || cmd->pid <= 0)
+	if (cmd->__reserved || cmd->pid <= 0 || !memchr(cmd->name, 0, sizeof(cmd->name)))
 		return -EINVAL;
 	if (cmd->after == U64_MAX)
 		return -ENOENT;
@@ -233,7 +368,8 @@ int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd)
 	if (!pid)
 		return -ENOENT;
 	for (id = cmd->after + 1; (ep = zcipc_endpoint_next(pid, &id)); id++) {
-		found = !READ_ONCE(ep->dead) && !zcipc_endpoint_mm_gone(ep);
+		found = !READ_ONCE(ep->dead) && !zcipc_endpoint_mm_gone(ep) &&
+			zcipc_endpoint_is_called(ep, cmd->name);
 		zcipc_endpoint_put(ep);
 		if (found)
 			break;
@@ -261,12 +397,16 @@ int zcipc_endpoint_info(struct zcipc_ucmd *ucmd)
 	cmd->abi = ZCIPC_ABI_VERSION;
 	cmd->page_size = PAGE_SIZE;
 	cmd->features = 0;
+	if (zcipc_frame_can_cache(ZCIPC_CACHE_STREAMING))
+		cmd->features |= ZCIPC_FEATURE_STREAMING;
+	if (zcipc_frame_can_cache(ZCIPC_CACHE_UNCACHED))
+		cmd->features |= ZCIPC_FEATURE_UNCACHED;
 	cmd->endpoint = ep->id;
 	cmd->max_region_len = (u64)ZCIPC_MAX_REGION_PAGES << PAGE_SHIFT;
 	cmd->max_window_len = (u64)ZCIPC_MAX_WINDOW_PAGES << PAGE_SHIFT;
 	mutex_lock(&ep->lock);
-	cmd->window_addr = ep->window_addr;
-	cmd->window_len = (u64)ep->window_npages << PAGE_SHIFT;
+	cmd->window_addr = ep->windows[ZCIPC_CACHE_DEFAULT].addr;
+	cmd->window_len = (u64)ep->windows[ZCIPC_CACHE_DEFAULT].npages << PAGE_SHIFT;
 	mutex_unlock(&ep->lock);
 	cmd->max_caps = ZCIPC_MAX_CAPS / 2;
 	cmd->max_messages = ZCIPC_MAX_MESSAGES;

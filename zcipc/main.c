@@ -2,6 +2,7 @@
 /*
  * The device, its file operations, and the table of calls.
  */
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
@@ -59,9 +60,37 @@ static __poll_t zcipc_poll(struct file *file, poll_table *wait)
 	return mask;
 }
 
+static void __maybe_unused zcipc_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	zcipc_stats_show_endpoint(m, file->private_data);
+}
+
 static int zcipc_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	return zcipc_window_mmap(file->private_data, vma);
+}
+
+static const struct file_operations zcipc_fops;
+
+/**
+ * zcipc_endpoint_get_fd() - find a peer by one of the caller's file descriptors
+ * @fd: what user space gave
+ *
+ * Return: the endpoint with a reference, which may be dead, or -EBADF
+ */
+struct zcipc_endpoint *zcipc_endpoint_get_fd(u64 fd)
+{
+	struct zcipc_endpoint *ep = ERR_PTR(-EBADF);
+	struct file *file = fd <= INT_MAX ? fget(fd) : NULL;
+
+	if (!file)
+		return ep;
+	if (file->f_op == &zcipc_fops) {
+		ep = file->private_data;
+		kref_get(&ep->kref);
+	}
+	fput(file);
+	return ep;
 }
 
 /**
@@ -100,13 +129,17 @@ int zcipc_ucmd_probe(struct zcipc_ucmd *ucmd)
 
 union zcipc_cmd {
 	struct zcipc_info info;
+	struct zcipc_endpoint_config config;
 	struct zcipc_lookup lookup;
 	struct zcipc_region_create create;
 	struct zcipc_region_query query;
 	struct zcipc_map map;
 	struct zcipc_unmap unmap;
 	struct zcipc_transfer transfer;
+	struct zcipc_transfer_batch batch;
 	struct zcipc_recv recv;
+	struct zcipc_grant grant;
+	struct zcipc_revoke revoke;
 	struct zcipc_drop drop;
 	struct zcipc_stats stats;
 	u32 size;
@@ -133,6 +166,8 @@ struct zcipc_call {
 
 static const struct zcipc_call zcipc_calls[] = {
 	ZCIPC_CALL(ZCIPC_IOC_INFO, zcipc_endpoint_info, struct zcipc_info, max_messages),
+	ZCIPC_CALL(ZCIPC_IOC_ENDPOINT_CONFIG, zcipc_endpoint_config, struct zcipc_endpoint_config,
+		   name),
 	ZCIPC_CALL(ZCIPC_IOC_LOOKUP, zcipc_endpoint_lookup, struct zcipc_lookup, endpoint),
 	ZCIPC_CALL(ZCIPC_IOC_REGION_CREATE, zcipc_region_create, struct zcipc_region_create,
 		   region),
@@ -141,7 +176,11 @@ static const struct zcipc_call zcipc_calls[] = {
 	ZCIPC_CALL(ZCIPC_IOC_MAP, zcipc_cap_map, struct zcipc_map, addr),
 	ZCIPC_CALL(ZCIPC_IOC_UNMAP, zcipc_cap_unmap, struct zcipc_unmap, addr),
 	ZCIPC_CALL(ZCIPC_IOC_TRANSFER, zcipc_transfer, struct zcipc_transfer, copied),
+	ZCIPC_CALL(ZCIPC_IOC_TRANSFER_BATCH, zcipc_transfer_batch, struct zcipc_transfer_batch,
+		   failed),
 	ZCIPC_CALL(ZCIPC_IOC_RECV, zcipc_message_recv, struct zcipc_recv, pending),
+	ZCIPC_CALL(ZCIPC_IOC_GRANT, zcipc_transfer_grant, struct zcipc_grant, peer_cap),
+	ZCIPC_CALL(ZCIPC_IOC_REVOKE, zcipc_cap_revoke, struct zcipc_revoke, revoked),
 	ZCIPC_CALL(ZCIPC_IOC_DROP, zcipc_cap_drop, struct zcipc_drop, cap),
 	ZCIPC_CALL(ZCIPC_IOC_STATS, zcipc_stats_get, struct zcipc_stats, faults),
 };
@@ -192,6 +231,9 @@ static const struct file_operations zcipc_fops = {
 	.release = zcipc_release,
 	.poll = zcipc_poll,
 	.mmap = zcipc_mmap,
+#ifdef CONFIG_PROC_FS
+	.show_fdinfo = zcipc_show_fdinfo,
+#endif
 	.unlocked_ioctl = zcipc_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 };
@@ -207,19 +249,33 @@ static int __init zcipc_init(void)
 {
 	int ret;
 
-	ret = zcipc_endpoint_init();
+	zcipc_frame_init();
+	ret = zcipc_cap_init();
 	if (ret)
 		return ret;
+	ret = zcipc_endpoint_init();
+	if (ret)
+		goto err_cap;
 	ret = misc_register(&zcipc_device);
 	if (ret)
-		zcipc_endpoint_exit();
+		goto err_endpoint;
+	zcipc_stats_init();
+	return 0;
+
+err_endpoint:
+	zcipc_endpoint_exit();
+err_cap:
+	zcipc_cap_exit();
 	return ret;
 }
 
 static void __exit zcipc_exit(void)
 {
+	zcipc_stats_hide();
 	misc_deregister(&zcipc_device);
 	zcipc_endpoint_exit();
+	zcipc_cap_exit();
+	zcipc_frame_exit();
 	zcipc_stats_exit();
 }
 

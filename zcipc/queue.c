@@ -1,127 +1,180 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Messages: queue, receive, and the way back to the sender.
+ *
+ * A message is a part of the capability that it tells of, and goes with it. Only one that tells
+ * that a capability is gone is all that is left of it, and is freed when it has been received.
  */
 #include <linux/pid.h>
+#include <linux/pagemap.h>
 #include <linux/pid_namespace.h>
 #include <linux/sched.h>
-#include <linux/slab.h>
 #include <linux/uidgid.h>
 
+#include "trace.h"
 #include "zcipc.h"
 
+static struct zcipc_cap *zcipc_message_cap(struct zcipc_message *msg)
+{
+	return container_of(msg, struct zcipc_cap, msg);
+}
+
+/* The capability is in no table. */
+static bool zcipc_message_alone(const struct zcipc_message *msg)
+{
+	return msg->type == ZCIPC_REVOKED;
+}
+
 /**
- * zcipc_message_alloc() - a message that says who sends it
- * @sender: the sender
- *
- * Context: May sleep.
- * Return: the message, or NULL
+ * zcipc_message_queue() - append a message
+ * @ep: the endpoint; the caller holds its lock and has looked for room
+ * @msg: the message; type, flags, region, address and cookie are set
+ * @sender: who sends it
  */
-struct zcipc_message *zcipc_message_alloc(const struct zcipc_endpoint *sender)
-{
-	struct zcipc_message *msg = kzalloc(sizeof(*msg), GFP_KERNEL_ACCOUNT);
-
-	if (msg) {
-		msg->sender = sender->id;
-		msg->pid = get_pid(sender->pid);
-		msg->uid = sender->cred->euid;
-	}
-	return msg;
-}
-
-void zcipc_message_free(struct zcipc_message *msg)
-{
-	if (!msg)
-		return;
-	put_pid(msg->pid);
-	kfree(msg);
-}
-
-/* Appends a message. The caller holds the endpoint's lock and has looked for room. */
-void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg)
+void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
+			 const struct zcipc_endpoint *sender)
 {
 	lockdep_assert_held(&ep->lock);
+	msg->sender = sender->id;
+	msg->pid = get_pid(sender->pid);
+	msg->uid = sender->cred->euid;
 	list_add_tail(&msg->entry, &ep->messages);
 	ep->nmessages++;
 	zcipc_stat_inc(MESSAGES);
-	wake_up(&ep->recv_wait);
+	if (wq_has_sleeper(&ep->recv_wait))
+		wake_up(&ep->recv_wait);
 }
 
-/* Gives what a MOVE brought back to its sender, if it is still there. Both are locked. */
-static bool zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endpoint *sender,
-				    struct zcipc_message *msg)
+/* Takes a message out of the queue. Returns whether it was there. */
+bool zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 {
-	struct zcipc_cap *cap = zcipc_cap_find(ep, msg->token);
-	struct zcipc_region *region;
-	u64 copied = 0;
-
-	if (sender->dead || IS_ERR(cap))
+	lockdep_assert_held(&ep->lock);
+	if (list_empty(&msg->entry))
 		return false;
-	region = cap->region;
-	mutex_lock(&region->lock);
-	zcipc_region_unmap(region, cap->first, cap->npages);
-	zcipc_cap_give(cap, sender);
-	/* The dead peer may have used the memory before it asked for the message. */
-	zcipc_region_isolate(region, cap->first, cap->npages, false, GFP_KERNEL | __GFP_NOFAIL,
-			     &copied);
-	zcipc_stat_add(COPIED_HELD, copied);
-	zcipc_charge_force(sender->user, region->ncharged);
-	zcipc_region_own(region, sender->user);
-	mutex_unlock(&region->lock);
-
-	msg->flags |= ZCIPC_MESSAGE_RETURNED;
-	msg->token = cap->token;
-	msg->addr = 0;
-	msg->sender = ep->id;
+	list_del_init(&msg->entry);
 	put_pid(msg->pid);
-	msg->pid = get_pid(ep->pid);
-	msg->uid = ep->cred->euid;
-	zcipc_message_queue(sender, msg);
-	zcipc_stat_inc(RETURNED);
+	ep->nmessages--;
+	zcipc_stat_dec(MESSAGES);
 	return true;
 }
 
+/* Gives what a MOVE brought back to its sender, if it is still there. Both are locked. */
+static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endpoint *sender,
+				    u64 token)
+{
+	struct zcipc_cap *cap = zcipc_cap_find_locked(ep, token);
+	struct zcipc_region *region;
+	struct zcipc_plan plan = { .take = true, .node = NUMA_NO_NODE };
+
+	if (IS_ERR(cap))
+		return;
+	region = cap->region;
+	if (sender->dead || zcipc_cap_reserve(sender, 1, GFP_KERNEL | __GFP_NOFAIL))
+		goto out_unlock;
+	zcipc_region_unmap(region, cap->first, cap->npages, NULL);
+	zcipc_cap_give(cap, sender);
+	/* The dead peer may have used the memory before it asked for the message. */
+	zcipc_region_plan(region, cap->first, cap->npages, GFP_KERNEL | __GFP_NOFAIL, &plan);
+	zcipc_region_replace(region, cap->first, cap->npages, &plan);
+	zcipc_count(ep, region, COPIED_HELD, plan.held);
+	zcipc_charge_force(sender->user, region->ncharged);
+	zcipc_region_own(region, sender->user);
+	cap->msg.flags |= ZCIPC_MESSAGE_RETURNED;
+	cap->msg.addr = 0;
+	zcipc_message_queue(sender, &cap->msg, ep);
+	zcipc_count(sender, region, RETURNED, 1);
+out_unlock:
+	mutex_unlock(&region->lock);
+}
+
 /**
- * zcipc_message_return() - what becomes of a message whose receiver died
+ * zcipc_message_return_all() - what becomes of the messages of a receiver that died
  * @ep: the receiver, dead
- * @msg: the message, in no queue; taken over
  *
- * What was moved goes back to the sender, beyond all limits. If that is not possible it stays with
- * the receiver, whose capabilities are dropped next.
+ * What was moved to it goes back to the sender, beyond all limits. If that is not possible it stays
+ * with the receiver, whose capabilities are dropped next.
  *
  * Context: May sleep.
  */
-void zcipc_message_return(struct zcipc_endpoint *ep, struct zcipc_message *msg)
+void zcipc_message_return_all(struct zcipc_endpoint *ep)
 {
-	struct zcipc_endpoint *sender = ERR_PTR(-ESRCH);
-	bool returned = false;
+	struct zcipc_endpoint *sender;
+	struct zcipc_message *msg;
+	struct zcipc_cap *cap;
+	u64 sender_id, token;
 
-	zcipc_stat_dec(MESSAGES);
-	if (msg->type == ZCIPC_MOVE && !(msg->flags & ZCIPC_MESSAGE_RETURNED))
-		sender = zcipc_endpoint_get(msg->sender);
-	if (!IS_ERR(sender)) {
-		zcipc_endpoints_lock(ep, sender);
-		returned = zcipc_message_give_back(ep, sender, msg);
-		zcipc_endpoints_unlock(ep, sender);
-		zcipc_endpoint_put(sender);
+	mutex_lock(&ep->lock);
+	while ((msg = list_first_entry_or_null(&ep->messages, struct zcipc_message, entry))) {
+		cap = zcipc_message_cap(msg);
+		zcipc_message_unqueue(ep, msg);
+		if (zcipc_message_alone(msg)) {
+			zcipc_cap_free(cap);
+			continue;
+		}
+		if (msg->type != ZCIPC_MOVE || msg->flags & ZCIPC_MESSAGE_RETURNED)
+			continue;
+		token = cap->token;
+		sender_id = msg->sender;
+		mutex_unlock(&ep->lock);
+		/* From here on the capability can be revoked. */
+		sender = zcipc_endpoint_get(sender_id);
+		if (!IS_ERR(sender)) {
+			zcipc_endpoints_lock(ep, sender);
+			zcipc_message_give_back(ep, sender, token);
+			zcipc_endpoints_unlock(ep, sender);
+			zcipc_endpoint_put(sender);
+		}
+		mutex_lock(&ep->lock);
 	}
-	if (!returned)
-		zcipc_message_free(msg);
+	mutex_unlock(&ep->lock);
 }
 
-/* Takes the oldest message, or says what to do instead. */
-static struct zcipc_message *zcipc_message_next(struct zcipc_endpoint *ep, u32 *pending)
+/* The oldest message that is still true, or NULL. */
+static struct zcipc_message *zcipc_message_first(struct zcipc_endpoint *ep)
 {
 	struct zcipc_message *msg;
 
-	mutex_lock(&ep->lock);
-	msg = list_first_entry_or_null(&ep->messages, struct zcipc_message, entry);
-	if (msg) {
-		list_del(&msg->entry);
-		*pending = --ep->nmessages;
+	lockdep_assert_held(&ep->lock);
+	while ((msg = list_first_entry_or_null(&ep->messages, struct zcipc_message, entry))) {
+		if (zcipc_message_alone(msg) || !READ_ONCE(zcipc_message_cap(msg)->revoked))
+			break;
+		zcipc_message_unqueue(ep, msg);
 	}
-	mutex_unlock(&ep->lock);
 	return msg;
+}
+
+/* Takes a message out of the queue once user space has it: -EFAULT means that it has to fault. */
+static int zcipc_message_deliver(struct zcipc_ucmd *ucmd, struct zcipc_message *msg)
+{
+	struct zcipc_cap *cap = zcipc_message_cap(msg);
+	struct zcipc_recv *cmd = ucmd->cmd;
+	int ret;
+
+	lockdep_assert_held(&ucmd->ep->lock);
+	cmd->type = msg->type;
+	cmd->rights = cap->rights;
+	cmd->cap = cap->token;
+	cmd->region = msg->region;
+	cmd->addr = msg->addr;
+	cmd->len = (u64)cap->npages << PAGE_SHIFT;
+	cmd->cookie = msg->cookie;
+	cmd->sender = msg->sender;
+	cmd->sender_pid = pid_vnr(msg->pid);
+	cmd->sender_uid = from_kuid_munged(current_user_ns(), msg->uid);
+	cmd->message_flags = msg->flags;
+	cmd->pending = ucmd->ep->nmessages - 1;
+	pagefault_disable();
+	ret = zcipc_ucmd_respond(ucmd);
+	pagefault_enable();
+	if (ret)
+		return ret;
+	zcipc_message_unqueue(ucmd->ep, msg);
+	if (zcipc_message_alone(msg))
+		zcipc_cap_free(cap);
+	zcipc_endpoint_made_room(ucmd->ep);
+	zcipc_count(ucmd->ep, NULL, RECEIVED, 1);
+	trace_zcipc_receive(ucmd->ep, cmd);
+	return 0;
 }
 
 /**
@@ -140,42 +193,28 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd)
 
 	if (cmd->flags)
 		return -EOPNOTSUPP;
-	while (!(msg = zcipc_message_next(ep, &cmd->pending))) {
+	zcipc_endpoint_seen(ep);
+	for (;;) {
+		mutex_lock(&ep->lock);
+		msg = zcipc_message_first(ep);
+		ret = msg ? zcipc_message_deliver(ucmd, msg) : -EAGAIN;
+		mutex_unlock(&ep->lock);
+		if (!ret)
+			break;
+		if (ret == -EFAULT) {
+			if (!fault_in_safe_writeable(ucmd->ubuffer, ucmd->user_size))
+				continue;
+			/* For the next one who waits. */
+			wake_up(&ep->recv_wait);
+			return ret;
+		}
 		if (ucmd->nonblock)
-			return -EAGAIN;
+			return ret;
 		ret = wait_event_interruptible_exclusive(ep->recv_wait,
 							 READ_ONCE(ep->nmessages));
 		if (ret)
 			return ret;
 	}
 	zcipc_test_point("received");
-	cmd->type = msg->type;
-	cmd->rights = msg->rights;
-	cmd->cap = msg->token;
-	cmd->region = msg->region;
-	cmd->addr = msg->addr;
-	cmd->len = msg->len;
-	cmd->cookie = msg->cookie;
-	cmd->sender = msg->sender;
-	cmd->sender_pid = pid_vnr(msg->pid);
-	cmd->sender_uid = from_kuid_munged(current_user_ns(), msg->uid);
-	cmd->message_flags = msg->flags;
-
-	ret = zcipc_ucmd_respond(ucmd);
-	mutex_lock(&ep->lock);
-	if (ret) {
-		/* Not told, so not received. */
-		list_add(&msg->entry, &ep->messages);
-		ep->nmessages++;
-		wake_up(&ep->recv_wait);
-	} else {
-		zcipc_endpoint_made_room(ep);
-	}
-	mutex_unlock(&ep->lock);
-	if (ret)
-		return ret;
-	zcipc_message_free(msg);
-	zcipc_stat_dec(MESSAGES);
-	zcipc_stat_inc(RECEIVED);
 	return 0;
 }

@@ -41,6 +41,8 @@ struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long n
 	region->ncharged = ncharged;
 	mutex_init(&region->lock);
 	INIT_LIST_HEAD(&region->caps);
+	INIT_LIST_HEAD(&region->revoked);
+	INIT_WORK(&region->reap, zcipc_cap_reap_work);
 	zcipc_stat_inc(REGIONS);
 	return region;
 
@@ -62,7 +64,7 @@ static void zcipc_region_free(struct kref *kref)
 	struct zcipc_region *region = container_of(kref, struct zcipc_region, kref);
 	unsigned long i;
 
-	WARN_ON_ONCE(!list_empty(&region->caps));
+	WARN_ON_ONCE(!list_empty(&region->caps) || !list_empty(&region->revoked));
 	for (i = 0; i < region->npages; i++) {
 		if (region->pages[i])
 			zcipc_frame_put(region->pages[i]);
@@ -104,85 +106,163 @@ bool zcipc_region_present(const struct zcipc_region *region, unsigned long first
  * @region: the region; the caller holds its lock
  * @first: first page
  * @npages: number of pages
+ * @except: an endpoint whose mappings of the range have gone already, or NULL
  *
  * Slots stay, so faults bring the pages back once the lock is released. All TLBs are flushed when
  * this returns: until then the contents change only through references that are not mappings.
  */
-void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages)
+void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages,
+			const struct zcipc_endpoint *except)
 {
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
 
 	lockdep_assert_held(&region->lock);
 	list_for_each_entry(cap, &region->caps, region_entry) {
+		if (cap->ep == except)
+			continue;
 		list_for_each_entry(slot, &cap->slots, cap_entry) {
 			unsigned long start = max(first, slot->first);
 			unsigned long end = min(first + npages, slot->first + slot->npages);
 
 			if (start < end)
-				unmap_mapping_pages(cap->ep->inode->i_mapping,
-						    slot->pgoff + start - slot->first, end - start,
-						    false);
+				zcipc_window_unmap(cap->ep, slot->pgoff + start - slot->first,
+						   end - start);
 		}
 	}
 }
 
+/* Bytes of a range that are not on a node. */
+u64 zcipc_region_off_node(const struct zcipc_region *region, unsigned long first,
+			  unsigned long npages, int node)
+{
+	unsigned long i;
+	u64 off = 0;
+
+	for (i = first; i < first + npages; i++)
+		if (region->pages[i] && page_to_nid(region->pages[i]) != node)
+			off += PAGE_SIZE;
+	return off;
+}
+
+/* What is to be done with one page. */
+static int zcipc_region_plan_page(struct page *page, unsigned long i, unsigned long npages,
+				  gfp_t gfp, struct zcipc_plan *plan)
+{
+	bool away = plan->node != NUMA_NO_NODE && page_to_nid(page) != plan->node;
+	struct page *copy = NULL;
+	bool held;
+
+	if (!plan->take && !away)
+		return 0;
+	if (zcipc_frame_exclusive(page)) {
+		held = zcipc_frame_held(page, 0);
+		if (held && plan->take && plan->strict)
+			return -EBUSY;
+		if (!held && !away)
+			return 0;
+		if (!plan->copies && (!held || plan->take))
+			plan->copies = kvcalloc(npages, sizeof(*plan->copies), gfp);
+		if (held && plan->take) {
+			copy = plan->copies ? zcipc_frame_copy(page, gfp, plan->node) : NULL;
+			if (!copy)
+				return -ENOMEM;
+			plan->held += PAGE_SIZE;
+		} else if (!held) {
+			copy = plan->copies ? zcipc_frame_copy(page, (gfp & ~__GFP_NOFAIL) |
+							       __GFP_THISNODE | __GFP_NORETRY |
+							       __GFP_NOWARN, plan->node) : NULL;
+			if (copy)
+				plan->migrated += PAGE_SIZE;
+			else if (plan->node_strict)
+				return -ENOMEM;
+		}
+		if (copy)
+			plan->copies[i] = copy;
+	}
+	if (plan->node != NUMA_NO_NODE && page_to_nid(copy ?: page) != plan->node) {
+		if (plan->node_strict)
+			return -EBUSY;
+		plan->off_node += PAGE_SIZE;
+	}
+	return 0;
+}
+
 /**
- * zcipc_region_isolate() - make sure that nobody can reach a range by a reference to its pages
+ * zcipc_region_plan() - find the frames that have to be replaced, and copy them
  * @region: the region; the caller holds its lock, and has unmapped the range
  * @first: first page
  * @npages: number of pages
- * @strict: fail instead of copying
  * @gfp: for the copies
- * @copied: increased by the bytes copied
+ * @plan: [in] what for; [out] the copies and the counts, which were zero
  *
- * A frame that is held is replaced by a copy; its holder keeps it. A frame that belongs to another
- * region too is left: whoever holds it can only have it for reading, and the region does not write
- * to it (zcipc_cow_break() looks again).
+ * Of a range that is to be given away, so that nobody can reach it by a reference to its pages, a
+ * frame that is held is to be replaced by a copy; its holder keeps it. A frame that belongs to
+ * another region too is left: whoever holds it can only have it for reading, and the region does
+ * not write to it (zcipc_cow_break() looks again).
  *
- * Return: 0, or -EBUSY (strict), -ENOMEM, with nothing changed
+ * Frames on another node are replaced if nobody else has them.
+ *
+ * zcipc_region_replace() or zcipc_region_plan_free() must follow, before anything is mapped again.
+ *
+ * Return: 0, or -EBUSY (strict), -ENOMEM, with nothing allocated
  */
-int zcipc_region_isolate(struct zcipc_region *region, unsigned long first, unsigned long npages,
-			 bool strict, gfp_t gfp, u64 *copied)
+int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned long npages,
+		      gfp_t gfp, struct zcipc_plan *plan)
 {
-	struct page **copies = NULL;
 	unsigned long i;
 	int ret = 0;
 
 	lockdep_assert_held(&region->lock);
-	for (i = 0; i < npages; i++) {
-		struct page *page = region->pages[first + i];
-
+	for (i = 0; i < npages && !ret; i++) {
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
-		if (!page || !zcipc_frame_exclusive(page) || !zcipc_frame_held(page, 0))
-			continue;
-		if (strict) {
-			ret = -EBUSY;
-			break;
-		}
-		if (!copies)
-			copies = kvcalloc(npages, sizeof(*copies), gfp);
-		if (copies)
-			copies[i] = zcipc_frame_copy(page, gfp);
-		if (!copies || !copies[i]) {
-			ret = -ENOMEM;
-			break;
-		}
+		if (region->pages[first + i])
+			ret = zcipc_region_plan_page(region->pages[first + i], i, npages, gfp,
+						     plan);
 	}
-	if (!copies)
-		return ret;
-	for (i = 0; i < npages; i++) {
-		if (!copies[i])
-			continue;
-		if (!ret) {
-			swap(copies[i], region->pages[first + i]);
-			*copied += PAGE_SIZE;
-		}
-		zcipc_frame_put(copies[i]);
-	}
-	kvfree(copies);
+	if (ret)
+		zcipc_region_plan_free(plan, npages);
 	return ret;
+}
+
+/* Gives a plan up. */
+void zcipc_region_plan_free(struct zcipc_plan *plan, unsigned long npages)
+{
+	unsigned long i;
+
+	if (!plan->copies)
+		return;
+	for (i = 0; i < npages; i++)
+		if (plan->copies[i])
+			zcipc_frame_put(plan->copies[i]);
+	kvfree(plan->copies);
+	plan->copies = NULL;
+}
+
+/**
+ * zcipc_region_replace() - carry a plan out
+ * @region: the region; the caller has held its lock since zcipc_region_plan()
+ * @first: first page
+ * @npages: number of pages
+ * @plan: what zcipc_region_plan() made
+ */
+void zcipc_region_replace(struct zcipc_region *region, unsigned long first, unsigned long npages,
+			  struct zcipc_plan *plan)
+{
+	unsigned long i;
+
+	lockdep_assert_held(&region->lock);
+	if (!plan->copies)
+		return;
+	for (i = 0; i < npages; i++) {
+		if (!plan->copies[i])
+			continue;
+		zcipc_frame_put(region->pages[first + i]);
+		region->pages[first + i] = plan->copies[i];
+	}
+	kvfree(plan->copies);
+	plan->copies = NULL;
 }
 
 /**
@@ -230,25 +310,34 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct mm_struct *mm = ep->mm;
 	struct zcipc_region *region;
+	gfp_t gfp = GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN;
 	struct zcipc_slot *slot = NULL;
+	unsigned long pgoff = 0;
 	struct zcipc_cap *cap;
 	unsigned long npages;
 	unsigned long i;
 	int ret;
 
-	if (cmd->flags & ~(ZCIPC_CREATE_MAP) || cmd->cache || cmd->node != ZCIPC_NODE_ANY)
+	if (cmd->flags & ~(ZCIPC_CREATE_MAP | ZCIPC_CREATE_NODE_STRICT) ||
+	    cmd->cache == ZCIPC_CACHE_WRITETHROUGH ||
+	    (cmd->cache <= ZCIPC_CACHE_UNCACHED && !zcipc_frame_can_cache(cmd->cache)))
 		return -EOPNOTSUPP;
+	if (cmd->cache > ZCIPC_CACHE_UNCACHED || !zcipc_node_valid(cmd->node))
+		return -EINVAL;
 	if (!cmd->len || !PAGE_ALIGNED(cmd->len) ||
 	    cmd->len >> PAGE_SHIFT > ZCIPC_MAX_REGION_PAGES)
 		return -EINVAL;
 	npages = cmd->len >> PAGE_SHIFT;
+	if (cmd->flags & ZCIPC_CREATE_NODE_STRICT && cmd->node != ZCIPC_NODE_ANY)
+		gfp |= __GFP_THISNODE;
 
 	region = zcipc_region_alloc(ep->user, npages, true);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
+	region->cache = cmd->cache;
 	ret = -ENOMEM;
 	for (i = 0; i < npages; i++) {
-		region->pages[i] = zcipc_frame_alloc(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
+		region->pages[i] = zcipc_frame_alloc(gfp, cmd->node, cmd->cache);
 		if (!region->pages[i])
 			goto err_region;
 		if (!(i % ZCIPC_RESCHED_PAGES)) {
@@ -259,32 +348,28 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 			}
 		}
 	}
-	cap = zcipc_cap_alloc();
+	cap = zcipc_cap_alloc(NUMA_NO_NODE);
 	if (!cap)
 		goto err_region;
 	if (cmd->flags & ZCIPC_CREATE_MAP) {
-		slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
-		if (!slot)
-			goto err_cap;
+		slot = &cap->slot;
 		ret = mmap_read_lock_killable(mm);
 		if (ret)
-			goto err_slot;
+			goto err_cap;
 	}
 
 	mutex_lock(&ep->lock);
-	ret = zcipc_cap_reserve(ep, cap, GFP_KERNEL_ACCOUNT);
-	if (!ret && slot) {
-		ret = zcipc_slot_reserve(ep, slot, npages);
-		if (ret)
-			zcipc_cap_abort(cap);
-	}
+	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
+	if (!ret && slot)
+		ret = zcipc_window_reserve(ep, region->cache, npages, &pgoff);
 	if (!ret) {
 		mutex_lock(&region->lock);
-		zcipc_cap_install(cap, region, 0, npages, ZCIPC_RIGHTS_ALL);
+		zcipc_cap_enter(cap, ep);
+		zcipc_cap_install(cap, region, NULL, 0, npages, ZCIPC_RIGHTS_ALL);
 		if (slot) {
-			zcipc_slot_install(slot, cap, 0, true);
+			zcipc_slot_install(slot, cap, pgoff, 0, npages, true);
 			zcipc_slot_populate(slot);
-			cmd->addr = zcipc_slot_addr(ep, slot);
+			cmd->addr = zcipc_slot_addr(slot);
 		} else {
 			cmd->addr = 0;
 		}
@@ -296,7 +381,7 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	if (slot)
 		mmap_read_unlock(mm);
 	if (ret)
-		goto err_slot;
+		goto err_cap;
 	zcipc_region_put(region);
 
 	ret = zcipc_ucmd_respond(ucmd);
@@ -309,10 +394,8 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	}
 	return ret;
 
-err_slot:
-	kfree(slot);
 err_cap:
-	kfree(cap);
+	zcipc_cap_free(cap);
 err_region:
 	zcipc_region_put(region);
 	return ret;
@@ -340,13 +423,12 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 	if (cmd->__reserved)
 		return -EINVAL;
 	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find(ep, cmd->cap);
+	cap = zcipc_cap_find_locked(ep, cmd->cap);
 	if (IS_ERR(cap)) {
 		mutex_unlock(&ep->lock);
 		return PTR_ERR(cap);
 	}
 	region = cap->region;
-	mutex_lock(&region->lock);
 	cmd->region = region->id;
 	cmd->region_len = (u64)region->npages << PAGE_SHIFT;
 	cmd->offset = (u64)cap->first << PAGE_SHIFT;
@@ -354,9 +436,14 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 	cmd->rights = cap->rights;
 	cmd->present = 0;
 	cmd->shared = 0;
+	cmd->node = ZCIPC_NODE_ANY;
 	for (i = cap->first; i < cap->first + cap->npages; i++) {
 		struct page *page = region->pages[i];
 
+		if (page && !cmd->present)
+			cmd->node = page_to_nid(page);
+		else if (page && cmd->node != page_to_nid(page))
+			cmd->node = ZCIPC_NODE_ANY;
 		if (page)
 			cmd->present += PAGE_SIZE;
 		if (page && !zcipc_frame_sole(page))
@@ -368,9 +455,11 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 		cmd->caps++;
 		list_for_each_entry(slot, &other->slots, cap_entry)
 			cmd->maps++;
+		cond_resched();
 	}
-	cmd->cache = ZCIPC_CACHE_DEFAULT;
-	cmd->node = ZCIPC_NODE_ANY;
+	cmd->derived = zcipc_cap_derived(cap);
+	cmd->depth = zcipc_cap_depth(cap);
+	cmd->cache = region->cache;
 	mutex_unlock(&region->lock);
 	mutex_unlock(&ep->lock);
 	return zcipc_ucmd_respond(ucmd);

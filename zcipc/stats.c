@@ -1,18 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Counters, per CPU. Those of what exists go up on one CPU and down on another: only sums mean
- * anything.
+ * Counters of the module, of endpoints, and of regions, and the ways to see them: an ioctl, fdinfo,
+ * and files in debugfs.
+ *
+ * Those of the module are per CPU. What exists goes up on one CPU and down on another: only sums
+ * mean anything. Those of endpoints and regions are changed under their locks, which whoever has
+ * something to count holds anyway. None costs a shared cache line.
  */
 #define pr_fmt(fmt) "zcipc: " fmt
 
+#include <linux/debugfs.h>
+#include <linux/log2.h>
+#include <linux/pid.h>
 #include <linux/printk.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
 
 #include "zcipc.h"
 
-DEFINE_PER_CPU(u64 [ZCIPC_STAT_COUNT], zcipc_stats);
+#define CREATE_TRACE_POINTS
+#include "trace.h"
 
-static_assert(sizeof(struct zcipc_stats) - offsetof(struct zcipc_stats, endpoints) ==
-	      ZCIPC_STAT_COUNT * sizeof(u64));
+DEFINE_PER_CPU(struct zcipc_counters, zcipc_stats);
+
+/* What user space sees first are the first counters, in their order. */
+static_assert(offsetof(struct zcipc_stats, cap) - offsetof(struct zcipc_stats, endpoints) ==
+	      (ZCIPC_STAT_FAULTS + 1) * sizeof(u64));
+
+static struct dentry *zcipc_debugfs;
 
 static u64 zcipc_stat_sum(enum zcipc_stat stat)
 {
@@ -20,43 +36,299 @@ static u64 zcipc_stat_sum(enum zcipc_stat stat)
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		sum += per_cpu(zcipc_stats[stat], cpu);
+		sum += per_cpu(zcipc_stats.stats[stat], cpu);
 	return sum;
+}
+
+static u64 zcipc_stat_error_sum(unsigned int error)
+{
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += per_cpu(zcipc_stats.errors[error], cpu);
+	return sum;
+}
+
+static u64 zcipc_stat_latency_sum(unsigned int type, unsigned int bucket)
+{
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += per_cpu(zcipc_stats.latencies[type][bucket], cpu);
+	return sum;
+}
+
+/* Counts a call that took so long. */
+void zcipc_stat_latency(u32 type, u64 ns)
+{
+	unsigned int bucket = min(ilog2(ns | 1), ZCIPC_STATS_BUCKETS - 1);
+
+	this_cpu_inc(zcipc_stats.latencies[min_t(u32, type, ZCIPC_STATS_TYPES) - 1][bucket]);
+}
+
+/* Counts a transfer or grant that failed. No lock is held. */
+void zcipc_stat_failure(const struct zcipc_transfer_state *t, int error)
+{
+	/* What a signal interrupts is not over. */
+	unsigned int errnum = error == -ERESTARTSYS ? EINTR : -error;
+
+	trace_zcipc_fail(t, -(int)errnum);
+	mutex_lock(&t->src->lock);
+	zcipc_count(t->src, NULL, FAILURES, 1);
+	mutex_unlock(&t->src->lock);
+	if (errnum < ZCIPC_STATS_ERRORS)
+		this_cpu_inc(zcipc_stats.errors[errnum]);
+}
+
+static int zcipc_stats_put(u64 uaddr, unsigned int index, u64 val)
+{
+	return put_user(val, (u64 __user *)u64_to_user_ptr(uaddr) + index);
+}
+
+/* The module's errors and latencies, where the caller wants them. */
+static int zcipc_stats_tables(const struct zcipc_stats *cmd)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; cmd->errors && i < ZCIPC_STATS_ERRORS && !ret; i++)
+		ret = zcipc_stats_put(cmd->errors, i, zcipc_stat_error_sum(i));
+	for (i = 0; cmd->latencies && i < ZCIPC_STATS_TYPES * ZCIPC_STATS_BUCKETS && !ret; i++)
+		ret = zcipc_stats_put(cmd->latencies, i,
+				      zcipc_stat_latency_sum(i / ZCIPC_STATS_BUCKETS,
+							     i % ZCIPC_STATS_BUCKETS));
+	return ret;
+}
+
+/* What is to be seen of counters. */
+static void zcipc_stats_fill(struct zcipc_stats *cmd, const u64 *stats)
+{
+	u64 *out = &cmd->endpoints;
+	enum zcipc_stat stat;
+
+	for (stat = 0; stat <= ZCIPC_STAT_FAULTS; stat++)
+		out[stat] = stats[stat];
+	cmd->transfers = cmd->moves + cmd->shares + cmd->copies;
+	cmd->copied_node = stats[ZCIPC_STAT_COPIED_NODE];
+	cmd->bytes = (cmd->pages << PAGE_SHIFT) + cmd->copied_held + cmd->copied_node;
+	cmd->remap_cycles = stats[ZCIPC_STAT_REMAP_CYCLES];
+	cmd->avg_remap_cycles = cmd->transfers ?
+		div64_u64(cmd->remap_cycles, cmd->transfers) : 0;
+	cmd->grants = stats[ZCIPC_STAT_GRANTS];
+	cmd->revoked = stats[ZCIPC_STAT_REVOKED];
+	cmd->batches = stats[ZCIPC_STAT_BATCHES];
+	cmd->shootdowns = stats[ZCIPC_STAT_SHOOTDOWNS];
+	cmd->failures = stats[ZCIPC_STAT_FAILURES];
+}
+
+static void zcipc_stats_module(u64 *stats)
+{
+	enum zcipc_stat stat;
+
+	for (stat = 0; stat < ZCIPC_STAT_COUNT; stat++)
+		stats[stat] = zcipc_stat_sum(stat);
+}
+
+/* The caller holds the endpoint's lock. */
+static void zcipc_stats_endpoint(const struct zcipc_endpoint *ep, u64 *stats)
+{
+	memcpy(stats, ep->stats, sizeof(ep->stats));
+	stats[ZCIPC_STAT_ENDPOINTS] = 1;
+	stats[ZCIPC_STAT_CAPS] = ep->ncaps;
+	stats[ZCIPC_STAT_MESSAGES] = ep->nmessages;
+}
+
+/* The caller holds the region's lock. */
+static void zcipc_stats_region(const struct zcipc_region *region, u64 *stats)
+{
+	const struct zcipc_slot *slot;
+	const struct zcipc_cap *cap;
+	unsigned long i;
+
+	memcpy(stats, region->stats, sizeof(region->stats));
+	stats[ZCIPC_STAT_REGIONS] = 1;
+	for (i = 0; i < region->npages; i++)
+		stats[ZCIPC_STAT_FRAMES] += !!region->pages[i];
+	list_for_each_entry(cap, &region->caps, region_entry) {
+		stats[ZCIPC_STAT_CAPS]++;
+		list_for_each_entry(slot, &cap->slots, cap_entry)
+			stats[ZCIPC_STAT_MAPS]++;
+		cond_resched();
+	}
 }
 
 /**
  * zcipc_stats_get() - ZCIPC_IOC_STATS
  * @ucmd: the call
  *
+ * Context: May sleep.
  * Return: 0 or an errno of struct zcipc_stats
  */
 int zcipc_stats_get(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_stats *cmd = ucmd->cmd;
-	u64 *out = &cmd->endpoints;
+	struct zcipc_endpoint *ep = ucmd->ep;
+	u64 stats[ZCIPC_STAT_COUNT] = {};
+	struct zcipc_cap *cap;
+	int ret = 0;
+
+	if (cmd->flags & ~(ZCIPC_STATS_ENDPOINT | ZCIPC_STATS_REGION))
+		return -EOPNOTSUPP;
+	if (cmd->flags == (ZCIPC_STATS_ENDPOINT | ZCIPC_STATS_REGION) ||
+	    (cmd->flags != ZCIPC_STATS_REGION && cmd->cap) ||
+	    (cmd->flags && (cmd->errors || cmd->latencies)))
+		return -EINVAL;
+	if (!cmd->flags) {
+		zcipc_stats_module(stats);
+		ret = zcipc_stats_tables(cmd);
+	} else {
+		mutex_lock(&ep->lock);
+		if (cmd->flags == ZCIPC_STATS_ENDPOINT) {
+			zcipc_stats_endpoint(ep, stats);
+		} else {
+			cap = zcipc_cap_find_locked(ep, cmd->cap);
+			if (IS_ERR(cap)) {
+				ret = PTR_ERR(cap);
+			} else {
+				zcipc_stats_region(cap->region, stats);
+				mutex_unlock(&cap->region->lock);
+			}
+		}
+		mutex_unlock(&ep->lock);
+	}
+	if (ret)
+		return ret;
+	zcipc_stats_fill(cmd, stats);
+	cmd->user_pages = atomic_long_read(&ep->user->npages);
+	cmd->user_peak = atomic_long_read(&ep->user->peak);
+	return zcipc_ucmd_respond(ucmd);
+}
+
+static const char * const zcipc_stat_names[] = {
+	[ZCIPC_STAT_ENDPOINTS] = "endpoints",
+	[ZCIPC_STAT_REGIONS] = "regions",
+	[ZCIPC_STAT_FRAMES] = "frames",
+	[ZCIPC_STAT_CAPS] = "capabilities",
+	[ZCIPC_STAT_MAPS] = "mappings",
+	[ZCIPC_STAT_MESSAGES] = "messages",
+	[ZCIPC_STAT_MOVES] = "moves",
+	[ZCIPC_STAT_SHARES] = "shares",
+	[ZCIPC_STAT_COPIES] = "copies",
+	[ZCIPC_STAT_RECEIVED] = "received",
+	[ZCIPC_STAT_RETURNED] = "returned",
+	[ZCIPC_STAT_PAGES] = "pages",
+	[ZCIPC_STAT_COPIED_WRITE] = "copied-write",
+	[ZCIPC_STAT_COPIED_HELD] = "copied-held",
+	[ZCIPC_STAT_REUSED] = "reused",
+	[ZCIPC_STAT_FAULTS] = "faults",
+	[ZCIPC_STAT_GRANTS] = "grants",
+	[ZCIPC_STAT_REVOKED] = "revoked",
+	[ZCIPC_STAT_BATCHES] = "batches",
+	[ZCIPC_STAT_COPIED_NODE] = "copied-node",
+	[ZCIPC_STAT_SHOOTDOWNS] = "shootdowns",
+	[ZCIPC_STAT_FAILURES] = "failures",
+	[ZCIPC_STAT_REMAP_CYCLES] = "remap-cycles",
+};
+
+static_assert(ARRAY_SIZE(zcipc_stat_names) == ZCIPC_STAT_COUNT);
+
+static void zcipc_stats_show_all(struct seq_file *m, const u64 *stats, enum zcipc_stat first)
+{
 	enum zcipc_stat stat;
 
-	if (cmd->flags)
-		return -EOPNOTSUPP;
-	for (stat = 0; stat < ZCIPC_STAT_COUNT; stat++)
-		out[stat] = zcipc_stat_sum(stat);
-	return zcipc_ucmd_respond(ucmd);
+	for (stat = first; stat < ZCIPC_STAT_COUNT; stat++)
+		seq_printf(m, "zcipc-%s:\t%llu\n", zcipc_stat_names[stat], stats[stat]);
+}
+
+/**
+ * zcipc_stats_show_endpoint() - what fdinfo and debugfs say of an endpoint
+ * @m: where to
+ * @ep: the endpoint
+ */
+void zcipc_stats_show_endpoint(struct seq_file *m, struct zcipc_endpoint *ep)
+{
+	u64 stats[ZCIPC_STAT_COUNT] = {};
+	unsigned int i;
+
+	mutex_lock(&ep->lock);
+	seq_printf(m, "zcipc-endpoint:\t%llu\n", ep->id);
+	seq_printf(m, "zcipc-name:\t%*pE\n", (int)strlen(ep->name), ep->name);
+	seq_printf(m, "zcipc-dead:\t%d\n", ep->dead);
+	for (i = 0; i < ZCIPC_WINDOW_MAX; i++)
+		seq_printf(m, "zcipc-window-%u:\t%lu of %lu pages used\n", i,
+			   ep->windows[i].nused, ep->windows[i].npages);
+	seq_printf(m, "zcipc-queue-depth:\t%u\n", ep->queue_depth);
+	zcipc_stats_endpoint(ep, stats);
+	mutex_unlock(&ep->lock);
+	zcipc_stats_show_all(m, stats, ZCIPC_STAT_CAPS);
+}
+
+static int zcipc_stats_show(struct seq_file *m, void *v)
+{
+	static const char * const types[ZCIPC_STATS_TYPES] = { "move", "share", "copy", "grant" };
+	u64 stats[ZCIPC_STAT_COUNT];
+	unsigned int i, bucket;
+	u64 n;
+
+	zcipc_stats_module(stats);
+	zcipc_stats_show_all(m, stats, 0);
+	for (i = 0; i < ZCIPC_STATS_ERRORS; i++) {
+		n = zcipc_stat_error_sum(i);
+		if (n)
+			seq_printf(m, "zcipc-failures-%u:\t%llu\n", i, n);
+	}
+	for (i = 0; i < ZCIPC_STATS_TYPES; i++) {
+		for (bucket = 0; bucket < ZCIPC_STATS_BUCKETS; bucket++) {
+			n = zcipc_stat_latency_sum(i, bucket);
+			if (n)
+				seq_printf(m, "zcipc-latency-%s-from-%lu-ns:\t%llu\n", types[i],
+					   bucket ? BIT(bucket) : 0, n);
+		}
+	}
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(zcipc_stats);
+
+static int zcipc_endpoints_show(struct seq_file *m, void *v)
+{
+	struct zcipc_endpoint *ep;
+	unsigned long id = 0;
+
+	while ((ep = zcipc_endpoint_next(NULL, &id))) {
+		seq_printf(m, "zcipc-pid:\t%d\n", pid_nr(ep->pid));
+		seq_printf(m, "zcipc-uid:\t%u\n", from_kuid_munged(&init_user_ns, ep->cred->euid));
+		zcipc_stats_show_endpoint(m, ep);
+		seq_putc(m, '\n');
+		zcipc_endpoint_put(ep);
+		id++;
+		cond_resched();
+	}
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(zcipc_endpoints);
+
+void zcipc_stats_init(void)
+{
+	zcipc_debugfs = debugfs_create_dir("zcipc", NULL);
+	debugfs_create_file("stats", 0400, zcipc_debugfs, NULL, &zcipc_stats_fops);
+	debugfs_create_file("endpoints", 0400, zcipc_debugfs, NULL, &zcipc_endpoints_fops);
+}
+
+/* Before anything is torn down that the files in debugfs look at. */
+void zcipc_stats_hide(void)
+{
+	debugfs_remove(zcipc_debugfs);
 }
 
 /* Says what is left when the module goes: nothing, or there is a bug. */
 void zcipc_stats_exit(void)
 {
-	static const char * const names[] = {
-		[ZCIPC_STAT_ENDPOINTS] = "endpoints",
-		[ZCIPC_STAT_REGIONS] = "regions",
-		[ZCIPC_STAT_FRAMES] = "frames",
-		[ZCIPC_STAT_CAPS] = "capabilities",
-		[ZCIPC_STAT_MAPS] = "mappings",
-		[ZCIPC_STAT_MESSAGES] = "messages",
-	};
-	int i;
+	enum zcipc_stat stat;
 
-	for (i = 0; i < ARRAY_SIZE(names); i++)
-		if (zcipc_stat_sum(i))
-			pr_err("leak: %lld %s\n", (s64)zcipc_stat_sum(i), names[i]);
+	for (stat = 0; stat <= ZCIPC_STAT_MESSAGES; stat++)
+		if (zcipc_stat_sum(stat))
+			pr_err("leak: %lld %s\n", (s64)zcipc_stat_sum(stat),
+			       zcipc_stat_names[stat]);
 }

@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Delay points, for tests: whoever comes to the one that is named by the parameter test_point waits
- * there for test_delay_ms, with the locks that it holds. Only in modules built with ZCIPC_TEST=1.
+ * What only tests need. Only in modules built with ZCIPC_TEST=1.
+ *
+ * Delay points: whoever comes to the one that is named by the parameter test_point waits there for
+ * test_delay_ms, with the locks that it holds.
+ *
+ * Cache attributes: who writes a user address to test_pte reads from it what its own page table
+ * says there, and what the kernel's says of the same page.
  */
 #include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/string.h>
+
+#include <asm/pgtable.h>
 
 #include "zcipc.h"
 
@@ -46,3 +53,63 @@ void zcipc_test_point(const char *name)
 	WRITE_ONCE(test_hits, READ_ONCE(test_hits) + 1);
 	msleep(READ_ONCE(test_delay_ms));
 }
+
+#ifdef CONFIG_X86
+
+static unsigned long test_pfn;
+static unsigned long test_user_bits;
+
+static int test_pte_look(pte_t *ptep, unsigned long addr, void *data)
+{
+	pte_t pte = zcipc_ptep_get(ptep);
+
+	if (pte_present(pte)) {
+		test_pfn = pte_pfn(pte);
+		test_user_bits = pte_flags(pte) & _PAGE_CACHE_MASK;
+	}
+	return 0;
+}
+
+static int test_pte_set(const char *val, const struct kernel_param *kp)
+{
+	struct mm_struct *mm = current->mm;
+	unsigned long addr;
+	int ret = kstrtoul(val, 0, &addr);
+
+	if (ret)
+		return ret;
+	/* "0": look at the kernel's mapping of the same page again. */
+	if (!addr)
+		return 0;
+	test_pfn = 0;
+	mmap_read_lock(mm);
+	ret = apply_to_existing_page_range(mm, addr & PAGE_MASK, PAGE_SIZE, test_pte_look, NULL);
+	mmap_read_unlock(mm);
+	return ret ?: test_pfn ? 0 : -ENOENT;
+}
+
+/* "PFN USER KERNEL": cache bits of the user's PTE when it was looked at, and the kernel's now. */
+static int test_pte_get(char *buffer, const struct kernel_param *kp)
+{
+	unsigned int level;
+	pte_t *ptep;
+
+	if (!test_pfn)
+		return -ENOENT;
+	ptep = lookup_address((unsigned long)pfn_to_kaddr(test_pfn), &level);
+	if (!ptep || !pte_present(*ptep))
+		return -ENOENT;
+	return sysfs_emit(buffer, "0x%lx 0x%lx 0x%lx\n", test_pfn, test_user_bits,
+			  level == PG_LEVEL_4K ? pte_flags(*ptep) & _PAGE_CACHE_MASK :
+			  pte_flags(*ptep) & (_PAGE_PWT | _PAGE_PCD));
+}
+
+static const struct kernel_param_ops test_pte_ops = {
+	.set = test_pte_set,
+	.get = test_pte_get,
+};
+
+module_param_cb(test_pte, &test_pte_ops, NULL, 0600);
+MODULE_PARM_DESC(test_pte, "an address of the writer; then its page frame and cache bits");
+
+#endif

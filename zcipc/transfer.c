@@ -1,59 +1,54 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Transfers: prepare everything that can fail, commit by changing the tables, then populate the
- * peer's page tables. The peer's mmap_lock is held all the time, so that its window cannot change;
- * see the locking order in zcipc.h.
+ * peer's page tables.
+ *
+ * zcipc_transfer_alloc() allocates, without locks. zcipc_transfer_begin() does what else can fail,
+ * under the locks of both endpoints and of the region, and can be taken back by
+ * zcipc_transfer_abort(). zcipc_transfer_commit() cannot fail. A single transfer holds the peer's
+ * mmap_lock all the time, so that it can populate before anybody sees the result; batch.c does it
+ * differently. A grant is a transfer that maps nothing.
  */
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/timekeeping.h>
+#include <linux/timex.h>
 
+#include "trace.h"
 #include "zcipc.h"
 
-/**
- * struct zcipc_transfer_state - a transfer under way
- * @cmd: what was asked for
- * @src: the sender
- * @dst: the peer, with a reference
- * @msg: for the peer's queue
- * @slot: for the peer's window
- * @cap: for the peer's table
- * @region: for the peer, if it gets a new one: charged to it, not filled
- * @npages: length of the range
- * @whole: the range is all that the sender's capability names
- */
-struct zcipc_transfer_state {
-	struct zcipc_transfer *cmd;
-	struct zcipc_endpoint *src;
-	struct zcipc_endpoint *dst;
-	struct zcipc_message *msg;
-	struct zcipc_slot *slot;
-	struct zcipc_cap *cap;
-	struct zcipc_region *region;
-	unsigned long npages;
-	bool whole;
-};
+/* While locks are held that others wait for. */
+#define ZCIPC_GFP_LOCKED	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
 
-static int zcipc_transfer_validate(const struct zcipc_transfer *cmd)
+/* Checks a transfer by itself. */
+int zcipc_transfer_validate(const struct zcipc_transfer *cmd)
 {
-	if (cmd->flags & ~ZCIPC_F_STRICT || cmd->rights & ZCIPC_RIGHT_EXEC || cmd->cache ||
-	    cmd->node != ZCIPC_NODE_ANY)
+	if (cmd->flags & ~(ZCIPC_F_STRICT | ZCIPC_F_REVOKE_OTHERS | ZCIPC_F_PEER_FD |
+			   ZCIPC_F_NODE_STRICT) ||
+	    cmd->cache == ZCIPC_CACHE_WRITETHROUGH ||
+	    (cmd->cache <= ZCIPC_CACHE_UNCACHED && !zcipc_frame_can_cache(cmd->cache)))
 		return -EOPNOTSUPP;
+	if (cmd->cache > ZCIPC_CACHE_WRITEBACK ||
+	    (cmd->node != ZCIPC_NUMA_RECEIVER && !zcipc_node_valid(cmd->node)))
+		return -EINVAL;
 	if (cmd->type < ZCIPC_MOVE || cmd->type > ZCIPC_COPY || cmd->rights & ~ZCIPC_RIGHTS_ALL)
 		return -EINVAL;
 	if (!(cmd->rights & ZCIPC_RIGHT_READ) && (cmd->rights || cmd->type == ZCIPC_SHARE))
 		return -EINVAL;
-	return 0;
+	if (cmd->flags & ZCIPC_F_REVOKE_OTHERS && cmd->type != ZCIPC_MOVE)
+		return -EINVAL;
+	return cmd->__reserved ? -EINVAL : 0;
 }
 
-/* Finds the sender's capability and checks what it is to be used for. */
-static struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t,
-					       unsigned long *first, unsigned long *npages)
+/* Finds the sender's capability and checks what it is to be used for. Sets range and rights. */
+struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t)
 {
 	static const u32 needed[] = {
 		[ZCIPC_MOVE] = ZCIPC_RIGHT_MOVE,
 		[ZCIPC_SHARE] = ZCIPC_RIGHT_GRANT,
 		[ZCIPC_COPY] = ZCIPC_RIGHT_READ,
+		[ZCIPC_GRANTED] = ZCIPC_RIGHT_GRANT,
 	};
 	const struct zcipc_transfer *cmd = t->cmd;
 	struct zcipc_cap *cap;
@@ -62,7 +57,7 @@ static struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t,
 	cap = zcipc_cap_find(t->src, cmd->cap);
 	if (IS_ERR(cap))
 		return cap;
-	ret = zcipc_cap_range(cap, cmd->offset, cmd->len, first, npages);
+	ret = zcipc_cap_range(cap, cmd->offset, cmd->len, &t->first, &t->npages);
 	if (ret)
 		return ERR_PTR(ret);
 	if (!(cap->rights & needed[cmd->type]))
@@ -70,192 +65,430 @@ static struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t,
 	/* A snapshot is the peer's own, it can have rights to it that the sender has not. */
 	if (cmd->type != ZCIPC_COPY && cmd->rights & ~cap->rights)
 		return ERR_PTR(-EACCES);
+	t->rights = cmd->rights;
+	if (!t->rights)
+		t->rights = cmd->type == ZCIPC_COPY ? ZCIPC_RIGHTS_ALL : cap->rights;
 	return cap;
 }
 
-/* Allocates what the transfer needs, before any lock that others wait for. */
-static int zcipc_transfer_prepare(struct zcipc_transfer_state *t)
+/**
+ * zcipc_transfer_find_peer() - set the peer
+ * @t: the transfer
+ *
+ * Return: 0 and a reference to the peer, or -EBADF, -ENOENT, -ESRCH, -EPERM
+ */
+int zcipc_transfer_find_peer(struct zcipc_transfer_state *t)
 {
-	unsigned long first, region_npages = 0;
-	struct zcipc_cap *cap;
-	bool charge = true;
+	struct zcipc_endpoint *peer;
 
-	mutex_lock(&t->src->lock);
-	cap = zcipc_transfer_source(t, &first, &t->npages);
-	if (!IS_ERR(cap)) {
-		region_npages = cap->region->npages;
-		t->whole = t->npages == cap->npages;
-		/* What a user moves to itself is charged already. */
-		if (t->cmd->type == ZCIPC_MOVE)
-			charge = t->dst->user != cap->region->user;
-	}
-	mutex_unlock(&t->src->lock);
+	if (t->cmd->flags & ZCIPC_F_PEER_FD)
+		peer = zcipc_endpoint_get_fd(t->cmd->peer);
+	else
+		peer = zcipc_endpoint_get(t->cmd->peer);
+	if (IS_ERR(peer))
+		return PTR_ERR(peer);
+	t->dst = peer;
+	return zcipc_transfer_accepted(t) ? 0 : -EPERM;
+}
+
+/* Does the peer accept the sender? May be asked with and without the peer's lock. */
+bool zcipc_transfer_accepted(const struct zcipc_transfer_state *t)
+{
+	return t->cmd->flags & ZCIPC_F_PEER_FD || zcipc_endpoint_accepts(t->dst, t->src);
+}
+
+/* Notes what a transfer needs; the caller holds the sender's lock. Returns its capability. */
+struct zcipc_cap *zcipc_transfer_look(struct zcipc_transfer_state *t)
+{
+	struct zcipc_cap *cap = zcipc_transfer_source(t);
+
 	if (IS_ERR(cap))
-		return PTR_ERR(cap);
+		return cap;
+	t->whole = t->cmd->type == ZCIPC_MOVE && t->npages == cap->region->npages;
+	/* What a user moves to itself is charged already. */
+	t->charge = t->cmd->type != ZCIPC_MOVE || t->dst->user != READ_ONCE(cap->region->user);
+	return cap;
+}
 
-	t->msg = zcipc_message_alloc(t->src);
-	t->slot = kzalloc(sizeof(*t->slot), GFP_KERNEL_ACCOUNT);
-	t->cap = zcipc_cap_alloc();
-	if (!t->msg || !t->slot || !t->cap)
+/**
+ * zcipc_transfer_alloc() - allocate what a transfer needs
+ * @t: the transfer; zcipc_transfer_look() has found that
+ *
+ * zcipc_transfer_free() must follow, whatever this returns.
+ *
+ * Context: May sleep. No lock is held that others wait for.
+ * Return: 0, or -ENOMEM, -EDQUOT
+ */
+int zcipc_transfer_alloc(struct zcipc_transfer_state *t)
+{
+	struct zcipc_region *region;
+
+	if (t->whole)
+		return 0;
+	t->cap = zcipc_cap_alloc(READ_ONCE(t->dst->node));
+	if (!t->cap)
 		return -ENOMEM;
-	/* A whole region moves as it is. */
-	if (t->cmd->type == ZCIPC_COPY ||
-	    (t->cmd->type == ZCIPC_MOVE && t->npages != region_npages)) {
-		t->region = zcipc_region_alloc(t->dst->user, t->npages, charge);
-		if (IS_ERR(t->region))
-			return PTR_ERR(t->region);
+	if (t->cmd->type == ZCIPC_COPY || t->cmd->type == ZCIPC_MOVE) {
+		region = zcipc_region_alloc(t->dst->user, t->npages, t->charge);
+		if (IS_ERR(region))
+			return PTR_ERR(region);
+		t->region = region;
 	}
 	return 0;
 }
 
-static void zcipc_transfer_free(struct zcipc_transfer_state *t)
+/* Everything that a transfer needs. Context and results are those of zcipc_transfer_alloc(). */
+static int zcipc_transfer_prepare(struct zcipc_transfer_state *t)
 {
-	zcipc_message_free(t->msg);
-	kfree(t->slot);
-	kfree(t->cap);
-	if (!IS_ERR_OR_NULL(t->region))
+	struct zcipc_cap *cap;
+
+	mutex_lock(&t->src->lock);
+	cap = zcipc_transfer_look(t);
+	mutex_unlock(&t->src->lock);
+	return IS_ERR(cap) ? PTR_ERR(cap) : zcipc_transfer_alloc(t);
+}
+
+/* Frees what is left of a transfer, done or not. No lock is held. */
+void zcipc_transfer_free(struct zcipc_transfer_state *t)
+{
+	zcipc_cap_free(t->cap);
+	zcipc_cap_free(t->gone);
+	if (t->region)
 		zcipc_region_put(t->region);
-}
-
-/* Takes room in the peer's table and window, or none. */
-static int zcipc_transfer_reserve(struct zcipc_transfer_state *t)
-{
-	int ret;
-
-	if (t->dst->nmessages >= ZCIPC_MAX_MESSAGES)
-		return -EAGAIN;
-	ret = zcipc_slot_reserve(t->dst, t->slot, t->npages);
-	if (ret)
-		return ret;
-	ret = zcipc_cap_reserve(t->dst, t->cap, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (ret)
-		zcipc_slot_abort(t->dst, t->slot);
-	return ret;
-}
-
-static void zcipc_transfer_unreserve(struct zcipc_transfer_state *t)
-{
-	zcipc_cap_abort(t->cap);
-	zcipc_slot_abort(t->dst, t->slot);
+	if (t->revoked) {
+		zcipc_cap_reap(t->revoked);
+		zcipc_region_put(t->revoked);
+	}
+	if (t->dst)
+		zcipc_endpoint_put(t->dst);
 }
 
 /* Does any capability but this one name pages of the range? */
-static bool zcipc_transfer_others_hold(const struct zcipc_cap *cap, unsigned long first,
-				       unsigned long npages)
+static bool zcipc_transfer_others_hold(const struct zcipc_transfer_state *t,
+				       const struct zcipc_cap *cap)
 {
 	const struct zcipc_cap *other;
 
 	list_for_each_entry(other, &cap->region->caps, region_entry)
-		if (other != cap && first < other->first + other->npages &&
-		    other->first < first + npages)
+		if (other != cap && t->first < other->first + other->npages &&
+		    other->first < t->first + t->npages)
 			return true;
 	return false;
 }
 
-/* Everything about a MOVE that can fail. The frames are then reachable through the region alone. */
-static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
-			       unsigned long first)
+/* Takes room in the peer's queue, table and window, or none. */
+static int zcipc_transfer_reserve(struct zcipc_transfer_state *t)
 {
-	bool charge = !t->region && t->dst->user != cap->region->user;
+	struct zcipc_endpoint *dst = t->dst;
 	int ret;
 
-	if (zcipc_transfer_others_hold(cap, first, t->npages))
-		return -EBUSY;
-	if (charge) {
-		ret = zcipc_charge(t->dst->user, cap->region->ncharged);
+	if (dst->nmessages + dst->nreserved >= dst->queue_depth)
+		return -EAGAIN;
+	ret = zcipc_cap_reserve(dst, dst->nreserved + 1, ZCIPC_GFP_LOCKED);
+	if (ret)
+		return ret;
+	if (t->cmd->type != ZCIPC_GRANTED) {
+		ret = zcipc_window_reserve(dst, t->cache, t->npages, &t->pgoff);
 		if (ret)
 			return ret;
 	}
-	zcipc_region_unmap(cap->region, first, t->npages);
-	zcipc_test_point("unmapped");
-	ret = zcipc_region_isolate(cap->region, first, t->npages, t->cmd->flags & ZCIPC_F_STRICT,
-				   GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, &t->cmd->copied);
-	if (charge) {
+	dst->nreserved++;
+	return 0;
+}
+
+static void zcipc_transfer_unreserve(struct zcipc_transfer_state *t)
+{
+	t->dst->nreserved--;
+	if (t->cmd->type != ZCIPC_GRANTED)
+		zcipc_window_release(t->dst, t->pgoff, t->npages);
+}
+
+/* Everything about a MOVE that can fail. The frames are then reachable through the region alone. */
+static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	int ret;
+
+	/* A new region is charged from the beginning. */
+	t->charged = !t->region && t->dst->user != region->user;
+	if (t->charged) {
+		ret = zcipc_charge(t->dst->user, region->ncharged);
 		if (ret)
-			zcipc_uncharge(t->dst->user, cap->region->ncharged);
-		else
-			zcipc_region_own(cap->region, t->dst->user);
+			return ret;
 	}
+	zcipc_region_unmap(region, t->first, t->npages, t->unmapped ? t->src : NULL);
+	zcipc_test_point("unmapped");
+	t->plan.take = true;
+	ret = zcipc_region_plan(region, t->first, t->npages, ZCIPC_GFP_LOCKED, &t->plan);
+	if (ret && t->charged)
+		zcipc_uncharge(t->dst->user, region->ncharged);
 	return ret;
 }
 
-/*
- * The transfer, under the peer's mmap_lock and both endpoints' locks. Any error leaves everything
- * as it was, but for PTEs that faults will bring back. -EAGAIN: wait for room in the peer.
+/* What is to become of the frames. */
+static void zcipc_transfer_plan(struct zcipc_transfer_state *t)
+{
+	u32 flags = t->cmd->flags;
+	int node = t->cmd->node;
+
+	memset(&t->plan, 0, sizeof(t->plan));
+	t->plan.strict = flags & ZCIPC_F_STRICT || t->set_cache;
+	t->plan.node = node == ZCIPC_NUMA_RECEIVER ? READ_ONCE(t->dst->node) : node;
+	t->plan.node_strict = flags & ZCIPC_F_NODE_STRICT;
+}
+
+/* Brings the frames of a range that is not moved to a node, if they are nobody else's. */
+static int zcipc_transfer_migrate(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	struct zcipc_region *region = cap->region;
+	int ret;
+
+	t->plan.off_node = zcipc_region_off_node(region, t->first, t->npages, t->plan.node);
+	if (!t->plan.off_node)
+		return 0;
+	if (zcipc_transfer_others_hold(t, cap))
+		return t->plan.node_strict ? -EBUSY : 0;
+	t->plan.off_node = 0;
+	zcipc_region_unmap(region, t->first, t->npages, NULL);
+	ret = zcipc_region_plan(region, t->first, t->npages, ZCIPC_GFP_LOCKED, &t->plan);
+	if (!ret)
+		zcipc_region_replace(region, t->first, t->npages, &t->plan);
+	return ret;
+}
+
+/* Which cache policy is it to be, and if another one than now, can it be? Sets @t->cache. */
+static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
+					const struct zcipc_cap *cap)
+{
+	const struct zcipc_region *region = cap->region;
+	unsigned long first = t->first, npages = t->npages, i;
+
+	t->cache = t->cmd->cache;
+	if (t->cache == ZCIPC_CACHE_DEFAULT)
+		t->cache = region->cache;
+	else if (t->cache == ZCIPC_CACHE_WRITEBACK)
+		t->cache = ZCIPC_CACHE_DEFAULT;
+	t->set_cache = t->cache != region->cache;
+	if (!t->set_cache)
+		return 0;
+	if (t->keep_cache)
+		return -EOPNOTSUPP;
+	if (t->cmd->type == ZCIPC_COPY)
+		return -EBUSY;
+	if (t->cmd->type == ZCIPC_SHARE) {
+		/* Both will have it, in windows for the new policy, so it is the whole region's. */
+		if (!list_is_singular(&region->caps) || !list_empty(&cap->slots))
+			return -EBUSY;
+		first = 0;
+		npages = region->npages;
+	}
+	for (i = first; i < first + npages; i++)
+		if (region->pages[i] && !zcipc_frame_exclusive(region->pages[i]))
+			return -EBUSY;
+	return 0;
+}
+
+/* The last thing that can fail. Nothing of the frames is mapped. */
+static int zcipc_transfer_set_cache(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	unsigned long i;
+
+	if (t->cmd->type == ZCIPC_SHARE) {
+		for (i = 0; i < region->npages; i++)
+			if (region->pages[i] && zcipc_frame_held(region->pages[i], 0))
+				return -EBUSY;
+		return zcipc_frames_set_cache(region->pages, region->npages, t->cache);
+	}
+	/* What was held has made the plan fail; what is on another node is replaced now. */
+	zcipc_region_replace(region, t->first, t->npages, &t->plan);
+	return zcipc_frames_set_cache(region->pages + t->first, t->npages, t->cache);
+}
+
+/**
+ * zcipc_transfer_begin() - all that can fail
+ * @t: the transfer, prepared
+ * @cap: what zcipc_transfer_source() found; the caller holds the locks of both endpoints and the
+ *	region, and the capability is not revoked
+ *
+ * zcipc_transfer_commit() or zcipc_transfer_abort() must follow, under the same locks.
+ *
+ * Return: 0 or an errno. Then all is as it was, but for PTEs that faults will bring back. -EAGAIN:
+ * there is no room in the peer.
  */
+int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	struct zcipc_region *region = cap->region;
+	u32 type = t->cmd->type;
+	int ret = 0;
+
+	if (!zcipc_region_present(region, t->first, t->npages))
+		return -ENOENT;
+	if (type == ZCIPC_MOVE && !(t->cmd->flags & ZCIPC_F_REVOKE_OTHERS) &&
+	    zcipc_transfer_others_hold(t, cap))
+		return -EBUSY;
+	if (type != ZCIPC_MOVE && type != ZCIPC_COPY &&
+	    zcipc_cap_depth(cap) >= ZCIPC_MAX_DEPTH)
+		return -ENOBUFS;
+	ret = zcipc_transfer_may_set_cache(t, cap);
+	if (!ret)
+		ret = zcipc_transfer_reserve(t);
+	if (ret)
+		return ret;
+	zcipc_transfer_plan(t);
+	if (type == ZCIPC_MOVE)
+		ret = zcipc_transfer_take(t, region);
+	else if (t->plan.node != NUMA_NO_NODE)
+		ret = zcipc_transfer_migrate(t, cap);
+	if (!ret && type == ZCIPC_COPY)
+		ret = zcipc_cow_snapshot(region, t->first, t->region,
+					 t->unmapped ? t->src : NULL,
+					 t->cmd->flags & ZCIPC_F_STRICT, &t->plan.held);
+	if (!ret && t->set_cache) {
+		ret = zcipc_transfer_set_cache(t, region);
+		if (ret && t->charged)
+			zcipc_uncharge(t->dst->user, region->ncharged);
+	}
+	if (ret)
+		zcipc_transfer_unreserve(t);
+	return ret;
+}
+
+/* Takes zcipc_transfer_begin() back. */
+void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	zcipc_region_plan_free(&t->plan, t->npages);
+	if (t->charged)
+		zcipc_uncharge(t->dst->user, cap->region->ncharged);
+	zcipc_transfer_unreserve(t);
+}
+
+/* The part of a MOVE that cannot fail. The region is the sender's no longer. */
+static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	struct zcipc_region *region = cap->region;
+
+	zcipc_region_replace(region, t->first, t->npages, &t->plan);
+	if (t->cmd->flags & ZCIPC_F_REVOKE_OTHERS &&
+	    zcipc_cap_kill_range(region, t->first, t->npages, cap, t->src))
+		t->revoked = zcipc_region_get(region);
+	if (t->charged)
+		zcipc_region_own(region, t->dst->user);
+	if (!t->region) {
+		t->cap = cap;
+		zcipc_cap_give(cap, t->dst);
+		cap->rights = t->rights;
+		zcipc_endpoint_made_room(t->src);
+		return;
+	}
+	zcipc_region_split(region, t->first, t->region);
+	if (t->npages == cap->npages) {
+		zcipc_cap_detach(cap);
+		zcipc_endpoint_made_room(t->src);
+		t->gone = cap;
+	}
+}
+
+/* Counts a transfer that is being carried out. */
+static void zcipc_transfer_count(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	static const enum zcipc_stat stats[] = {
+		[ZCIPC_MOVE] = ZCIPC_STAT_MOVES,
+		[ZCIPC_SHARE] = ZCIPC_STAT_SHARES,
+		[ZCIPC_COPY] = ZCIPC_STAT_COPIES,
+		[ZCIPC_GRANTED] = ZCIPC_STAT_GRANTS,
+	};
+	u64 copied = t->plan.held + t->plan.migrated;
+
+	zcipc_count_add(t->src, region, stats[t->cmd->type], 1);
+	if (t->cmd->type == ZCIPC_GRANTED)
+		return;
+	zcipc_count(t->src, region, PAGES, t->npages - (copied >> PAGE_SHIFT));
+	if (!copied)
+		return;
+	zcipc_count(t->src, region, COPIED_HELD, t->plan.held);
+	zcipc_count(t->src, region, COPIED_NODE, t->plan.migrated);
+}
+
+/**
+ * zcipc_transfer_commit() - the rest
+ * @t: the transfer, begun; the caller still holds all locks
+ * @cap: the sender's capability
+ * @populate: the caller holds the mmap_lock of the peer's mm too
+ *
+ * Return: the peer's capability, valid as long as its lock is held
+ */
+struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
+					bool populate)
+{
+	struct zcipc_region *region = cap->region;
+	struct zcipc_transfer *cmd = t->cmd;
+	struct zcipc_cap *parent = cap;
+	unsigned long first = t->first;
+
+	t->dst->nreserved--;
+	zcipc_transfer_count(t, region);
+	trace_zcipc_commit(t, t->region ? t->region->id : region->id);
+	cmd->copied = t->plan.held;
+	cmd->migrated = t->plan.migrated;
+	cmd->off_node = t->plan.off_node;
+	cmd->pages = t->npages - ((cmd->copied + cmd->migrated) >> PAGE_SHIFT);
+	if (cmd->type == ZCIPC_MOVE)
+		zcipc_transfer_take_commit(t, cap);
+	if (t->region) {
+		region = t->region;
+		/* Nobody else knows it. */
+		mutex_lock_nested(&region->lock, SINGLE_DEPTH_NESTING);
+		first = 0;
+		parent = NULL;
+	}
+	region->cache = t->cache;
+	if (t->cap != cap) {
+		zcipc_cap_enter(t->cap, t->dst);
+		zcipc_cap_install(t->cap, region, parent, first, t->npages, t->rights);
+	}
+	if (cmd->type != ZCIPC_GRANTED) {
+		zcipc_slot_install(&t->cap->slot, t->cap, t->pgoff, first, t->npages,
+				   t->rights & ZCIPC_RIGHT_WRITE);
+		zcipc_test_point("committed");
+		if (populate)
+			zcipc_slot_populate(&t->cap->slot);
+		t->cap->msg.addr = zcipc_slot_addr(&t->cap->slot);
+	}
+	t->cap->msg.type = cmd->type;
+	t->cap->msg.flags = 0;
+	t->cap->msg.region = region->id;
+	t->cap->msg.cookie = cmd->cookie;
+	cmd->peer_cap = t->cap->token;
+	if (t->region)
+		mutex_unlock(&region->lock);
+	zcipc_message_queue(t->dst, &t->cap->msg, t->src);
+	cap = t->cap;
+	t->cap = NULL;
+	return cap;
+}
+
+/* Under the peer's mmap_lock and both endpoints' locks. */
 static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 {
-	struct zcipc_transfer *cmd = t->cmd;
-	struct zcipc_cap *gone = NULL;
 	struct zcipc_region *region;
-	unsigned long first, npages;
 	struct zcipc_cap *cap;
-	u32 rights;
 	int ret;
 
 	if (t->dst->dead)
 		return -ESRCH;
-	cap = zcipc_transfer_source(t, &first, &npages);
+	if (!zcipc_transfer_accepted(t))
+		return -EPERM;
+	cap = zcipc_transfer_source(t);
 	if (IS_ERR(cap))
 		return PTR_ERR(cap);
 	region = cap->region;
-	rights = cmd->rights;
-	if (!rights)
-		rights = cmd->type == ZCIPC_COPY ? ZCIPC_RIGHTS_ALL : cap->rights;
-
+	zcipc_test_point("found");
 	mutex_lock(&region->lock);
-	cmd->copied = 0;
-	ret = zcipc_region_present(region, first, npages) ? zcipc_transfer_reserve(t) : -ENOENT;
-	if (ret)
-		goto out_unlock;
-	if (cmd->type == ZCIPC_MOVE)
-		ret = zcipc_transfer_take(t, cap, first);
-	else if (cmd->type == ZCIPC_COPY)
-		ret = zcipc_cow_snapshot(region, first, t->region, cmd->flags & ZCIPC_F_STRICT,
-					 &cmd->copied);
-	if (ret) {
-		zcipc_transfer_unreserve(t);
-		goto out_unlock;
-	}
-
-	/* Nothing fails from here on. */
-	t->msg->type = cmd->type;
-	t->msg->rights = rights;
-	t->msg->token = t->cap->token;
-	t->msg->addr = zcipc_slot_addr(t->dst, t->slot);
-	t->msg->len = (u64)npages << PAGE_SHIFT;
-	t->msg->cookie = cmd->cookie;
-	cmd->pages = npages - (cmd->copied >> PAGE_SHIFT);
-	if (cmd->type == ZCIPC_MOVE) {
-		if (t->region)
-			zcipc_region_split(region, first, t->region);
-		if (t->whole) {
-			zcipc_cap_detach(cap);
-			zcipc_endpoint_made_room(t->src);
-			gone = cap;
-		}
-	}
-	if (t->region) {
-		mutex_unlock(&region->lock);
-		region = t->region;
-		mutex_lock(&region->lock);
-		first = 0;
-	}
-	t->msg->region = region->id;
-	zcipc_cap_install(t->cap, region, first, npages, rights);
-	zcipc_slot_install(t->slot, t->cap, first, rights & ZCIPC_RIGHT_WRITE);
-	zcipc_test_point("committed");
-	zcipc_slot_populate(t->slot);
-	mutex_unlock(&region->lock);
-	zcipc_message_queue(t->dst, t->msg);
-	t->msg = NULL;
-	t->slot = NULL;
-	t->cap = NULL;
-	if (gone)
-		zcipc_cap_free(gone);
-	return 0;
-
-out_unlock:
+	if (cap->revoked)
+		ret = -ESTALE;
+	else
+		ret = zcipc_transfer_begin(t, cap);
+	if (!ret)
+		zcipc_transfer_commit(t, cap, true);
 	mutex_unlock(&region->lock);
 	return ret;
 }
@@ -264,6 +497,7 @@ out_unlock:
 static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 {
 	struct mm_struct *mm = t->dst->mm;
+	cycles_t start;
 	int ret;
 
 	if (!mmget_not_zero(mm))
@@ -271,7 +505,10 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	ret = mmap_read_lock_killable(mm);
 	if (!ret) {
 		zcipc_endpoints_lock(t->src, t->dst);
+		start = get_cycles();
 		ret = zcipc_transfer_locked(t);
+		if (!ret && t->cmd->type != ZCIPC_GRANTED)
+			zcipc_count(t->src, NULL, REMAP_CYCLES, get_cycles() - start);
 		*room_seq = t->dst->room_seq;
 		zcipc_endpoints_unlock(t->src, t->dst);
 		mmap_read_unlock(mm);
@@ -286,49 +523,26 @@ static bool zcipc_transfer_worth_a_try(const struct zcipc_transfer_state *t, u32
 	return READ_ONCE(t->dst->room_seq) != room_seq || READ_ONCE(t->dst->dead);
 }
 
-static void zcipc_transfer_count(const struct zcipc_transfer *cmd)
+/* A single transfer, from finding the peer on. */
+static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd)
 {
-	if (cmd->type == ZCIPC_MOVE)
-		zcipc_stat_inc(MOVES);
-	else if (cmd->type == ZCIPC_SHARE)
-		zcipc_stat_inc(SHARES);
-	else
-		zcipc_stat_inc(COPIES);
-	zcipc_stat_add(PAGES, cmd->pages);
-	zcipc_stat_add(COPIED_HELD, cmd->copied);
-}
-
-/**
- * zcipc_transfer() - ZCIPC_IOC_TRANSFER
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_transfer, or -ERESTARTSYS
- */
-int zcipc_transfer(struct zcipc_ucmd *ucmd)
-{
-	struct zcipc_transfer_state t = { .cmd = ucmd->cmd, .src = ucmd->ep };
+	struct zcipc_transfer_state t = { .cmd = cmd, .src = ucmd->ep };
+	u64 start = ktime_get_ns();
 	u32 room_seq;
 	int ret;
 
-	ret = zcipc_transfer_validate(t.cmd);
-	if (ret)
-		return ret;
-	t.dst = zcipc_endpoint_get(t.cmd->peer);
-	if (IS_ERR(t.dst))
-		return PTR_ERR(t.dst);
-	ret = -EPERM;
-	if (!zcipc_endpoint_accepts(t.dst, t.src))
-		goto out_put;
-	ret = zcipc_ucmd_probe(ucmd);
-	if (ret)
-		goto out_put;
-	ret = zcipc_transfer_prepare(&t);
+	ret = zcipc_transfer_find_peer(&t);
+	if (!ret)
+		ret = zcipc_ucmd_probe(ucmd);
+	if (!ret)
+		ret = zcipc_transfer_prepare(&t);
 	if (ret)
 		goto out_free;
+	trace_zcipc_prepare(&t);
 	zcipc_test_point("prepared");
 
-	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN && !ucmd->nonblock) {
+	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN && !ucmd->nonblock &&
+	       READ_ONCE(t.dst->full) == ZCIPC_FULL_WAIT) {
 		/*
 		 * Whoever makes room tells. So does the end of the peer's window; but a peer that
 		 * has unmapped that, and whose child keeps the file open, dies in silence.
@@ -343,14 +557,70 @@ int zcipc_transfer(struct zcipc_ucmd *ucmd)
 	}
 	if (!ret) {
 		zcipc_test_point("sent");
-		zcipc_transfer_count(t.cmd);
-		/* Probed above, and too late to say anything but that it was done. */
-		if (zcipc_ucmd_respond(ucmd))
-			ret = 0;
+		zcipc_stat_latency(cmd->type, ktime_get_ns() - start);
 	}
 out_free:
+	if (ret)
+		zcipc_stat_failure(&t, ret);
 	zcipc_transfer_free(&t);
-out_put:
-	zcipc_endpoint_put(t.dst);
 	return ret;
+}
+
+/**
+ * zcipc_transfer() - ZCIPC_IOC_TRANSFER
+ * @ucmd: the call
+ *
+ * Context: May sleep.
+ * Return: 0 or an errno of struct zcipc_transfer, or -ERESTARTSYS
+ */
+int zcipc_transfer(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_transfer *cmd = ucmd->cmd;
+	int ret;
+
+	ret = zcipc_transfer_validate(cmd);
+	if (ret)
+		return ret;
+	ret = zcipc_transfer_run(ucmd, cmd);
+	if (ret)
+		return ret;
+	cmd->result = 0;
+	/* Probed before, and too late to say anything but that it was done. */
+	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
+}
+
+/**
+ * zcipc_transfer_grant() - ZCIPC_IOC_GRANT
+ * @ucmd: the call
+ *
+ * Context: May sleep.
+ * Return: 0 or an errno of struct zcipc_grant, or -ERESTARTSYS
+ */
+int zcipc_transfer_grant(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_grant *cmd = ucmd->cmd;
+	struct zcipc_transfer transfer = {
+		.type = ZCIPC_GRANTED,
+		.flags = cmd->flags,
+		.rights = cmd->rights,
+		.cap = cmd->cap,
+		.peer = cmd->peer,
+		.offset = cmd->offset,
+		.len = cmd->len,
+		.cookie = cmd->cookie,
+		.node = ZCIPC_NODE_ANY,
+	};
+	int ret;
+
+	if (cmd->flags & ~ZCIPC_F_PEER_FD)
+		return -EOPNOTSUPP;
+	if (cmd->__reserved || cmd->rights & ~ZCIPC_RIGHTS_ALL ||
+	    !(cmd->rights & ZCIPC_RIGHT_READ))
+		return -EINVAL;
+	ret = zcipc_transfer_run(ucmd, &transfer);
+	if (ret)
+		return ret;
+	cmd->peer_cap = transfer.peer_cap;
+	/* Probed before, and too late to say anything but that it was done. */
+	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
 }

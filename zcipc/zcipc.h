@@ -10,6 +10,8 @@
  * Locking order: mmap_lock -> endpoint->lock (two: lower id first) -> region->lock -> what core mm
  * takes to map and unmap.
  *
+ * A batch takes many locks of endpoints, and of regions, in the order of their ids.
+ *
  * Never more than one mmap_lock. No access to user memory, and no mmput(), under any of these.
  *
  * PTEs that map a region are inserted under the locks of the endpoint and of the region, and only
@@ -26,27 +28,61 @@
 #include <linux/percpu.h>
 #include <linux/rbtree.h>
 #include <linux/wait.h>
-#include <linux/xarray.h>
+#include <linux/workqueue.h>
 
 #include <linux/zcipc.h>
 
 #include "compat.h"
 
 #define ZCIPC_RIGHTS_ALL \
-	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_GRANT | ZCIPC_RIGHT_MOVE)
+	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_EXEC | ZCIPC_RIGHT_GRANT | \
+	 ZCIPC_RIGHT_MOVE)
 
 /* Limits, reported by ZCIPC_IOC_INFO. The page counts keep tables and bitmaps below 32 MiB. */
 #define ZCIPC_MAX_REGION_PAGES	(4UL << 20)
-#define ZCIPC_MAX_WINDOW_PAGES	(256UL << 20)
+#define ZCIPC_MAX_WINDOW_PAGES	(1UL << (40 - PAGE_SHIFT))
 #define ZCIPC_MAX_CAPS		(1024U * 1024)
 #define ZCIPC_MAX_MESSAGES	1024U
+#define ZCIPC_MAX_DEPTH		1024U
 
 /* A loop over the pages of a region lets others run after this many. */
 #define ZCIPC_RESCHED_PAGES	1024
 
 struct file;
 struct inode;
+struct zcipc_accept;
 struct pid;
+
+/*
+ * All but the first six only grow. Up to FAULTS the order is that of the members of struct
+ * zcipc_stats.
+ */
+enum zcipc_stat {
+	ZCIPC_STAT_ENDPOINTS,
+	ZCIPC_STAT_REGIONS,
+	ZCIPC_STAT_FRAMES,
+	ZCIPC_STAT_CAPS,
+	ZCIPC_STAT_MAPS,
+	ZCIPC_STAT_MESSAGES,
+	ZCIPC_STAT_MOVES,
+	ZCIPC_STAT_SHARES,
+	ZCIPC_STAT_COPIES,
+	ZCIPC_STAT_RECEIVED,
+	ZCIPC_STAT_RETURNED,
+	ZCIPC_STAT_PAGES,
+	ZCIPC_STAT_COPIED_WRITE,
+	ZCIPC_STAT_COPIED_HELD,
+	ZCIPC_STAT_REUSED,
+	ZCIPC_STAT_FAULTS,
+	ZCIPC_STAT_GRANTS,
+	ZCIPC_STAT_REVOKED,
+	ZCIPC_STAT_BATCHES,
+	ZCIPC_STAT_COPIED_NODE,
+	ZCIPC_STAT_SHOOTDOWNS,
+	ZCIPC_STAT_FAILURES,
+	ZCIPC_STAT_REMAP_CYCLES,
+	ZCIPC_STAT_COUNT
+};
 
 /**
  * struct zcipc_user - what one user owns
@@ -54,12 +90,35 @@ struct pid;
  * @uid: the user
  * @refs: endpoints and regions that refer to this
  * @npages: pages charged
+ * @peak: the most that ever were
  */
 struct zcipc_user {
 	struct list_head entry;
 	kuid_t uid;
 	refcount_t refs;
 	atomic_long_t npages;
+	atomic_long_t peak;
+};
+
+/* Windows of an endpoint: for DEFAULT, STREAMING and UNCACHED. */
+#define ZCIPC_WINDOW_MAX	(ZCIPC_CACHE_UNCACHED + 1)
+
+/**
+ * struct zcipc_window - where an endpoint sees memory with one cache policy
+ * @addr: user address
+ * @npages: its size, 0: there is no window
+ * @nvmas: VMAs that are parts of it
+ * @used: a bit for each page that a slot occupies
+ * @nused: number of bits set
+ * @hint: no page before this one is free
+ */
+struct zcipc_window {
+	unsigned long addr;
+	unsigned long npages;
+	unsigned long nvmas;
+	unsigned long *used;
+	unsigned long nused;
+	unsigned long hint;
 };
 
 /**
@@ -74,21 +133,28 @@ struct zcipc_user {
  * @inode: private to this endpoint, so that its i_mapping holds its window's VMAs and no others
  * @lock: protects everything that follows
  * @dead: shut down: nothing comes in any more
- * @caps: the table: index -> struct zcipc_cap
- * @ncaps: entries of @caps
+ * @caps: the table: index -> struct zcipc_cap, or what cap.c makes of a free entry
+ * @caps_size: its size
+ * @caps_free: index of the first free entry
+ * @ncaps: entries that are not free
  * @first_generation: random, so that another endpoint's tokens are not taken for own ones
  * @next_generation: for the next token
- * @window_addr: user address, 0: no window yet
- * @window_npages: its size
- * @window_nvmas: VMAs of @mm that are parts of it
- * @window_used: a bit for each page that a slot occupies
- * @window_hint: no page before this one is free
- * @slots: by page offset in the window
+ * @windows: by enum zcipc_cache
+ * @next_exec: file offset, in pages, for the next executable mapping; 0: there was none
+ * @slots: by file offset
  * @messages: received, oldest first
  * @nmessages: their number
  * @recv_wait: waits for @messages to have one
  * @room_wait: peers that wait for room in window, table or queue
  * @room_seq: changes when there is more room
+ * @nreserved: places in queue and table that are taken, but not yet filled. 0 unless somebody holds
+ *	the lock
+ * @queue_depth: messages that may wait
+ * @full: enum zcipc_full
+ * @name: what the owner calls it
+ * @accept: whom it accepts, NULL for ZCIPC_POLICY_USER; read under RCU or @lock
+ * @node: the NUMA node where the owner was last seen; no lock
+ * @stats: by enum zcipc_stat
  */
 struct zcipc_endpoint {
 	struct kref kref;
@@ -102,21 +168,27 @@ struct zcipc_endpoint {
 
 	struct mutex lock; /* protects all that follows */
 	bool dead;
-	struct xarray caps;
+	void **caps;
+	u32 caps_size;
+	u32 caps_free;
 	u32 ncaps;
 	u64 first_generation;
 	u64 next_generation;
-	unsigned long window_addr;
-	unsigned long window_npages;
-	unsigned long window_nvmas;
-	unsigned long *window_used;
-	unsigned long window_hint;
+	struct zcipc_window windows[ZCIPC_WINDOW_MAX];
+	unsigned long next_exec;
 	struct rb_root slots;
 	struct list_head messages;
 	u32 nmessages;
 	wait_queue_head_t recv_wait;
 	wait_queue_head_t room_wait;
 	u32 room_seq;
+	u32 nreserved;
+	u32 queue_depth;
+	u32 full;
+	char name[ZCIPC_NAME_LEN];
+	struct zcipc_accept __rcu *accept;
+	int node;
+	u64 stats[ZCIPC_STAT_COUNT];
 };
 
 /**
@@ -126,9 +198,14 @@ struct zcipc_endpoint {
  * @npages: its size
  * @user: who is charged for it. Changes under @lock and the lock of the sole owner's endpoint.
  * @ncharged: pages charged to @user
+ * @cache: enum zcipc_cache of all frames, DEFAULT for write-back; changes under @lock and the lock
+ *	of the sole owner's endpoint
+ * @reap: goes through @revoked, if the one who revoked cannot
  * @lock: protects all that follows, and the PTEs that map the region
  * @caps: struct zcipc_cap.region_entry, and through them all slots
+ * @revoked: capabilities that are dead, and still have to be taken out of their tables
  * @pages: the frames, NULL where they have been moved away
+ * @stats: by enum zcipc_stat
  */
 struct zcipc_region {
 	struct kref kref;
@@ -136,40 +213,22 @@ struct zcipc_region {
 	unsigned long npages;
 	struct zcipc_user *user;
 	unsigned long ncharged;
+	u32 cache;
+	struct work_struct reap;
 
 	struct mutex lock; /* protects all that follows, and PTEs */
 	struct list_head caps;
+	struct list_head revoked;
 	struct page **pages;
+	u64 stats[ZCIPC_STAT_COUNT];
 };
 
 /**
- * struct zcipc_cap - a capability: what one endpoint may do with a range of a region
- * @token: what user space calls it, unique in the endpoint for all time
- * @ep: whose table it is in
- * @region: the region, with a reference
- * @first: first page of the range in the region
- * @npages: length of the range
- * @rights: enum zcipc_right
- * @region_entry: in region->caps; region->lock
- * @slots: struct zcipc_slot.cap_entry; changed under both locks, read under either
- */
-struct zcipc_cap {
-	u64 token;
-	struct zcipc_endpoint *ep;
-	struct zcipc_region *region;
-	unsigned long first;
-	unsigned long npages;
-	u32 rights;
-	struct list_head region_entry;
-	struct list_head slots;
-};
-
-/**
- * struct zcipc_slot - a range of a capability, mapped in the window
+ * struct zcipc_slot - a range of a capability that is mapped
  * @node: in ep->slots
  * @cap: the capability
  * @cap_entry: in cap->slots
- * @pgoff: first page in the window, which is also the file offset
+ * @pgoff: file offset, in pages: of a place in a window, or of an executable mapping
  * @npages: its length
  * @first: first page in the region
  * @writable: PTEs may be writable
@@ -185,33 +244,64 @@ struct zcipc_slot {
 };
 
 /**
- * struct zcipc_message - tells an endpoint what it got. Plain values, no references but @pid
- * @entry: in ep->messages
- * @type: enum zcipc_type
+ * struct zcipc_message - tells an endpoint what it got. Part of a capability
+ * @entry: in ep->messages, or empty
+ * @type: enum zcipc_type or enum zcipc_message_type
  * @flags: enum zcipc_message_flags
- * @rights: of the capability
- * @token: the capability
- * @region: its region's id
+ * @region: the region's id
  * @addr: where it is mapped, or 0
- * @len: bytes
  * @cookie: the sender's
  * @sender: endpoint id
- * @pid: the sender's thread group
+ * @pid: the sender's thread group, with a reference until the message is received
  * @uid: the sender's effective user
  */
 struct zcipc_message {
 	struct list_head entry;
 	u32 type;
 	u32 flags;
-	u32 rights;
-	u64 token;
 	u64 region;
 	u64 addr;
-	u64 len;
 	u64 cookie;
 	u64 sender;
 	struct pid *pid;
 	kuid_t uid;
+};
+
+/**
+ * struct zcipc_cap - a capability: what one endpoint may do with a range of a region
+ * @token: what user space calls it, unique in the endpoint for all time
+ * @ep: whose table it is in
+ * @region: the region, with a reference
+ * @first: first page of the range in the region
+ * @npages: length of the range
+ * @rights: enum zcipc_right
+ * @revoked: dead: nothing is mapped by it and nothing will be, only the table still has it. Set
+ *	under the region's lock.
+ * @revoker: who did that, with a reference; region->lock
+ * @parent: what it is derived from, or NULL; region->lock, as the next two
+ * @children: what is derived from it
+ * @sibling: in parent->children
+ * @region_entry: in region->caps, or region->revoked; region->lock
+ * @slots: struct zcipc_slot.cap_entry; changed under both locks, read under either
+ * @slot: the first of them, if it came with one
+ * @msg: tells the endpoint of it; ep->lock
+ */
+struct zcipc_cap {
+	u64 token;
+	struct zcipc_endpoint *ep;
+	struct zcipc_region *region;
+	unsigned long first;
+	unsigned long npages;
+	u32 rights;
+	bool revoked;
+	struct zcipc_endpoint *revoker;
+	struct zcipc_cap *parent;
+	struct list_head children;
+	struct list_head sibling;
+	struct list_head region_entry;
+	struct list_head slots;
+	struct zcipc_slot slot;
+	struct zcipc_message msg;
 };
 
 /**
@@ -248,43 +338,104 @@ void zcipc_uncharge(struct zcipc_user *user, unsigned long npages);
 struct zcipc_endpoint *zcipc_endpoint_create(void);
 void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep);
 struct zcipc_endpoint *zcipc_endpoint_get(u64 id);
+struct zcipc_endpoint *zcipc_endpoint_get_fd(u64 fd);
 void zcipc_endpoint_put(struct zcipc_endpoint *ep);
 void zcipc_endpoints_lock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
 void zcipc_endpoints_unlock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
 bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_endpoint *sender);
 void zcipc_endpoint_made_room(struct zcipc_endpoint *ep);
+
+/* The owner is here: its memory should be, too. */
+static inline void zcipc_endpoint_seen(struct zcipc_endpoint *ep)
+{
+	if (READ_ONCE(ep->node) != numa_node_id())
+		WRITE_ONCE(ep->node, numa_node_id());
+}
+
+struct zcipc_endpoint *zcipc_endpoint_next(const struct pid *pid, unsigned long *id);
+int zcipc_endpoint_config(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_info(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_init(void);
 void zcipc_endpoint_exit(void);
 
 /* cap.c */
-struct zcipc_cap *zcipc_cap_alloc(void);
-int zcipc_cap_reserve(struct zcipc_endpoint *ep, struct zcipc_cap *cap, gfp_t gfp);
-void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region, unsigned long first,
-		       unsigned long npages, u32 rights);
-void zcipc_cap_abort(struct zcipc_cap *cap);
+struct zcipc_cap *zcipc_cap_alloc(int node);
+int zcipc_cap_reserve(struct zcipc_endpoint *ep, u32 n, gfp_t gfp);
+void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep);
+void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region,
+		       struct zcipc_cap *parent, unsigned long first, unsigned long npages,
+		       u32 rights);
 void zcipc_cap_detach(struct zcipc_cap *cap);
 void zcipc_cap_free(struct zcipc_cap *cap);
 void zcipc_cap_remove(struct zcipc_cap *cap);
+void zcipc_cap_remove_all(struct zcipc_endpoint *ep);
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to);
 struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 token);
+struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, u64 token);
 int zcipc_cap_range(const struct zcipc_cap *cap, u64 offset, u64 len, unsigned long *first,
 		    unsigned long *npages);
+u32 zcipc_cap_depth(const struct zcipc_cap *cap);
+u32 zcipc_cap_derived(const struct zcipc_cap *cap);
+u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsigned long npages,
+			 const struct zcipc_cap *except, struct zcipc_endpoint *revoker);
+void zcipc_cap_reap(struct zcipc_region *region);
+void zcipc_cap_reap_work(struct work_struct *work);
 int zcipc_cap_map(struct zcipc_ucmd *ucmd);
 int zcipc_cap_unmap(struct zcipc_ucmd *ucmd);
 int zcipc_cap_drop(struct zcipc_ucmd *ucmd);
+int zcipc_cap_revoke(struct zcipc_ucmd *ucmd);
+int zcipc_cap_init(void);
+void zcipc_cap_exit(void);
 
 /* region.c */
+
+/* Is it ZCIPC_NODE_ANY, or a node that has memory? */
+static inline bool zcipc_node_valid(int node)
+{
+	return node == ZCIPC_NODE_ANY ||
+	       (node >= 0 && node < MAX_NUMNODES && node_state(node, N_MEMORY));
+}
+
+static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
+
+/**
+ * struct zcipc_plan - frames of a range that are to be replaced
+ * @take: also those that somebody holds: the range is to be given away
+ * @strict: fail if somebody holds one
+ * @node: where they are to be, or NUMA_NO_NODE
+ * @node_strict: fail if one cannot be there
+ * @copies: a copy, or NULL, for each page of the range; NULL if no frame is to be replaced
+ * @held: bytes to be copied because somebody holds the frames
+ * @migrated: bytes to be copied because they are on another node
+ * @off_node: bytes that will not be on @node
+ */
+struct zcipc_plan {
+	bool take;
+	bool strict;
+	int node;
+	bool node_strict;
+	struct page **copies;
+	u64 held;
+	u64 migrated;
+	u64 off_node;
+};
+
 struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long npages,
 					bool charge);
 struct zcipc_region *zcipc_region_get(struct zcipc_region *region);
 void zcipc_region_put(struct zcipc_region *region);
 bool zcipc_region_present(const struct zcipc_region *region, unsigned long first,
 			  unsigned long npages);
-void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages);
-int zcipc_region_isolate(struct zcipc_region *region, unsigned long first, unsigned long npages,
-			 bool strict, gfp_t gfp, u64 *copied);
+void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages,
+			const struct zcipc_endpoint *except);
+int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned long npages,
+		      gfp_t gfp, struct zcipc_plan *plan);
+u64 zcipc_region_off_node(const struct zcipc_region *region, unsigned long first,
+			  unsigned long npages, int node);
+void zcipc_region_plan_free(struct zcipc_plan *plan, unsigned long npages);
+void zcipc_region_replace(struct zcipc_region *region, unsigned long first, unsigned long npages,
+			  struct zcipc_plan *plan);
 void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 			struct zcipc_region *part);
 void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user);
@@ -292,17 +443,24 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd);
 int zcipc_region_query(struct zcipc_ucmd *ucmd);
 
 /* frame.c */
-struct page *zcipc_frame_alloc(gfp_t gfp);
-struct page *zcipc_frame_copy(struct page *page, gfp_t gfp);
+struct page *zcipc_frame_alloc(gfp_t gfp, int node, unsigned int cache);
+struct page *zcipc_frame_copy(struct page *page, gfp_t gfp, int node);
 void zcipc_frame_share(struct page *page);
 void zcipc_frame_put(struct page *page);
 bool zcipc_frame_held(struct page *page, int extra);
+bool zcipc_frame_can_cache(unsigned int cache);
+pgprot_t zcipc_frame_pgprot(pgprot_t prot, unsigned int cache);
+int zcipc_frames_set_cache(struct page **pages, unsigned long npages, unsigned int cache);
+void zcipc_frame_init(void);
+void zcipc_frame_exit(void);
 
 /*
- * page->private of a frame: how many regions it belongs to, and whether it ever belonged to two.
- * Only then can somebody have a read-only pin of it who must not see later writes.
+ * page->private of a frame: how many regions it belongs to, its cache policy, and whether it ever
+ * belonged to two. Only then can somebody have a read-only pin of it who must not see later writes.
  */
-#define ZCIPC_FRAME_ONE			2UL
+#define ZCIPC_FRAME_ONE			8UL
+#define ZCIPC_FRAME_CACHE_SHIFT		1
+#define ZCIPC_FRAME_CACHE_MASK		6UL
 #define ZCIPC_FRAME_WAS_SHARED		1UL
 
 /**
@@ -314,7 +472,7 @@ bool zcipc_frame_held(struct page *page, int extra);
  */
 static inline bool zcipc_frame_exclusive(const struct page *page)
 {
-	return page_private(page) == ZCIPC_FRAME_ONE;
+	return (page_private(page) & ~ZCIPC_FRAME_CACHE_MASK) == ZCIPC_FRAME_ONE;
 }
 
 /* As zcipc_frame_exclusive(), but others may have references from the time when it was shared. */
@@ -323,65 +481,190 @@ static inline bool zcipc_frame_sole(const struct page *page)
 	return page_private(page) < 2 * ZCIPC_FRAME_ONE;
 }
 
+/* enum zcipc_cache of a frame. */
+static inline unsigned int zcipc_frame_cache(const struct page *page)
+{
+	return (page_private(page) & ZCIPC_FRAME_CACHE_MASK) >> ZCIPC_FRAME_CACHE_SHIFT;
+}
+
 /* cow.c */
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
-		       struct zcipc_region *snapshot, bool strict, u64 *copied);
-int zcipc_cow_break(struct zcipc_region *region, unsigned long index, struct page **spare,
-		    int extra);
+		       struct zcipc_region *snapshot, const struct zcipc_endpoint *except,
+		       bool strict, u64 *held);
+int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
+		    struct page **spare, int extra);
 
 /* window.c */
 int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma);
-int zcipc_slot_reserve(struct zcipc_endpoint *ep, struct zcipc_slot *slot, unsigned long npages);
-void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned long first,
-			bool writable);
-void zcipc_slot_abort(struct zcipc_endpoint *ep, struct zcipc_slot *slot);
+int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int cache, unsigned long npages,
+			 unsigned long *pgoff);
+int zcipc_window_reserve_exec(struct zcipc_endpoint *ep, unsigned long npages,
+			      unsigned long *pgoff);
+void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages);
+void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned long pgoff,
+			unsigned long first, unsigned long npages, bool writable);
+void zcipc_window_unmap(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages);
 void zcipc_slot_unmap(struct zcipc_slot *slot);
 void zcipc_slot_remove(struct zcipc_slot *slot);
-int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr);
+int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec);
 struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgoff);
 void zcipc_slot_populate(struct zcipc_slot *slot);
-u64 zcipc_slot_addr(const struct zcipc_endpoint *ep, const struct zcipc_slot *slot);
+void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, struct page **pages,
+			   unsigned long npages, bool writable);
+
+/* Two page tables' worth is enough to make look-ups rare. */
+#define ZCIPC_POPULATE_SPAN	1024UL
+
+/**
+ * struct zcipc_populate - many PTEs being inserted; the locks are those of zcipc_window_populate()
+ * @ep: the endpoint
+ * @vma: part of a window that was used last, or NULL
+ * @start: file offset, in pages, from which on @writable counts
+ * @end: behind what was inserted last
+ * @limit: where @vma or @writable end
+ * @any_writable: @writable is not empty
+ * @writable: a bit for each page whose write bit is still to be set
+ */
+struct zcipc_populate {
+	struct zcipc_endpoint *ep;
+	struct vm_area_struct *vma;
+	unsigned long start;
+	unsigned long end;
+	unsigned long limit;
+	bool any_writable;
+	DECLARE_BITMAP(writable, ZCIPC_POPULATE_SPAN);
+};
+
+void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff, struct page **pages,
+			unsigned long npages, bool writable);
+void zcipc_populate_finish(struct zcipc_populate *p);
+
+/**
+ * struct zcipc_range - a range of file offsets of an endpoint
+ * @pgoff: first page
+ * @npages: number of pages
+ */
+struct zcipc_range {
+	unsigned long pgoff;
+	unsigned long npages;
+};
+
+void zcipc_window_unmap_ranges(struct zcipc_endpoint *ep, struct zcipc_range *ranges,
+			       unsigned int n);
+u64 zcipc_slot_addr(const struct zcipc_slot *slot);
 
 /* queue.c */
-struct zcipc_message *zcipc_message_alloc(const struct zcipc_endpoint *sender);
-void zcipc_message_free(struct zcipc_message *msg);
-void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg);
-void zcipc_message_return(struct zcipc_endpoint *ep, struct zcipc_message *msg);
+void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
+			 const struct zcipc_endpoint *sender);
+bool zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg);
+void zcipc_message_return_all(struct zcipc_endpoint *ep);
 int zcipc_message_recv(struct zcipc_ucmd *ucmd);
 
 /* transfer.c */
+
+/**
+ * struct zcipc_transfer_state - a transfer under way
+ * @cmd: what was asked for, and the results
+ * @src: the sender
+ * @dst: the peer, with a reference
+ * @first: first page of the range in the sender's region
+ * @npages: length of the range
+ * @rights: of the peer's capability
+ * @whole: a whole region is to be moved, with its capability
+ * @charge: a new region would be charged to somebody who does not pay for the old one
+ * @cap: for the peer's table, unless @whole
+ * @region: for the peer, if it gets a new one: charged to it, not filled
+ * @pgoff: where it is to be mapped
+ * @cache: policy that the peer's region is to have
+ * @set_cache: that is another one than now
+ * @keep_cache: which cannot be taken back, so must not be
+ * @plan: what becomes of frames that cannot be given away
+ * @charged: the peer's user has been charged
+ * @unmapped: the sender's mappings of the range have gone already
+ * @gone: the sender's capability, to be freed
+ * @revoked: the region of which capabilities have to be reaped, with a reference
+ */
+struct zcipc_transfer_state {
+	struct zcipc_transfer *cmd;
+	struct zcipc_endpoint *src;
+	struct zcipc_endpoint *dst;
+	unsigned long first;
+	unsigned long npages;
+	u32 rights;
+	bool whole;
+	bool charge;
+	struct zcipc_cap *cap;
+	struct zcipc_region *region;
+	unsigned long pgoff;
+	u32 cache;
+	bool set_cache;
+	bool keep_cache;
+	struct zcipc_plan plan;
+	bool charged;
+	bool unmapped;
+	struct zcipc_cap *gone;
+	struct zcipc_region *revoked;
+};
+
+int zcipc_transfer_validate(const struct zcipc_transfer *cmd);
+int zcipc_transfer_find_peer(struct zcipc_transfer_state *t);
+bool zcipc_transfer_accepted(const struct zcipc_transfer_state *t);
+struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t);
+struct zcipc_cap *zcipc_transfer_look(struct zcipc_transfer_state *t);
+int zcipc_transfer_alloc(struct zcipc_transfer_state *t);
+int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
+					bool populate);
+void zcipc_transfer_free(struct zcipc_transfer_state *t);
 int zcipc_transfer(struct zcipc_ucmd *ucmd);
+int zcipc_transfer_grant(struct zcipc_ucmd *ucmd);
+
+/* batch.c */
+int zcipc_transfer_batch(struct zcipc_ucmd *ucmd);
 
 /* stats.c */
 
-/* All but the first six only grow. The order is that of the members of struct zcipc_stats. */
-enum zcipc_stat {
-	ZCIPC_STAT_ENDPOINTS,
-	ZCIPC_STAT_REGIONS,
-	ZCIPC_STAT_FRAMES,
-	ZCIPC_STAT_CAPS,
-	ZCIPC_STAT_MAPS,
-	ZCIPC_STAT_MESSAGES,
-	ZCIPC_STAT_MOVES,
-	ZCIPC_STAT_SHARES,
-	ZCIPC_STAT_COPIES,
-	ZCIPC_STAT_RECEIVED,
-	ZCIPC_STAT_RETURNED,
-	ZCIPC_STAT_PAGES,
-	ZCIPC_STAT_COPIED_WRITE,
-	ZCIPC_STAT_COPIED_HELD,
-	ZCIPC_STAT_REUSED,
-	ZCIPC_STAT_FAULTS,
-	ZCIPC_STAT_COUNT
+/**
+ * struct zcipc_counters - counters of one CPU
+ * @stats: by enum zcipc_stat
+ * @errors: calls that failed, by errno
+ * @latencies: calls that succeeded, by type and power of two of nanoseconds
+ */
+struct zcipc_counters {
+	u64 stats[ZCIPC_STAT_COUNT];
+	u64 errors[ZCIPC_STATS_ERRORS];
+	u64 latencies[ZCIPC_STATS_TYPES][ZCIPC_STATS_BUCKETS];
 };
 
-DECLARE_PER_CPU(u64 [ZCIPC_STAT_COUNT], zcipc_stats);
+DECLARE_PER_CPU(struct zcipc_counters, zcipc_stats);
 
-#define zcipc_stat_add(stat, n)	this_cpu_add(zcipc_stats[ZCIPC_STAT_##stat], n)
+#define zcipc_stat_add(stat, n)	this_cpu_add(zcipc_stats.stats[ZCIPC_STAT_##stat], n)
 #define zcipc_stat_inc(stat)	zcipc_stat_add(stat, 1)
 #define zcipc_stat_dec(stat)	zcipc_stat_add(stat, -1)
 
+/* Counts for the module, an endpoint, and a region; the caller holds the locks of the two. */
+static inline void zcipc_count_add(struct zcipc_endpoint *ep, struct zcipc_region *region,
+				   enum zcipc_stat stat, u64 n)
+{
+	this_cpu_add(zcipc_stats.stats[stat], n);
+	if (ep)
+		ep->stats[stat] += n;
+	if (region)
+		region->stats[stat] += n;
+}
+
+#define zcipc_count(ep, region, stat, n) \
+	zcipc_count_add(ep, region, ZCIPC_STAT_##stat, n)
+
+struct seq_file;
+
+void zcipc_stat_latency(u32 type, u64 ns);
+void zcipc_stat_failure(const struct zcipc_transfer_state *t, int error);
 int zcipc_stats_get(struct zcipc_ucmd *ucmd);
+void zcipc_stats_show_endpoint(struct seq_file *m, struct zcipc_endpoint *ep);
+void zcipc_stats_init(void);
+void zcipc_stats_hide(void);
 void zcipc_stats_exit(void);
 
 /* test.c: delay points, only in a module built for tests */

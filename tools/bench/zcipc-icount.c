@@ -30,6 +30,10 @@
 #define MAX_FIXED	8000
 #define MAX_PER_PAGE	900
 
+/* Transfers in a batch, and what each of them may cost. */
+#define BATCH		256
+#define MAX_PER_ENTRY	3000
+
 static size_t page_size;
 
 static long long now(void)
@@ -266,8 +270,61 @@ static double alone(size_t npages, __u32 type)
 	return median(samples);
 }
 
+/*
+ * One-page regions in every second slot, moved all at once or one by one, to slots side by side,
+ * and back to every second one. Per region; the way back is @back.
+ */
+static double scattered(bool batched, double *back)
+{
+	struct zcipc_transfer transfers[BATCH];
+	struct zcipc_transfer_batch batch = {
+		.size = sizeof(batch),
+		.transfers = (unsigned long)transfers,
+		.ntransfers = BATCH,
+		.transfer_size = sizeof(transfers[0]),
+	};
+	long long samples[2][SAMPLES];
+	__u64 id[2], caps[BATCH];
+	int fd[2], i, j;
+
+	fd[0] = open_endpoint(&id[0]);
+	fd[1] = open_endpoint(&id[1]);
+	for (j = 0; j < BATCH; j++) {
+		caps[j] = create(fd[0], 1);
+		create(fd[0], 1);
+	}
+	memset(transfers, 0, sizeof(transfers));
+	for (i = -2; i < 2 * SAMPLES; i++) {
+		int from = i & 1;
+		long long start;
+
+		for (j = 0; j < BATCH; j++) {
+			transfers[j].size = sizeof(transfers[j]);
+			transfers[j].type = ZCIPC_MOVE;
+			transfers[j].cap = caps[j];
+			transfers[j].peer = id[!from];
+			transfers[j].node = ZCIPC_NODE_ANY;
+		}
+		start = now();
+		if (!batched)
+			for (j = 0; j < BATCH; j++)
+				transfer(fd[from], caps[j], id[!from], ZCIPC_MOVE);
+		else if (ioctl(fd[from], ZCIPC_IOC_TRANSFER_BATCH, &batch) || batch.done != BATCH)
+			die("TRANSFER_BATCH");
+		if (i >= 0)
+			samples[from][i / 2] = now() - start;
+		for (j = 0; j < BATCH; j++)
+			caps[j] = receive(fd[!from]);
+	}
+	close(fd[0]);
+	close(fd[1]);
+	*back = median(samples[1]) / BATCH;
+	return median(samples[0]) / BATCH;
+}
+
 int main(void)
 {
+	double entry, single, back, single_back;
 	static const size_t sizes[] = { 1, 16, 1024 };
 	bool ok = true;
 	double wake;
@@ -304,6 +361,15 @@ int main(void)
 		printf("%6zu pages: MOVE %7.0f (%.1f a page), SHARE %7.0f (%.1f), ", sizes[i],
 		       move, move / sizes[i], share, share / sizes[i]);
 		printf("COPY %7.0f (%.1f)\n", copy, copy / sizes[i]);
+	}
+	single = scattered(false, &single_back);
+	entry = scattered(true, &back);
+	printf("%d one-page MOVEs from every second slot: %.0f each, %.0f each in a batch;\n",
+	       BATCH, single, entry);
+	printf("back to every second one: %.0f and %.0f\n", single_back, back);
+	if (entry > MAX_PER_ENTRY) {
+		printf("        too much\n");
+		ok = false;
 	}
 	return !ok;
 }

@@ -11,6 +11,12 @@
  * a range of one, and carries rights. ZCIPC_IOC_TRANSFER hands a range to a peer: the pages are in
  * the peer's window when the call returns, and ZCIPC_IOC_RECV tells the peer where.
  *
+ * Capabilities form a tree. ZCIPC_IOC_GRANT and SHARE *derive* one for a peer from one's own, with
+ * the same rights or fewer, for the same range or a part of it; the peer can do the same with what
+ * it got. ZCIPC_IOC_REVOKE takes back what was derived, at any depth, with all mappings. When a
+ * capability in the middle is dropped, those derived from it become its parent's. New memory, what
+ * was moved and snapshots begin a tree of their own.
+ *
  * An endpoint belongs to the address space that opened it. After fork() the child has neither the
  * window nor the use of the endpoint, after exec() the new program has not: both open their own.
  * An endpoint whose address space is gone is dead: its capabilities are dropped, and what was moved
@@ -45,9 +51,11 @@
  * EACCES	the capability lacks a right that the call needs
  * ESRCH	the peer is dead
  * EBUSY	somebody else holds what has to be given away alone
- * ENOBUFS	a capability table is full, or the window is missing or too small for the range even
- *		when it is empty
- * EAGAIN	there is no room at the moment, or no message, and the endpoint is O_NONBLOCK
+ * ENOBUFS	a capability table is full, the derivation is too deep, or the window is missing
+ *		or too small for the range even when it is empty
+ * EAGAIN	there is no room at the moment, or no message, and the endpoint is O_NONBLOCK, or
+ *		the peer wants nobody to wait for it
+ * EBADF	what should be a file descriptor of an endpoint is none
  * EDQUOT	the memory quota of the user who would own the pages is used up
  * ENOMEM	the kernel found no memory
  * EINTR	a signal came while the call waited, and nothing was done
@@ -68,7 +76,7 @@
 #define ZCIPC_IOC_TYPE		0xBC
 
 #define ZCIPC_IOC_INFO			_IO(ZCIPC_IOC_TYPE, 0x00)
-#define ZCIPC_IOC_ENDPOINT_CONFIG	_IO(ZCIPC_IOC_TYPE, 0x01)	/* EOPNOTSUPP */
+#define ZCIPC_IOC_ENDPOINT_CONFIG	_IO(ZCIPC_IOC_TYPE, 0x01)
 #define ZCIPC_IOC_LOOKUP		_IO(ZCIPC_IOC_TYPE, 0x02)
 #define ZCIPC_IOC_REGION_CREATE		_IO(ZCIPC_IOC_TYPE, 0x03)
 #define ZCIPC_IOC_REGION_IMPORT		_IO(ZCIPC_IOC_TYPE, 0x04)	/* EOPNOTSUPP */
@@ -76,10 +84,10 @@
 #define ZCIPC_IOC_MAP			_IO(ZCIPC_IOC_TYPE, 0x06)
 #define ZCIPC_IOC_UNMAP			_IO(ZCIPC_IOC_TYPE, 0x07)
 #define ZCIPC_IOC_TRANSFER		_IO(ZCIPC_IOC_TYPE, 0x08)
-#define ZCIPC_IOC_TRANSFER_BATCH	_IO(ZCIPC_IOC_TYPE, 0x09)	/* EOPNOTSUPP */
+#define ZCIPC_IOC_TRANSFER_BATCH	_IO(ZCIPC_IOC_TYPE, 0x09)
 #define ZCIPC_IOC_RECV			_IO(ZCIPC_IOC_TYPE, 0x0a)
-#define ZCIPC_IOC_GRANT			_IO(ZCIPC_IOC_TYPE, 0x0b)	/* EOPNOTSUPP */
-#define ZCIPC_IOC_REVOKE		_IO(ZCIPC_IOC_TYPE, 0x0c)	/* EOPNOTSUPP */
+#define ZCIPC_IOC_GRANT			_IO(ZCIPC_IOC_TYPE, 0x0b)
+#define ZCIPC_IOC_REVOKE		_IO(ZCIPC_IOC_TYPE, 0x0c)
 #define ZCIPC_IOC_DROP			_IO(ZCIPC_IOC_TYPE, 0x0d)
 #define ZCIPC_IOC_STATS			_IO(ZCIPC_IOC_TYPE, 0x0e)
 
@@ -87,9 +95,11 @@
  * enum zcipc_right - what the holder of a capability may do
  * @ZCIPC_RIGHT_READ: map it and read; take a snapshot (COPY). Every capability has it.
  * @ZCIPC_RIGHT_WRITE: map it writable
- * @ZCIPC_RIGHT_EXEC: reserved, EOPNOTSUPP
- * @ZCIPC_RIGHT_GRANT: let others have it too (SHARE), with the same rights or fewer
- * @ZCIPC_RIGHT_MOVE: give it away (MOVE)
+ * @ZCIPC_RIGHT_EXEC: map it executable. No mapping is writable and executable.
+ * @ZCIPC_RIGHT_GRANT: let others have it too (SHARE, ZCIPC_IOC_GRANT), with the same rights or
+ *	fewer
+ * @ZCIPC_RIGHT_MOVE: own it: give it away, or take it (MOVE), from all others with
+ *	ZCIPC_F_REVOKE_OTHERS. Give this right to those only who may do that.
  */
 enum zcipc_right {
 	ZCIPC_RIGHT_READ	= 1 << 0,
@@ -101,18 +111,44 @@ enum zcipc_right {
 
 /**
  * enum zcipc_cache - cache policy of a region or a transfer
- * @ZCIPC_CACHE_DEFAULT: write-back
- * @ZCIPC_CACHE_STREAMING: write-combining. Reserved, EOPNOTSUPP
- * @ZCIPC_CACHE_UNCACHED: reserved, EOPNOTSUPP
+ * @ZCIPC_CACHE_DEFAULT: write-back; of a transfer: as the region has it
+ * @ZCIPC_CACHE_STREAMING: write-combining, for what the CPU only writes, in order
+ * @ZCIPC_CACHE_UNCACHED: no caching
+ * @ZCIPC_CACHE_WRITETHROUGH: reserved, EOPNOTSUPP: no kernel lets a module have such memory
+ * @ZCIPC_CACHE_WRITEBACK: of a transfer: write-back, also if the region has another policy
+ *
+ * All mappings of a page have its region's policy, the kernel's own included. So a region with
+ * another policy than write-back is not placed in the window that begins at file offset 0, but in
+ * one that the owner makes for that policy: see ZCIPC_WINDOW_OFFSET(). INFO says which policies the
+ * machine has.
  */
 enum zcipc_cache {
-	ZCIPC_CACHE_DEFAULT	= 0,
-	ZCIPC_CACHE_STREAMING	= 1,
-	ZCIPC_CACHE_UNCACHED	= 2,
+	ZCIPC_CACHE_DEFAULT		= 0,
+	ZCIPC_CACHE_STREAMING		= 1,
+	ZCIPC_CACHE_UNCACHED		= 2,
+	ZCIPC_CACHE_WRITETHROUGH	= 3,
+	ZCIPC_CACHE_WRITEBACK		= 4,
 };
 
-/* NUMA nodes: no preference. Other values are reserved, EOPNOTSUPP. */
+/* The file offset for mmap() of the window for regions with a cache policy (not WRITEBACK). */
+#define ZCIPC_WINDOW_OFFSET(cache)	((__u64)(cache) << 40)
+
+/*
+ * NUMA nodes: a number, no preference, or (for a transfer) where the peer was when it last opened
+ * its endpoint, mapped a window, or received.
+ */
 #define ZCIPC_NODE_ANY		(-1)
+#define ZCIPC_NUMA_RECEIVER	(-2)
+
+/**
+ * enum zcipc_feature - what not every machine has
+ * @ZCIPC_FEATURE_STREAMING: ZCIPC_CACHE_STREAMING
+ * @ZCIPC_FEATURE_UNCACHED: ZCIPC_CACHE_UNCACHED
+ */
+enum zcipc_feature {
+	ZCIPC_FEATURE_STREAMING	= 1 << 0,
+	ZCIPC_FEATURE_UNCACHED	= 1 << 1,
+};
 
 /**
  * struct zcipc_info - ZCIPC_IOC_INFO: what this kernel can do, and who the caller is
@@ -120,7 +156,7 @@ enum zcipc_cache {
  * @flags: must be 0
  * @abi: [out] ZCIPC_ABI_VERSION of the module
  * @page_size: [out] bytes; addresses, offsets and lengths are multiples of it
- * @features: [out] bits of optional features; none is defined yet
+ * @features: [out] enum zcipc_feature
  * @endpoint: [out] the caller's endpoint id, by which peers address it; never used again
  * @max_region_len: [out] bytes, the largest region
  * @max_window_len: [out] bytes, the largest window
@@ -144,6 +180,79 @@ struct zcipc_info {
 	__u32 max_messages;
 };
 
+/* Bytes of an endpoint's name, with the final 0. */
+#define ZCIPC_NAME_LEN		32
+
+/**
+ * enum zcipc_policy - whose transfers and grants an endpoint accepts, besides its own
+ * @ZCIPC_POLICY_USER: endpoints opened by the same effective user in the same user namespace
+ * @ZCIPC_POLICY_NOBODY: none
+ * @ZCIPC_POLICY_LISTED: the endpoints that are listed
+ * @ZCIPC_POLICY_ANY: everybody's. What is moved or copied is charged to the receiver's quota.
+ *
+ * Whoever was given the endpoint's file descriptor (see ZCIPC_F_PEER_FD) is accepted in any case.
+ */
+enum zcipc_policy {
+	ZCIPC_POLICY_USER	= 0,
+	ZCIPC_POLICY_NOBODY	= 1,
+	ZCIPC_POLICY_LISTED	= 2,
+	ZCIPC_POLICY_ANY	= 3,
+};
+
+/**
+ * enum zcipc_full - what happens to senders while window, table or queue have no room
+ * @ZCIPC_FULL_WAIT: they wait, unless their endpoint is O_NONBLOCK
+ * @ZCIPC_FULL_FAIL: they get EAGAIN
+ */
+enum zcipc_full {
+	ZCIPC_FULL_WAIT		= 0,
+	ZCIPC_FULL_FAIL		= 1,
+};
+
+/**
+ * enum zcipc_config_flags - what ZCIPC_IOC_ENDPOINT_CONFIG sets
+ * @ZCIPC_CONFIG_NAME: @name
+ * @ZCIPC_CONFIG_POLICY: @policy, and @senders if that is ZCIPC_POLICY_LISTED
+ * @ZCIPC_CONFIG_DEPTH: @queue_depth
+ * @ZCIPC_CONFIG_FULL: @full
+ */
+enum zcipc_config_flags {
+	ZCIPC_CONFIG_NAME	= 1 << 0,
+	ZCIPC_CONFIG_POLICY	= 1 << 1,
+	ZCIPC_CONFIG_DEPTH	= 1 << 2,
+	ZCIPC_CONFIG_FULL	= 1 << 3,
+};
+
+/**
+ * struct zcipc_endpoint_config - ZCIPC_IOC_ENDPOINT_CONFIG: set and read the endpoint's settings
+ * @size: sizeof(struct zcipc_endpoint_config)
+ * @flags: enum zcipc_config_flags; 0: only read
+ * @policy: [in, out] enum zcipc_policy
+ * @full: [in, out] enum zcipc_full
+ * @queue_depth: [in, out] messages that may wait, 1 to max_messages of INFO, which it is at first
+ * @nsenders: [in, out] number of listed endpoints, up to ZCIPC_MAX_SENDERS
+ * @senders: address of an array of endpoint ids (__u64). Not written.
+ * @name: [in, out] a string, empty at first. Need not be unique.
+ *
+ * Members that are not set are ignored, and all but @senders are written with what is in force.
+ * A change is in force for all calls that have not come to an end, also for those that wait. Fewer
+ * places in the queue than there are messages do away with none.
+ *
+ * Errors: ENOMEM.
+ */
+struct zcipc_endpoint_config {
+	__u32 size;
+	__u32 flags;
+	__u32 policy;
+	__u32 full;
+	__u32 queue_depth;
+	__u32 nsenders;
+	__aligned_u64 senders;
+	char name[ZCIPC_NAME_LEN];
+};
+
+#define ZCIPC_MAX_SENDERS	256
+
 /**
  * struct zcipc_lookup - ZCIPC_IOC_LOOKUP: find a process's endpoint
  * @size: sizeof(struct zcipc_lookup)
@@ -152,6 +261,7 @@ struct zcipc_info {
  * @__reserved: must be 0
  * @after: 0, or an endpoint id: only ids greater than this one. Walks a process's endpoints.
  * @endpoint: [out] the process's endpoint with the lowest id
+ * @name: empty, or only endpoints with this name
  *
  * An endpoint belongs to the process that opened it, however its file descriptor travels. A process
  * id that has been used again is another process.
@@ -165,6 +275,7 @@ struct zcipc_lookup {
 	__u32 __reserved;
 	__aligned_u64 after;
 	__aligned_u64 endpoint;
+	char name[ZCIPC_NAME_LEN];
 };
 
 /**
@@ -172,11 +283,13 @@ struct zcipc_lookup {
  * @ZCIPC_CREATE_MAP: place the region in the window too, readable and writable
  * @ZCIPC_CREATE_HUGE: 2 MiB frames. Reserved, EOPNOTSUPP
  * @ZCIPC_CREATE_PINNABLE: long-term pins for I/O. Reserved, EOPNOTSUPP
+ * @ZCIPC_CREATE_NODE_STRICT: ENOMEM if @node has not enough memory; otherwise other nodes give it
  */
 enum zcipc_create_flags {
 	ZCIPC_CREATE_MAP	= 1 << 0,
 	ZCIPC_CREATE_HUGE	= 1 << 1,
 	ZCIPC_CREATE_PINNABLE	= 1 << 2,
+	ZCIPC_CREATE_NODE_STRICT = 1 << 3,
 };
 
 /**
@@ -185,7 +298,7 @@ enum zcipc_create_flags {
  * @flags: enum zcipc_create_flags
  * @len: bytes, a multiple of the page size
  * @cache: enum zcipc_cache
- * @node: ZCIPC_NODE_ANY
+ * @node: ZCIPC_NODE_ANY, or the node that the memory is to be on
  * @cap: [out] capability with all rights
  * @addr: [out] with ZCIPC_CREATE_MAP where it is mapped, otherwise 0
  * @region: [out] the region's id, never used again
@@ -221,9 +334,11 @@ struct zcipc_region_create {
  * @rights: [out] enum zcipc_right
  * @caps: [out] capabilities for this region, everybody's
  * @maps: [out] mappings of this region, everybody's
- * @cache: [out] enum zcipc_cache
- * @node: [out] ZCIPC_NODE_ANY
+ * @cache: [out] enum zcipc_cache, DEFAULT for write-back
+ * @node: [out] the node that all of the range is on, or ZCIPC_NODE_ANY
  * @__reserved: must be 0
+ * @derived: [out] capabilities derived from this one, at any depth
+ * @depth: [out] how many others this one is derived from
  */
 struct zcipc_region_query {
 	__u32 size;
@@ -241,6 +356,8 @@ struct zcipc_region_query {
 	__u32 cache;
 	__s32 node;
 	__u32 __reserved;
+	__u32 derived;
+	__u32 depth;
 };
 
 /**
@@ -250,11 +367,17 @@ struct zcipc_region_query {
  * @cap: the capability
  * @offset: bytes from the beginning of the capability's range
  * @len: bytes; 0: up to the end of the range
- * @rights: ZCIPC_RIGHT_READ, with ZCIPC_RIGHT_WRITE if it is to be writable
+ * @rights: ZCIPC_RIGHT_READ, with ZCIPC_RIGHT_WRITE if it is to be writable, or with
+ *	ZCIPC_RIGHT_EXEC if it is to be executable
  * @__reserved: must be 0
  * @addr: [out] where it is
  *
  * A range can be mapped more than once.
+ *
+ * The window is never executable. With ZCIPC_RIGHT_EXEC nothing is placed in it: @addr is a file
+ * offset, never used again, at which the caller can then
+ * mmap(NULL, len, PROT_READ | PROT_EXEC, MAP_SHARED, fd, addr), and which is good until
+ * ZCIPC_IOC_UNMAP, or until the capability is gone.
  *
  * Errors: ENOENT, ESTALE, EACCES, ENOBUFS, ENOMEM. EAGAIN when the window has no gap that is large
  * enough: this call does not wait.
@@ -271,9 +394,17 @@ struct zcipc_map {
 };
 
 /**
+ * enum zcipc_unmap_flags - flags of ZCIPC_IOC_UNMAP
+ * @ZCIPC_UNMAP_OFFSET: @addr is the file offset of an executable mapping
+ */
+enum zcipc_unmap_flags {
+	ZCIPC_UNMAP_OFFSET	= 1 << 0,
+};
+
+/**
  * struct zcipc_unmap - ZCIPC_IOC_UNMAP: take a mapping out of the window
  * @size: sizeof(struct zcipc_unmap)
- * @flags: must be 0
+ * @flags: enum zcipc_unmap_flags
  * @addr: the address at which something was mapped, by whichever call
  *
  * The capability stays. Do not use munmap() for this: it takes a part of the window away for good.
@@ -292,7 +423,8 @@ struct zcipc_unmap {
  * @flags: must be 0
  * @cap: the capability
  *
- * Takes its mappings out of the window. The memory is freed with the last capability.
+ * Takes its mappings out of the window. What was derived from it stays, as derived from what it was
+ * derived from itself. The memory is freed with the last capability.
  *
  * Errors: ENOENT, ESTALE.
  */
@@ -307,11 +439,11 @@ struct zcipc_drop {
  * @ZCIPC_MOVE: the caller loses the pages: its mappings of the range and, if that was all that the
  *	capability named, the capability are gone when the call returns, for all threads. The peer
  *	has the same frames. A whole region keeps its id, a part of one becomes a new region. Needs
- *	the right MOVE. EBUSY when another capability names any of the pages. A frame that somebody
- *	holds beyond its mappings (I/O that is under way, a page in a pipe) is copied: the holder
- *	keeps the old one.
- * @ZCIPC_SHARE: both have the same memory. The peer gets a capability for the range with @rights.
- *	Needs the right GRANT and those that are given.
+ *	the right MOVE. EBUSY when another capability names any of the pages, but see
+ *	ZCIPC_F_REVOKE_OTHERS. A frame that somebody holds beyond its mappings (I/O that is under
+ *	way, a page in a pipe) is copied: the holder keeps the old one.
+ * @ZCIPC_SHARE: both have the same memory. The peer gets a capability for the range with @rights,
+ *	derived from the caller's. Needs the right GRANT and those that are given.
  * @ZCIPC_COPY: the peer gets a new region with the contents of the range at one instant. Frames are
  *	shared until either side writes to them. A frame that somebody holds beyond its mappings
  *	is copied at once. Needs the right READ.
@@ -323,11 +455,21 @@ enum zcipc_type {
 };
 
 /**
- * enum zcipc_transfer_flags - flags of ZCIPC_IOC_TRANSFER
+ * enum zcipc_transfer_flags - flags of ZCIPC_IOC_TRANSFER and others
  * @ZCIPC_F_STRICT: EBUSY instead of copying a frame that somebody holds
+ * @ZCIPC_F_REVOKE_OTHERS: MOVE: capabilities for nothing but pages of the range are revoked,
+ *	whoever has them; those that name others too keep these, and lose what is moved
+ * @ZCIPC_F_PEER_FD: @peer is a file descriptor of the peer's endpoint, as received over a socket or
+ *	inherited, instead of an endpoint id. The peer's policy does not matter then.
+ * @ZCIPC_F_NODE_STRICT: fail, with EBUSY or ENOMEM, if not all pages can be on @node
+ * @ZCIPC_F_ATOMIC: for ZCIPC_IOC_TRANSFER_BATCH alone: all transfers or none
  */
 enum zcipc_transfer_flags {
 	ZCIPC_F_STRICT		= 1 << 0,
+	ZCIPC_F_REVOKE_OTHERS	= 1 << 1,
+	ZCIPC_F_PEER_FD		= 1 << 2,
+	ZCIPC_F_NODE_STRICT	= 1 << 3,
+	ZCIPC_F_ATOMIC		= 1 << 4,
 };
 
 /**
@@ -343,16 +485,26 @@ enum zcipc_transfer_flags {
  * @offset: bytes from the beginning of the capability's range
  * @len: bytes; 0: up to the end of the range
  * @cookie: passed on with the message
- * @cache: ZCIPC_CACHE_DEFAULT
- * @node: ZCIPC_NODE_ANY
+ * @cache: enum zcipc_cache. Another policy than the region's is set for MOVE, and for SHARE if the
+ *	caller has not mapped the region; EBUSY if anybody else has any of the frames, by a
+ *	capability, a snapshot, or a reference, and always for COPY.
+ * @node: ZCIPC_NODE_ANY, ZCIPC_NUMA_RECEIVER, or a node. Pages that lie elsewhere are copied to it
+ *	if nobody else has them; see @off_node for the others.
  * @pages: [out] pages handed over without copying them
  * @copied: [out] bytes copied, because somebody held the frames
+ * @peer_cap: [out] the peer's token, for ZCIPC_IOC_REVOKE
+ * @migrated: [out] bytes copied, because they were on another node
+ * @off_node: [out] bytes that are not on @node, if one was asked for
+ * @result: [out] in a batch, 0 or a negative errno; otherwise 0
+ * @__reserved: must be 0
  *
- * A peer accepts a caller whose endpoint was opened by the same effective user in the same user
- * namespace as its own.
+ * Whom a peer accepts is up to its policy, see enum zcipc_policy.
  *
  * While the peer's window or queue has no room the call waits, or fails with EAGAIN when the
- * endpoint is O_NONBLOCK.
+ * endpoint is O_NONBLOCK or the peer wants it so.
+ *
+ * A transfer to oneself has its uses: a peer to which a region was granted takes a snapshot of it
+ * (COPY), or takes it away (MOVE), without the help of the one who granted it.
  *
  * A struct that another thread makes unwritable during the call is not filled in; the transfer and
  * the result 0 stand.
@@ -373,6 +525,123 @@ struct zcipc_transfer {
 	__s32 node;
 	__aligned_u64 pages;
 	__aligned_u64 copied;
+	__aligned_u64 peer_cap;
+	__aligned_u64 migrated;
+	__aligned_u64 off_node;
+	__s32 result;
+	__u32 __reserved;
+};
+
+#define ZCIPC_MAX_BATCH		1024
+
+/**
+ * struct zcipc_transfer_batch - ZCIPC_IOC_TRANSFER_BATCH: many transfers at once
+ * @size: sizeof(struct zcipc_transfer_batch)
+ * @flags: 0 or ZCIPC_F_ATOMIC
+ * @transfers: address of an array of struct zcipc_transfer
+ * @ntransfers: its length, 1 to ZCIPC_MAX_BATCH
+ * @transfer_size: sizeof(struct zcipc_transfer), which the transfers' own @size must be equal to
+ * @done: [out] how many were carried out
+ * @failed: [out] index of the first that was not, or @ntransfers
+ *
+ * As if the transfers were made one after the other, but nobody sees a state in between, and the
+ * caller's mappings of all that it loses or that becomes copy-on-write go with one TLB shootdown
+ * where single transfers take one each: also if they are scattered, as long as no two neighbours
+ * are more than 2 MiB apart.
+ *
+ * Each transfer has its own @result, and is carried out whatever becomes of the others. None waits:
+ * EAGAIN when there is no room.
+ *
+ * With ZCIPC_F_ATOMIC all are carried out, or none. Then the call fails with the errno of the first
+ * that cannot be, and its @result alone is set, those of the others are ECANCELED; the array and
+ * this struct are written also in this case. EINVAL if pages that one moves are named by another,
+ * EOPNOTSUPP if one asks for a change of the cache policy.
+ *
+ * Errors: those of ZCIPC_IOC_TRANSFER that a @result can have, for ZCIPC_F_ATOMIC; ENOMEM.
+ */
+struct zcipc_transfer_batch {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 transfers;
+	__u32 ntransfers;
+	__u32 transfer_size;
+	__u32 done;
+	__u32 failed;
+};
+
+/**
+ * struct zcipc_grant - ZCIPC_IOC_GRANT: derive a capability for a peer
+ * @size: sizeof(struct zcipc_grant)
+ * @flags: 0 or ZCIPC_F_PEER_FD
+ * @cap: the caller's capability, which needs the right GRANT
+ * @peer: endpoint id; the caller's own is allowed
+ * @offset: bytes from the beginning of the capability's range
+ * @len: bytes; 0: up to the end of the range
+ * @cookie: passed on with the message
+ * @rights: enum zcipc_right, READ and any others that @cap has
+ * @__reserved: must be 0
+ * @peer_cap: [out] the peer's token, for ZCIPC_IOC_REVOKE
+ *
+ * As SHARE, but nothing is mapped: the peer uses ZCIPC_IOC_MAP when it wants to, or transfers from
+ * it. Takes no room in its window, and waits for room in the queue as ZCIPC_IOC_TRANSFER does.
+ *
+ * Errors: ENOENT, ESTALE, EACCES, EPERM, ESRCH, ENOBUFS, EAGAIN, ENOMEM, EINTR.
+ */
+struct zcipc_grant {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 cap;
+	__aligned_u64 peer;
+	__aligned_u64 offset;
+	__aligned_u64 len;
+	__aligned_u64 cookie;
+	__u32 rights;
+	__u32 __reserved;
+	__aligned_u64 peer_cap;
+};
+
+/**
+ * enum zcipc_revoke_flags - flags of ZCIPC_IOC_REVOKE
+ * @ZCIPC_REVOKE_KEEP: the capability itself stays, only what was derived from it goes
+ */
+enum zcipc_revoke_flags {
+	ZCIPC_REVOKE_KEEP	= 1 << 0,
+};
+
+/**
+ * struct zcipc_revoke - ZCIPC_IOC_REVOKE: kill a capability and all that was derived from it
+ * @size: sizeof(struct zcipc_revoke)
+ * @flags: enum zcipc_revoke_flags
+ * @cap: a capability
+ * @peer: 0: @cap is one of the caller's. Otherwise it is one of the endpoint with this id, and must
+ *	be derived from a capability of the caller's.
+ * @revoked: [out] how many capabilities were revoked
+ *
+ * When the call returns there is no mapping left that was made with any of them, in any process or
+ * TLB, and none of the tokens is good for anything (ESTALE). Those who lost one, other than the
+ * caller, get a message, ZCIPC_REVOKED, unless they had not received the one that brought it: then
+ * they never hear of it. The message is beyond the limit of the queue.
+ *
+ * Errors: ENOENT, also if @cap is a capability of the peer's but not derived from one of the
+ * caller's; ESTALE, ESRCH.
+ */
+struct zcipc_revoke {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 cap;
+	__aligned_u64 peer;
+	__aligned_u64 revoked;
+};
+
+/**
+ * enum zcipc_message_type - messages that no transfer brought
+ * @ZCIPC_GRANTED: by ZCIPC_IOC_GRANT
+ * @ZCIPC_REVOKED: @cap is no longer there; @sender is the one who revoked it, @addr and @cookie
+ *	are 0
+ */
+enum zcipc_message_type {
+	ZCIPC_GRANTED	= 4,
+	ZCIPC_REVOKED	= 5,
 };
 
 /**
@@ -388,7 +657,7 @@ enum zcipc_message_flags {
  * struct zcipc_recv - ZCIPC_IOC_RECV: take the next message
  * @size: sizeof(struct zcipc_recv)
  * @flags: must be 0
- * @type: [out] enum zcipc_type
+ * @type: [out] enum zcipc_type or enum zcipc_message_type
  * @rights: [out] enum zcipc_right of @cap
  * @cap: [out] the capability received
  * @region: [out] the region's id
@@ -424,9 +693,25 @@ struct zcipc_recv {
 };
 
 /**
- * struct zcipc_stats - ZCIPC_IOC_STATS: counters of the whole module
+ * enum zcipc_stats_flags - whose counters
+ * @ZCIPC_STATS_ENDPOINT: the caller's endpoint's: what it has, sent, received, and was served
+ * @ZCIPC_STATS_REGION: those of the region that @cap names
+ *
+ * 0: the whole module's.
+ */
+enum zcipc_stats_flags {
+	ZCIPC_STATS_ENDPOINT	= 1 << 0,
+	ZCIPC_STATS_REGION	= 1 << 1,
+};
+
+#define ZCIPC_STATS_ERRORS	134	/* errnos 0 to 133 */
+#define ZCIPC_STATS_TYPES	4	/* MOVE, SHARE, COPY, GRANT */
+#define ZCIPC_STATS_BUCKETS	32	/* 0: 0 or 1 ns, N: 2^N up to 2^(N+1), the last: and more */
+
+/**
+ * struct zcipc_stats - ZCIPC_IOC_STATS: counters
  * @size: sizeof(struct zcipc_stats)
- * @flags: must be 0
+ * @flags: enum zcipc_stats_flags
  * @endpoints: [out] that exist now
  * @regions: [out] that exist now
  * @frames: [out] pages that exist now
@@ -445,7 +730,30 @@ struct zcipc_recv {
  * @reused: [out] frames written to that only one region used any longer, and that were not copied
  * @faults: [out] page faults served
  *
- * The counters are not one snapshot: they are added up while they change.
+ * @cap: with ZCIPC_STATS_REGION, otherwise 0
+ * @transfers: [out] MOVE, SHARE and COPY together
+ * @bytes: [out] of these transfers, handed over or copied
+ * @remap_cycles: [out] CPU cycles that they took to take pages away and to place them, without
+ *	waiting for anybody
+ * @avg_remap_cycles: [out] of one transfer
+ * @grants: [out] capabilities that ZCIPC_IOC_GRANT derived
+ * @revoked: [out] capabilities that were revoked
+ * @batches: [out] of at least one transfer
+ * @copied_node: [out] bytes copied because they were on another node
+ * @shootdowns: [out] how often mapped pages were taken out of page tables: each time the TLBs of
+ *	all CPUs that run a process which had them are flushed
+ * @failures: [out] TRANSFER and GRANT, single or in a batch, that failed
+ * @user_pages: [out] pages charged to the quota of the caller's user at the moment
+ * @user_peak: [out] the most that ever were
+ * @errors: 0, or the address of __u64 [ZCIPC_STATS_ERRORS]: [out] @failures by errno
+ * @latencies: 0, or the address of __u64 [ZCIPC_STATS_TYPES][ZCIPC_STATS_BUCKETS]: [out] how many
+ *	calls of each type that succeeded took how long, waiting included; a batch's transfers have
+ *	none
+ *
+ * The counters are not one snapshot: they are added up while they change. Of an endpoint or a
+ * region those that make no sense for it are 0, and @errors and @latencies must be 0.
+ *
+ * Errors: ENOENT, ESTALE for @cap.
  */
 struct zcipc_stats {
 	__u32 size;
@@ -466,6 +774,21 @@ struct zcipc_stats {
 	__aligned_u64 copied_held;
 	__aligned_u64 reused;
 	__aligned_u64 faults;
+	__aligned_u64 cap;
+	__aligned_u64 transfers;
+	__aligned_u64 bytes;
+	__aligned_u64 remap_cycles;
+	__aligned_u64 avg_remap_cycles;
+	__aligned_u64 grants;
+	__aligned_u64 revoked;
+	__aligned_u64 batches;
+	__aligned_u64 copied_node;
+	__aligned_u64 shootdowns;
+	__aligned_u64 failures;
+	__aligned_u64 user_pages;
+	__aligned_u64 user_peak;
+	__aligned_u64 errors;
+	__aligned_u64 latencies;
 };
 
 #endif /* _UAPI_LINUX_ZCIPC_H */

@@ -39,6 +39,7 @@ union any_cmd {
 	struct zcipc_map map;
 	struct zcipc_unmap unmap;
 	struct zcipc_transfer transfer;
+	struct zcipc_transfer_batch batch;
 	struct zcipc_recv recv;
 	struct zcipc_grant grant;
 	struct zcipc_revoke revoke;
@@ -63,17 +64,19 @@ static const struct one_call {
 	CALL("CONFIG", ZCIPC_IOC_ENDPOINT_CONFIG, zcipc_endpoint_config, name,
 	     ZCIPC_CONFIG_NAME | ZCIPC_CONFIG_POLICY | ZCIPC_CONFIG_DEPTH | ZCIPC_CONFIG_FULL),
 	CALL("LOOKUP", ZCIPC_IOC_LOOKUP, zcipc_lookup, endpoint, 0),
-	CALL("CREATE", ZCIPC_IOC_REGION_CREATE, zcipc_region_create, region, ZCIPC_CREATE_MAP),
+	CALL("CREATE", ZCIPC_IOC_REGION_CREATE, zcipc_region_create, region,
+	     ZCIPC_CREATE_MAP | ZCIPC_CREATE_NODE_STRICT),
 	CALL("QUERY", ZCIPC_IOC_REGION_QUERY, zcipc_region_query, __reserved, 0),
 	CALL("MAP", ZCIPC_IOC_MAP, zcipc_map, addr, 0),
 	CALL("UNMAP", ZCIPC_IOC_UNMAP, zcipc_unmap, addr, 0),
 	CALL("TRANSFER", ZCIPC_IOC_TRANSFER, zcipc_transfer, copied,
-	     ZCIPC_F_STRICT | ZCIPC_F_PEER_FD),
+	     ZCIPC_F_STRICT | ZCIPC_F_PEER_FD | ZCIPC_F_NODE_STRICT),
+	CALL("BATCH", ZCIPC_IOC_TRANSFER_BATCH, zcipc_transfer_batch, failed, ZCIPC_F_ATOMIC),
 	CALL("RECV", ZCIPC_IOC_RECV, zcipc_recv, pending, 0),
 	CALL("GRANT", ZCIPC_IOC_GRANT, zcipc_grant, peer_cap, ZCIPC_F_PEER_FD),
 	CALL("REVOKE", ZCIPC_IOC_REVOKE, zcipc_revoke, revoked, ZCIPC_REVOKE_KEEP),
 	CALL("DROP", ZCIPC_IOC_DROP, zcipc_drop, cap, 0),
-	CALL("STATS", ZCIPC_IOC_STATS, zcipc_stats, faults, 0),
+	CALL("STATS", ZCIPC_IOC_STATS, zcipc_stats, faults, ZCIPC_STATS_ENDPOINT),
 };
 
 /* Flags that exist, but not for what prepare() makes. */
@@ -84,12 +87,14 @@ static const struct {
 } misfits[] = {
 	{ ZCIPC_IOC_UNMAP, ZCIPC_UNMAP_OFFSET, ENOENT },
 	{ ZCIPC_IOC_TRANSFER, ZCIPC_F_REVOKE_OTHERS, EINVAL },
+	{ ZCIPC_IOC_STATS, ZCIPC_STATS_REGION, ENOENT },
 };
 
 /* Makes a struct of a call that succeeds. What it needs is made, too. */
 static void prepare(struct __test_metadata *_metadata, const struct one_call *call, struct ep *a,
 		    struct ep *b, const struct buf *src, union any_cmd *cmd)
 {
+	static struct zcipc_transfer entry;
 	struct buf buf;
 	char *p;
 
@@ -118,6 +123,12 @@ static void prepare(struct __test_metadata *_metadata, const struct one_call *ca
 		break;
 	case ZCIPC_IOC_TRANSFER:
 		cmd->transfer = transfer_cmd(b, ZCIPC_COPY, src->cap, 0, 0, 0);
+		break;
+	case ZCIPC_IOC_TRANSFER_BATCH:
+		entry = transfer_cmd(b, ZCIPC_COPY, src->cap, 0, 0, 0);
+		cmd->batch.transfers = (uintptr_t)&entry;
+		cmd->batch.ntransfers = 1;
+		cmd->batch.transfer_size = sizeof(entry);
 		break;
 	case ZCIPC_IOC_RECV:
 		test_send(a, a, ZCIPC_COPY, src->cap);
@@ -159,6 +170,7 @@ static void undo(struct __test_metadata *_metadata, const struct one_call *call,
 			test_unmap(a, (char *)(uintptr_t)cmd->unmap.addr);
 		break;
 	case ZCIPC_IOC_TRANSFER:
+	case ZCIPC_IOC_TRANSFER_BATCH:
 	case ZCIPC_IOC_GRANT:
 		if (succeeded) {
 			test_take(b, &buf);
@@ -272,7 +284,7 @@ TEST_F(interface, flags)
 TEST_F(interface, no_such_call)
 {
 	static const unsigned int reserved[] = {
-		ZCIPC_IOC_REGION_IMPORT, ZCIPC_IOC_TRANSFER_BATCH,
+		ZCIPC_IOC_REGION_IMPORT,
 	};
 	union any_cmd cmd = { .head = { 8 } };
 	unsigned int i;
@@ -470,17 +482,19 @@ TEST_F(interface, values)
 /* What a later version will take. */
 TEST_F(interface, not_yet)
 {
-	struct zcipc_region_create create;
-	unsigned int i;
+	struct zcipc_region_create create = {
+		.size = sizeof(create),
+		.len = psize,
+		.node = ZCIPC_NODE_ANY,
+		.cache = ZCIPC_CACHE_WRITETHROUGH,
+	};
 
-	for (i = 1; i < 4; i++) {
-		create = (struct zcipc_region_create){ .size = sizeof(create), .len = psize,
-						       .node = ZCIPC_NODE_ANY, .cache = i };
-		TEST_ERR(EOPNOTSUPP, zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &create));
-		create.cache = 0;
-		create.node = i - 1;
-		TEST_ERR(EOPNOTSUPP, zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &create));
-	}
+	TEST_ERR(EOPNOTSUPP, zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &create));
+	create.cache = ZCIPC_CACHE_DEFAULT;
+	create.flags = ZCIPC_CREATE_HUGE;
+	TEST_ERR(EOPNOTSUPP, zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &create));
+	create.flags = ZCIPC_CREATE_PINNABLE;
+	TEST_ERR(EOPNOTSUPP, zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &create));
 }
 
 /* 24: a struct that cannot be written: nothing is done. One that cannot be read: likewise. */
@@ -565,7 +579,7 @@ TEST_F(interface, query)
 	EXPECT_EQ(1, q.caps);
 	EXPECT_EQ(1, q.maps);
 	EXPECT_EQ(ZCIPC_CACHE_DEFAULT, q.cache);
-	EXPECT_EQ(ZCIPC_NODE_ANY, q.node);
+	EXPECT_TRUE(q.node >= ZCIPC_NODE_ANY && q.node < 64);
 	EXPECT_EQ(0, q.derived);
 	EXPECT_EQ(0, q.depth);
 	test_send_part(&self->a, &self->b, ZCIPC_SHARE, self->src.cap, 1, 2);

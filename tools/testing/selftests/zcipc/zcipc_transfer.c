@@ -289,11 +289,15 @@ TEST_F(transfer, failures)
 	t.flags = ZCIPC_F_ATOMIC << 1;
 	test_err_transfer(EOPNOTSUPP, &self->a, &t);
 	t = transfer_cmd(&self->b, variant->type, self->src.cap, 0, 0, rights);
-	t.cache = ZCIPC_CACHE_STREAMING;
+	t.cache = ZCIPC_CACHE_WRITETHROUGH;
 	test_err_transfer(EOPNOTSUPP, &self->a, &t);
+	t.cache = ZCIPC_CACHE_WRITEBACK + 1;
+	test_err_transfer(EINVAL, &self->a, &t);
 	t = transfer_cmd(&self->b, variant->type, self->src.cap, 0, 0, rights);
-	t.node = 0;
-	test_err_transfer(EOPNOTSUPP, &self->a, &t);
+	t.node = 1000;
+	test_err_transfer(EINVAL, &self->a, &t);
+	t.node = ZCIPC_NUMA_RECEIVER - 1;
+	test_err_transfer(EINVAL, &self->a, &t);
 	test_err_send_rights(EINVAL, &self->a, &self->b, variant->type, self->src.cap,
 			     ZCIPC_RIGHT_WRITE);
 

@@ -522,6 +522,7 @@ static const struct written {
 	OUT_END(ZCIPC_IOC_REGION_QUERY, zcipc_region_query, derived),
 	OUT_END(ZCIPC_IOC_MAP, zcipc_map, addr),
 	OUT(ZCIPC_IOC_TRANSFER, zcipc_transfer, pages, __reserved),
+	OUT_END(ZCIPC_IOC_TRANSFER_BATCH, zcipc_transfer_batch, done),
 	OUT_END(ZCIPC_IOC_RECV, zcipc_recv, type),
 	OUT_END(ZCIPC_IOC_GRANT, zcipc_grant, peer_cap),
 	OUT_END(ZCIPC_IOC_REVOKE, zcipc_revoke, revoked),

@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Batches: many transfers under one set of locks, and with one TLB shootdown.
+ *
+ * The locks of all endpoints and regions that take part are taken first, in the order of their ids.
+ * Then all that the sender loses or that becomes copy-on-write leaves the sender's page tables at
+ * once, before the transfers are made one by one. The peers' page tables are populated at the end.
+ *
+ * The sender's mmap_lock is held all the time. That is what keeps its VMAs as they are while they
+ * are taken apart, and what tells lockdep that these many locks of a kind have an order.
+ */
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <linux/timex.h>
+#include <linux/uaccess.h>
+
+#include "trace.h"
+#include "zcipc.h"
+
+/**
+ * struct zcipc_batch_entry - one transfer of a batch
+ * @t: the transfer
+ * @from: the sender's capability, as long as the locks are held and no earlier transfer took it
+ * @to: the peer's capability, as long as the locks are held
+ * @ret: what came of it
+ */
+struct zcipc_batch_entry {
+	struct zcipc_transfer_state t;
+	struct zcipc_cap *from;
+	struct zcipc_cap *to;
+	int ret;
+};
+
+/**
+ * struct zcipc_batch - a batch under way
+ * @src: the sender
+ * @atomic: all or none
+ * @n: number of entries
+ * @cmds: what was asked for
+ * @entries: the entries
+ * @neps: number of endpoints
+ * @eps: the endpoints to lock: the sender and the peers, each once
+ * @nregions: number of regions
+ * @regions: the regions to lock, each once
+ * @nranges: number of ranges
+ * @ranges: what is to be unmapped in the sender's windows
+ * @pages: room for frames
+ */
+struct zcipc_batch {
+	struct zcipc_endpoint *src;
+	bool atomic;
+	u32 n;
+	struct zcipc_transfer *cmds;
+	struct zcipc_batch_entry *entries;
+	u32 neps;
+	struct zcipc_endpoint **eps;
+	u32 nregions;
+	struct zcipc_region **regions;
+	u32 nranges;
+	struct zcipc_range *ranges;
+	struct page **pages;
+};
+
+static int zcipc_batch_alloc(struct zcipc_batch *b)
+{
+	b->cmds = kvmalloc_array(b->n, sizeof(*b->cmds), GFP_KERNEL_ACCOUNT);
+	b->entries = kvcalloc(b->n, sizeof(*b->entries), GFP_KERNEL_ACCOUNT);
+	b->eps = kvmalloc_array(b->n + 1, sizeof(*b->eps), GFP_KERNEL_ACCOUNT);
+	b->regions = kvmalloc_array(b->n, sizeof(*b->regions), GFP_KERNEL_ACCOUNT);
+	b->ranges = kvmalloc_array(b->n, sizeof(*b->ranges), GFP_KERNEL_ACCOUNT);
+	b->pages = kvmalloc_array(b->n, sizeof(*b->pages), GFP_KERNEL_ACCOUNT);
+	if (!b->cmds || !b->entries || !b->eps || !b->regions || !b->ranges || !b->pages)
+		return -ENOMEM;
+	return 0;
+}
+
+static void zcipc_batch_free(struct zcipc_batch *b)
+{
+	u32 i;
+
+	for (i = 0; b->entries && i < b->n; i++)
+		zcipc_transfer_free(&b->entries[i].t);
+	kvfree(b->pages);
+	kvfree(b->ranges);
+	kvfree(b->regions);
+	kvfree(b->eps);
+	kvfree(b->entries);
+	kvfree(b->cmds);
+}
+
+/* Reads the transfers, and makes sure that their results can be written. */
+static int zcipc_batch_read(struct zcipc_batch *b, const struct zcipc_transfer_batch *cmd)
+{
+	void __user *ubuffer = u64_to_user_ptr(cmd->transfers);
+	u32 i;
+
+	/* The usual case, at once. */
+	if (cmd->transfer_size == sizeof(*b->cmds) &&
+	    copy_from_user(b->cmds, ubuffer, array_size(b->n, sizeof(*b->cmds))))
+		return -EFAULT;
+	for (i = 0; i < b->n; i++) {
+		struct zcipc_batch_entry *entry = &b->entries[i];
+
+		entry->t.cmd = &b->cmds[i];
+		entry->t.src = b->src;
+		if (cmd->transfer_size != sizeof(*b->cmds))
+			entry->ret = copy_struct_from_user(&b->cmds[i], sizeof(*b->cmds),
+							   ubuffer + i * cmd->transfer_size,
+							   cmd->transfer_size);
+		if (entry->ret == -EFAULT)
+			return -EFAULT;
+		if (!entry->ret && b->cmds[i].size != cmd->transfer_size)
+			entry->ret = -EINVAL;
+		if (!entry->ret)
+			entry->ret = zcipc_transfer_validate(&b->cmds[i]);
+	}
+	return fault_in_safe_writeable(ubuffer, array_size(b->n, cmd->transfer_size)) ? -EFAULT : 0;
+}
+
+/* Writes the results. It is too late to say that they cannot be written. */
+static void zcipc_batch_write(struct zcipc_batch *b, const struct zcipc_transfer_batch *cmd)
+{
+	void __user *ubuffer = u64_to_user_ptr(cmd->transfers);
+	u32 len = min_t(u32, cmd->transfer_size, sizeof(*b->cmds));
+	u32 i;
+
+	for (i = 0; i < b->n; i++)
+		b->cmds[i].result = b->entries[i].ret;
+	if (cmd->transfer_size == sizeof(*b->cmds)) {
+		if (copy_to_user(ubuffer, b->cmds, array_size(b->n, sizeof(*b->cmds))))
+			return;
+		return;
+	}
+	for (i = 0; i < b->n; i++)
+		if (copy_to_user(ubuffer + i * cmd->transfer_size, &b->cmds[i], len))
+			return;
+}
+
+static int zcipc_batch_alloc_entry(struct zcipc_batch_entry *entry)
+{
+	int ret = zcipc_transfer_alloc(&entry->t);
+
+	if (!ret)
+		trace_zcipc_prepare(&entry->t);
+	return ret;
+}
+
+/* Finds the peers and allocates. */
+static void zcipc_batch_prepare(struct zcipc_batch *b)
+{
+	struct zcipc_batch_entry *entry, *last = NULL;
+	struct zcipc_cap *cap;
+	u32 i;
+
+	for (i = 0; i < b->n; i++) {
+		entry = &b->entries[i];
+		if (entry->ret)
+			continue;
+		if (last && last->t.cmd->peer == entry->t.cmd->peer &&
+		    !((last->t.cmd->flags ^ entry->t.cmd->flags) & ZCIPC_F_PEER_FD)) {
+			entry->t.dst = last->t.dst;
+			kref_get(&entry->t.dst->kref);
+		} else {
+			entry->ret = zcipc_transfer_find_peer(&entry->t);
+		}
+		if (!entry->ret)
+			last = entry;
+		entry->t.keep_cache = b->atomic;
+	}
+	mutex_lock(&b->src->lock);
+	for (i = 0; i < b->n; i++) {
+		entry = &b->entries[i];
+		if (entry->ret)
+			continue;
+		cap = zcipc_transfer_look(&entry->t);
+		if (IS_ERR(cap))
+			entry->ret = PTR_ERR(cap);
+	}
+	mutex_unlock(&b->src->lock);
+	for (i = 0; i < b->n; i++)
+		if (!b->entries[i].ret)
+			b->entries[i].ret = zcipc_batch_alloc_entry(&b->entries[i]);
+}
+
+static int zcipc_batch_compare_eps(const void *a, const void *b)
+{
+	u64 x = (*(struct zcipc_endpoint * const *)a)->id;
+	u64 y = (*(struct zcipc_endpoint * const *)b)->id;
+
+	return x < y ? -1 : x > y;
+}
+
+static int zcipc_batch_compare_regions(const void *a, const void *b)
+{
+	u64 x = (*(struct zcipc_region * const *)a)->id;
+	u64 y = (*(struct zcipc_region * const *)b)->id;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Locks all endpoints. */
+static void zcipc_batch_lock_endpoints(struct zcipc_batch *b)
+{
+	struct zcipc_endpoint *last = b->src;
+	u32 i, n = 0;
+
+	b->eps[n++] = b->src;
+	for (i = 0; i < b->n; i++) {
+		struct zcipc_endpoint *dst = b->entries[i].t.dst;
+
+		if (b->entries[i].ret || dst == last)
+			continue;
+		b->eps[n++] = dst;
+		last = dst;
+	}
+	sort(b->eps, n, sizeof(*b->eps), zcipc_batch_compare_eps, NULL);
+	for (b->neps = 0, i = 0; i < n; i++) {
+		if (i && b->eps[i] == b->eps[i - 1])
+			continue;
+		b->eps[b->neps++] = b->eps[i];
+		mutex_lock_nest_lock(&b->eps[i]->lock, &b->src->mm->mmap_lock);
+	}
+}
+
+/* Finds the capabilities, and locks all regions. They stay as long as the sender is locked. */
+static void zcipc_batch_lock_regions(struct zcipc_batch *b)
+{
+	const struct zcipc_endpoint *last = NULL;
+	bool sorted = true;
+	u32 i, n = 0;
+	int ret = 0;
+
+	for (i = 0; i < b->n; i++) {
+		struct zcipc_batch_entry *entry = &b->entries[i];
+		struct zcipc_cap *cap;
+
+		if (entry->ret)
+			continue;
+		if (entry->t.dst != last) {
+			/* Who was found by a file descriptor says nothing of others. */
+			last = entry->t.cmd->flags & ZCIPC_F_PEER_FD ? NULL : entry->t.dst;
+			ret = 0;
+			if (entry->t.dst->dead)
+				ret = -ESRCH;
+			else if (!zcipc_transfer_accepted(&entry->t))
+				ret = -EPERM;
+		}
+		entry->ret = ret;
+		if (ret)
+			continue;
+		/* What a token names does not change, so rights and range are still right. */
+		cap = zcipc_cap_find(b->src, entry->t.cmd->cap);
+		if (IS_ERR(cap)) {
+			entry->ret = PTR_ERR(cap);
+			continue;
+		}
+		entry->from = cap;
+		if (n && b->regions[n - 1] == cap->region)
+			continue;
+		sorted = sorted && (!n || b->regions[n - 1]->id < cap->region->id);
+		b->regions[n++] = cap->region;
+	}
+	if (!sorted)
+		sort(b->regions, n, sizeof(*b->regions), zcipc_batch_compare_regions, NULL);
+	for (b->nregions = 0, i = 0; i < n; i++) {
+		if (i && b->regions[i] == b->regions[i - 1])
+			continue;
+		b->regions[b->nregions++] = b->regions[i];
+		mutex_lock_nest_lock(&b->regions[i]->lock, &b->src->mm->mmap_lock);
+	}
+}
+
+static void zcipc_batch_unlock(struct zcipc_batch *b)
+{
+	u32 i;
+
+	/* The last transfer of a region does not free it: see zcipc_transfer_free(). */
+	for (i = 0; i < b->nregions; i++)
+		mutex_unlock(&b->regions[i]->lock);
+	for (i = 0; i < b->neps; i++)
+		mutex_unlock(&b->eps[i]->lock);
+}
+
+/* The sender's mappings of a range, if there is room to note them all. */
+static bool zcipc_batch_add_ranges(struct zcipc_batch *b, const struct zcipc_transfer_state *t,
+				   const struct zcipc_region *region)
+{
+	u32 old = b->nranges;
+	struct zcipc_slot *slot;
+	struct zcipc_cap *cap;
+
+	list_for_each_entry(cap, &region->caps, region_entry) {
+		if (cap->ep != b->src)
+			continue;
+		list_for_each_entry(slot, &cap->slots, cap_entry) {
+			unsigned long start = max(t->first, slot->first);
+			unsigned long end = min(t->first + t->npages, slot->first + slot->npages);
+
+			if (start >= end)
+				continue;
+			if (b->nranges == b->n) {
+				b->nranges = old;
+				return false;
+			}
+			b->ranges[b->nranges].pgoff = slot->pgoff + start - slot->first;
+			b->ranges[b->nranges++].npages = end - start;
+		}
+	}
+	return true;
+}
+
+/* Takes all out of the sender's page tables that has to go. */
+static void zcipc_batch_unmap(struct zcipc_batch *b)
+{
+	u32 i;
+
+	for (i = 0; i < b->n; i++) {
+		struct zcipc_transfer_state *t = &b->entries[i].t;
+
+		if (!b->entries[i].ret &&
+		    (t->cmd->type == ZCIPC_MOVE || t->cmd->type == ZCIPC_COPY))
+			t->unmapped = zcipc_batch_add_ranges(b, t, b->entries[i].from->region);
+	}
+	zcipc_window_unmap_ranges(b->src, b->ranges, b->nranges);
+}
+
+/* The capability of an entry, which may be revoked, or taken away by earlier entries. */
+static struct zcipc_cap *zcipc_batch_cap(struct zcipc_batch *b, struct zcipc_batch_entry *entry)
+{
+	return entry->ret ? ERR_PTR(entry->ret) : zcipc_cap_find(b->src, entry->t.cmd->cap);
+}
+
+static void zcipc_batch_each(struct zcipc_batch *b)
+{
+	u32 i;
+
+	for (i = 0; i < b->n; i++) {
+		struct zcipc_batch_entry *entry = &b->entries[i];
+		struct zcipc_cap *cap = zcipc_batch_cap(b, entry);
+
+		entry->ret = IS_ERR(cap) ? PTR_ERR(cap) : zcipc_transfer_begin(&entry->t, cap);
+		if (!entry->ret)
+			entry->to = zcipc_transfer_commit(&entry->t, cap, false);
+	}
+}
+
+/* Does one of two transfers move pages that the other names? */
+static bool zcipc_batch_conflict(const struct zcipc_batch_entry *x,
+				 const struct zcipc_batch_entry *y)
+{
+	return (x->t.cmd->type == ZCIPC_MOVE || y->t.cmd->type == ZCIPC_MOVE) &&
+	       x->from->region == y->from->region &&
+	       x->t.first < y->t.first + y->t.npages && y->t.first < x->t.first + x->t.npages;
+}
+
+/* Begins all, so that they can be committed. Returns the index of the one that fails, or n. */
+static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
+{
+	struct zcipc_cap *cap;
+	u32 i, j;
+
+	for (i = 0; i < b->n; i++)
+		if (b->entries[i].ret)
+			return i;
+	for (i = 0; i < b->n; i++) {
+		struct zcipc_batch_entry *entry = &b->entries[i];
+
+		cap = zcipc_batch_cap(b, entry);
+		if (IS_ERR(cap))
+			entry->ret = PTR_ERR(cap);
+		for (j = 0; j < i && !entry->ret; j++)
+			if (zcipc_batch_conflict(&b->entries[j], entry))
+				entry->ret = -EINVAL;
+		if (!entry->ret)
+			entry->ret = zcipc_transfer_begin(&entry->t, cap);
+		if (entry->ret)
+			break;
+		cond_resched();
+	}
+	if (i == b->n)
+		return i;
+	for (j = i; j-- > 0;)
+		zcipc_transfer_abort(&b->entries[j].t, b->entries[j].from);
+	return i;
+}
+
+/* All or none. */
+static int zcipc_batch_atomic(struct zcipc_batch *b)
+{
+	u32 failed = zcipc_batch_begin_all(b);
+	u32 i;
+
+	for (i = 0; i < b->n; i++) {
+		struct zcipc_batch_entry *entry = &b->entries[i];
+
+		if (failed == b->n)
+			entry->to = zcipc_transfer_commit(&entry->t, entry->from, false);
+		else if (i != failed)
+			entry->ret = -ECANCELED;
+	}
+	return failed == b->n ? 0 : b->entries[failed].ret;
+}
+
+/* The next transfer from @i on that was carried out, or n. */
+static u32 zcipc_batch_next(const struct zcipc_batch *b, u32 i)
+{
+	while (i < b->n && b->entries[i].ret)
+		i++;
+	return i;
+}
+
+/*
+ * Inserts the PTEs of transfers to one peer, from @i on. Returns the first that goes to another.
+ * The locks that are held, of all who have the frames, are as good as the regions' locks, which not
+ * all are held: nobody else has found the new regions yet.
+ */
+static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
+{
+	struct zcipc_endpoint *dst = b->entries[i].t.dst;
+	struct zcipc_populate populate = { .ep = dst };
+
+	while (i < b->n && b->entries[i].t.dst == dst) {
+		const struct zcipc_slot *slot = &b->entries[i].to->slot;
+		struct page **pages = slot->cap->region->pages + slot->first;
+		unsigned long pgoff = slot->pgoff;
+		unsigned long npages = slot->npages;
+		bool writable = slot->writable;
+
+		i = zcipc_batch_next(b, i + 1);
+		if (npages == 1) {
+			/* Single pages side by side go together. */
+			b->pages[0] = *pages;
+			pages = b->pages;
+			while (i < b->n && b->entries[i].t.dst == dst) {
+				slot = &b->entries[i].to->slot;
+				if (slot->npages != 1 || slot->pgoff != pgoff + npages ||
+				    slot->writable != writable)
+					break;
+				pages[npages++] = slot->cap->region->pages[slot->first];
+				i = zcipc_batch_next(b, i + 1);
+			}
+		}
+		if (locked)
+			zcipc_populate_add(&populate, pgoff, pages, npages, writable);
+	}
+	zcipc_populate_finish(&populate);
+	return i;
+}
+
+/*
+ * Inserts the PTEs of all transfers. The locks make that the frames stay, so an mmap_lock can only
+ * be tried for: where somebody else has it, faults have to do.
+ */
+static void zcipc_batch_populate(struct zcipc_batch *b)
+{
+	u32 i = zcipc_batch_next(b, 0);
+
+	while (i < b->n) {
+		struct mm_struct *mm = b->entries[i].t.dst->mm;
+		bool own = mm == b->src->mm;
+		bool alive = own || mmget_not_zero(mm);
+		bool locked = own || (alive && mmap_read_trylock(mm));
+
+		i = zcipc_batch_populate_peer(b, i, locked);
+		if (own)
+			continue;
+		if (locked)
+			mmap_read_unlock(mm);
+		if (alive)
+			mmput_async(mm);
+	}
+}
+
+/* Under all locks. Nobody sees a state in between. */
+static int zcipc_batch_locked(struct zcipc_batch *b)
+{
+	cycles_t start = get_cycles();
+	int ret = 0;
+
+	zcipc_batch_unmap(b);
+	if (b->atomic)
+		ret = zcipc_batch_atomic(b);
+	else
+		zcipc_batch_each(b);
+	zcipc_batch_populate(b);
+	zcipc_count(b->src, NULL, BATCHES, 1);
+	zcipc_count(b->src, NULL, REMAP_CYCLES, get_cycles() - start);
+	return ret;
+}
+
+/**
+ * zcipc_transfer_batch() - ZCIPC_IOC_TRANSFER_BATCH
+ * @ucmd: the call
+ *
+ * Context: May sleep.
+ * Return: 0 or an errno of struct zcipc_transfer_batch
+ */
+int zcipc_transfer_batch(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_transfer_batch *cmd = ucmd->cmd;
+	struct zcipc_batch b = {
+		.src = ucmd->ep,
+		.atomic = cmd->flags & ZCIPC_F_ATOMIC,
+		.n = cmd->ntransfers,
+	};
+	u32 i;
+	int ret;
+
+	if (cmd->flags & ~ZCIPC_F_ATOMIC)
+		return -EOPNOTSUPP;
+	if (!b.n || b.n > ZCIPC_MAX_BATCH ||
+	    cmd->transfer_size < offsetofend(struct zcipc_transfer, copied))
+		return -EINVAL;
+	if (cmd->transfer_size > PAGE_SIZE)
+		return -E2BIG;
+	ret = zcipc_batch_alloc(&b);
+	if (!ret)
+		ret = zcipc_batch_read(&b, cmd);
+	if (!ret)
+		ret = zcipc_ucmd_probe(ucmd);
+	if (ret)
+		goto out_free;
+	zcipc_batch_prepare(&b);
+	zcipc_test_point("prepared");
+
+	ret = mmap_read_lock_killable(b.src->mm);
+	if (ret)
+		goto out_free;
+	zcipc_batch_lock_endpoints(&b);
+	zcipc_batch_lock_regions(&b);
+	ret = zcipc_batch_locked(&b);
+	zcipc_batch_unlock(&b);
+	mmap_read_unlock(b.src->mm);
+
+	cmd->done = 0;
+	cmd->failed = b.n;
+	for (i = b.n; i-- > 0;) {
+		if (b.entries[i].ret && b.entries[i].ret != -ECANCELED)
+			cmd->failed = i;
+		if (b.entries[i].ret)
+			zcipc_stat_failure(&b.entries[i].t, b.entries[i].ret);
+		else
+			cmd->done++;
+	}
+	zcipc_test_point("sent");
+	zcipc_batch_write(&b, cmd);
+	/* Probed above, and too late to say anything else. */
+	if (zcipc_ucmd_respond(ucmd) && !ret)
+		ret = 0;
+out_free:
+	zcipc_batch_free(&b);
+	return ret;
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Tracepoints, one for each step of a transfer. Ids of endpoints and regions, and file offsets: no
+ * addresses.
+ */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM zcipc
+
+#if !defined(ZCIPC_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
+#define ZCIPC_TRACE_H
+
+#include <linux/tracepoint.h>
+
+#include "zcipc.h"
+
+#define zcipc_show_type(type) \
+	__print_symbolic(type, \
+			 { ZCIPC_MOVE, "MOVE" }, { ZCIPC_SHARE, "SHARE" }, { ZCIPC_COPY, "COPY" }, \
+			 { ZCIPC_GRANTED, "GRANT" }, { ZCIPC_REVOKED, "REVOKED" })
+
+/* A transfer has been found to be possible, and all is allocated. */
+TRACE_EVENT(zcipc_prepare,
+	    TP_PROTO(const struct zcipc_transfer_state *t),
+	    TP_ARGS(t),
+	    TP_STRUCT__entry(__field(u64, sender)
+			     __field(u64, peer)
+			     __field(u32, type)
+			     __field(u64, npages)),
+	    TP_fast_assign(__entry->sender = t->src->id;
+			   __entry->peer = t->dst->id;
+			   __entry->type = t->cmd->type;
+			   __entry->npages = t->npages;),
+	    TP_printk("sender=%llu peer=%llu type=%s pages=%llu", __entry->sender, __entry->peer,
+		      zcipc_show_type(__entry->type), __entry->npages)
+);
+
+/* A transfer has been carried out. */
+TRACE_EVENT(zcipc_commit,
+	    TP_PROTO(const struct zcipc_transfer_state *t, u64 region),
+	    TP_ARGS(t, region),
+	    TP_STRUCT__entry(__field(u64, sender)
+			     __field(u64, peer)
+			     __field(u32, type)
+			     __field(u64, region)
+			     __field(u64, npages)
+			     __field(u64, copied)),
+	    TP_fast_assign(__entry->sender = t->src->id;
+			   __entry->peer = t->dst->id;
+			   __entry->type = t->cmd->type;
+			   __entry->region = region;
+			   __entry->npages = t->npages;
+			   __entry->copied = t->plan.held + t->plan.migrated;),
+	    TP_printk("sender=%llu peer=%llu type=%s region=%llu pages=%llu copied=%llu",
+		      __entry->sender, __entry->peer, zcipc_show_type(__entry->type),
+		      __entry->region, __entry->npages, __entry->copied)
+);
+
+/* A transfer or grant has failed. */
+TRACE_EVENT(zcipc_fail,
+	    TP_PROTO(const struct zcipc_transfer_state *t, int error),
+	    TP_ARGS(t, error),
+	    TP_STRUCT__entry(__field(u64, sender)
+			     __field(u64, peer)
+			     __field(u32, type)
+			     __field(int, error)),
+	    TP_fast_assign(__entry->sender = t->src->id;
+			   __entry->peer = t->cmd->peer;
+			   __entry->type = t->cmd->type;
+			   __entry->error = error;),
+	    TP_printk("sender=%llu peer=%llu type=%s error=%d", __entry->sender, __entry->peer,
+		      zcipc_show_type(__entry->type), __entry->error)
+);
+
+DECLARE_EVENT_CLASS(zcipc_ptes,
+		    TP_PROTO(const struct zcipc_endpoint *ep, unsigned long pgoff,
+			     unsigned long npages),
+		    TP_ARGS(ep, pgoff, npages),
+		    TP_STRUCT__entry(__field(u64, endpoint)
+				     __field(unsigned long, pgoff)
+				     __field(unsigned long, npages)),
+		    TP_fast_assign(__entry->endpoint = ep->id;
+				   __entry->pgoff = pgoff;
+				   __entry->npages = npages;),
+		    TP_printk("endpoint=%llu pgoff=%lu pages=%lu", __entry->endpoint,
+			      __entry->pgoff, __entry->npages)
+);
+
+/* File offsets of an endpoint have been taken out of its page tables, and TLBs flushed. */
+DEFINE_EVENT(zcipc_ptes, zcipc_unmap,
+	     TP_PROTO(const struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages),
+	     TP_ARGS(ep, pgoff, npages)
+);
+
+/* PTEs are inserted. */
+DEFINE_EVENT(zcipc_ptes, zcipc_insert,
+	     TP_PROTO(const struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages),
+	     TP_ARGS(ep, pgoff, npages)
+);
+
+/* A message has been received. */
+TRACE_EVENT(zcipc_receive,
+	    TP_PROTO(const struct zcipc_endpoint *ep, const struct zcipc_recv *cmd),
+	    TP_ARGS(ep, cmd),
+	    TP_STRUCT__entry(__field(u64, endpoint)
+			     __field(u64, sender)
+			     __field(u32, type)
+			     __field(u64, region)
+			     __field(u64, len)),
+	    TP_fast_assign(__entry->endpoint = ep->id;
+			   __entry->sender = cmd->sender;
+			   __entry->type = cmd->type;
+			   __entry->region = cmd->region;
+			   __entry->len = cmd->len;),
+	    TP_printk("endpoint=%llu sender=%llu type=%s region=%llu len=%llu",
+		      __entry->endpoint, __entry->sender, zcipc_show_type(__entry->type),
+		      __entry->region, __entry->len)
+);
+
+/* A page of a snapshot, or of what one was taken of, is written to for the first time. */
+TRACE_EVENT(zcipc_cow_break,
+	    TP_PROTO(const struct zcipc_endpoint *ep, const struct zcipc_region *region,
+		     unsigned long index, bool copied),
+	    TP_ARGS(ep, region, index, copied),
+	    TP_STRUCT__entry(__field(u64, endpoint)
+			     __field(u64, region)
+			     __field(unsigned long, index)
+			     __field(bool, copied)),
+	    TP_fast_assign(__entry->endpoint = ep->id;
+			   __entry->region = region->id;
+			   __entry->index = index;
+			   __entry->copied = copied;),
+	    TP_printk("endpoint=%llu region=%llu page=%lu %s", __entry->endpoint, __entry->region,
+		      __entry->index, __entry->copied ? "copied" : "reused")
+);
+
+/* A capability has been revoked. */
+TRACE_EVENT(zcipc_revoke,
+	    TP_PROTO(const struct zcipc_endpoint *revoker, const struct zcipc_cap *cap),
+	    TP_ARGS(revoker, cap),
+	    TP_STRUCT__entry(__field(u64, revoker)
+			     __field(u64, owner)
+			     __field(u64, region)),
+	    TP_fast_assign(__entry->revoker = revoker->id;
+			   __entry->owner = cap->ep->id;
+			   __entry->region = cap->region->id;),
+	    TP_printk("revoker=%llu owner=%llu region=%llu", __entry->revoker, __entry->owner,
+		      __entry->region)
+);
+
+#endif /* ZCIPC_TRACE_H */
+
+#undef TRACE_INCLUDE_PATH
+#define TRACE_INCLUDE_PATH .
+#undef TRACE_INCLUDE_FILE
+#define TRACE_INCLUDE_FILE trace
+#include <trace/define_trace.h>
