@@ -579,7 +579,7 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 		return;
 	region = cap->region;
 	mutex_lock(&region->lock);
-	known = list_empty(&cap->msg.entry);
+	known = list_empty(&cap->msg.entry) && !cap->msg.unheard;
 	zcipc_cap_detach(cap);
 	mutex_unlock(&region->lock);
 	ep->stats[ZCIPC_STAT_REVOKED]++;

@@ -273,8 +273,9 @@ static void __exit zcipc_exit(void)
 {
 	zcipc_stats_hide();
 	misc_deregister(&zcipc_device);
-	zcipc_endpoint_exit();
+	/* A worker may have the last reference to an endpoint, which must go before the mount. */
 	zcipc_cap_exit();
+	zcipc_endpoint_exit();
 	zcipc_frame_exit();
 	zcipc_stats_exit();
 }

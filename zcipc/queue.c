@@ -138,6 +138,8 @@ static struct zcipc_message *zcipc_message_first(struct zcipc_endpoint *ep)
 	while ((msg = list_first_entry_or_null(&ep->messages, struct zcipc_message, entry))) {
 		if (zcipc_message_alone(msg) || !READ_ONCE(zcipc_message_cap(msg)->revoked))
 			break;
+		/* Nor will zcipc_cap_bury() tell that it is gone. */
+		msg->unheard = true;
 		zcipc_message_unqueue(ep, msg);
 	}
 	return msg;

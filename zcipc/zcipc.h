@@ -254,6 +254,7 @@ struct zcipc_slot {
  * @sender: endpoint id
  * @pid: the sender's thread group, with a reference until the message is received
  * @uid: the sender's effective user
+ * @unheard: the capability was revoked before the endpoint received the message, and never will
  */
 struct zcipc_message {
 	struct list_head entry;
@@ -265,6 +266,7 @@ struct zcipc_message {
 	u64 sender;
 	struct pid *pid;
 	kuid_t uid;
+	bool unheard;
 };
 
 /**
