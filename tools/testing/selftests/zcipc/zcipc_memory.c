@@ -199,16 +199,6 @@ TEST_F_TIMEOUT(memory, all_goes_back, 180)
 }
 
 /* G11: the quota is exact, is given back, and follows what is moved. */
-#define QUOTA "/sys/module/zcipc/parameters/quota_mib"
-
-static void quota_set(long mib)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%ld", mib);
-	file_write(QUOTA, text);
-}
-
 TEST_F(memory, quota)
 {
 	long old = file_number(QUOTA, NULL);

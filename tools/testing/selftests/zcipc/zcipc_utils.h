@@ -288,6 +288,19 @@ static long call_check(struct ep *ep, struct call *c)
 	return check((char *)(uintptr_t)c->addr, c->val2, c->n, c->val);
 }
 
+/* 0: nothing is there any more. Else: what page, from 1, is. */
+static long call_gone(struct ep *ep, struct call *c)
+{
+	char *p = (char *)(uintptr_t)c->addr;
+	__u64 page, val;
+
+	(void)ep;
+	for (page = 0; page < c->n; page++)
+		if (touch_read(p + page * psize, &val) != SIGBUS)
+			return page + 1;
+	return touch_write(p, 0xbad) != SIGBUS;
+}
+
 static inline long call_exit(struct ep *ep, struct call *c)
 {
 	(void)ep;
@@ -306,6 +319,13 @@ static inline int ep_read(struct ep *ep, const char *p, __u64 *val)
 static inline int ep_write(struct ep *ep, char *p, __u64 val)
 {
 	struct call c = { .fn = call_write, .addr = (uintptr_t)p, .val = val };
+
+	return ep_call(ep, &c);
+}
+
+static inline int ep_gone(struct ep *ep, const char *p, size_t npages)
+{
+	struct call c = { .fn = call_gone, .addr = (uintptr_t)p, .n = npages };
 
 	return ep_call(ep, &c);
 }
@@ -715,6 +735,81 @@ static inline int zc_pass_rights(struct ep *from, struct ep *to, __u32 type, __u
 	return zc_send_rights(from, to, type, cap, rights) ? -1 : zc_take(to, b);
 }
 
+/* Pages, not bytes. */
+static inline struct zcipc_grant grant_cmd(struct ep *to, __u64 cap, size_t first, size_t npages,
+					   __u32 rights)
+{
+	return (struct zcipc_grant){
+		.size = sizeof(struct zcipc_grant), .cap = cap, .peer = to->id,
+		.offset = first * psize, .len = npages * psize, .rights = rights,
+		.cookie = 0x96a27ed,
+	};
+}
+
+static inline int zc_grant(struct ep *from, struct zcipc_grant *cmd)
+{
+	return zc_ioctl(from, ZCIPC_IOC_GRANT, cmd);
+}
+
+static inline int zc_grant_rights(struct ep *from, struct ep *to, __u64 cap, __u32 rights)
+{
+	struct zcipc_grant cmd = grant_cmd(to, cap, 0, 0, rights);
+
+	return zc_grant(from, &cmd);
+}
+
+/* Grants and receives. */
+static inline int zc_give_part(struct ep *from, struct ep *to, __u64 cap, size_t first,
+			       size_t npages, __u32 rights, struct buf *b)
+{
+	struct zcipc_grant cmd = grant_cmd(to, cap, first, npages, rights);
+
+	if (zc_grant(from, &cmd) || zc_take(to, b))
+		return -1;
+	if (b->cap == cmd.peer_cap)
+		return 0;
+	errno = EUCLEAN;
+	return -1;
+}
+
+static inline int zc_give(struct ep *from, struct ep *to, __u64 cap, __u32 rights, struct buf *b)
+{
+	return zc_give_part(from, to, cap, 0, 0, rights, b);
+}
+
+/* One's own, for which @peer is NULL, or a peer's. */
+static inline int zc_revoke(struct ep *ep, const struct ep *peer, __u64 cap, __u32 flags, __u64 *n)
+{
+	struct zcipc_revoke cmd = {
+		.size = sizeof(cmd), .flags = flags, .cap = cap, .peer = peer ? peer->id : 0,
+	};
+	int rc = zc_ioctl(ep, ZCIPC_IOC_REVOKE, &cmd);
+
+	if (!rc)
+		*n = cmd.revoked;
+	return rc;
+}
+
+static inline int zc_config(struct ep *ep, struct zcipc_endpoint_config *cmd)
+{
+	cmd->size = sizeof(*cmd);
+	return zc_ioctl(ep, ZCIPC_IOC_ENDPOINT_CONFIG, cmd);
+}
+
+static inline int zc_policy(struct ep *ep, __u32 policy)
+{
+	struct zcipc_endpoint_config cmd = { .flags = ZCIPC_CONFIG_POLICY, .policy = policy };
+
+	return zc_config(ep, &cmd);
+}
+
+static inline int zc_depth(struct ep *ep, __u32 depth)
+{
+	struct zcipc_endpoint_config cmd = { .flags = ZCIPC_CONFIG_DEPTH, .queue_depth = depth };
+
+	return zc_config(ep, &cmd);
+}
+
 #define TEST_OK(call)							\
 do {									\
 	ASSERT_EQ(0, (call))						\
@@ -756,6 +851,18 @@ do {									\
 #define test_err_send_rights(err, ...)	TEST_ERR(err, zc_send_rights(__VA_ARGS__))
 #define test_pass(...)			TEST_OK(zc_pass(__VA_ARGS__))
 #define test_pass_rights(...)		TEST_OK(zc_pass_rights(__VA_ARGS__))
+#define test_grant(...)			TEST_OK(zc_grant(__VA_ARGS__))
+#define test_err_grant(err, ...)	TEST_ERR(err, zc_grant(__VA_ARGS__))
+#define test_grant_rights(...)		TEST_OK(zc_grant_rights(__VA_ARGS__))
+#define test_err_grant_rights(err, ...)	TEST_ERR(err, zc_grant_rights(__VA_ARGS__))
+#define test_give(...)			TEST_OK(zc_give(__VA_ARGS__))
+#define test_give_part(...)		TEST_OK(zc_give_part(__VA_ARGS__))
+#define test_revoke(...)		TEST_OK(zc_revoke(__VA_ARGS__))
+#define test_err_revoke(err, ...)	TEST_ERR(err, zc_revoke(__VA_ARGS__))
+#define test_config(...)		TEST_OK(zc_config(__VA_ARGS__))
+#define test_err_config(err, ...)	TEST_ERR(err, zc_config(__VA_ARGS__))
+#define test_policy(...)		TEST_OK(zc_policy(__VA_ARGS__))
+#define test_depth(...)			TEST_OK(zc_depth(__VA_ARGS__))
 #define test_open(...)			TEST_OK(ep_open(__VA_ARGS__))
 #define test_start(...)			TEST_OK(ep_start(__VA_ARGS__))
 
@@ -770,14 +877,7 @@ do {									\
 #define test_fill(...)			ASSERT_EQ(0, ep_fill(__VA_ARGS__))
 #define test_check(...)			ASSERT_EQ(0, ep_check(__VA_ARGS__))
 #define test_check_from(...)		ASSERT_EQ(0, ep_check_from(__VA_ARGS__))
-#define test_gone(ep, p, npages)					\
-do {									\
-	size_t __page;							\
-									\
-	for (__page = 0; __page < (npages); __page++)			\
-		test_touch_read(SIGBUS, ep, (p) + __page * psize);	\
-	test_touch_write(SIGBUS, ep, p);				\
-} while (0)
+#define test_gone(...)			ASSERT_EQ(0, ep_gone(__VA_ARGS__))
 
 /* A MOVE that comes back from a dead peer: as it was sent, and in nobody's window. */
 static inline void take_returned(struct __test_metadata *_metadata, struct ep *a, struct ep *from,
@@ -860,6 +960,18 @@ static inline void point_set(const char *name, unsigned int ms)
 static inline bool point_reached(void)
 {
 	return wait_until(file_number(POINT_PARAMETER "hits", NULL) > 0);
+}
+
+/* --- the quota */
+
+#define QUOTA "/sys/module/zcipc/parameters/quota_mib"
+
+static inline void quota_set(long mib)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%ld", mib);
+	file_write(QUOTA, text);
 }
 
 /* --- what is checked around every test */
