@@ -80,7 +80,8 @@ static void zcipc_batch_free(struct zcipc_batch *b)
 {
 	u32 i;
 
-	for (i = 0; b->entries && i < b->n; i++)
+	/* Backwards: the first of those that go to a peer has the reference. */
+	for (i = b->n; b->entries && i-- > 0;)
 		zcipc_transfer_free(&b->entries[i].t);
 	kvfree(b->pages);
 	kvfree(b->ranges);
@@ -161,7 +162,7 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 		if (last && last->t.cmd->peer == entry->t.cmd->peer &&
 		    !((last->t.cmd->flags ^ entry->t.cmd->flags) & ZCIPC_F_PEER_FD)) {
 			entry->t.dst = last->t.dst;
-			kref_get(&entry->t.dst->kref);
+			entry->t.borrowed = true;
 		} else {
 			entry->ret = zcipc_transfer_find_peer(&entry->t);
 		}

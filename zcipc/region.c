@@ -215,11 +215,15 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 
 	lockdep_assert_held(&region->lock);
 	for (i = 0; i < npages && !ret; i++) {
-		if (!(i % ZCIPC_RESCHED_PAGES))
+		struct page *page = region->pages[first + i];
+
+		if (i % ZCIPC_RESCHED_PAGES == ZCIPC_RESCHED_PAGES - 1)
 			cond_resched();
-		if (region->pages[first + i])
-			ret = zcipc_region_plan_page(region->pages[first + i], i, npages, gfp,
-						     plan);
+		/* What nearly all are: nobody else's, and anywhere will do. */
+		if (!page || (plan->node == NUMA_NO_NODE && zcipc_frame_exclusive(page) &&
+			      page_count(page) == 1))
+			continue;
+		ret = zcipc_region_plan_page(page, i, npages, gfp, plan);
 	}
 	if (ret)
 		zcipc_region_plan_free(plan, npages);

@@ -159,7 +159,7 @@ void zcipc_transfer_free(struct zcipc_transfer_state *t)
 		zcipc_cap_reap(t->revoked);
 		zcipc_region_put(t->revoked);
 	}
-	if (t->dst)
+	if (t->dst && !t->borrowed)
 		zcipc_endpoint_put(t->dst);
 }
 
@@ -215,7 +215,8 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 		if (ret)
 			return ret;
 	}
-	zcipc_region_unmap(region, t->first, t->npages, t->unmapped ? t->src : NULL);
+	if (!t->unmapped || !list_is_singular(&region->caps))
+		zcipc_region_unmap(region, t->first, t->npages, t->unmapped ? t->src : NULL);
 	zcipc_test_point("unmapped");
 	t->plan.take = true;
 	ret = zcipc_region_plan(region, t->first, t->npages, ZCIPC_GFP_LOCKED, &t->plan);

@@ -569,6 +569,7 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd);
  * @cmd: what was asked for, and the results
  * @src: the sender
  * @dst: the peer, with a reference
+ * @borrowed: which is another transfer's, that is freed later
  * @first: first page of the range in the sender's region
  * @npages: length of the range
  * @rights: of the peer's capability
@@ -590,6 +591,7 @@ struct zcipc_transfer_state {
 	struct zcipc_transfer *cmd;
 	struct zcipc_endpoint *src;
 	struct zcipc_endpoint *dst;
+	bool borrowed;
 	unsigned long first;
 	unsigned long npages;
 	u32 rights;

@@ -59,6 +59,7 @@
  * EDQUOT	the memory quota of the user who would own the pages is used up
  * ENOMEM	the kernel found no memory
  * EINTR	a signal came while the call waited, and nothing was done
+ * ECANCELED	another transfer of an atomic batch failed (only as a result in the batch)
  *
  * A call that fails has changed nothing.
  */
