@@ -413,6 +413,22 @@ static u32 zcipc_batch_next(const struct zcipc_batch *b, u32 i)
 }
 
 /*
+ * How many pages of a slot there are to insert. Later transfers of the batch may have revoked what
+ * an earlier one gave, or have moved pages of it away.
+ */
+static unsigned long zcipc_batch_shown(const struct zcipc_slot *slot)
+{
+	struct page **pages = slot->cap->region->pages + slot->first;
+	unsigned long n;
+
+	if (slot->cap->revoked)
+		return 0;
+	for (n = 0; n < slot->npages && pages[n]; n++)
+		;
+	return n;
+}
+
+/*
  * Inserts the PTEs of transfers to one peer, from @i on. Returns the first that goes to another.
  * The locks that are held, of all who have the frames, are as good as the regions' locks, which not
  * all are held: nobody else has found the new regions yet.
@@ -426,10 +442,12 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 		const struct zcipc_slot *slot = &b->entries[i].to->slot;
 		struct page **pages = slot->cap->region->pages + slot->first;
 		unsigned long pgoff = slot->pgoff;
-		unsigned long npages = slot->npages;
+		unsigned long npages = zcipc_batch_shown(slot);
 		bool writable = slot->writable;
 
 		i = zcipc_batch_next(b, i + 1);
+		if (!npages)
+			continue;
 		if (npages == 1) {
 			/* Single pages side by side go together. */
 			b->pages[0] = *pages;
@@ -437,7 +455,7 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 			while (i < b->n && b->entries[i].t.dst == dst) {
 				slot = &b->entries[i].to->slot;
 				if (slot->npages != 1 || slot->pgoff != pgoff + npages ||
-				    slot->writable != writable)
+				    slot->writable != writable || !zcipc_batch_shown(slot))
 					break;
 				pages[npages++] = slot->cap->region->pages[slot->first];
 				i = zcipc_batch_next(b, i + 1);

@@ -70,7 +70,8 @@ static int zcipc_cap_grow_table(struct zcipc_endpoint *ep, gfp_t gfp)
 		memcpy(caps, ep->caps, array_size(ep->caps_size, sizeof(*caps)));
 	for (i = ep->caps_size; i < size; i++)
 		caps[i] = zcipc_cap_free_entry(i + 1);
-	caps[size - 1] = zcipc_cap_free_entry(ZCIPC_MAX_CAPS);
+	/* There can be free ones still: a batch reserves many at once. */
+	caps[size - 1] = zcipc_cap_free_entry(ep->caps_size ? ep->caps_free : ZCIPC_MAX_CAPS);
 	kvfree(ep->caps);
 	ep->caps = caps;
 	ep->caps_free = ep->caps_size;
