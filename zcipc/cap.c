@@ -491,7 +491,7 @@ static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker
 	list_move_tail(&cap->region_entry, &cap->region->revoked);
 	list_for_each_entry(slot, &cap->slots, cap_entry)
 		zcipc_slot_unmap(slot);
-	zcipc_stat_inc(REVOKED);
+	zcipc_count(NULL, cap->region, REVOKED, 1);
 	trace_zcipc_revoke(revoker, cap);
 }
 

@@ -524,15 +524,16 @@ static bool zcipc_transfer_worth_a_try(const struct zcipc_transfer_state *t, u32
 	return READ_ONCE(t->dst->room_seq) != room_seq || READ_ONCE(t->dst->dead);
 }
 
-/* A single transfer, from finding the peer on. */
-static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd)
+/* A single transfer, from finding the peer on, if the call is @valid: 0, or an errno. */
+static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd, int valid)
 {
 	struct zcipc_transfer_state t = { .cmd = cmd, .src = ucmd->ep };
 	u64 start = ktime_get_ns();
 	u32 room_seq;
-	int ret;
+	int ret = valid;
 
-	ret = zcipc_transfer_find_peer(&t);
+	if (!ret)
+		ret = zcipc_transfer_find_peer(&t);
 	if (!ret)
 		ret = zcipc_ucmd_probe(ucmd);
 	if (!ret)
@@ -579,10 +580,7 @@ int zcipc_transfer(struct zcipc_ucmd *ucmd)
 	struct zcipc_transfer *cmd = ucmd->cmd;
 	int ret;
 
-	ret = zcipc_transfer_validate(cmd);
-	if (ret)
-		return ret;
-	ret = zcipc_transfer_run(ucmd, cmd);
+	ret = zcipc_transfer_run(ucmd, cmd, zcipc_transfer_validate(cmd));
 	if (ret)
 		return ret;
 	cmd->result = 0;
@@ -611,14 +609,14 @@ int zcipc_transfer_grant(struct zcipc_ucmd *ucmd)
 		.cookie = cmd->cookie,
 		.node = ZCIPC_NODE_ANY,
 	};
-	int ret;
+	int ret = 0;
 
 	if (cmd->flags & ~ZCIPC_F_PEER_FD)
-		return -EOPNOTSUPP;
-	if (cmd->__reserved || cmd->rights & ~ZCIPC_RIGHTS_ALL ||
-	    !(cmd->rights & ZCIPC_RIGHT_READ))
-		return -EINVAL;
-	ret = zcipc_transfer_run(ucmd, &transfer);
+		ret = -EOPNOTSUPP;
+	else if (cmd->__reserved || cmd->rights & ~ZCIPC_RIGHTS_ALL ||
+		 !(cmd->rights & ZCIPC_RIGHT_READ))
+		ret = -EINVAL;
+	ret = zcipc_transfer_run(ucmd, &transfer, ret);
 	if (ret)
 		return ret;
 	cmd->peer_cap = transfer.peer_cap;
