@@ -1,0 +1,1289 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Statistics: what each counter counts, for the module, endpoints and regions, in all the ways
+ * there are to see it: STATS, fdinfo, debugfs, tracepoints.
+ *
+ * Each step is surrounded by two looks at everything. What a test does not say must not have
+ * changed, so that a counter that counts too much is noticed wherever it does.
+ *
+ * Guarantees: G1 (what is copied is reported), G7 (no addresses, nothing for other users).
+ */
+#include <dirent.h>
+#include <grp.h>
+#include <regex.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "zcipc_utils.h"
+
+#define N 16
+#define B_PAGES 64
+#define USER 1000
+#define NOBODY 65534
+
+#define DEBUGFS	"/sys/kernel/debug/zcipc"
+#define TRACEFS	"/sys/kernel/tracing"
+#define EVENTS	TRACEFS "/events/zcipc/enable"
+#define QUOTA	"/sys/module/zcipc/parameters/quota_mib"
+
+/* The counters that follow from what was done alone. @text: as fdinfo and debugfs call it. */
+static const struct counter {
+	const char *name;
+	const char *text;
+	size_t offset;
+} counters[] = {
+#define COUNTER(_name, _text)	{ #_name, _text, offsetof(struct zcipc_stats, _name) }
+	COUNTER(endpoints, "endpoints"),
+	COUNTER(regions, "regions"),
+	COUNTER(frames, "frames"),
+	COUNTER(caps, "capabilities"),
+	COUNTER(maps, "mappings"),
+	COUNTER(messages, "messages"),
+	COUNTER(moves, "moves"),
+	COUNTER(shares, "shares"),
+	COUNTER(copies, "copies"),
+	COUNTER(received, "received"),
+	COUNTER(returned, "returned"),
+	COUNTER(pages, "pages"),
+	COUNTER(copied_write, "copied-write"),
+	COUNTER(copied_held, "copied-held"),
+	COUNTER(reused, "reused"),
+	COUNTER(faults, "faults"),
+	COUNTER(transfers, NULL),
+	COUNTER(bytes, NULL),
+	COUNTER(grants, "grants"),
+	COUNTER(revoked, "revoked"),
+	COUNTER(batches, "batches"),
+	COUNTER(copied_node, "copied-node"),
+	COUNTER(shootdowns, "shootdowns"),
+	COUNTER(failures, "failures"),
+};
+
+static __u64 counter(const struct zcipc_stats *stats, const struct counter *c)
+{
+	return *(const __u64 *)((const char *)stats + c->offset);
+}
+
+enum view { MODULE, A, B, REGION, VIEWS };
+
+static const char * const views[] = { "module", "a", "b", "region" };
+
+/* One look at everything. */
+struct look {
+	struct zcipc_stats stats[VIEWS];
+	bool there[VIEWS];
+	__u64 errors[ZCIPC_STATS_ERRORS];
+	__u64 latencies[ZCIPC_STATS_TYPES][ZCIPC_STATS_BUCKETS];
+};
+
+/* What is to have grown between two looks; all else is not. */
+struct want {
+	struct zcipc_stats stats[VIEWS];
+	int error;	/* of all failures */
+	bool batch;	/* transfers are not timed */
+};
+
+static int zc_stats_of(struct ep *ep, __u32 flags, __u64 cap, struct zcipc_stats *cmd)
+{
+	*cmd = (struct zcipc_stats){ .size = sizeof(*cmd), .flags = flags, .cap = cap };
+	return zc_ioctl(ep, ZCIPC_IOC_STATS, cmd);
+}
+
+static int zc_grant(struct ep *from, struct ep *to, __u64 cap, __u32 rights, __u64 *peer_cap)
+{
+	struct zcipc_grant cmd = {
+		.size = sizeof(cmd), .cap = cap, .peer = to->id, .rights = rights,
+		.cookie = 0xc00c1e,
+	};
+	int rc = zc_ioctl(from, ZCIPC_IOC_GRANT, &cmd);
+
+	if (!rc)
+		*peer_cap = cmd.peer_cap;
+	return rc;
+}
+
+static int zc_revoke(struct ep *ep, struct ep *owner, __u64 cap)
+{
+	struct zcipc_revoke cmd = { .size = sizeof(cmd), .cap = cap, .peer = owner->id };
+
+	return zc_ioctl(ep, ZCIPC_IOC_REVOKE, &cmd);
+}
+
+static int zc_config(struct ep *ep, struct zcipc_endpoint_config cmd)
+{
+	cmd.size = sizeof(cmd);
+	return zc_ioctl(ep, ZCIPC_IOC_ENDPOINT_CONFIG, &cmd);
+}
+
+static int zc_batch(struct ep *ep, struct zcipc_transfer *t, __u32 n, __u32 flags, __u32 *done)
+{
+	struct zcipc_transfer_batch cmd = {
+		.size = sizeof(cmd), .flags = flags, .transfers = (uintptr_t)t, .ntransfers = n,
+		.transfer_size = sizeof(*t),
+	};
+	/* Fails after it has written its struct: not a call for zc_ioctl(). */
+	int rc = ioctl(ep->fd, ZCIPC_IOC_TRANSFER_BATCH, &cmd);
+
+	*done = cmd.done;
+	return rc;
+}
+
+FIXTURE(stats)
+{
+	struct base base;
+	struct ep a, b;
+	int fds[2];
+	int quota;
+	bool tracing;
+};
+
+FIXTURE_SETUP(stats)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, B_PAGES);
+	ASSERT_EQ(0, pipe(self->fds));
+	self->quota = -1;
+}
+
+FIXTURE_TEARDOWN(stats)
+{
+	char text[16];
+
+	if (self->tracing)
+		file_write(EVENTS, "0");
+	if (self->quota >= 0) {
+		snprintf(text, sizeof(text), "%d", self->quota);
+		file_write(QUOTA, text);
+	}
+	close(self->fds[0]);
+	close(self->fds[1]);
+	base_teardown(_metadata, &self->base);
+}
+
+/* @cap: of @by, for the region that is to be looked at, or 0. */
+static void look(struct __test_metadata *_metadata, FIXTURE_DATA(stats) *self, struct ep *by,
+		 __u64 cap, struct look *l)
+{
+	memset(l, 0, sizeof(*l));
+	l->stats[MODULE] = (struct zcipc_stats){
+		.size = sizeof(struct zcipc_stats), .errors = (uintptr_t)l->errors,
+		.latencies = (uintptr_t)l->latencies,
+	};
+	TEST_OK(zc_ioctl(&self->base.ep, ZCIPC_IOC_STATS, &l->stats[MODULE]));
+	l->there[MODULE] = true;
+	TEST_OK(zc_stats_of(&self->a, ZCIPC_STATS_ENDPOINT, 0, &l->stats[A]));
+	l->there[A] = true;
+	l->there[B] = self->b.sock >= 0;
+	if (l->there[B])
+		TEST_OK(zc_stats_of(&self->b, ZCIPC_STATS_ENDPOINT, 0, &l->stats[B]));
+	l->there[REGION] = cap;
+	if (cap)
+		TEST_OK(zc_stats_of(by, ZCIPC_STATS_REGION, cap, &l->stats[REGION]));
+}
+
+static __u64 latencies(const struct look *l, unsigned int type)
+{
+	__u64 sum = 0;
+	int i;
+
+	for (i = 0; i < ZCIPC_STATS_BUCKETS; i++)
+		sum += l->latencies[type][i];
+	return sum;
+}
+
+static void grew(struct __test_metadata *_metadata, const char *what, const struct look *before,
+		 const struct look *after, struct want *want)
+{
+	const struct zcipc_stats *module = &want->stats[MODULE];
+	__u64 calls[ZCIPC_STATS_TYPES];
+	unsigned int view, i;
+
+	for (view = 0; view < VIEWS; view++) {
+		struct zcipc_stats *w = &want->stats[view];
+
+		if (!before->there[view] || !after->there[view])
+			continue;
+		w->transfers = w->moves + w->shares + w->copies;
+		w->bytes = w->pages * psize + w->copied_held + w->copied_node;
+		for (i = 0; i < ARRAY_SIZE(counters); i++)
+			EXPECT_EQ((long long)counter(w, &counters[i]),
+				  (long long)(counter(&after->stats[view], &counters[i]) -
+					      counter(&before->stats[view], &counters[i])))
+				TH_LOG("%s: %s: %s", what, views[view], counters[i].name);
+	}
+	for (i = 0; i < ZCIPC_STATS_ERRORS; i++)
+		EXPECT_EQ((int)i == want->error ? module->failures : 0,
+			  after->errors[i] - before->errors[i])
+			TH_LOG("%s: %s", what, strerror(i));
+	calls[ZCIPC_MOVE - 1] = want->batch ? 0 : module->moves;
+	calls[ZCIPC_SHARE - 1] = want->batch ? 0 : module->shares;
+	calls[ZCIPC_COPY - 1] = want->batch ? 0 : module->copies;
+	calls[ZCIPC_GRANTED - 1] = module->grants;
+	for (i = 0; i < ZCIPC_STATS_TYPES; i++)
+		EXPECT_EQ(calls[i], latencies(after, i) - latencies(before, i))
+			TH_LOG("%s: latencies of type %u", what, i + 1);
+}
+
+#define test_grew(what, ...)						\
+do {									\
+	struct want __want = __VA_ARGS__;				\
+									\
+	grew(_metadata, what, &before, &after, &__want);		\
+} while (0)
+
+#define test_look(by, cap, l)	look(_metadata, self, by, cap, l)
+
+/* One transfer of a whole region; the peer's token. */
+static int zc_send_token(struct ep *from, struct ep *to, __u32 type, __u64 cap, __u64 *token)
+{
+	struct zcipc_transfer t = transfer_cmd(to, type, cap, 0, 0,
+					       type == ZCIPC_SHARE ? RIGHTS_ALL : 0);
+	int rc = zc_transfer(from, &t);
+
+	*token = t.peer_cap;
+	return rc;
+}
+
+static const size_t sizes[] = { 1, 2, N };
+
+TEST_F(stats, move)
+{
+	struct look before, after;
+	struct buf src, dst;
+	__u64 token;
+	size_t i, n;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		n = sizes[i];
+		test_create(&self->a, n, &src);
+		test_look(&self->a, src.cap, &before);
+		TEST_OK(zc_send_token(&self->a, &self->b, ZCIPC_MOVE, src.cap, &token));
+		test_look(&self->b, token, &after);
+		test_grew("move", {
+			.stats[MODULE] = { .moves = 1, .pages = n, .messages = 1,
+					   .shootdowns = 1 },
+			.stats[A] = { .moves = 1, .pages = n, .caps = -1, .maps = -1 },
+			.stats[B] = { .caps = 1, .maps = 1, .messages = 1 },
+			.stats[REGION] = { .moves = 1, .pages = n },
+		});
+		before = after;
+		test_take(&self->b, &dst);
+		test_look(&self->b, token, &after);
+		test_grew("receive", {
+			.stats[MODULE] = { .received = 1, .messages = -1 },
+			.stats[B] = { .received = 1, .messages = -1 },
+		});
+		test_drop(&self->b, dst.cap);
+	}
+}
+
+/* The part begins with counters of its own. */
+TEST_F(stats, move_part)
+{
+	struct zcipc_transfer t;
+	struct look before, after;
+	struct zcipc_stats part;
+	struct buf src;
+	size_t i;
+
+	test_create(&self->a, N, &src);
+	t = transfer_cmd(&self->b, ZCIPC_MOVE, src.cap, 3, 2, 0);
+	test_look(&self->a, src.cap, &before);
+	test_transfer(&self->a, &t);
+	test_look(&self->a, src.cap, &after);
+	test_grew("part", {
+		.stats[MODULE] = { .moves = 1, .pages = 2, .messages = 1, .shootdowns = 1,
+				   .regions = 1, .caps = 1, .maps = 1 },
+		.stats[A] = { .moves = 1, .pages = 2 },
+		.stats[B] = { .caps = 1, .maps = 1, .messages = 1 },
+		.stats[REGION] = { .moves = 1, .pages = 2, .frames = -2 },
+	});
+	TEST_OK(zc_stats_of(&self->b, ZCIPC_STATS_REGION, t.peer_cap, &part));
+	for (i = 0; i < ARRAY_SIZE(counters); i++) {
+		size_t offset = counters[i].offset;
+		__u64 want = 0;
+
+		if (offset == offsetof(struct zcipc_stats, frames))
+			want = 2;
+		else if (offset == offsetof(struct zcipc_stats, regions) ||
+			 offset == offsetof(struct zcipc_stats, caps) ||
+			 offset == offsetof(struct zcipc_stats, maps))
+			want = 1;
+		EXPECT_EQ(want, counter(&part, &counters[i])) TH_LOG("%s", counters[i].name);
+	}
+}
+
+TEST_F(stats, share)
+{
+	struct look before, after;
+	struct buf src;
+	__u64 token;
+	size_t i, n;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		n = sizes[i];
+		test_create(&self->a, n, &src);
+		test_look(&self->a, src.cap, &before);
+		TEST_OK(zc_send_token(&self->a, &self->b, ZCIPC_SHARE, src.cap, &token));
+		test_look(&self->b, token, &after);
+		test_grew("share", {
+			.stats[MODULE] = { .shares = 1, .pages = n, .messages = 1, .caps = 1,
+					   .maps = 1 },
+			.stats[A] = { .shares = 1, .pages = n },
+			.stats[B] = { .caps = 1, .maps = 1, .messages = 1 },
+			.stats[REGION] = { .shares = 1, .pages = n, .caps = 1, .maps = 1 },
+		});
+	}
+}
+
+/* Counted for the region that the snapshot is of. */
+TEST_F(stats, copy)
+{
+	struct look before, after;
+	struct buf src;
+	__u64 token;
+	size_t i, n;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		n = sizes[i];
+		test_create(&self->a, n, &src);
+		test_look(&self->a, src.cap, &before);
+		TEST_OK(zc_send_token(&self->a, &self->b, ZCIPC_COPY, src.cap, &token));
+		test_look(&self->a, src.cap, &after);
+		test_grew("copy", {
+			.stats[MODULE] = { .copies = 1, .pages = n, .messages = 1, .caps = 1,
+					   .maps = 1, .regions = 1, .shootdowns = 1 },
+			.stats[A] = { .copies = 1, .pages = n },
+			.stats[B] = { .caps = 1, .maps = 1, .messages = 1 },
+			.stats[REGION] = { .copies = 1, .pages = n },
+		});
+	}
+}
+
+/* No transfer: nothing is handed over. */
+TEST_F(stats, grant_and_revoke)
+{
+	struct look before, after;
+	struct zcipc_recv m;
+	struct buf src;
+	__u64 token;
+	char *p;
+
+	test_create(&self->a, N, &src);
+	test_look(&self->a, src.cap, &before);
+	TEST_OK(zc_grant(&self->a, &self->b, src.cap, RIGHTS_RW, &token));
+	test_look(&self->a, src.cap, &after);
+	test_grew("grant", {
+		.stats[MODULE] = { .grants = 1, .caps = 1, .messages = 1 },
+		.stats[A] = { .grants = 1 },
+		.stats[B] = { .caps = 1, .messages = 1 },
+		.stats[REGION] = { .grants = 1, .caps = 1 },
+	});
+	test_recv(&self->b, &m);
+	ASSERT_EQ(token, m.cap);
+	test_look(&self->a, src.cap, &before);
+	test_map(&self->b, token, 0, 0, RIGHTS_RW, &p);
+	test_touch_write(0, &self->b, p);
+	test_look(&self->a, src.cap, &after);
+	test_grew("map", {
+		.stats[MODULE] = { .maps = 1 },
+		.stats[B] = { .maps = 1 },
+		.stats[REGION] = { .maps = 1 },
+	});
+	before = after;
+	TEST_OK(zc_revoke(&self->a, &self->b, token));
+	test_look(&self->a, src.cap, &after);
+	test_grew("revoke", {
+		.stats[MODULE] = { .revoked = 1, .caps = -1, .maps = -1, .messages = 1,
+				   .shootdowns = 1 },
+		.stats[B] = { .revoked = 1, .caps = -1, .maps = -1, .messages = 1 },
+		.stats[REGION] = { .revoked = 1, .caps = -1, .maps = -1 },
+	});
+	test_touch_read(SIGBUS, &self->b, p);
+}
+
+TEST_F(stats, returned)
+{
+	struct look before, after;
+	struct zcipc_recv m;
+	struct buf src;
+
+	test_create(&self->a, N, &src);
+	test_look(&self->a, src.cap, &before);
+	test_send(&self->a, &self->b, ZCIPC_MOVE, src.cap);
+	ep_end(&self->b);
+	ASSERT_TRUE(wait_until(!zc_recv(&self->a, &m)));
+	ASSERT_EQ(ZCIPC_MESSAGE_RETURNED, m.message_flags);
+	ASSERT_TRUE(wait_until(!zc_stats(&self->base.ep, &after.stats[MODULE]) &&
+			       after.stats[MODULE].endpoints < before.stats[MODULE].endpoints));
+	test_look(&self->a, m.cap, &after);
+	test_grew("returned", {
+		.stats[MODULE] = { .moves = 1, .pages = N, .returned = 1, .received = 1,
+				   .endpoints = -1, .maps = -1, .shootdowns = 2 },
+		.stats[A] = { .moves = 1, .pages = N, .returned = 1, .received = 1, .maps = -1 },
+		.stats[REGION] = { .moves = 1, .pages = N, .returned = 1, .maps = -1 },
+	});
+}
+
+/* The first write copies, the second finds the frame alone. */
+TEST_F(stats, copy_on_write)
+{
+	struct look before, after;
+	struct buf src, dst;
+
+	test_create(&self->a, 2, &src);
+	test_fill(&self->a, src.p, 2, 1);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, src.cap, &dst);
+	test_look(&self->a, src.cap, &before);
+	test_touch_write(0, &self->a, src.p + psize);
+	test_look(&self->a, src.cap, &after);
+	test_grew("break", {
+		.stats[MODULE] = { .copied_write = psize, .faults = 1, .frames = 1,
+				   .shootdowns = 1 },
+		.stats[A] = { .copied_write = psize, .faults = 1 },
+		.stats[REGION] = { .copied_write = psize, .faults = 1 },
+	});
+	test_look(&self->b, dst.cap, &before);
+	test_touch_write(0, &self->b, dst.p + psize);
+	test_look(&self->b, dst.cap, &after);
+	test_grew("reuse", {
+		.stats[MODULE] = { .reused = 1, .faults = 1, .shootdowns = 1 },
+		.stats[B] = { .reused = 1, .faults = 1 },
+		.stats[REGION] = { .reused = 1, .faults = 1 },
+	});
+	/* Both have it for themselves now. */
+	before = after;
+	test_touch_write(0, &self->a, src.p + psize);
+	test_touch_write(0, &self->b, dst.p + psize);
+	test_look(&self->b, dst.cap, &after);
+	test_grew("own", { .error = 0 });
+}
+
+static int hold(int *fds, char *p, size_t npages)
+{
+	struct iovec iov = { p, npages * psize };
+
+	return vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK) == (ssize_t)(npages * psize) ? 0 : -1;
+}
+
+/* Bytes that are copied are handed over as well, but no pages. */
+TEST_F(stats, held)
+{
+	struct look before, after;
+	struct buf src;
+	__u64 token;
+
+	test_create(&self->a, N, &src);
+	test_fill(&self->a, src.p, N, 1);
+	ASSERT_EQ(0, hold(self->fds, src.p + psize, 3));
+	test_look(&self->a, src.cap, &before);
+	TEST_OK(zc_send_token(&self->a, &self->b, ZCIPC_COPY, src.cap, &token));
+	test_look(&self->a, src.cap, &after);
+	test_grew("copy of held pages", {
+		.stats[MODULE] = { .copies = 1, .pages = N - 3, .copied_held = 3 * psize,
+				   .frames = 3, .messages = 1, .caps = 1, .maps = 1,
+				   .regions = 1, .shootdowns = 1 },
+		.stats[A] = { .copies = 1, .pages = N - 3, .copied_held = 3 * psize },
+		.stats[B] = { .caps = 1, .maps = 1, .messages = 1 },
+		.stats[REGION] = { .copies = 1, .pages = N - 3, .copied_held = 3 * psize },
+	});
+	EXPECT_EQ(N * psize, after.stats[A].bytes - before.stats[A].bytes);
+	before = after;
+	TEST_OK(zc_send_token(&self->a, &self->b, ZCIPC_MOVE, src.cap, &token));
+	test_look(&self->b, token, &after);
+	test_grew("move of held pages", {
+		.stats[MODULE] = { .moves = 1, .pages = N - 3, .copied_held = 3 * psize,
+				   .messages = 1, .shootdowns = 1 },
+		.stats[A] = { .moves = 1, .pages = N - 3, .copied_held = 3 * psize, .caps = -1,
+			      .maps = -1 },
+		.stats[B] = { .caps = 1, .maps = 1, .messages = 1 },
+		.stats[REGION] = { .moves = 1, .pages = N - 3, .copied_held = 3 * psize },
+	});
+}
+
+/* Each brings 16 pages. What raises SIGBUS is not served. */
+TEST_F(stats, faults)
+{
+	struct look before, after;
+	struct buf src, dst;
+	size_t page;
+
+	test_create(&self->a, 64, &src);
+	test_fill(&self->a, src.p, 64, 1);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, src.cap, &dst);
+	test_look(&self->a, src.cap, &before);
+	for (page = 0; page < 64; page++)
+		test_touch_read(0, &self->a, src.p + page * psize);
+	test_look(&self->a, src.cap, &after);
+	test_grew("read", {
+		.stats[MODULE] = { .faults = 4 },
+		.stats[A] = { .faults = 4 },
+		.stats[REGION] = { .faults = 4 },
+	});
+	before = after;
+	test_touch_read(0, &self->a, src.p);
+	test_touch_read(SIGBUS, &self->a, self->a.win + (WINDOW_PAGES - 1) * psize);
+	test_look(&self->a, src.cap, &after);
+	test_grew("nothing", { .error = 0 });
+}
+
+/* One for each mapping, none for what is not mapped, one for a batch. */
+TEST_F(stats, shootdowns)
+{
+	struct zcipc_transfer t[8];
+	struct look before, after;
+	struct buf src, dst, b[16];
+	unsigned int i, done;
+	char *p;
+
+	test_create(&self->a, N, &src);
+	test_map(&self->a, src.cap, 0, 0, ZCIPC_RIGHT_READ, &p);
+	test_look(&self->a, 0, &before);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, src.cap, &dst);
+	test_look(&self->a, 0, &after);
+	test_grew("two mappings", {
+		.stats[MODULE] = { .moves = 1, .pages = N, .shootdowns = 2, .maps = -1,
+				   .received = 1 },
+		.stats[A] = { .moves = 1, .pages = N, .caps = -1, .maps = -2 },
+		.stats[B] = { .caps = 1, .maps = 1, .received = 1 },
+	});
+	test_drop(&self->b, dst.cap);
+
+	test_create(&self->a, N, &src);
+	test_unmap(&self->a, src.p);
+	test_look(&self->a, 0, &before);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, src.cap, &dst);
+	test_look(&self->a, 0, &after);
+	test_grew("no mapping", {
+		.stats[MODULE] = { .moves = 1, .pages = N, .maps = 1, .received = 1 },
+		.stats[A] = { .moves = 1, .pages = N, .caps = -1 },
+		.stats[B] = { .caps = 1, .maps = 1, .received = 1 },
+	});
+	test_drop(&self->b, dst.cap);
+
+	for (i = 0; i < 16; i++)
+		test_create(&self->a, 1, &b[i]);
+	for (i = 0; i < 8; i++)
+		t[i] = transfer_cmd(&self->b, ZCIPC_MOVE, b[2 * i].cap, 0, 0, 0);
+	test_look(&self->a, b[1].cap, &before);
+	TEST_OK(zc_batch(&self->a, t, 8, 0, &done));
+	ASSERT_EQ(8, done);
+	test_look(&self->a, b[1].cap, &after);
+	test_grew("batch", {
+		.stats[MODULE] = { .moves = 8, .pages = 8, .messages = 8, .shootdowns = 1,
+				   .batches = 1 },
+		.stats[A] = { .moves = 8, .pages = 8, .caps = -8, .maps = -8, .batches = 1 },
+		.stats[B] = { .caps = 8, .maps = 8, .messages = 8 },
+		.batch = true,
+	});
+}
+
+/* A transfer that fails, and what must be all that is counted. */
+static void fail(struct __test_metadata *_metadata, FIXTURE_DATA(stats) *self, int error,
+		 struct zcipc_transfer t)
+{
+	struct look before, after;
+
+	test_look(&self->a, 0, &before);
+	test_err_transfer(error, &self->a, &t);
+	test_look(&self->a, 0, &after);
+	test_grew(strerror(error), {
+		.stats[MODULE] = { .failures = 1 },
+		.stats[A] = { .failures = 1 },
+		.error = error,
+	});
+}
+
+#define test_fail(error, ...)	fail(_metadata, self, error, __VA_ARGS__)
+
+TEST_F(stats, failures)
+{
+	struct buf src, big, gone, shared, readonly;
+	struct zcipc_transfer t, *ro;
+	struct look before, after;
+	__u64 token;
+	struct ep c;
+
+	test_create(&self->a, N, &src);
+	test_create(&self->a, 2 * B_PAGES, &big);
+	test_create(&self->a, 1, &gone);
+	test_create(&self->a, 1, &shared);
+	test_drop(&self->a, gone.cap);
+	test_pass_rights(&self->a, &self->a, ZCIPC_SHARE, shared.cap, ZCIPC_RIGHT_READ, &readonly);
+	test_open(&c, 0, 0);
+	ep_end(&c);
+
+	test_fail(ENOENT, transfer_cmd(&self->b, ZCIPC_MOVE, 12345, 0, 0, 0));
+	test_fail(ESTALE, transfer_cmd(&self->b, ZCIPC_MOVE, gone.cap, 0, 0, 0));
+	test_fail(EACCES, transfer_cmd(&self->b, ZCIPC_SHARE, readonly.cap, 0, 0, RIGHTS_RW));
+	test_fail(EACCES, transfer_cmd(&self->b, ZCIPC_MOVE, readonly.cap, 0, 0, 0));
+	test_fail(EBUSY, transfer_cmd(&self->b, ZCIPC_MOVE, shared.cap, 0, 0, 0));
+	test_fail(ESRCH, transfer_cmd(&c, ZCIPC_MOVE, src.cap, 0, 0, 0));
+	test_fail(ENOBUFS, transfer_cmd(&self->b, ZCIPC_MOVE, big.cap, 0, 0, 0));
+	test_fail(EINVAL, transfer_cmd(&self->b, ZCIPC_MOVE, src.cap, N, 1, 0));
+	/* Also what is wrong by itself, whatever it is for. */
+	test_fail(EINVAL, transfer_cmd(&self->b, ZCIPC_SHARE, src.cap, 0, 0, 0));
+	t = transfer_cmd(&self->b, ZCIPC_MOVE, src.cap, 0, 0, 0);
+	t.flags = 1 << 20;
+	test_fail(EOPNOTSUPP, t);
+	t.flags = ZCIPC_F_PEER_FD;
+	t.peer = 9999;
+	test_fail(EBADF, t);
+
+	ro = mmap(NULL, psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)ro);
+	*ro = transfer_cmd(&self->b, ZCIPC_MOVE, src.cap, 0, 0, 0);
+	ASSERT_EQ(0, mprotect(ro, psize, PROT_READ));
+	test_look(&self->a, src.cap, &before);
+	TEST_ERR(EFAULT, ioctl(self->a.fd, ZCIPC_IOC_TRANSFER, ro));
+	test_look(&self->a, src.cap, &after);
+	test_grew("EFAULT", {
+		.stats[MODULE] = { .failures = 1 },
+		.stats[A] = { .failures = 1 },
+		.error = EFAULT,
+	});
+	munmap(ro, psize);
+
+	self->quota = file_number(QUOTA, NULL);
+	file_write(QUOTA, "1");
+	test_fail(EDQUOT, transfer_cmd(&self->a, ZCIPC_COPY, big.cap, 0, 0, 0));
+	file_write(QUOTA, "0");
+
+	TEST_OK(zc_config(&self->b, (struct zcipc_endpoint_config){
+		.flags = ZCIPC_CONFIG_POLICY, .policy = ZCIPC_POLICY_NOBODY }));
+	test_fail(EPERM, transfer_cmd(&self->b, ZCIPC_MOVE, src.cap, 0, 0, 0));
+	TEST_OK(zc_config(&self->b, (struct zcipc_endpoint_config){
+		.flags = ZCIPC_CONFIG_POLICY | ZCIPC_CONFIG_DEPTH,
+		.policy = ZCIPC_POLICY_USER, .queue_depth = 1 }));
+	test_send(&self->a, &self->b, ZCIPC_SHARE, src.cap);
+	test_fail(EAGAIN, transfer_cmd(&self->b, ZCIPC_SHARE, src.cap, 0, 0, RIGHTS_ALL));
+
+	/* A grant is one too. */
+	test_look(&self->a, readonly.cap, &before);
+	TEST_ERR(EACCES, zc_grant(&self->a, &self->b, readonly.cap, RIGHTS_RW, &token));
+	TEST_ERR(EACCES, zc_grant(&self->a, &self->b, readonly.cap, ZCIPC_RIGHT_READ, &token));
+	test_look(&self->a, readonly.cap, &after);
+	test_grew("grant without the right", {
+		.stats[MODULE] = { .failures = 2 },
+		.stats[A] = { .failures = 2 },
+		.error = EACCES,
+	});
+	before = after;
+	TEST_ERR(EINVAL, zc_grant(&self->a, &self->b, src.cap, 0, &token));
+	test_look(&self->a, readonly.cap, &after);
+	test_grew("grant of nothing", {
+		.stats[MODULE] = { .failures = 1 },
+		.stats[A] = { .failures = 1 },
+		.error = EINVAL,
+	});
+}
+
+/* In a batch each transfer counts for itself. */
+TEST_F(stats, failures_in_a_batch)
+{
+	struct zcipc_transfer t[4];
+	struct look before, after;
+	struct buf b[4];
+	unsigned int i, done;
+
+	for (i = 0; i < 4; i++) {
+		test_create(&self->a, 1, &b[i]);
+		t[i] = transfer_cmd(&self->b, ZCIPC_MOVE, b[i].cap, 0, 0, 0);
+	}
+	t[1].cap = 12345;
+	t[2].cap = 12346;
+	test_look(&self->a, b[1].cap, &before);
+	TEST_OK(zc_batch(&self->a, t, 4, 0, &done));
+	ASSERT_EQ(2, done);
+	test_look(&self->a, b[1].cap, &after);
+	test_grew("batch", {
+		.stats[MODULE] = { .moves = 2, .pages = 2, .messages = 2, .shootdowns = 1,
+				   .batches = 1, .failures = 2 },
+		.stats[A] = { .moves = 2, .pages = 2, .caps = -2, .maps = -2, .batches = 1,
+			      .failures = 2 },
+		.stats[B] = { .caps = 2, .maps = 2, .messages = 2 },
+		.error = ENOENT, .batch = true,
+	});
+}
+
+/* How long a call took, waiting included. */
+TEST_F(stats, latencies)
+{
+	struct look before, after;
+	struct timespec start, end;
+	__u64 ns, token;
+	struct buf src;
+	unsigned int i;
+
+	need_points();
+	test_create(&self->a, 1, &src);
+	test_look(&self->a, 0, &before);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	point_set("prepared", 200);
+	TEST_OK(zc_grant(&self->a, &self->b, src.cap, RIGHTS_RW, &token));
+	point_set("", 0);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	test_look(&self->a, 0, &after);
+	ns = (end.tv_sec - start.tv_sec) * 1000000000ULL + end.tv_nsec - start.tv_nsec;
+	for (i = 0; i < ZCIPC_STATS_BUCKETS; i++) {
+		__u64 n = after.latencies[ZCIPC_GRANTED - 1][i] -
+			  before.latencies[ZCIPC_GRANTED - 1][i];
+
+		/* 200 ms is in the bucket from 2^27 on. */
+		if (i < 27 || 1ULL << i > ns)
+			EXPECT_EQ(0, n) TH_LOG("bucket %u, %llu ns", i, ns);
+	}
+	EXPECT_EQ(1, latencies(&after, ZCIPC_GRANTED - 1) - latencies(&before, ZCIPC_GRANTED - 1));
+}
+
+/* What is made out of other counters, for all views, and the cycles. */
+TEST_F(stats, sums)
+{
+	struct look before, after;
+	struct buf src, dst;
+	__u32 type;
+	int view;
+
+	test_create(&self->a, N, &src);
+	test_look(&self->a, src.cap, &before);
+	ASSERT_EQ(0, hold(self->fds, src.p, 1));
+	for (type = ZCIPC_COPY; type >= ZCIPC_MOVE; type--) {
+		test_pass(&self->a, &self->b, type, src.cap, &dst);
+		test_drop(&self->b, dst.cap);
+		if (type != ZCIPC_MOVE)
+			test_look(&self->a, src.cap, &after);
+	}
+	for (view = 0; view < VIEWS; view++) {
+		const struct zcipc_stats *s = &after.stats[view];
+
+		EXPECT_EQ(s->moves + s->shares + s->copies, s->transfers);
+		EXPECT_EQ(s->pages * psize + s->copied_held + s->copied_node, s->bytes);
+		EXPECT_EQ(s->transfers ? s->remap_cycles / s->transfers : 0, s->avg_remap_cycles);
+	}
+	EXPECT_EQ(2, after.stats[A].transfers);
+	EXPECT_EQ(2 * N * psize, after.stats[A].bytes);
+	EXPECT_NE(0, after.stats[MODULE].avg_remap_cycles);
+	EXPECT_NE(0, after.stats[A].avg_remap_cycles);
+	EXPECT_EQ(after.stats[MODULE].remap_cycles - before.stats[MODULE].remap_cycles,
+		  after.stats[A].remap_cycles - before.stats[A].remap_cycles);
+}
+
+/* What an endpoint or a region cannot have. */
+TEST_F(stats, makes_no_sense)
+{
+	struct zcipc_transfer t;
+	struct buf src, dst;
+	struct look l;
+	unsigned int done;
+
+	test_create(&self->a, N, &src);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, src.cap, &dst);
+	test_touch_write(0, &self->a, src.p);
+	t = transfer_cmd(&self->a, ZCIPC_SHARE, src.cap, 0, 0, RIGHTS_RW);
+	TEST_OK(zc_batch(&self->a, &t, 1, 0, &done));
+	t.cap = 12345;
+	test_err_transfer(ENOENT, &self->a, &t);
+	test_take(&self->a, &dst);
+	test_look(&self->a, src.cap, &l);
+	EXPECT_EQ(3, l.stats[MODULE].endpoints);
+	EXPECT_EQ(1, l.stats[A].endpoints);
+	EXPECT_EQ(0, l.stats[A].regions);
+	EXPECT_EQ(0, l.stats[A].frames);
+	EXPECT_EQ(0, l.stats[A].shootdowns);
+	EXPECT_EQ(1, l.stats[REGION].regions);
+	EXPECT_EQ(N, l.stats[REGION].frames);
+	EXPECT_EQ(2, l.stats[REGION].caps);
+	EXPECT_EQ(2, l.stats[REGION].maps);
+	EXPECT_EQ(0, l.stats[REGION].endpoints);
+	EXPECT_EQ(0, l.stats[REGION].messages);
+	EXPECT_EQ(0, l.stats[REGION].received);
+	EXPECT_EQ(0, l.stats[REGION].batches);
+	EXPECT_EQ(0, l.stats[REGION].shootdowns);
+	EXPECT_EQ(0, l.stats[REGION].failures);
+	EXPECT_EQ(0, l.stats[REGION].remap_cycles);
+	EXPECT_EQ(0, l.stats[REGION].avg_remap_cycles);
+}
+
+TEST_F(stats, user)
+{
+	struct zcipc_stats first, now;
+	struct buf a, b;
+	size_t n;
+
+	test_stats(&self->a, &first);
+	EXPECT_GE(first.user_peak, first.user_pages);
+	/* More than there ever were. */
+	n = first.user_peak - first.user_pages + 10;
+	ASSERT_GE(WINDOW_PAGES, n);
+	test_create(&self->a, n, &a);
+	test_stats(&self->a, &now);
+	EXPECT_EQ(first.user_pages + n, now.user_pages);
+	EXPECT_EQ(first.user_peak + 10, now.user_peak);
+	/* A snapshot is charged as if it were copied; in all views it is the same user. */
+	test_send_part(&self->a, &self->b, ZCIPC_COPY, a.cap, 0, 7);
+	TEST_OK(zc_stats_of(&self->b, ZCIPC_STATS_ENDPOINT, 0, &now));
+	EXPECT_EQ(first.user_pages + n + 7, now.user_pages);
+	EXPECT_EQ(first.user_peak + 17, now.user_peak);
+	test_take(&self->b, &b);
+	TEST_OK(zc_stats_of(&self->b, ZCIPC_STATS_REGION, b.cap, &now));
+	EXPECT_EQ(first.user_pages + n + 7, now.user_pages);
+	test_drop(&self->b, b.cap);
+	test_drop(&self->a, a.cap);
+	test_stats(&self->a, &now);
+	EXPECT_EQ(first.user_pages, now.user_pages);
+	EXPECT_EQ(first.user_peak + 17, now.user_peak);
+}
+
+TEST_F(stats, errors)
+{
+	__u64 table[ZCIPC_STATS_ERRORS];
+	struct zcipc_stats cmd;
+	struct buf src, gone;
+	__u32 flags;
+
+	test_create(&self->a, 1, &src);
+	test_create(&self->a, 1, &gone);
+	test_drop(&self->a, gone.cap);
+	TEST_ERR(EINVAL, zc_stats_of(&self->a, ZCIPC_STATS_ENDPOINT | ZCIPC_STATS_REGION, 0, &cmd));
+	TEST_ERR(EINVAL, zc_stats_of(&self->a, ZCIPC_STATS_ENDPOINT | ZCIPC_STATS_REGION, src.cap,
+				     &cmd));
+	TEST_ERR(EOPNOTSUPP, zc_stats_of(&self->a, 1 << 2, 0, &cmd));
+	TEST_ERR(EINVAL, zc_stats_of(&self->a, 0, src.cap, &cmd));
+	TEST_ERR(EINVAL, zc_stats_of(&self->a, ZCIPC_STATS_ENDPOINT, src.cap, &cmd));
+	TEST_ERR(ENOENT, zc_stats_of(&self->a, ZCIPC_STATS_REGION, 0, &cmd));
+	TEST_ERR(ENOENT, zc_stats_of(&self->a, ZCIPC_STATS_REGION, 12345, &cmd));
+	TEST_ERR(ENOENT, zc_stats_of(&self->b, ZCIPC_STATS_REGION, src.cap, &cmd));
+	TEST_ERR(ESTALE, zc_stats_of(&self->a, ZCIPC_STATS_REGION, gone.cap, &cmd));
+	for (flags = 0; flags <= ZCIPC_STATS_REGION; flags++) {
+		__u64 cap = flags == ZCIPC_STATS_REGION ? src.cap : 0;
+
+		cmd = (struct zcipc_stats){ .size = sizeof(cmd), .flags = flags, .cap = cap,
+					    .errors = flags ? (uintptr_t)table : 8 };
+		TEST_ERR(flags ? EINVAL : EFAULT, zc_ioctl(&self->a, ZCIPC_IOC_STATS, &cmd));
+		cmd.errors = 0;
+		cmd.latencies = flags ? (uintptr_t)table : 8;
+		TEST_ERR(flags ? EINVAL : EFAULT, zc_ioctl(&self->a, ZCIPC_IOC_STATS, &cmd));
+		cmd.latencies = 0;
+		TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_STATS, &cmd));
+	}
+}
+
+/* --- text */
+
+/* All of a file; whoever calls frees it. */
+static char *file_text(int dir, const char *path)
+{
+	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0, size = 1 << 22;
+	char *text = malloc(size);
+	ssize_t n;
+
+	if (fd < 0)
+		goto err;
+	while ((n = read(fd, text + len, size - 1 - len)) > 0)
+		len += n;
+	close(fd);
+	if (n < 0)
+		goto err;
+	text[len] = 0;
+	return text;
+err:
+	free(text);
+	return NULL;
+}
+
+/* How many lines there are of this kind. */
+static unsigned int lines(const char *text, const char *line)
+{
+	size_t len = strlen(line);
+	unsigned int n = 0;
+
+	for (; text; text = strchr(text, '\n'), text = text ? text + 1 : NULL)
+		n += !strncmp(text, line, len) && (text[len] == '\n' || !text[len]);
+	return n;
+}
+
+/* The value of a line "zcipc-NAME:\tVALUE", ~0: there is none. */
+static __u64 text_number(const char *text, const char *name)
+{
+	char key[64];
+	size_t len = snprintf(key, sizeof(key), "zcipc-%s:\t", name);
+
+	for (; text; text = strchr(text, '\n'), text = text ? text + 1 : NULL)
+		if (!strncmp(text, key, len))
+			return strtoull(text + len, NULL, 10);
+	return ~0ULL;
+}
+
+/* Anything that looks like one of the kernel's own addresses? */
+static bool has_address(const char *text)
+{
+	regex_t re;
+	bool found;
+
+	if (regcomp(&re, "ffff[0-9a-f]{12}", REG_EXTENDED | REG_ICASE | REG_NOSUB))
+		return true;
+	found = !regexec(&re, text, 0, NULL, 0);
+	regfree(&re);
+	return found;
+}
+
+/* fdinfo of the one endpoint that a process has. */
+static char *fdinfo(const struct ep *ep)
+{
+	char path[64], *text = NULL;
+	struct dirent *d;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", ep->pid);
+	dir = opendir(path);
+	while (dir && (d = readdir(dir))) {
+		text = file_text(dirfd(dir), d->d_name);
+		if (text && text_number(text, "endpoint") == ep->id)
+			break;
+		free(text);
+		text = NULL;
+	}
+	if (dir)
+		closedir(dir);
+	return text;
+}
+
+static void same_as_text(struct __test_metadata *_metadata, const struct zcipc_stats *stats,
+			 const char *text, bool endpoint)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(counters); i++) {
+		/* An endpoint's begin with what it has. */
+		if (!counters[i].text ||
+		    (endpoint && counters[i].offset < offsetof(struct zcipc_stats, caps)))
+			continue;
+		EXPECT_EQ(counter(stats, &counters[i]), text_number(text, counters[i].text))
+			TH_LOG("%s", counters[i].name);
+	}
+	EXPECT_EQ(stats->remap_cycles, text_number(text, "remap-cycles"));
+}
+
+/* Something of everything. */
+static void busy(struct __test_metadata *_metadata, FIXTURE_DATA(stats) *self)
+{
+	struct buf src, dst;
+	__u64 token;
+
+	test_create(&self->a, N, &src);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, src.cap, &dst);
+	test_touch_write(0, &self->a, src.p);
+	test_touch_write(0, &self->b, dst.p);
+	test_send(&self->a, &self->b, ZCIPC_SHARE, src.cap);
+	TEST_OK(zc_grant(&self->a, &self->b, src.cap, RIGHTS_RW, &token));
+	TEST_OK(zc_revoke(&self->a, &self->b, token));
+	test_err_send(ENOENT, &self->a, &self->b, ZCIPC_MOVE, 12345);
+	test_err_send(EBUSY, &self->a, &self->b, ZCIPC_MOVE, src.cap);
+}
+
+/* One's own, and as root another process's. */
+TEST_F(stats, fdinfo)
+{
+	struct zcipc_endpoint_config odd = { .flags = ZCIPC_CONFIG_NAME,
+					     .name = "odd\nzcipc-dead:\t1\x01\x1b" };
+	struct zcipc_stats stats;
+	char line[64], *text;
+	int i;
+
+	busy(_metadata, self);
+	TEST_OK(zc_config(&self->a, odd));
+	for (i = 0; i < 2; i++) {
+		struct ep *ep = i ? &self->b : &self->a;
+
+		TEST_OK(zc_stats_of(ep, ZCIPC_STATS_ENDPOINT, 0, &stats));
+		text = fdinfo(ep);
+		ASSERT_NE(NULL, text);
+		same_as_text(_metadata, &stats, text, true);
+		snprintf(line, sizeof(line), "zcipc-name:\t%s",
+			 i ? "" : "odd\\nzcipc-dead:\\t1\\001\\e");
+		EXPECT_EQ(1, lines(text, line)) TH_LOG("%s", text);
+		EXPECT_EQ(1, lines(text, "zcipc-dead:\t0"));
+		EXPECT_EQ(0, lines(text, "zcipc-dead:\t1"));
+		EXPECT_EQ(1024, text_number(text, "queue-depth"));
+		snprintf(line, sizeof(line), "zcipc-window-0:\t%u of %u pages used",
+			 i ? 2 * N : N, i ? B_PAGES : WINDOW_PAGES);
+		EXPECT_EQ(1, lines(text, line)) TH_LOG("%s", text);
+		EXPECT_FALSE(has_address(text)) TH_LOG("%s", text);
+		free(text);
+	}
+}
+
+static bool no_debugfs(void)
+{
+	return access(DEBUGFS, X_OK);
+}
+
+TEST_F(stats, debugfs_stats)
+{
+	static const char * const types[] = { "move", "share", "copy", "grant" };
+	unsigned int i, bucket, n = 0;
+	char name[64], *text, *p;
+	struct look l;
+
+	if (no_debugfs())
+		SKIP(return, "there is no " DEBUGFS);
+	busy(_metadata, self);
+	test_look(&self->a, 0, &l);
+	text = file_text(AT_FDCWD, DEBUGFS "/stats");
+	ASSERT_NE(NULL, text);
+	same_as_text(_metadata, &l.stats[MODULE], text, false);
+	/* Of the tables what is not 0, and nothing else. */
+	for (i = 0; i < ZCIPC_STATS_ERRORS; i++) {
+		if (!l.errors[i])
+			continue;
+		snprintf(name, sizeof(name), "failures-%u", i);
+		EXPECT_EQ(l.errors[i], text_number(text, name)) TH_LOG("%s", name);
+		n++;
+	}
+	EXPECT_LE(2, n);
+	for (i = 0; i < ZCIPC_STATS_TYPES; i++) {
+		for (bucket = 0; bucket < ZCIPC_STATS_BUCKETS; bucket++) {
+			if (!l.latencies[i][bucket])
+				continue;
+			snprintf(name, sizeof(name), "latency-%s-from-%llu-ns", types[i],
+				 bucket ? 1ULL << bucket : 0);
+			EXPECT_EQ(l.latencies[i][bucket], text_number(text, name))
+				TH_LOG("%s", name);
+			n++;
+		}
+	}
+	for (p = text; (p = strstr(p, "zcipc-failures-")); p++)
+		n--;
+	for (p = text; (p = strstr(p, "zcipc-latency-")); p++)
+		n--;
+	EXPECT_EQ(0, n) TH_LOG("%s", text);
+	EXPECT_FALSE(has_address(text)) TH_LOG("%s", text);
+	free(text);
+}
+
+/* The part of debugfs's list that is one endpoint's; whoever calls frees it. */
+static char *endpoint_text(const struct ep *ep)
+{
+	char *all = file_text(AT_FDCWD, DEBUGFS "/endpoints"), *text, *end, *found = NULL;
+
+	for (text = all; text && *text && !found; text = end + 2) {
+		end = strstr(text, "\n\n");
+		if (!end)
+			break;
+		*end = 0;
+		if (text_number(text, "endpoint") == ep->id)
+			found = strdup(text);
+	}
+	free(all);
+	return found;
+}
+
+TEST_F(stats, debugfs_endpoints)
+{
+	struct zcipc_endpoint_config named = { .flags = ZCIPC_CONFIG_NAME, .name = "a peer" };
+	struct call c = { .fn = call_setuid, .n = USER };
+	struct zcipc_stats stats;
+	char *text, *all;
+	struct ep user;
+
+	if (no_debugfs())
+		SKIP(return, "there is no " DEBUGFS);
+	busy(_metadata, self);
+	ASSERT_EQ(0, peer_fork(&user));
+	ASSERT_EQ(0, ep_call(&user, &c));
+	ASSERT_EQ(0, peer_open(&user, 0, 0));
+	TEST_OK(zc_config(&user, named));
+
+	text = endpoint_text(&self->b);
+	ASSERT_NE(NULL, text);
+	TEST_OK(zc_stats_of(&self->b, ZCIPC_STATS_ENDPOINT, 0, &stats));
+	same_as_text(_metadata, &stats, text, true);
+	EXPECT_EQ(self->b.pid, text_number(text, "pid"));
+	EXPECT_EQ(0, text_number(text, "uid"));
+	free(text);
+	text = endpoint_text(&user);
+	ASSERT_NE(NULL, text);
+	EXPECT_EQ(user.pid, text_number(text, "pid"));
+	EXPECT_EQ(USER, text_number(text, "uid"));
+	EXPECT_EQ(1, lines(text, "zcipc-name:\ta peer")) TH_LOG("%s", text);
+	free(text);
+
+	all = file_text(AT_FDCWD, DEBUGFS "/endpoints");
+	ASSERT_NE(NULL, all);
+	EXPECT_FALSE(has_address(all)) TH_LOG("%s", all);
+	free(all);
+
+	ep_end(&user);
+	EXPECT_EQ(NULL, endpoint_text(&user));
+	text = endpoint_text(&self->b);
+	EXPECT_NE(NULL, text);
+	free(text);
+}
+
+/* What opening a file in a folder that is open gives another user: 0 or an errno. */
+static int open_as_nobody(int dir, const char *name)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		if (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))
+			_exit(255);
+		_exit(openat(dir, name, O_RDONLY) < 0 ? errno : 0);
+	}
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_F(stats, debugfs_is_private)
+{
+	static const char * const names[] = { "stats", "endpoints" };
+	struct stat st;
+	size_t i;
+	int dir;
+
+	if (no_debugfs())
+		SKIP(return, "there is no " DEBUGFS);
+	dir = open(DEBUGFS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_LE(0, dir);
+	/* The folder itself is not what keeps anybody away. */
+	ASSERT_EQ(0, open_as_nobody(dir, "."));
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		ASSERT_EQ(0, fstatat(dir, names[i], &st, 0));
+		EXPECT_EQ(S_IFREG | 0400, st.st_mode);
+		EXPECT_EQ(0, st.st_uid);
+		EXPECT_EQ(EACCES, open_as_nobody(dir, names[i]));
+	}
+	close(dir);
+}
+
+/* --- tracepoints */
+
+static bool no_tracefs(void)
+{
+	if (access(EVENTS, W_OK))
+		mount("tracefs", TRACEFS, "tracefs", 0, NULL);
+	return access(EVENTS, W_OK);
+}
+
+/* How often an event is in a trace, as "NAME: VALUES". */
+static unsigned int events(const char *trace, const char *event)
+{
+	size_t len = strlen(event);
+	unsigned int n = 0;
+
+	for (; (trace = strstr(trace, event)); trace += len)
+		n += trace[len] == '\n';
+	return n;
+}
+
+#define test_events(n, ...)						\
+do {									\
+	char __event[256];						\
+									\
+	snprintf(__event, sizeof(__event), __VA_ARGS__);		\
+	EXPECT_EQ(n, events(trace, __event)) TH_LOG("%s", __event);	\
+} while (0)
+
+TEST_F(stats, tracepoints)
+{
+	unsigned long long a = self->a.id, b = self->b.id;
+	struct buf move, share, copy, dst, snapshot;
+	size_t at, all = 0;
+	struct zcipc_recv m;
+	char *trace, *p;
+	__u64 token;
+
+	if (no_tracefs())
+		SKIP(return, "there is no " EVENTS);
+	test_create(&self->a, 3, &move);
+	test_create(&self->a, 4, &share);
+	test_create(&self->a, 5, &copy);
+	close(open(TRACEFS "/trace", O_WRONLY | O_TRUNC | O_CLOEXEC));
+	self->tracing = true;
+	file_write(EVENTS, "1");
+	at = (move.p - self->a.win) / psize;
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, move.cap, &dst);
+	test_pass(&self->a, &self->b, ZCIPC_SHARE, share.cap, &dst);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, copy.cap, &snapshot);
+	test_touch_write(0, &self->a, copy.p + 2 * psize);
+	test_touch_write(0, &self->b, snapshot.p + 2 * psize);
+	TEST_OK(zc_grant(&self->a, &self->b, share.cap, RIGHTS_RW, &token));
+	test_recv(&self->b, &m);
+	TEST_OK(zc_revoke(&self->a, &self->b, token));
+	test_recv(&self->b, &m);
+	ASSERT_EQ(ZCIPC_REVOKED, m.type);
+	test_err_send(EBUSY, &self->a, &self->b, ZCIPC_MOVE, share.cap);
+	file_write(EVENTS, "0");
+	self->tracing = false;
+	/* Not after it is disabled. */
+	test_err_send(EBUSY, &self->a, &self->b, ZCIPC_MOVE, share.cap);
+
+	trace = file_text(AT_FDCWD, TRACEFS "/trace");
+	ASSERT_NE(NULL, trace);
+	test_events(1, "zcipc_prepare: sender=%llu peer=%llu type=MOVE pages=3", a, b);
+	test_events(1, "zcipc_unmap: endpoint=%llu pgoff=%zu pages=3", a, at);
+	test_events(1, "zcipc_commit: sender=%llu peer=%llu type=MOVE region=%llu pages=3 copied=0",
+		    a, b, (unsigned long long)move.region);
+	/* First fit: the peer's window was empty. */
+	test_events(1, "zcipc_insert: endpoint=%llu pgoff=0 pages=3", b);
+	test_events(1, "zcipc_receive: endpoint=%llu sender=%llu type=MOVE region=%llu len=%zu",
+		    b, a, (unsigned long long)move.region, 3 * psize);
+
+	test_events(1, "zcipc_prepare: sender=%llu peer=%llu type=SHARE pages=4", a, b);
+	test_events(1, "zcipc_commit: sender=%llu peer=%llu type=SHARE region=%llu pages=4 copied=0",
+		    a, b, (unsigned long long)share.region);
+	test_events(1, "zcipc_insert: endpoint=%llu pgoff=3 pages=4", b);
+	test_events(1, "zcipc_receive: endpoint=%llu sender=%llu type=SHARE region=%llu len=%zu",
+		    b, a, (unsigned long long)share.region, 4 * psize);
+
+	test_events(1, "zcipc_prepare: sender=%llu peer=%llu type=COPY pages=5", a, b);
+	test_events(1, "zcipc_unmap: endpoint=%llu pgoff=%zu pages=5", a,
+		    (copy.p - self->a.win) / psize);
+	test_events(1, "zcipc_commit: sender=%llu peer=%llu type=COPY region=%llu pages=5 copied=0",
+		    a, b, (unsigned long long)snapshot.region);
+	test_events(1, "zcipc_insert: endpoint=%llu pgoff=7 pages=5", b);
+	test_events(1, "zcipc_cow_break: endpoint=%llu region=%llu page=2 copied", a,
+		    (unsigned long long)copy.region);
+	test_events(1, "zcipc_unmap: endpoint=%llu pgoff=%zu pages=1", a,
+		    (copy.p - self->a.win) / psize + 2);
+	test_events(1, "zcipc_insert: endpoint=%llu pgoff=%zu pages=1", a,
+		    (copy.p - self->a.win) / psize + 2);
+	test_events(1, "zcipc_cow_break: endpoint=%llu region=%llu page=2 reused", b,
+		    (unsigned long long)snapshot.region);
+
+	test_events(1, "zcipc_prepare: sender=%llu peer=%llu type=GRANT pages=4", a, b);
+	test_events(1, "zcipc_commit: sender=%llu peer=%llu type=GRANT region=%llu pages=4 copied=0",
+		    a, b, (unsigned long long)share.region);
+	test_events(1, "zcipc_revoke: revoker=%llu owner=%llu region=%llu", a, b,
+		    (unsigned long long)share.region);
+	test_events(1, "zcipc_receive: endpoint=%llu sender=%llu type=REVOKED region=%llu len=%zu",
+		    b, a, (unsigned long long)share.region, 4 * psize);
+	test_events(1, "zcipc_fail: sender=%llu peer=%llu type=MOVE error=%d", a, b, -EBUSY);
+
+	/* And no others: prepare 5, commit 4, receive 5, break 2, revoke 1, fail 1, (un)map 9. */
+	for (p = trace; (p = strstr(p, ": zcipc_")); p++)
+		all++;
+	EXPECT_EQ(27, all) TH_LOG("%s", trace);
+	EXPECT_FALSE(has_address(trace)) TH_LOG("%s", trace);
+	free(trace);
+}
+
+TEST_F(stats, tracefs_is_private)
+{
+	int dir;
+
+	if (no_tracefs())
+		SKIP(return, "there is no " EVENTS);
+	EXPECT_EQ(EACCES, open_as_nobody(AT_FDCWD, TRACEFS "/trace"));
+	EXPECT_EQ(EACCES, open_as_nobody(AT_FDCWD, EVENTS));
+	/* Nor by a folder that root has opened. */
+	dir = open(TRACEFS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_LE(0, dir);
+	EXPECT_EQ(EACCES, open_as_nobody(dir, "trace"));
+	EXPECT_EQ(EACCES, open_as_nobody(dir, "trace_pipe"));
+	close(dir);
+}
+
+TEST_HARNESS_MAIN
