@@ -1,0 +1,1164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ZCIPC_IOC_TRANSFER_BATCH: many transfers in one call.
+ *
+ * Covered: one TLB shootdown for all that the sender loses, also when it is scattered; what lies in
+ * between stays, mapped and whole, while threads use it; stores through what is moved away; each
+ * transfer has its own result, whatever becomes of the others; all or none with ZCIPC_F_ATOMIC;
+ * snapshots of several regions are one instant; nothing waits; structs of other sizes and memory
+ * that cannot be read or written; batches in rings, with other threads that map and unmap.
+ */
+#include <sched.h>
+
+#include "zcipc_utils.h"
+
+#define SCATTERED 256
+
+FIXTURE(batch)
+{
+	struct base base;
+	struct ep a, b, c;
+	volatile bool stop;
+};
+
+FIXTURE_SETUP(batch)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, 0);
+	test_start(&self->b, true, WINDOW_PAGES);
+	test_open(&self->c, WINDOW_PAGES, 0);
+}
+
+FIXTURE_TEARDOWN_BASE(batch)
+
+/*
+ * A batch of an endpoint in this process. Members for results hold garbage before, and after a
+ * transfer that was not carried out still do, but for its result.
+ */
+static int zc_batch(struct ep *ep, struct zcipc_transfer *t, __u32 n, __u32 flags,
+		    struct zcipc_transfer_batch *out)
+{
+	const size_t from = offsetof(struct zcipc_transfer, pages);
+	const size_t to = offsetof(struct zcipc_transfer, __reserved);
+	struct zcipc_transfer_batch cmd = {
+		.size = sizeof(cmd), .flags = flags, .transfers = (uintptr_t)t, .ntransfers = n,
+		.transfer_size = sizeof(*t), .done = 0xcccccccc, .failed = 0xcccccccc,
+	};
+	struct zcipc_transfer *want = malloc(n * sizeof(*t));
+	__u32 i, done = 0, failed = n;
+	int rc, err;
+
+	for (i = 0; i < n; i++)
+		memset((char *)&t[i] + from, 0xcc, to - from);
+	memcpy(want, t, n * sizeof(*t));
+	rc = ioctl(ep->fd, ZCIPC_IOC_TRANSFER_BATCH, &cmd);
+	err = errno;
+	for (i = 0; i < n; i++) {
+		if (!t[i].result)
+			memcpy((char *)&want[i] + from, (char *)&t[i] + from, to - from);
+		want[i].result = t[i].result;
+		if (!t[i].result)
+			done++;
+		else if (failed == n && t[i].result != -ECANCELED)
+			failed = i;
+	}
+	/* Nothing at all is written when the call as such fails. */
+	if (rc && cmd.done == 0xcccccccc) {
+		done = 0xcccccccc;
+		failed = 0xcccccccc;
+	}
+	if (memcmp(want, t, n * sizeof(*t)) || cmd.done != done || cmd.failed != failed) {
+		fprintf(stderr, "# a batch wrote what it must not: done %u not %u, failed %u not %u\n",
+			cmd.done, done, cmd.failed, failed);
+		err = EUCLEAN;
+		rc = -1;
+	}
+	free(want);
+	if (out)
+		*out = cmd;
+	errno = err;
+	return rc;
+}
+
+#define test_batch(...)			TEST_OK(zc_batch(__VA_ARGS__))
+#define test_err_batch(err, ...)	TEST_ERR(err, zc_batch(__VA_ARGS__))
+
+/* All of a batch succeed. */
+#define test_batch_all(ep, t, n, flags)					\
+do {									\
+	struct zcipc_transfer_batch __out;				\
+									\
+	test_batch(ep, t, n, flags, &__out);				\
+	ASSERT_EQ((__u32)(n), __out.done)				\
+		TH_LOG("%u: %s", __out.failed, strerror(-(t)[__out.failed].result)); \
+	ASSERT_EQ((__u32)(n), __out.failed);				\
+} while (0)
+
+static bool on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Regions of one page, with neighbours in between. */
+struct scattered {
+	size_t n;
+	struct buf moved[SCATTERED];
+	struct buf stays[SCATTERED];
+	struct zcipc_transfer t[SCATTERED];
+};
+
+static struct scattered scattered;
+
+static void scatter(struct __test_metadata *_metadata, struct ep *ep, size_t n)
+{
+	struct scattered *s = &scattered;
+	size_t i;
+
+	s->n = n;
+	for (i = 0; i < n; i++) {
+		test_create(ep, 1, &s->moved[i]);
+		test_create(ep, 1, &s->stays[i]);
+		test_fill(ep, s->moved[i].p, 1, 1 + i);
+		test_fill(ep, s->stays[i].p, 1, 1001 + i);
+	}
+}
+
+/* In one batch, or one by one. */
+static int move_scattered(struct ep *from, struct ep *to, bool batch)
+{
+	struct scattered *s = &scattered;
+	struct zcipc_transfer_batch out;
+	size_t i;
+
+	for (i = 0; i < s->n; i++)
+		s->t[i] = transfer_cmd(to, ZCIPC_MOVE, s->moved[i].cap, 0, 0, 0);
+	if (batch)
+		return zc_batch(from, s->t, s->n, 0, &out) || out.done != s->n ? -1 : 0;
+	for (i = 0; i < s->n; i++)
+		if (zc_transfer(from, &s->t[i]))
+			return -1;
+	return 0;
+}
+
+/* Receives all that move_scattered() sent, and sends it back, into the gaps that it left. */
+static void bring_back(struct __test_metadata *_metadata, struct ep *from, struct ep *to)
+{
+	struct scattered *s = &scattered;
+	struct buf got;
+	size_t i;
+
+	for (i = 0; i < s->n; i++) {
+		test_take(from, &got);
+		test_check(from, got.p, 1, 1 + i);
+		test_pass(from, to, ZCIPC_MOVE, got.cap, &s->moved[i]);
+	}
+}
+
+/* --- TLBs */
+
+struct spinner {
+	pthread_t thread;
+	char *p;
+	int cpu;
+	volatile bool *stop;
+	volatile unsigned long n;
+};
+
+/* Never enters the kernel by itself, so that its CPU's TLB has to be flushed by an interrupt. */
+static void *spin_thread(void *arg)
+{
+	struct spinner *s = arg;
+
+	on_cpu(s->cpu);
+	while (!*s->stop)
+		((volatile __u64 *)s->p)[2] = ++s->n;
+	return NULL;
+}
+
+/* TLB shootdowns that a CPU has been interrupted for. Does not map or unmap anything. */
+static long tlb_interrupts(int cpu)
+{
+	static char text[1 << 18];
+	int fd = open("/proc/interrupts", O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+	ssize_t n;
+	char *p;
+
+	if (fd < 0)
+		return -1;
+	while (len < sizeof(text) - 1 &&
+	       (n = read(fd, text + len, sizeof(text) - 1 - len)) > 0)
+		len += n;
+	close(fd);
+	text[len] = 0;
+	p = strstr(text, "TLB:");
+	if (!p)
+		return -1;
+	p += 4;
+	while (cpu--)
+		strtol(p, &p, 10);
+	return strtol(p, NULL, 10);
+}
+
+/*
+ * Interrupts that it takes to move all, the fewest of some tries: what else goes on, such as NUMA
+ * balancing, has some as well.
+ */
+static long count_interrupts(struct __test_metadata *_metadata, struct ep *from, struct ep *to,
+			     struct spinner *s, bool batch)
+{
+	long before, after, fewest = 1 << 30;
+	unsigned long n;
+	int i, rc;
+
+	for (i = 0; i < 3; i++) {
+		n = s->n;
+		ASSERT_TRUE(wait_until(s->n > n));
+		before = tlb_interrupts(s->cpu);
+		rc = move_scattered(from, to, batch);
+		after = tlb_interrupts(s->cpu);
+		ASSERT_EQ(0, rc);
+		if (after - before < fewest)
+			fewest = after - before;
+		bring_back(_metadata, to, from);
+	}
+	return fewest;
+}
+
+/* 256 pages, of which no two are side by side, go with one shootdown. */
+TEST_F_TIMEOUT(batch, scattered_one_shootdown, 120)
+{
+	struct spinner s = { .cpu = 1, .stop = &self->stop };
+	struct zcipc_stats before, after;
+	long one_by_one, at_once;
+	struct ep *to;
+	int i;
+
+	if (!on_cpu(1) || !on_cpu(0))
+		SKIP(return, "needs two CPUs");
+	if (tlb_interrupts(1) < 0)
+		SKIP(return, "the kernel does not count these interrupts");
+	scatter(_metadata, &self->a, SCATTERED);
+	s.p = scattered.stays[SCATTERED / 2].p;
+	pthread_create(&s.thread, NULL, spin_thread, &s);
+	for (i = 0; i < 2; i++) {
+		to = i ? &self->b : &self->c;
+		one_by_one = count_interrupts(_metadata, &self->a, to, &s, false);
+		test_stats(&self->base.ep, &before);
+		at_once = count_interrupts(_metadata, &self->a, to, &s, true);
+		test_stats(&self->base.ep, &after);
+		EXPECT_LE(100, one_by_one);
+		EXPECT_GE(2, at_once);
+		EXPECT_EQ(before.batches + 3, after.batches);
+		/* These have those of what came back one by one as well. */
+		EXPECT_GE(before.shootdowns + 3 * SCATTERED + 6, after.shootdowns);
+	}
+	self->stop = true;
+	pthread_join(s.thread, NULL);
+}
+
+/* --- what lies in between */
+
+struct user {
+	pthread_t thread;
+	struct scattered *s;
+	int cpu;
+	volatile bool *stop;
+	volatile unsigned long rounds;
+	int wrong;
+};
+
+/* Each has its own word in all neighbours, and knows what it stored there last. */
+static void *user_thread(void *arg)
+{
+	struct user *u = arg;
+	__u64 val, round;
+	size_t i;
+
+	on_cpu(u->cpu);
+	for (round = 1; !*u->stop; round++) {
+		for (i = 0; i < u->s->n; i++) {
+			__u64 *word = (__u64 *)u->s->stays[i].p + 200 + u->cpu;
+
+			if (touch_read(word, &val) || (round > 1 && val != round - 1) ||
+			    touch_write(word, round))
+				u->wrong++;
+		}
+		u->rounds++;
+	}
+	return NULL;
+}
+
+/* The neighbours stay where they are: mapped, writable, whole. */
+TEST_F_TIMEOUT(batch, neighbours_stay, 120)
+{
+	struct user users[2] = {
+		{ .s = &scattered, .cpu = 0, .stop = &self->stop },
+		{ .s = &scattered, .cpu = 1, .stop = &self->stop },
+	};
+	struct zcipc_stats before, after;
+	unsigned int round;
+	size_t i, n = 64;
+	__u64 val;
+
+	scatter(_metadata, &self->a, n);
+	ASSERT_EQ(0, move_scattered(&self->a, &self->c, true));
+	test_stats(&self->base.ep, &before);
+	for (i = 0; i < n; i++) {
+		ASSERT_EQ(0, touch_read((__u64 *)scattered.stays[i].p + 7, &val));
+		ASSERT_EQ(0, touch_write((__u64 *)scattered.stays[i].p + 7, i));
+		test_check(&self->a, scattered.stays[i].p, 1, 1001 + i);
+	}
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.faults, after.faults);
+	for (i = 0; i < n; i++)
+		test_gone(&self->a, scattered.moved[i].p, 1);
+	bring_back(_metadata, &self->c, &self->a);
+
+	for (i = 0; i < 2; i++)
+		pthread_create(&users[i].thread, NULL, user_thread, &users[i]);
+	for (round = 0; round < loops(200); round++) {
+		ASSERT_EQ(0, move_scattered(&self->a, &self->c, true));
+		for (i = 0; i < n; i++)
+			test_take(&self->c, &scattered.moved[i]);
+		ASSERT_EQ(0, move_scattered(&self->c, &self->a, true));
+		for (i = 0; i < n; i++)
+			test_take(&self->a, &scattered.moved[i]);
+		if (round & 63)
+			continue;
+		for (i = 0; i < n; i++)
+			test_check(&self->a, scattered.moved[i].p, 1, 1 + i);
+	}
+	for (i = 0; i < 2; i++) {
+		ASSERT_TRUE(wait_until(users[i].rounds > 2));
+		ASSERT_EQ(0, users[i].wrong);
+	}
+	self->stop = true;
+	for (i = 0; i < 2; i++)
+		pthread_join(users[i].thread, NULL);
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(0, users[i].wrong);
+	for (i = 0; i < n; i++) {
+		test_check(&self->a, scattered.moved[i].p, 1, 1 + i);
+		test_check(&self->a, scattered.stays[i].p, 1, 1001 + i);
+	}
+}
+
+struct storer {
+	pthread_t thread;
+	struct scattered *s;
+	int cpu;
+	volatile bool *stop;
+	volatile unsigned long stored;
+	volatile unsigned long faulted;
+};
+
+/* No system call in between. One handler is armed for the whole of it. */
+static void *store_thread(void *arg)
+{
+	struct storer *t = arg;
+	size_t i = 0;
+
+	on_cpu(t->cpu);
+	if (sigsetjmp(touch_env, 0))
+		t->faulted++;
+	touching = 1;
+	while (!*t->stop) {
+		*(volatile __u64 *)t->s->moved[i].p = 0xdead0000 + t->stored;
+		i = (i + 1) % t->s->n;
+		t->stored++;
+	}
+	touching = 0;
+	return NULL;
+}
+
+/* From the return of the call on nothing that the sender stores arrives. */
+TEST_F_TIMEOUT(batch, stores_stop, 120)
+{
+	struct buf got[8];
+	struct storer t[2];
+	__u64 first[8], val;
+	unsigned int round;
+	size_t i, n = 8;
+	int k;
+
+	for (round = 0; round < loops(30); round++) {
+		self->stop = false;
+		scatter(_metadata, &self->a, n);
+		for (k = 0; k < 2; k++) {
+			t[k] = (struct storer){ .s = &scattered, .cpu = k, .stop = &self->stop };
+			pthread_create(&t[k].thread, NULL, store_thread, &t[k]);
+			ASSERT_TRUE(wait_until(t[k].stored > 2 * n));
+		}
+		ASSERT_EQ(0, move_scattered(&self->a, &self->c, true));
+		for (i = 0; i < n; i++) {
+			test_take(&self->c, &got[i]);
+			first[i] = *(volatile __u64 *)got[i].p;
+		}
+		for (k = 0; k < 20; k++)
+			sched_yield();
+		for (i = 0; i < n; i++) {
+			ASSERT_EQ(0, touch_read(got[i].p, &val));
+			ASSERT_EQ(first[i], val);
+		}
+		self->stop = true;
+		for (k = 0; k < 2; k++) {
+			pthread_join(t[k].thread, NULL);
+			EXPECT_LT(0, t[k].faulted);
+		}
+		for (i = 0; i < n; i++) {
+			ASSERT_EQ(0, touch_read(got[i].p, &val));
+			ASSERT_EQ(first[i], val);
+			test_drop(&self->c, got[i].cap);
+			test_drop(&self->a, scattered.stays[i].cap);
+		}
+	}
+}
+
+/* --- results */
+
+static int set_config(struct ep *ep, __u32 flags, __u32 policy, __u32 depth)
+{
+	struct zcipc_endpoint_config cmd = {
+		.size = sizeof(cmd), .flags = flags, .policy = policy, .queue_depth = depth,
+	};
+
+	return zc_ioctl(ep, ZCIPC_IOC_ENDPOINT_CONFIG, &cmd);
+}
+
+/* Wrong transfers of all kinds among right ones: these are carried out, those say why not. */
+TEST_F(batch, results)
+{
+	struct zcipc_transfer t[24], bad;
+	struct zcipc_transfer_batch out;
+	int want[24] = {};
+	struct ep dead, nobody;
+	struct buf src[24], weak, got;
+	struct zcipc_recv m;
+	__u32 i, n = 0;
+	__u64 stale;
+
+	test_start(&dead, true, 64);
+	ep_end(&dead);
+	test_start(&nobody, true, 64);
+	TEST_OK(set_config(&nobody, ZCIPC_CONFIG_POLICY, ZCIPC_POLICY_NOBODY, 0));
+	test_create(&self->a, 1, &src[0]);
+	stale = src[0].cap;
+	test_drop(&self->a, stale);
+	test_create(&self->c, 1, &src[0]);
+	test_pass_rights(&self->c, &self->a, ZCIPC_SHARE, src[0].cap, ZCIPC_RIGHT_READ, &weak);
+	for (i = 0; i < 24; i++) {
+		test_create(&self->a, 2, &src[i]);
+		test_fill(&self->a, src[i].p, 2, 1 + i);
+		t[i] = transfer_cmd(i % 4 < 2 ? &self->b : &self->c, ZCIPC_MOVE, src[i].cap, 0, 0,
+				    0);
+		t[i].cookie = 100 + i;
+	}
+#define WRONG(err, member, value)					\
+do {									\
+	n += 2;								\
+	bad = t[n - 1];							\
+	bad.member = value;						\
+	t[n - 1] = bad;							\
+	want[n - 1] = -(err);						\
+} while (0)
+	WRONG(ENOENT, cap, 1ULL << 62 | 5);
+	WRONG(ESTALE, cap, stale);
+	WRONG(EINVAL, size, sizeof(t[0]) - 8);
+	WRONG(EOPNOTSUPP, flags, 1U << 30);
+	WRONG(EACCES, cap, weak.cap);
+	WRONG(ESRCH, peer, dead.id);
+	WRONG(ENOENT, peer, 1ULL << 40);
+	WRONG(EINVAL, offset, 2 * psize);
+	WRONG(EPERM, peer, nobody.id);
+	WRONG(EINVAL, type, 7);
+	WRONG(EINVAL, __reserved, 1);
+	WRONG(EOPNOTSUPP, flags, ZCIPC_F_ATOMIC);
+	ASSERT_EQ(24, n);
+	test_batch(&self->a, t, n, 0, &out);
+	EXPECT_EQ(12, out.done);
+	EXPECT_EQ(1, out.failed);
+	for (i = 0; i < n; i++) {
+		EXPECT_EQ(want[i], t[i].result) TH_LOG("%u: %s", i, strerror(-t[i].result));
+		if (t[i].result) {
+			test_check(&self->a, src[i].p, 2, 1 + i);
+			continue;
+		}
+		EXPECT_EQ(2, t[i].pages);
+		EXPECT_EQ(0, t[i].copied);
+		EXPECT_EQ(0, t[i].migrated);
+		EXPECT_EQ(0, t[i].off_node);
+		test_recv(i % 4 < 2 ? &self->b : &self->c, &m);
+		EXPECT_EQ(100 + i, m.cookie);
+		EXPECT_EQ(t[i].peer_cap, m.cap);
+		EXPECT_EQ(src[i].region, m.region);
+		EXPECT_EQ(self->a.id, m.sender);
+		test_check(i % 4 < 2 ? &self->b : &self->c, (char *)(uintptr_t)m.addr, 2, 1 + i);
+		test_gone(&self->a, src[i].p, 2);
+		test_err_drop(ESTALE, &self->a, src[i].cap);
+	}
+	/* None at all. */
+	t[0] = t[1];
+	t[1] = t[3];
+	test_batch(&self->a, t, 2, 0, &out);
+	EXPECT_EQ(0, out.done);
+	EXPECT_EQ(0, out.failed);
+	/* It was not used up by what failed. */
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, src[3].cap, &got);
+}
+
+/* As if one after the other: all types, parts, one region again and again. */
+TEST_F(batch, mixed)
+{
+	struct zcipc_stats before, after;
+	struct zcipc_transfer t[8];
+	struct buf src, other, got[6];
+	struct zcipc_transfer_batch out;
+	unsigned int i;
+
+	test_create(&self->a, 6, &src);
+	test_create(&self->a, 3, &other);
+	test_fill(&self->a, src.p, 6, 1);
+	test_fill(&self->a, other.p, 3, 2);
+	t[0] = transfer_cmd(&self->b, ZCIPC_COPY, src.cap, 0, 0, 0);
+	t[1] = transfer_cmd(&self->c, ZCIPC_MOVE, src.cap, 1, 2, 0);
+	t[2] = transfer_cmd(&self->b, ZCIPC_SHARE, src.cap, 4, 2, RIGHTS_RW);
+	t[3] = transfer_cmd(&self->b, ZCIPC_MOVE, src.cap, 4, 1, 0);	/* shared by now */
+	t[4] = transfer_cmd(&self->b, ZCIPC_COPY, src.cap, 1, 1, 0);	/* moved away by now */
+	t[5] = transfer_cmd(&self->b, ZCIPC_MOVE, other.cap, 0, 0, 0);
+	t[6] = transfer_cmd(&self->c, ZCIPC_MOVE, other.cap, 0, 0, 0);	/* no longer there */
+	t[7] = transfer_cmd(&self->a, ZCIPC_COPY, src.cap, 3, 1, 0);	/* to itself */
+	test_stats(&self->base.ep, &before);
+	test_batch(&self->a, t, 8, 0, &out);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(5, out.done);
+	EXPECT_EQ(3, out.failed);
+	EXPECT_EQ(0, t[0].result);
+	EXPECT_EQ(0, t[1].result);
+	EXPECT_EQ(0, t[2].result);
+	EXPECT_EQ(-EBUSY, t[3].result);
+	EXPECT_EQ(-ENOENT, t[4].result);
+	EXPECT_EQ(0, t[5].result);
+	EXPECT_EQ(-ESTALE, t[6].result);
+	EXPECT_EQ(0, t[7].result);
+	EXPECT_EQ(before.moves + 2, after.moves);
+	EXPECT_EQ(before.copies + 2, after.copies);
+	EXPECT_EQ(before.shares + 1, after.shares);
+	EXPECT_EQ(before.failures + 3, after.failures);
+	for (i = 0; i < 3; i++)
+		test_take(&self->b, &got[i]);
+	test_take(&self->c, &got[3]);
+	test_take(&self->a, &got[4]);
+	ASSERT_EQ(6, got[0].npages);
+	test_check(&self->b, got[0].p, 6, 1);
+	ASSERT_EQ(2, got[1].npages);
+	ASSERT_EQ(src.region, got[1].region);
+	test_check_from(&self->b, got[1].p, 4, 2, 1);
+	ASSERT_EQ(other.region, got[2].region);
+	test_check(&self->b, got[2].p, 3, 2);
+	test_check_from(&self->c, got[3].p, 1, 2, 1);
+	test_check_from(&self->a, got[4].p, 3, 1, 1);
+	test_gone(&self->a, src.p + psize, 2);
+	/* The place of the other one has been used again. */
+	ASSERT_EQ(other.p, got[4].p);
+	test_gone(&self->a, other.p + psize, 2);
+	/* The share is one, and the snapshot is not. */
+	test_fill(&self->b, got[1].p, 2, 5);
+	test_check(&self->a, src.p + 4 * psize, 2, 5);
+	test_check(&self->b, got[0].p, 6, 1);
+	test_fill(&self->a, src.p, 1, 6);
+	test_check(&self->b, got[0].p, 6, 1);
+}
+
+/* What an earlier transfer of the same batch gave is taken away by a later one. */
+TEST_F(batch, given_and_taken)
+{
+	struct zcipc_transfer t[3];
+	struct buf src, got;
+	struct zcipc_recv m;
+	size_t npages;
+
+	for (npages = 1; npages <= 4; npages++) {
+		test_create(&self->a, 4, &src);
+		test_fill(&self->a, src.p, 4, 1);
+		t[0] = transfer_cmd(&self->b, ZCIPC_SHARE, src.cap, 0, npages, RIGHTS_RW);
+		t[1] = transfer_cmd(&self->a, ZCIPC_SHARE, src.cap, 0, 1, RIGHTS_RW);
+		t[2] = transfer_cmd(&self->c, ZCIPC_MOVE, src.cap, 0, 1 + npages % 2, 0);
+		t[2].flags = ZCIPC_F_REVOKE_OTHERS;
+		test_batch_all(&self->a, t, 3, 0);
+		test_take(&self->c, &got);
+		test_check(&self->c, got.p, 1 + npages % 2, 1);
+		test_gone(&self->a, src.p, 1 + npages % 2);
+		/* Of what names other pages as well, these are left. */
+		if (npages > 1 + npages % 2) {
+			test_recv(&self->b, &m);
+			test_gone(&self->b, (char *)(uintptr_t)m.addr, 1 + npages % 2);
+			test_check_from(&self->b,
+					(char *)(uintptr_t)m.addr + (1 + npages % 2) * psize,
+					1 + npages % 2, npages - 1 - npages % 2, 1);
+			test_drop(&self->b, m.cap);
+		}
+		test_drop(&self->a, src.cap);
+		test_drop(&self->c, got.cap);
+	}
+}
+
+/* There is no room: nobody waits, although the descriptor is one that waits. */
+TEST_F(batch, no_room)
+{
+	struct zcipc_transfer t[8];
+	struct zcipc_transfer_batch out;
+	struct buf src[8], got;
+	struct ep small;
+	unsigned int i;
+
+	test_start(&small, true, 4);
+	for (i = 0; i < 8; i++)
+		test_create(&self->a, 1, &src[i]);
+	for (i = 0; i < 8; i++)
+		t[i] = transfer_cmd(&small, ZCIPC_MOVE, src[i].cap, 0, 0, 0);
+	test_batch(&self->a, t, 8, 0, &out);
+	EXPECT_EQ(4, out.done);
+	EXPECT_EQ(4, out.failed);
+	for (i = 0; i < 8; i++)
+		EXPECT_EQ(i < 4 ? 0 : -EAGAIN, t[i].result);
+	/* Together they have no room, though each has. */
+	test_take(&small, &got);
+	test_drop(&small, got.cap);
+	for (i = 0; i < 2; i++)
+		t[i] = transfer_cmd(&small, ZCIPC_MOVE, src[4 + i].cap, 0, 0, 0);
+	test_err_batch(EAGAIN, &self->a, t, 2, ZCIPC_F_ATOMIC, &out);
+	EXPECT_EQ(1, out.failed);
+	EXPECT_EQ(-ECANCELED, t[0].result);
+	EXPECT_EQ(-EAGAIN, t[1].result);
+
+	TEST_OK(set_config(&self->b, ZCIPC_CONFIG_DEPTH, 0, 2));
+	for (i = 0; i < 4; i++)
+		t[i] = transfer_cmd(&self->b, ZCIPC_COPY, src[4 + i].cap, 0, 0, 0);
+	test_batch(&self->a, t, 4, 0, &out);
+	EXPECT_EQ(2, out.done);
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(i < 2 ? 0 : -EAGAIN, t[i].result);
+	for (i = 0; i < 2; i++)
+		test_take(&self->b, &got);
+	test_err_batch(EAGAIN, &self->a, t, 4, ZCIPC_F_ATOMIC, &out);
+	EXPECT_EQ(2, out.failed);
+	test_batch_all(&self->a, t, 2, ZCIPC_F_ATOMIC);
+	test_err_batch(EOPNOTSUPP, &self->a, t, 2, ZCIPC_F_STRICT, &out);
+}
+
+/* --- all or none */
+
+#define N 4
+
+/* Nothing has changed? */
+static void check_nothing_done(struct __test_metadata *_metadata, struct ep *a, struct ep *b,
+			       const struct buf *src, const struct zcipc_stats *before)
+{
+	struct zcipc_region_query q;
+	struct zcipc_stats after;
+	unsigned int i;
+
+	test_stats(a, &after);
+	ASSERT_TRUE(same_live(before, &after));
+	ASSERT_EQ(before->moves, after.moves);
+	ASSERT_EQ(before->shares, after.shares);
+	ASSERT_EQ(before->copies, after.copies);
+	ASSERT_EQ(before->pages, after.pages);
+	ASSERT_EQ(before->copied_held, after.copied_held);
+	ASSERT_EQ(before->user_pages, after.user_pages);
+	for (i = 0; i < N; i++) {
+		test_check(a, src[i].p, 2, 1 + i);
+		test_query(a, src[i].cap, &q);
+		ASSERT_EQ(src[i].region, q.region);
+		ASSERT_EQ(2 * psize, q.present);
+		ASSERT_EQ(1, q.caps);
+		ASSERT_EQ(1, q.maps);
+		ASSERT_EQ(RIGHTS_ALL, q.rights);
+		/* Writable as before. */
+		test_fill(a, src[i].p, 2, 1 + i);
+		test_query(a, src[i].cap, &q);
+		ASSERT_EQ(0, q.shared);
+	}
+	test_stats(a, &after);
+	ASSERT_EQ(before->copied_write, after.copied_write);
+	test_stats(b, &after);
+	ASSERT_EQ(before->messages, after.messages);
+}
+
+TEST_F(batch, atomic_none)
+{
+	struct zcipc_transfer t[N], good[N];
+	struct zcipc_transfer_batch out;
+	struct zcipc_stats before;
+	struct buf src[N], got;
+	unsigned int i, k, at;
+
+	for (i = 0; i < N; i++) {
+		test_create(&self->a, 2, &src[i]);
+		test_fill(&self->a, src[i].p, 2, 1 + i);
+	}
+	good[0] = transfer_cmd(&self->b, ZCIPC_MOVE, src[0].cap, 0, 0, 0);
+	good[1] = transfer_cmd(&self->c, ZCIPC_COPY, src[1].cap, 0, 0, 0);
+	good[2] = transfer_cmd(&self->b, ZCIPC_SHARE, src[2].cap, 0, 0, RIGHTS_RW);
+	good[3] = transfer_cmd(&self->c, ZCIPC_MOVE, src[3].cap, 1, 1, 0);
+	for (at = 0; at < N; at++) {
+		for (k = 0; k < 5; k++) {
+			static const int errs[] = { EINVAL, ENOENT, ENOENT, EOPNOTSUPP, EINVAL };
+
+			memcpy(t, good, sizeof(t));
+			if (k == 0)
+				t[at].offset = 2 * psize;
+			else if (k == 1)
+				t[at].cap = 1ULL << 62 | 5;
+			else if (k == 2)
+				t[at].peer = 1ULL << 40;
+			else if (k == 3)
+				t[at].flags = 1U << 30;
+			else
+				t[at].size++;
+			test_stats(&self->a, &before);
+			test_err_batch(errs[k], &self->a, t, N, ZCIPC_F_ATOMIC, &out);
+			ASSERT_EQ(0, out.done);
+			ASSERT_EQ(at, out.failed);
+			for (i = 0; i < N; i++)
+				ASSERT_EQ(i == at ? -errs[k] : -ECANCELED, t[i].result);
+			check_nothing_done(_metadata, &self->a, &self->b, src, &before);
+		}
+	}
+	/* Ranges that one moves and another names, in either order, but not merely the same. */
+	for (at = 0; at < 2; at++) {
+		memcpy(t, good, sizeof(t));
+		t[at].cap = src[3].cap;
+		t[at].offset = psize;
+		test_stats(&self->a, &before);
+		test_err_batch(EINVAL, &self->a, t, N, ZCIPC_F_ATOMIC, &out);
+		ASSERT_EQ(3, out.failed);
+		check_nothing_done(_metadata, &self->a, &self->b, src, &before);
+	}
+	/* The other half of the region does not matter. */
+	t[0] = transfer_cmd(&self->b, ZCIPC_MOVE, src[3].cap, 0, 1, 0);
+	t[1] = good[3];
+	t[1].peer = self->b.id;
+	test_batch_all(&self->a, t, 2, ZCIPC_F_ATOMIC);
+	for (i = 0; i < 2; i++) {
+		test_take(&self->b, &got);
+		test_check_from(&self->b, got.p, i, 1, 4);
+	}
+	/* As it has no pages left, it goes. */
+	test_drop(&self->a, src[3].cap);
+	good[3] = transfer_cmd(&self->c, ZCIPC_COPY, src[1].cap, 1, 1, 0);
+	test_batch_all(&self->a, good, N, ZCIPC_F_ATOMIC);
+	test_take(&self->b, &got);
+	test_check(&self->b, got.p, 2, 1);
+	test_gone(&self->a, src[0].p, 2);
+	test_take(&self->b, &got);
+	test_check(&self->b, got.p, 2, 3);
+	test_take(&self->c, &got);
+	test_check(&self->c, got.p, 2, 2);
+	test_take(&self->c, &got);
+	test_check_from(&self->c, got.p, 1, 1, 2);
+}
+
+/* Another cache policy is for single transfers, or for batches that are not atomic. */
+TEST_F(batch, atomic_keeps_cache)
+{
+	struct zcipc_info info = { .size = sizeof(info) };
+	struct zcipc_transfer t[2];
+	struct zcipc_transfer_batch out;
+	struct buf src[2];
+	unsigned int i;
+
+	TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_INFO, &info));
+	if (!(info.features & ZCIPC_FEATURE_UNCACHED))
+		SKIP(return, "the machine has no other cache policy");
+	for (i = 0; i < 2; i++) {
+		test_create(&self->a, 1, &src[i]);
+		test_fill(&self->a, src[i].p, 1, 1 + i);
+		t[i] = transfer_cmd(&self->b, ZCIPC_MOVE, src[i].cap, 0, 0, 0);
+	}
+	t[1].cache = ZCIPC_CACHE_UNCACHED;
+	test_err_batch(EOPNOTSUPP, &self->a, t, 2, ZCIPC_F_ATOMIC, &out);
+	EXPECT_EQ(1, out.failed);
+	EXPECT_EQ(-ECANCELED, t[0].result);
+	for (i = 0; i < 2; i++)
+		test_check(&self->a, src[i].p, 1, 1 + i);
+}
+
+/* Copies take memory from the quota: all together. */
+TEST_F(batch, atomic_quota)
+{
+	const char *path = "/sys/module/zcipc/parameters/quota_mib";
+	long old = file_number(path, NULL);
+	size_t quarter = (1 << 20) / psize / 4;
+	struct zcipc_transfer_batch out;
+	struct zcipc_transfer t[3];
+	struct zcipc_stats stats;
+	struct buf src, got;
+	char text[16];
+	unsigned int i;
+
+	if (old < 0 || access(path, W_OK))
+		SKIP(return, "the quota cannot be set");
+	test_create(&self->a, quarter, &src);
+	test_fill(&self->a, src.p, quarter, 1);
+	for (i = 0; i < 3; i++)
+		t[i] = transfer_cmd(&self->b, ZCIPC_COPY, src.cap, 0, 0, 0);
+	file_write(path, "1");
+	EXPECT_EQ(0, zc_create(&self->c, 1, &got));
+	EXPECT_EQ(-1, zc_batch(&self->a, t, 3, ZCIPC_F_ATOMIC, &out));
+	EXPECT_EQ(EDQUOT, errno);
+	EXPECT_EQ(2, out.failed);
+	EXPECT_EQ(0, zc_stats(&self->a, &stats));
+	EXPECT_EQ(quarter + 1, stats.user_pages);
+	EXPECT_EQ(0, zc_drop(&self->c, got.cap));
+	EXPECT_EQ(0, zc_batch(&self->a, t, 3, ZCIPC_F_ATOMIC, &out));
+	EXPECT_EQ(3, out.done);
+	EXPECT_EQ(0, zc_stats(&self->a, &stats));
+	EXPECT_EQ(4 * quarter, stats.user_pages);
+	snprintf(text, sizeof(text), "%ld", old);
+	file_write(path, text);
+	for (i = 0; i < 3; i++) {
+		test_take(&self->b, &got);
+		test_check(&self->b, got.p, quarter, 1);
+	}
+}
+
+/* --- one instant */
+
+struct counter {
+	pthread_t thread;
+	char *p[2];
+	volatile bool *stop;
+	volatile __u64 n;
+	int wrong;
+};
+
+static void *count_thread(void *arg)
+{
+	struct counter *c = arg;
+
+	on_cpu(1);
+	while (!*c->stop) {
+		__u64 val = c->n + 1;
+
+		if (touch_write(c->p[0], val) || touch_write(c->p[1], val))
+			c->wrong++;
+		c->n = val;
+	}
+	return NULL;
+}
+
+/* The first page is never behind the second one, nor more than one step ahead. */
+TEST_F_TIMEOUT(batch, copy_one_instant, 120)
+{
+	struct counter c = { .stop = &self->stop };
+	struct buf src[2], gap, got;
+	struct zcipc_transfer t[2];
+	__u64 val[2];
+	unsigned int round, i;
+
+	test_create(&self->a, 1, &src[0]);
+	test_create(&self->a, 1, &gap);
+	test_create(&self->a, 1, &src[1]);
+	for (i = 0; i < 2; i++) {
+		c.p[i] = src[i].p;
+		ASSERT_EQ(0, touch_write(c.p[i], 0));
+	}
+	pthread_create(&c.thread, NULL, count_thread, &c);
+	for (round = 0; round < loops(300); round++) {
+		__u64 n = c.n;
+
+		ASSERT_TRUE(wait_until(c.n > n + 2));
+		/* A snapshot that is torn shows in one order or the other. */
+		for (i = 0; i < 2; i++)
+			t[i] = transfer_cmd(&self->c, ZCIPC_COPY, src[i ^ (round & 1)].cap, 0, 0,
+					    0);
+		if (round % 3)
+			test_batch_all(&self->a, t, 2, round % 3 == 1 ? ZCIPC_F_ATOMIC : 0);
+		else
+			test_batch_all(&self->a, t, 2, 0);
+		for (i = 0; i < 2; i++) {
+			test_take(&self->c, &got);
+			ASSERT_EQ(0, touch_read(got.p, &val[i ^ (round & 1)]));
+			test_drop(&self->c, got.cap);
+		}
+		ASSERT_GE(val[0], val[1]);
+		ASSERT_LE(val[0], val[1] + 1);
+	}
+	self->stop = true;
+	pthread_join(c.thread, NULL);
+	ASSERT_EQ(0, c.wrong);
+}
+
+/* --- sizes */
+
+static int raw_batch(struct ep *ep, const void *transfers, __u32 n, __u32 size)
+{
+	struct zcipc_transfer_batch cmd = {
+		.size = sizeof(cmd), .transfers = (uintptr_t)transfers, .ntransfers = n,
+		.transfer_size = size,
+	};
+
+	return zc_ioctl(ep, ZCIPC_IOC_TRANSFER_BATCH, &cmd);
+}
+
+#define OLD_SIZE (offsetof(struct zcipc_transfer, copied) + 8)
+
+TEST_F_TIMEOUT(batch, sizes, 60)
+{
+	static struct zcipc_transfer many[ZCIPC_MAX_BATCH + 1];
+	struct zcipc_transfer t;
+	char wide[3][sizeof(t) + 8] = {};
+	char old[2][OLD_SIZE];
+	struct zcipc_transfer_batch out;
+	struct buf src, got;
+	struct ep *a = &self->a;
+	char *p, *end;
+	size_t i;
+
+	test_create(a, ZCIPC_MAX_BATCH, &src);
+	test_fill(a, src.p, ZCIPC_MAX_BATCH, 1);
+	for (i = 0; i <= ZCIPC_MAX_BATCH; i++) {
+		many[i] = transfer_cmd(&self->b, ZCIPC_MOVE, src.cap, i, 1, 0);
+		many[i].cookie = i;
+	}
+	TEST_ERR(EINVAL, raw_batch(a, many, 0, sizeof(t)));
+	TEST_ERR(EINVAL, raw_batch(a, many, ZCIPC_MAX_BATCH + 1, sizeof(t)));
+	TEST_ERR(EINVAL, raw_batch(a, many, ~0U, sizeof(t)));
+	TEST_ERR(EINVAL, raw_batch(a, many, 1, 0));
+	TEST_ERR(EINVAL, raw_batch(a, many, 1, OLD_SIZE - 1));
+	TEST_ERR(E2BIG, raw_batch(a, many, 1, psize + 1));
+
+	/* What an older program knows of it. */
+	for (i = 0; i < 2; i++) {
+		t = transfer_cmd(&self->b, ZCIPC_COPY, src.cap, i, 1, 0);
+		t.size = OLD_SIZE;
+		t.copied = ~0ULL;
+		memcpy(old[i], &t, OLD_SIZE);
+	}
+	TEST_OK(raw_batch(a, old, 2, OLD_SIZE));
+	for (i = 0; i < 2; i++) {
+		memcpy(&t, old[i], OLD_SIZE);
+		EXPECT_EQ(1, t.pages);
+		EXPECT_EQ(0, t.copied);
+		EXPECT_EQ(OLD_SIZE, t.size);
+		test_take(&self->b, &got);
+		test_check_from(&self->b, got.p, i, 1, 1);
+	}
+	/* What a newer program knows: one that uses it has a result of its own. */
+	for (i = 0; i < 3; i++) {
+		t = transfer_cmd(&self->b, ZCIPC_COPY, src.cap, i, 1, 0);
+		t.size = sizeof(t) + 8;
+		memcpy(wide[i], &t, sizeof(t));
+	}
+	wide[1][sizeof(t) + 3] = 1;
+	TEST_OK(raw_batch(a, wide, 3, sizeof(t) + 8));
+	for (i = 0; i < 3; i++) {
+		memcpy(&t, wide[i], sizeof(t));
+		EXPECT_EQ(i == 1 ? -E2BIG : 0, t.result);
+		EXPECT_EQ(i == 1, wide[i][sizeof(t) + 3]);
+	}
+	for (i = 0; i < 2; i++) {
+		test_take(&self->b, &got);
+		test_check_from(&self->b, got.p, 2 * i, 1, 1);
+	}
+
+	/* Memory that ends in the middle, or cannot be written. */
+	p = mmap(NULL, 2 * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	end = p + psize;
+	ASSERT_EQ(0, munmap(end, psize));
+	memcpy(end - sizeof(t) - 8, many, sizeof(t) + 8);
+	TEST_ERR(EFAULT, raw_batch(a, end - sizeof(t) - 8, 2, sizeof(t)));
+	TEST_ERR(EFAULT, raw_batch(a, NULL, 1, sizeof(t)));
+	TEST_ERR(EFAULT, raw_batch(a, (void *)~0xfffUL, 2, sizeof(t)));
+	memcpy(p, many, 4 * sizeof(t));
+	ASSERT_EQ(0, mprotect(p, psize, PROT_READ));
+	TEST_ERR(EFAULT, raw_batch(a, p, 4, sizeof(t)));
+	test_check(a, src.p, ZCIPC_MAX_BATCH, 1);
+
+	/* As many as there can be. */
+	test_batch_all(a, many, ZCIPC_MAX_BATCH, 0);
+	test_gone(a, src.p, ZCIPC_MAX_BATCH);
+	for (i = 0; i < ZCIPC_MAX_BATCH; i++) {
+		test_take(&self->b, &got);
+		test_check_from(&self->b, got.p, i, 1, 1);
+	}
+	test_err_batch(ENOENT, a, many, ZCIPC_MAX_BATCH, ZCIPC_F_ATOMIC, &out);
+	EXPECT_EQ(0, out.failed);
+}
+
+/* --- rings */
+
+#define NODE_REGIONS 16
+
+/* Regions that a node of a ring has. Each is filled with a seed of its own. */
+struct node {
+	struct buf bufs[8 * NODE_REGIONS];
+	size_t n;
+	volatile bool stop;
+};
+
+static int node_receive(struct ep *ep, struct node *node)
+{
+	while (node->n < ARRAY_SIZE(node->bufs)) {
+		struct zcipc_recv m = { .size = sizeof(m) };
+
+		if (ioctl(ep->fd, ZCIPC_IOC_RECV, &m))
+			return errno == EAGAIN ? 0 : -1;
+		node->bufs[node->n++] = (struct buf){
+			.cap = m.cap, .p = (char *)(uintptr_t)m.addr, .npages = m.len / psize,
+		};
+	}
+	return 0;
+}
+
+/* Maps and unmaps, next to the window and with memory of its own. */
+static void *mapping_thread(void *arg)
+{
+	struct node *node = arg;
+
+	while (!node->stop) {
+		char *p = mmap(NULL, 8 * psize, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (p == MAP_FAILED)
+			continue;
+		p[0] = 1;
+		p[4 * psize] = 1;
+		munmap(p + 2 * psize, 3 * psize);
+		munmap(p, 8 * psize);
+	}
+	return NULL;
+}
+
+/*
+ * Sends all it has to the next one, again and again. Returns the sum of the seeds of what it has in
+ * the end, or -1 if one is not what it was.
+ */
+static long call_node(struct ep *ep, struct call *c)
+{
+	struct zcipc_transfer t[8 * NODE_REGIONS];
+	struct ep next = { .id = c->addr };
+	struct node node = {};
+	pthread_t thread;
+	size_t i, k, round;
+	long sum = 0;
+
+	fcntl(ep->fd, F_SETFL, O_NONBLOCK);
+	for (i = 0; i < NODE_REGIONS && c->val; i++) {
+		if (zc_create(ep, 1 + i % 3, &node.bufs[i]) ||
+		    fill(node.bufs[i].p, 1 + i % 3, c->val + i))
+			return -1;
+		node.n++;
+	}
+	if (c->n && pthread_create(&thread, NULL, mapping_thread, &node))
+		return -1;
+	for (round = 0; round < c->n; round++) {
+		if (node_receive(ep, &node))
+			return -1;
+		for (i = 0; i < node.n; i++) {
+			t[i] = transfer_cmd(&next, ZCIPC_MOVE, node.bufs[i].cap, 0, 0, 0);
+			t[i].cookie = i;
+		}
+		if (node.n &&
+		    zc_batch(ep, t, node.n, round & 1 ? ZCIPC_F_ATOMIC : 0, NULL) &&
+		    errno != EAGAIN)
+			return -1;
+		for (k = 0, i = 0; i < node.n; i++) {
+			if (t[i].result && t[i].result != -EAGAIN && t[i].result != -ECANCELED)
+				return -1;
+			if (t[i].result)
+				node.bufs[k++] = node.bufs[i];
+		}
+		node.n = k;
+		sched_yield();
+	}
+	if (c->n) {
+		node.stop = true;
+		pthread_join(thread, NULL);
+	}
+	/* The seed is in the first word; the other words have to agree with it. */
+	if (!c->n && node_receive(ep, &node))
+		return -1;
+	for (i = 0; i < node.n; i++) {
+		__u64 val, seed;
+
+		if (touch_read(node.bufs[i].p, &val))
+			return -1;
+		seed = (val - pattern(0, 0, 0)) >> 48;
+		if (check(node.bufs[i].p, 0, node.bufs[i].npages, seed))
+			return -1;
+		sum += seed;
+	}
+	return sum;
+}
+
+struct node_runner {
+	pthread_t thread;
+	struct ep *ep;
+	struct call c;
+};
+
+static void *node_thread(void *arg)
+{
+	struct node_runner *r = arg;
+
+	r->c.rc = ep_call(r->ep, &r->c);
+	return NULL;
+}
+
+static void run_ring(struct __test_metadata *_metadata, bool remote, unsigned int n)
+{
+	struct node_runner runners[3];
+	static struct ep ring[3];
+	unsigned int i, k;
+	long sum = 0, want = 0;
+
+	for (i = 0; i < n; i++)
+		test_start(&ring[i], remote, 256);
+	for (i = 0; i < n; i++) {
+		runners[i] = (struct node_runner){
+			.ep = &ring[i],
+			.c = { .fn = call_node, .addr = ring[(i + 1) % n].id, .n = loops(300),
+			       .val = 1 + 100 * i },
+		};
+		for (k = 0; k < NODE_REGIONS; k++)
+			want += 1 + 100 * i + k;
+		pthread_create(&runners[i].thread, NULL, node_thread, &runners[i]);
+	}
+	for (i = 0; i < n; i++)
+		pthread_join(runners[i].thread, NULL);
+	for (i = 0; i < n; i++) {
+		struct call rest = { .fn = call_node };
+
+		ASSERT_LE(0, runners[i].c.rc);
+		sum += runners[i].c.rc;
+		/* What was still on its way. */
+		rest.rc = ep_call(&ring[i], &rest);
+		ASSERT_LE(0, rest.rc);
+		sum += rest.rc;
+	}
+	ASSERT_EQ(want, sum);
+	for (i = 0; i < n; i++)
+		ep_end(&ring[i]);
+	neps -= n;
+}
+
+/* Batches in both directions, and around in a circle: no deadlock, nothing lost. */
+TEST_F_TIMEOUT(batch, rings, 180)
+{
+	unsigned int n;
+
+	for (n = 2; n <= 3; n++) {
+		run_ring(_metadata, true, n);
+		run_ring(_metadata, false, n);
+	}
+}
+
+TEST_HARNESS_MAIN
