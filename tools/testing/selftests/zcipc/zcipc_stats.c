@@ -89,7 +89,7 @@ static int zc_stats_of(struct ep *ep, __u32 flags, __u64 cap, struct zcipc_stats
 	return zc_ioctl(ep, ZCIPC_IOC_STATS, cmd);
 }
 
-static int zc_grant(struct ep *from, struct ep *to, __u64 cap, __u32 rights, __u64 *peer_cap)
+static int give(struct ep *from, struct ep *to, __u64 cap, __u32 rights, __u64 *peer_cap)
 {
 	struct zcipc_grant cmd = {
 		.size = sizeof(cmd), .cap = cap, .peer = to->id, .rights = rights,
@@ -102,14 +102,14 @@ static int zc_grant(struct ep *from, struct ep *to, __u64 cap, __u32 rights, __u
 	return rc;
 }
 
-static int zc_revoke(struct ep *ep, struct ep *owner, __u64 cap)
+static int take_back(struct ep *ep, struct ep *owner, __u64 cap)
 {
 	struct zcipc_revoke cmd = { .size = sizeof(cmd), .cap = cap, .peer = owner->id };
 
 	return zc_ioctl(ep, ZCIPC_IOC_REVOKE, &cmd);
 }
 
-static int zc_config(struct ep *ep, struct zcipc_endpoint_config cmd)
+static int set_up(struct ep *ep, struct zcipc_endpoint_config cmd)
 {
 	cmd.size = sizeof(cmd);
 	return zc_ioctl(ep, ZCIPC_IOC_ENDPOINT_CONFIG, &cmd);
@@ -372,7 +372,7 @@ TEST_F(stats, grant_and_revoke)
 
 	test_create(&self->a, N, &src);
 	test_look(&self->a, src.cap, &before);
-	TEST_OK(zc_grant(&self->a, &self->b, src.cap, RIGHTS_RW, &token));
+	TEST_OK(give(&self->a, &self->b, src.cap, RIGHTS_RW, &token));
 	test_look(&self->a, src.cap, &after);
 	test_grew("grant", {
 		.stats[MODULE] = { .grants = 1, .caps = 1, .messages = 1 },
@@ -392,7 +392,7 @@ TEST_F(stats, grant_and_revoke)
 		.stats[REGION] = { .maps = 1 },
 	});
 	before = after;
-	TEST_OK(zc_revoke(&self->a, &self->b, token));
+	TEST_OK(take_back(&self->a, &self->b, token));
 	test_look(&self->a, src.cap, &after);
 	test_grew("revoke", {
 		.stats[MODULE] = { .revoked = 1, .caps = -1, .maps = -1, .messages = 1,
@@ -650,10 +650,10 @@ TEST_F(stats, failures)
 	test_fail(EDQUOT, transfer_cmd(&self->a, ZCIPC_COPY, big.cap, 0, 0, 0));
 	file_write(QUOTA, "0");
 
-	TEST_OK(zc_config(&self->b, (struct zcipc_endpoint_config){
+	TEST_OK(set_up(&self->b, (struct zcipc_endpoint_config){
 		.flags = ZCIPC_CONFIG_POLICY, .policy = ZCIPC_POLICY_NOBODY }));
 	test_fail(EPERM, transfer_cmd(&self->b, ZCIPC_MOVE, src.cap, 0, 0, 0));
-	TEST_OK(zc_config(&self->b, (struct zcipc_endpoint_config){
+	TEST_OK(set_up(&self->b, (struct zcipc_endpoint_config){
 		.flags = ZCIPC_CONFIG_POLICY | ZCIPC_CONFIG_DEPTH,
 		.policy = ZCIPC_POLICY_USER, .queue_depth = 1 }));
 	test_send(&self->a, &self->b, ZCIPC_SHARE, src.cap);
@@ -661,8 +661,8 @@ TEST_F(stats, failures)
 
 	/* A grant is one too. */
 	test_look(&self->a, readonly.cap, &before);
-	TEST_ERR(EACCES, zc_grant(&self->a, &self->b, readonly.cap, RIGHTS_RW, &token));
-	TEST_ERR(EACCES, zc_grant(&self->a, &self->b, readonly.cap, ZCIPC_RIGHT_READ, &token));
+	TEST_ERR(EACCES, give(&self->a, &self->b, readonly.cap, RIGHTS_RW, &token));
+	TEST_ERR(EACCES, give(&self->a, &self->b, readonly.cap, ZCIPC_RIGHT_READ, &token));
 	test_look(&self->a, readonly.cap, &after);
 	test_grew("grant without the right", {
 		.stats[MODULE] = { .failures = 2 },
@@ -670,7 +670,7 @@ TEST_F(stats, failures)
 		.error = EACCES,
 	});
 	before = after;
-	TEST_ERR(EINVAL, zc_grant(&self->a, &self->b, src.cap, 0, &token));
+	TEST_ERR(EINVAL, give(&self->a, &self->b, src.cap, 0, &token));
 	test_look(&self->a, readonly.cap, &after);
 	test_grew("grant of nothing", {
 		.stats[MODULE] = { .failures = 1 },
@@ -721,7 +721,7 @@ TEST_F(stats, latencies)
 	test_look(&self->a, 0, &before);
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	point_set("prepared", 200);
-	TEST_OK(zc_grant(&self->a, &self->b, src.cap, RIGHTS_RW, &token));
+	TEST_OK(give(&self->a, &self->b, src.cap, RIGHTS_RW, &token));
 	point_set("", 0);
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	test_look(&self->a, 0, &after);
@@ -977,8 +977,8 @@ static void busy(struct __test_metadata *_metadata, FIXTURE_DATA(stats) *self)
 	test_touch_write(0, &self->a, src.p);
 	test_touch_write(0, &self->b, dst.p);
 	test_send(&self->a, &self->b, ZCIPC_SHARE, src.cap);
-	TEST_OK(zc_grant(&self->a, &self->b, src.cap, RIGHTS_RW, &token));
-	TEST_OK(zc_revoke(&self->a, &self->b, token));
+	TEST_OK(give(&self->a, &self->b, src.cap, RIGHTS_RW, &token));
+	TEST_OK(take_back(&self->a, &self->b, token));
 	test_err_send(ENOENT, &self->a, &self->b, ZCIPC_MOVE, 12345);
 	test_err_send(EBUSY, &self->a, &self->b, ZCIPC_MOVE, src.cap);
 }
@@ -993,7 +993,7 @@ TEST_F(stats, fdinfo)
 	int i;
 
 	busy(_metadata, self);
-	TEST_OK(zc_config(&self->a, odd));
+	TEST_OK(set_up(&self->a, odd));
 	for (i = 0; i < 2; i++) {
 		struct ep *ep = i ? &self->b : &self->a;
 
@@ -1094,7 +1094,7 @@ TEST_F(stats, debugfs_endpoints)
 	ASSERT_EQ(0, peer_fork(&user));
 	ASSERT_EQ(0, ep_call(&user, &c));
 	ASSERT_EQ(0, peer_open(&user, 0, 0));
-	TEST_OK(zc_config(&user, named));
+	TEST_OK(set_up(&user, named));
 
 	text = endpoint_text(&self->b);
 	ASSERT_NE(NULL, text);
@@ -1209,9 +1209,9 @@ TEST_F(stats, tracepoints)
 	test_pass(&self->a, &self->b, ZCIPC_COPY, copy.cap, &snapshot);
 	test_touch_write(0, &self->a, copy.p + 2 * psize);
 	test_touch_write(0, &self->b, snapshot.p + 2 * psize);
-	TEST_OK(zc_grant(&self->a, &self->b, share.cap, RIGHTS_RW, &token));
+	TEST_OK(give(&self->a, &self->b, share.cap, RIGHTS_RW, &token));
 	test_recv(&self->b, &m);
-	TEST_OK(zc_revoke(&self->a, &self->b, token));
+	TEST_OK(take_back(&self->a, &self->b, token));
 	test_recv(&self->b, &m);
 	ASSERT_EQ(ZCIPC_REVOKED, m.type);
 	test_err_send(EBUSY, &self->a, &self->b, ZCIPC_MOVE, share.cap);
