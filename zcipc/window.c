@@ -753,8 +753,18 @@ static const struct vm_operations_struct zcipc_window_ops = {
 	.page_mkwrite = zcipc_window_mkwrite,
 };
 
-/* Never writable. Its slot does not depend on it. */
+/* Its slot stays. But it may be the last to see that the address space goes away. */
+static void zcipc_exec_close(struct vm_area_struct *vma)
+{
+	struct zcipc_endpoint *ep = vma->vm_private_data;
+
+	if (vma->vm_mm == ep->mm && !atomic_read(&ep->mm->mm_users))
+		zcipc_endpoint_shutdown(ep);
+}
+
+/* Never writable. */
 static const struct vm_operations_struct zcipc_exec_ops = {
+	.close = zcipc_exec_close,
 	.mremap = zcipc_window_mremap,
 	.fault = zcipc_window_fault,
 	.map_pages = zcipc_window_map_pages,

@@ -623,6 +623,10 @@ enum zcipc_revoke_flags {
  * caller, get a message, ZCIPC_REVOKED, unless they had not received the one that brought it: then
  * they never hear of it. The message is beyond the limit of the queue.
  *
+ * What somebody holds beyond its mappings (I/O that is under way, a page in a pipe) stays held, as
+ * after munmap(): a page that a victim put in a pipe shows what is written to it later. Memory that
+ * must be nobody else's is to be moved: see ZCIPC_MOVE.
+ *
  * Errors: ENOENT, also if @cap is a capability of the peer's but not derived from one of the
  * caller's; ESTALE, ESRCH.
  */
