@@ -798,8 +798,8 @@ TEST_F(batch, atomic_quota)
 	struct zcipc_transfer_batch out;
 	struct zcipc_transfer t[3];
 	struct zcipc_stats stats;
-	struct buf src, got;
-	char text[16];
+	struct buf src, got = {};
+	char text[24];
 	unsigned int i;
 
 	if (old < 0 || access(path, W_OK))
