@@ -930,7 +930,7 @@ static bool has_address(const char *text)
 }
 
 /* fdinfo of the one endpoint that a process has. */
-static char *fdinfo(const struct ep *ep)
+static char *endpoint_fdinfo(const struct ep *ep)
 {
 	char path[64], *text = NULL;
 	struct dirent *d;
@@ -998,7 +998,7 @@ TEST_F(stats, fdinfo)
 		struct ep *ep = i ? &self->b : &self->a;
 
 		TEST_OK(zc_stats_of(ep, ZCIPC_STATS_ENDPOINT, 0, &stats));
-		text = fdinfo(ep);
+		text = endpoint_fdinfo(ep);
 		ASSERT_NE(NULL, text);
 		same_as_text(_metadata, &stats, text, true);
 		snprintf(line, sizeof(line), "zcipc-name:\t%s",
@@ -1232,7 +1232,8 @@ TEST_F(stats, tracepoints)
 		    b, a, (unsigned long long)move.region, 3 * psize);
 
 	test_events(1, "zcipc_prepare: sender=%llu peer=%llu type=SHARE pages=4", a, b);
-	test_events(1, "zcipc_commit: sender=%llu peer=%llu type=SHARE region=%llu pages=4 copied=0",
+	test_events(1,
+		    "zcipc_commit: sender=%llu peer=%llu type=SHARE region=%llu pages=4 copied=0",
 		    a, b, (unsigned long long)share.region);
 	test_events(1, "zcipc_insert: endpoint=%llu pgoff=3 pages=4", b);
 	test_events(1, "zcipc_receive: endpoint=%llu sender=%llu type=SHARE region=%llu len=%zu",
@@ -1254,7 +1255,8 @@ TEST_F(stats, tracepoints)
 		    (unsigned long long)snapshot.region);
 
 	test_events(1, "zcipc_prepare: sender=%llu peer=%llu type=GRANT pages=4", a, b);
-	test_events(1, "zcipc_commit: sender=%llu peer=%llu type=GRANT region=%llu pages=4 copied=0",
+	test_events(1,
+		    "zcipc_commit: sender=%llu peer=%llu type=GRANT region=%llu pages=4 copied=0",
 		    a, b, (unsigned long long)share.region);
 	test_events(1, "zcipc_revoke: revoker=%llu owner=%llu region=%llu", a, b,
 		    (unsigned long long)share.region);
