@@ -1272,6 +1272,29 @@ TEST_F(stats, tracepoints)
 	free(trace);
 }
 
+/* Who reads records instead of text needs the values of the types. */
+TEST_F(stats, trace_formats)
+{
+	static const char * const names[] = { "prepare", "commit", "receive", "fail" };
+	static const char * const types[] = {
+		"{ 1, \"MOVE\" }", "{ 2, \"SHARE\" }", "{ 3, \"COPY\" }", "{ 4, \"GRANT\" }",
+		"{ 5, \"REVOKED\" }",
+	};
+	char path[128], *text;
+	size_t i, type;
+
+	if (no_tracefs())
+		SKIP(return, "there is no " EVENTS);
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(path, sizeof(path), TRACEFS "/events/zcipc/zcipc_%s/format", names[i]);
+		text = file_text(AT_FDCWD, path);
+		ASSERT_NE(NULL, text);
+		for (type = 0; type < ARRAY_SIZE(types); type++)
+			EXPECT_NE(NULL, strstr(text, types[type])) TH_LOG("%s", text);
+		free(text);
+	}
+}
+
 TEST_F(stats, tracefs_is_private)
 {
 	int dir;
