@@ -68,7 +68,7 @@ static int zc_batch(struct ep *ep, struct zcipc_transfer *t, __u32 n, __u32 flag
 		failed = 0xcccccccc;
 	}
 	if (memcmp(want, t, n * sizeof(*t)) || cmd.done != done || cmd.failed != failed) {
-		fprintf(stderr, "# a batch wrote done %u not %u, failed %u not %u\n",
+		fprintf(stderr, "# a batch wrote wrong things: done %u not %u, failed %u not %u\n",
 			cmd.done, done, cmd.failed, failed);
 		err = EUCLEAN;
 		rc = -1;
