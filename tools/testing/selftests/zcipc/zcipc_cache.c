@@ -42,11 +42,24 @@ FIXTURE_VARIANT_ADD(cache, uncached) {
 	.cache = ZCIPC_CACHE_UNCACHED, .feature = ZCIPC_FEATURE_UNCACHED,
 };
 
-/* A window for a policy. Goes with the process, or with the end of the test. */
+/* Windows of this process: an endpoint lives as long as one of them does. */
+static struct window {
+	void *p;
+	size_t len;
+} windows[8];
+
+static unsigned int nwindows;
+
+/* A window for a policy. */
 static long call_window(struct ep *ep, struct call *c)
 {
-	return mmap(NULL, c->n * psize, PROT_READ | PROT_WRITE, MAP_SHARED, ep->fd,
-		    ZCIPC_WINDOW_OFFSET(c->val)) == MAP_FAILED ? -1 : 0;
+	void *p = mmap(NULL, c->n * psize, PROT_READ | PROT_WRITE, MAP_SHARED, ep->fd,
+		       ZCIPC_WINDOW_OFFSET(c->val));
+
+	if (p == MAP_FAILED)
+		return -1;
+	windows[nwindows++] = (struct window){ p, c->n * psize };
+	return 0;
 }
 
 static int ep_window(struct ep *ep, __u32 cache, size_t npages)
@@ -88,6 +101,8 @@ FIXTURE_TEARDOWN(cache)
 {
 	if (self->pool_ms >= 0)
 		pool_set(self->pool_ms);
+	while (nwindows--)
+		munmap(windows[nwindows].p, windows[nwindows].len);
 	base_teardown(_metadata, &self->base);
 }
 
@@ -297,7 +312,7 @@ TEST_F(cache, kept)
 }
 
 /* The whole way round: each policy to each other one, whole, in part, and shared. */
-TEST_F(cache, changed)
+TEST_F_TIMEOUT(cache, changed, 120)
 {
 	static const __u32 others[] = {
 		ZCIPC_CACHE_DEFAULT, ZCIPC_CACHE_STREAMING, ZCIPC_CACHE_UNCACHED,
