@@ -13,6 +13,13 @@
 
 #include "zcipc.h"
 
+/* For tools that read the formats: they know the values, not their names. */
+TRACE_DEFINE_ENUM(ZCIPC_MOVE);
+TRACE_DEFINE_ENUM(ZCIPC_SHARE);
+TRACE_DEFINE_ENUM(ZCIPC_COPY);
+TRACE_DEFINE_ENUM(ZCIPC_GRANTED);
+TRACE_DEFINE_ENUM(ZCIPC_REVOKED);
+
 #define zcipc_show_type(type) \
 	__print_symbolic(type, \
 			 { ZCIPC_MOVE, "MOVE" }, { ZCIPC_SHARE, "SHARE" }, { ZCIPC_COPY, "COPY" }, \
