@@ -65,7 +65,7 @@ struct zcipc_batch {
 
 static int zcipc_batch_alloc(struct zcipc_batch *b)
 {
-	b->cmds = kvmalloc_array(b->n, sizeof(*b->cmds), GFP_KERNEL_ACCOUNT);
+	b->cmds = kvcalloc(b->n, sizeof(*b->cmds), GFP_KERNEL_ACCOUNT);
 	b->entries = kvcalloc(b->n, sizeof(*b->entries), GFP_KERNEL_ACCOUNT);
 	b->eps = kvmalloc_array(b->n + 1, sizeof(*b->eps), GFP_KERNEL_ACCOUNT);
 	b->regions = kvmalloc_array(b->n, sizeof(*b->regions), GFP_KERNEL_ACCOUNT);
@@ -134,9 +134,16 @@ static void zcipc_batch_write(struct zcipc_batch *b, const struct zcipc_transfer
 			return;
 		return;
 	}
-	for (i = 0; i < b->n; i++)
-		if (copy_to_user(ubuffer + i * cmd->transfer_size, &b->cmds[i], len))
+	for (i = 0; i < b->n; i++) {
+		/* What was not read is left alone. */
+		if (b->entries[i].ret != -E2BIG &&
+		    copy_to_user(ubuffer + i * cmd->transfer_size, &b->cmds[i], len))
 			return;
+		if (len == sizeof(*b->cmds) &&
+		    put_user(b->entries[i].ret, &((struct zcipc_transfer __user *)
+						  (ubuffer + i * cmd->transfer_size))->result))
+			return;
+	}
 }
 
 static int zcipc_batch_alloc_entry(struct zcipc_batch_entry *entry)
@@ -239,11 +246,11 @@ static void zcipc_batch_lock_regions(struct zcipc_batch *b)
 
 		if (entry->ret)
 			continue;
-		if (entry->t.dst != last) {
+		if (entry->t.dst != last || entry->t.cmd->flags & ZCIPC_F_PEER_FD) {
 			/* Who was found by a file descriptor says nothing of others. */
 			last = entry->t.cmd->flags & ZCIPC_F_PEER_FD ? NULL : entry->t.dst;
 			ret = 0;
-			if (entry->t.dst->dead)
+			if (entry->t.dst->dead || !atomic_read(&entry->t.dst->mm->mm_users))
 				ret = -ESRCH;
 			else if (!zcipc_transfer_accepted(&entry->t))
 				ret = -EPERM;
@@ -320,6 +327,7 @@ static void zcipc_batch_unmap(struct zcipc_batch *b)
 	for (i = 0; i < b->n; i++) {
 		struct zcipc_transfer_state *t = &b->entries[i].t;
 
+		cond_resched();
 		if (!b->entries[i].ret &&
 		    (t->cmd->type == ZCIPC_MOVE || t->cmd->type == ZCIPC_COPY))
 			t->unmapped = zcipc_batch_add_ranges(b, t, b->entries[i].from->region);
@@ -341,6 +349,7 @@ static void zcipc_batch_each(struct zcipc_batch *b)
 		struct zcipc_batch_entry *entry = &b->entries[i];
 		struct zcipc_cap *cap = zcipc_batch_cap(b, entry);
 
+		cond_resched();
 		entry->ret = IS_ERR(cap) ? PTR_ERR(cap) : zcipc_transfer_begin(&entry->t, cap);
 		if (!entry->ret)
 			entry->to = zcipc_transfer_commit(&entry->t, cap, false);

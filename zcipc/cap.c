@@ -178,8 +178,10 @@ static void zcipc_cap_remove_slots(struct zcipc_cap *cap)
 {
 	struct zcipc_slot *slot, *next;
 
-	list_for_each_entry_safe(slot, next, &cap->slots, cap_entry)
+	list_for_each_entry_safe(slot, next, &cap->slots, cap_entry) {
 		zcipc_slot_remove(slot);
+		cond_resched();
+	}
 }
 
 /* What is derived from a capability becomes its parent's, or stands alone. */
@@ -354,6 +356,9 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	    cmd->rights & ~(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_EXEC) ||
 	    (cmd->rights & ZCIPC_RIGHT_WRITE && exec))
 		return -EINVAL;
+	ret = zcipc_ucmd_probe(ucmd);
+	if (ret)
+		return ret;
 	slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
 	if (!slot)
 		return -ENOMEM;
@@ -369,6 +374,8 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	ret = zcipc_cap_range(cap, cmd->offset, cmd->len, &first, &npages);
 	if (!ret && cmd->rights & ~cap->rights)
 		ret = -EACCES;
+	if (!ret && cap->nslots >= ZCIPC_MAX_SLOTS)
+		ret = -ENOBUFS;
 	if (!ret && exec)
 		ret = zcipc_window_reserve_exec(ep, npages, &pgoff);
 	else if (!ret)
@@ -389,10 +396,8 @@ out_free:
 	kfree(slot);
 	if (ret)
 		return ret;
-	ret = zcipc_ucmd_respond(ucmd);
-	if (ret)
-		zcipc_slot_remove_at(ep, cmd->addr, exec);
-	return ret;
+	/* Probed above, and too late to say anything but that it was done. */
+	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
 }
 
 /**
@@ -601,44 +606,48 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 	zcipc_endpoint_made_room(ep);
 }
 
-/* Whatever has been revoked of a region is taken out of the tables. */
-static void zcipc_cap_reap_all(struct zcipc_region *region, bool killable)
+/* What has been revoked of a region is taken out of the tables, in that order. */
+static void zcipc_cap_reap_some(struct zcipc_region *region, u64 n, bool killable)
 {
 	struct zcipc_endpoint *ep;
 	u64 token;
 
-	while ((ep = zcipc_cap_first_revoked(region, &token))) {
+	/* Others may revoke as fast as this goes on: they have to see to it themselves. */
+	for (; n && (ep = zcipc_cap_first_revoked(region, &token)); n--) {
 		mutex_lock(&ep->lock);
 		zcipc_cap_bury(ep, token);
 		mutex_unlock(&ep->lock);
 		zcipc_endpoint_put(ep);
 		cond_resched();
-		if (killable && fatal_signal_pending(current)) {
-			/* Somebody else has the time. */
-			zcipc_region_get(region);
-			if (!queue_work(zcipc_reapers, &region->reap))
-				zcipc_region_put(region);
-			return;
-		}
+		if (killable && fatal_signal_pending(current))
+			break;
+	}
+	/* Somebody else has the time. */
+	if (killable && !list_empty_careful(&region->revoked)) {
+		zcipc_region_get(region);
+		if (!queue_work(zcipc_reapers, &region->reap))
+			zcipc_region_put(region);
 	}
 }
 
 /**
  * zcipc_cap_reap() - revoke, second step
  * @region: the region of which capabilities have been killed; a reference is held by the caller
+ * @n: how many the caller has killed
  *
  * Context: May sleep; no lock is held. Leaves the rest to a worker when the task is killed.
  */
-void zcipc_cap_reap(struct zcipc_region *region)
+void zcipc_cap_reap(struct zcipc_region *region, u64 n)
 {
-	zcipc_cap_reap_all(region, true);
+	/* Some that others killed may come before. */
+	zcipc_cap_reap_some(region, 2 * n + 1, true);
 }
 
 void zcipc_cap_reap_work(struct work_struct *work)
 {
 	struct zcipc_region *region = container_of(work, struct zcipc_region, reap);
 
-	zcipc_cap_reap_all(region, false);
+	zcipc_cap_reap_some(region, U64_MAX, false);
 	zcipc_region_put(region);
 }
 
@@ -698,7 +707,7 @@ int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
 	if (ret)
 		return ret;
 	zcipc_test_point("revoked");
-	zcipc_cap_reap(region);
+	zcipc_cap_reap(region, cmd->revoked);
 	zcipc_region_put(region);
 	/* Probed above, and too late to say anything but that it was done. */
 	if (zcipc_ucmd_respond(ucmd))

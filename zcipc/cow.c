@@ -10,6 +10,7 @@
  */
 #include <linux/highmem.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 
 #include "trace.h"
 #include "zcipc.h"
@@ -28,13 +29,14 @@
  * later: the snapshot gets a copy, and the region keeps the frame for itself, as the owner of the
  * pin expects.
  *
- * Return: 0, or -EBUSY (strict), -ENOMEM; then @snapshot may have some frames, and @region's
- * contents and rights are as they were.
+ * Return: 0, or -EBUSY (strict), -ENOMEM, -EINTR; then @snapshot may have some frames, and
+ * @region's contents and rights are as they were.
  */
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
 		       struct zcipc_region *snapshot, const struct zcipc_endpoint *except,
 		       bool strict, u64 *held)
 {
+	unsigned int nheld = 0;
 	unsigned long i;
 
 	lockdep_assert_held(&region->lock);
@@ -45,7 +47,9 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
 
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
-		if (!zcipc_frame_exclusive(page) || !zcipc_frame_held(page, 0)) {
+		if (nheld && fatal_signal_pending(current))
+			return -EINTR;
+		if (!zcipc_frame_exclusive(page) || !zcipc_frame_held(page, 0, &nheld)) {
 			zcipc_frame_share(page);
 			snapshot->pages[i] = page;
 			continue;
@@ -87,7 +91,7 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 		return 0;
 	if (zcipc_frame_sole(page)) {
 		zcipc_region_unmap(region, index, 1, NULL);
-		if (!zcipc_frame_held(page, extra)) {
+		if (!zcipc_frame_held(page, extra, NULL)) {
 			set_page_private(page, page_private(page) & ~ZCIPC_FRAME_WAS_SHARED);
 			zcipc_count(ep, region, REUSED, 1);
 			trace_zcipc_cow_break(ep, region, index, false);

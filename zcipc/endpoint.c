@@ -53,6 +53,7 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&ep->kref);
 	mutex_init(&ep->lock);
+	mutex_init(&ep->hide_lock);
 	ep->slots = RB_ROOT;
 	INIT_LIST_HEAD(&ep->messages);
 	init_waitqueue_head(&ep->recv_wait);
@@ -70,7 +71,7 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 		goto err_inode;
 	ep->cred = get_current_cred();
 	ep->pid = get_pid(task_tgid(current));
-	ep->node = numa_node_id();
+	ep->node = numa_mem_id();
 	ep->mm = current->mm;
 	mmgrab(ep->mm);
 	ep->id = atomic64_inc_return(&zcipc_last_endpoint);

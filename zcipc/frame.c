@@ -367,20 +367,26 @@ void zcipc_frame_put(struct page *page)
  * zcipc_frame_held() - has anybody a reference?
  * @page: a frame of one region only, whose lock the caller holds, and which is unmapped everywhere
  * @extra: references that the caller knows of
+ * @nheld: how many frames of a range have been found held, or NULL
  *
  * A reference may be one that is about to go, of somebody who walked the page tables before they
- * changed: so look again before believing it.
+ * changed: so look again before believing it. But not for each of many frames: others wait for the
+ * locks.
  *
  * Return: true if somebody holds the frame
  */
-bool zcipc_frame_held(struct page *page, int extra)
+bool zcipc_frame_held(struct page *page, int extra, unsigned int *nheld)
 {
 	int tries;
 
 	for (tries = 0; tries < 3; tries++) {
 		if (page_count(page) <= 1 + extra)
 			return false;
+		if (nheld && *nheld >= 16)
+			return true;
 		usleep_range(10, 50);
 	}
+	if (nheld)
+		(*nheld)++;
 	return true;
 }

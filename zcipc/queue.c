@@ -72,9 +72,11 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	if (sender->dead || zcipc_cap_reserve(sender, 1, GFP_KERNEL | __GFP_NOFAIL))
 		goto out_unlock;
 	zcipc_region_unmap(region, cap->first, cap->npages, NULL);
-	zcipc_cap_give(cap, sender);
 	/* The dead peer may have used the memory before it asked for the message. */
-	zcipc_region_plan(region, cap->first, cap->npages, GFP_KERNEL | __GFP_NOFAIL, &plan);
+	if (zcipc_region_plan(region, cap->first, cap->npages, GFP_KERNEL | __GFP_NOFAIL, &plan))
+		goto out_unlock;
+	zcipc_cap_give(cap, sender);
+	cap->rights = cap->msg.sender_rights;
 	zcipc_region_replace(region, cap->first, cap->npages, &plan);
 	zcipc_count(ep, region, COPIED_HELD, plan.held);
 	zcipc_charge_force(sender->user, region->ncharged);

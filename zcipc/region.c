@@ -4,6 +4,7 @@
  */
 #include <linux/fs.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "zcipc.h"
@@ -129,6 +130,7 @@ void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsign
 				zcipc_window_unmap(cap->ep, slot->pgoff + start - slot->first,
 						   end - start);
 		}
+		cond_resched();
 	}
 }
 
@@ -156,7 +158,7 @@ static int zcipc_region_plan_page(struct page *page, unsigned long i, unsigned l
 	if (!plan->take && !away)
 		return 0;
 	if (zcipc_frame_exclusive(page)) {
-		held = zcipc_frame_held(page, 0);
+		held = zcipc_frame_held(page, 0, &plan->nheld);
 		if (held && plan->take && plan->strict)
 			return -EBUSY;
 		if (!held && !away)
@@ -205,7 +207,7 @@ static int zcipc_region_plan_page(struct page *page, unsigned long i, unsigned l
  *
  * zcipc_region_replace() or zcipc_region_plan_free() must follow, before anything is mapped again.
  *
- * Return: 0, or -EBUSY (strict), -ENOMEM, with nothing allocated
+ * Return: 0, or -EBUSY (strict), -ENOMEM, -EINTR, with nothing allocated
  */
 int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		      gfp_t gfp, struct zcipc_plan *plan)
@@ -223,7 +225,10 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 		if (!page || (plan->node == NUMA_NO_NODE && zcipc_frame_exclusive(page) &&
 			      page_count(page) == 1))
 			continue;
-		ret = zcipc_region_plan_page(page, i, npages, gfp, plan);
+		if (fatal_signal_pending(current) && !(gfp & __GFP_NOFAIL))
+			ret = -EINTR;
+		else
+			ret = zcipc_region_plan_page(page, i, npages, gfp, plan);
 	}
 	if (ret)
 		zcipc_region_plan_free(plan, npages);

@@ -156,7 +156,7 @@ void zcipc_transfer_free(struct zcipc_transfer_state *t)
 	if (t->region)
 		zcipc_region_put(t->region);
 	if (t->revoked) {
-		zcipc_cap_reap(t->revoked);
+		zcipc_cap_reap(t->revoked, t->nrevoked);
 		zcipc_region_put(t->revoked);
 	}
 	if (t->dst && !t->borrowed)
@@ -295,7 +295,8 @@ static int zcipc_transfer_set_cache(struct zcipc_transfer_state *t, struct zcipc
 
 	if (t->cmd->type == ZCIPC_SHARE) {
 		for (i = 0; i < region->npages; i++)
-			if (region->pages[i] && zcipc_frame_held(region->pages[i], 0))
+			if (region->pages[i] &&
+			    zcipc_frame_held(region->pages[i], 0, &t->plan.nheld))
 				return -EBUSY;
 		return zcipc_frames_set_cache(region->pages, region->npages, t->cache);
 	}
@@ -368,8 +369,9 @@ static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zc
 	struct zcipc_region *region = cap->region;
 
 	zcipc_region_replace(region, t->first, t->npages, &t->plan);
-	if (t->cmd->flags & ZCIPC_F_REVOKE_OTHERS &&
-	    zcipc_cap_kill_range(region, t->first, t->npages, cap, t->src))
+	if (t->cmd->flags & ZCIPC_F_REVOKE_OTHERS)
+		t->nrevoked = zcipc_cap_kill_range(region, t->first, t->npages, cap, t->src);
+	if (t->nrevoked)
 		t->revoked = zcipc_region_get(region);
 	if (t->charged)
 		zcipc_region_own(region, t->dst->user);
@@ -424,6 +426,7 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 	struct zcipc_transfer *cmd = t->cmd;
 	struct zcipc_cap *parent = cap;
 	unsigned long first = t->first;
+	u32 sender_rights = cap->rights;
 
 	t->dst->nreserved--;
 	zcipc_transfer_count(t, region);
@@ -456,6 +459,7 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 	}
 	t->cap->msg.type = cmd->type;
 	t->cap->msg.flags = 0;
+	t->cap->msg.sender_rights = sender_rights;
 	t->cap->msg.region = region->id;
 	t->cap->msg.cookie = cmd->cookie;
 	cmd->peer_cap = t->cap->token;

@@ -28,6 +28,9 @@
 /* The most pages between two ranges that are unmapped together. */
 #define ZCIPC_HIDE_MAX		512UL
 
+/* And the most from the first to the last of them. */
+#define ZCIPC_HIDE_SPAN		1048576UL
+
 /* Work between two calls of cond_resched(). */
 #define ZCIPC_INSERT_CHUNK	512UL
 
@@ -194,7 +197,17 @@ void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned
 	slot->writable = writable;
 	rb_add(&slot->node, &cap->ep->slots, zcipc_slot_less);
 	list_add_tail(&slot->cap_entry, &cap->slots);
+	cap->nslots++;
 	zcipc_count(cap->ep, NULL, MAPS, 1);
+}
+
+static void zcipc_window_unmap_locked(struct zcipc_endpoint *ep, unsigned long pgoff,
+				      unsigned long npages)
+{
+	lockdep_assert_held(&ep->hide_lock);
+	unmap_mapping_pages(ep->inode->i_mapping, pgoff, npages, false);
+	zcipc_stat_inc(SHOOTDOWNS);
+	trace_zcipc_unmap(ep, pgoff, npages);
 }
 
 /**
@@ -209,9 +222,9 @@ void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned
  */
 void zcipc_window_unmap(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages)
 {
-	unmap_mapping_pages(ep->inode->i_mapping, pgoff, npages, false);
-	zcipc_stat_inc(SHOOTDOWNS);
-	trace_zcipc_unmap(ep, pgoff, npages);
+	mutex_lock(&ep->hide_lock);
+	zcipc_window_unmap_locked(ep, pgoff, npages);
+	mutex_unlock(&ep->hide_lock);
 }
 
 /* Takes what a slot shows out of all page tables. */
@@ -233,25 +246,34 @@ void zcipc_slot_remove(struct zcipc_slot *slot)
 	lockdep_assert_held(&slot->cap->region->lock);
 	rb_erase(&slot->node, &ep->slots);
 	list_del(&slot->cap_entry);
+	slot->cap->nslots--;
 	zcipc_window_release(ep, slot->pgoff, slot->npages);
 	if (slot != &slot->cap->slot)
 		kfree(slot);
 	zcipc_count(ep, NULL, MAPS, -1);
 }
 
-/* The slot that begins at a user address. The caller holds the endpoint's lock. */
-static struct zcipc_slot *zcipc_slot_find_addr(struct zcipc_endpoint *ep, u64 addr)
+/* The window that an address is in, or NULL. */
+static struct zcipc_window *zcipc_window_around(struct zcipc_endpoint *ep, unsigned long addr)
 {
 	unsigned int i;
 
-	for (i = 0; i < ZCIPC_WINDOW_MAX; i++) {
-		const struct zcipc_window *window = &ep->windows[i];
-		u64 start = addr - window->addr;
-
-		if (addr >= window->addr && start >> PAGE_SHIFT < window->npages)
-			return zcipc_slot_find(ep, zcipc_window_pgoff(i) + (start >> PAGE_SHIFT));
-	}
+	for (i = 0; i < ZCIPC_WINDOW_MAX; i++)
+		if (addr >= ep->windows[i].addr &&
+		    (addr - ep->windows[i].addr) >> PAGE_SHIFT < ep->windows[i].npages)
+			return &ep->windows[i];
 	return NULL;
+}
+
+/* The slot that begins at a user address. The caller holds the endpoint's lock. */
+static struct zcipc_slot *zcipc_slot_find_addr(struct zcipc_endpoint *ep, u64 addr)
+{
+	const struct zcipc_window *window = zcipc_window_around(ep, addr);
+
+	if (!window)
+		return NULL;
+	return zcipc_slot_find(ep, zcipc_window_pgoff(window - ep->windows) +
+			       ((addr - window->addr) >> PAGE_SHIFT));
 }
 
 /**
@@ -287,12 +309,14 @@ int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec)
  * struct zcipc_writable - PTEs whose write bit is to be set, if the frame allows it
  * @vma: that they are in
  * @addr: user address of the first one
- * @which: a bit for each page, or NULL: all
+ * @which: a bit for each page that has just been inserted, or NULL: see @pages
+ * @pages: the frames that PTEs must have, or NULL
  */
 struct zcipc_writable {
 	struct vm_area_struct *vma;
 	unsigned long addr;
 	const unsigned long *which;
+	struct page **pages;
 };
 
 static int zcipc_pte_make_writable(pte_t *ptep, unsigned long addr, void *data)
@@ -301,7 +325,11 @@ static int zcipc_pte_make_writable(pte_t *ptep, unsigned long addr, void *data)
 	struct vm_area_struct *vma = writable->vma;
 	pte_t pte = zcipc_ptep_get(ptep);
 
-	if (writable->which && !test_bit((addr - writable->addr) >> PAGE_SHIFT, writable->which))
+	unsigned long i = (addr - writable->addr) >> PAGE_SHIFT;
+
+	if (writable->which && !test_bit(i, writable->which))
+		return 0;
+	if (writable->pages && pte_present(pte) && pte_page(pte) != writable->pages[i])
 		return 0;
 	if (pte_present(pte) && !pte_write(pte) && zcipc_frame_exclusive(pte_page(pte)))
 		set_pte_at(vma->vm_mm, addr, ptep,
@@ -316,8 +344,8 @@ static int zcipc_pte_make_writable(pte_t *ptep, unsigned long addr, void *data)
 static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff, struct page **pages,
 			    unsigned long npages, bool writable)
 {
-	struct zcipc_writable all = { .vma = vma };
 	unsigned long addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
+	struct zcipc_writable all = { .vma = vma, .addr = addr, .pages = pages };
 	unsigned long left = npages;
 	int ret = vm_insert_pages(vma, addr, pages, &left);
 
@@ -450,7 +478,7 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff, struct pa
 	trace_zcipc_insert(p->ep, pgoff, npages);
 	p->end = pgoff + npages;
 	if (writable) {
-		bitmap_set(p->writable, pgoff - p->start, npages);
+		bitmap_set(p->writable, pgoff - p->start, npages - left);
 		p->any_writable = true;
 	}
 }
@@ -514,6 +542,8 @@ static void zcipc_window_hide(struct zcipc_endpoint *ep, unsigned long pgoff, un
 			n = min(end - pgoff, (vma->vm_end - addr) >> PAGE_SHIFT);
 			apply_to_existing_page_range(ep->mm, addr, n << PAGE_SHIFT, zcipc_pte_hide,
 						     hidden);
+		} else {
+			cond_resched();
 		}
 		pgoff += n;
 	}
@@ -543,9 +573,10 @@ static void zcipc_window_restore(struct zcipc_hidden *hidden, unsigned long npag
 /*
  * Unmaps ranges that are near each other, in ascending order, with one call to core mm, which means
  * one flush. What lies between them is hidden from that call. Nobody misses it: faults wait for the
- * endpoint's lock, and TLB entries that are left lead to the same frames. mmap_lock and endpoint's
- * lock keep everybody away who would look at the PTEs, except core mm's DONTNEED and the like,
- * which find nothing and need not.
+ * endpoint's lock, who wants to unmap what is hidden, for which he has the lock of its region,
+ * waits for hide_lock, and TLB entries that are left lead to the same frames. mmap_lock and
+ * endpoint's lock keep everybody away who would look at the PTEs, except core mm's DONTNEED and the
+ * like, which find nothing and need not.
  */
 static void zcipc_window_unmap_near(struct zcipc_endpoint *ep, const struct zcipc_range *ranges,
 				    unsigned int n)
@@ -556,17 +587,21 @@ static void zcipc_window_unmap_near(struct zcipc_endpoint *ep, const struct zcip
 	unsigned int i;
 
 	/* Executable mappings can be anywhere. */
-	if (n > 1 && zcipc_window_at(ep, start)) {
+	if (n > 1 && npages <= ZCIPC_HIDE_SPAN && zcipc_window_at(ep, start)) {
 		hidden.addr = zcipc_window_addr(ep, start);
-		hidden.ptes = kvcalloc(npages, sizeof(*hidden.ptes), GFP_KERNEL | __GFP_NOWARN);
-		hidden.leave = bitmap_zalloc(npages, GFP_KERNEL | __GFP_NOWARN);
+		hidden.leave = bitmap_zalloc(npages, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		hidden.ptes = kvcalloc(npages, sizeof(*hidden.ptes),
+				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	}
 	if (hidden.ptes && hidden.leave) {
 		for (i = 0; i < n; i++)
 			bitmap_set(hidden.leave, ranges[i].pgoff - start, ranges[i].npages);
+		mutex_lock(&ep->hide_lock);
 		zcipc_window_hide(ep, start, start + npages, &hidden);
-		zcipc_window_unmap(ep, start, npages);
+		zcipc_test_point("hidden");
+		zcipc_window_unmap_locked(ep, start, npages);
 		zcipc_window_restore(&hidden, npages);
+		mutex_unlock(&ep->hide_lock);
 	} else {
 		for (i = 0; i < n; i++)
 			zcipc_window_unmap(ep, ranges[i].pgoff, ranges[i].npages);
@@ -713,7 +748,7 @@ static void zcipc_window_open(struct vm_area_struct *vma)
 	if (vma->vm_mm != ep->mm)
 		return;
 	mutex_lock(&ep->lock);
-	zcipc_window_at(ep, vma->vm_pgoff)->nvmas++;
+	zcipc_window_around(ep, vma->vm_start)->nvmas++;
 	mutex_unlock(&ep->lock);
 }
 
@@ -726,7 +761,8 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 	if (vma->vm_mm != ep->mm)
 		return;
 	mutex_lock(&ep->lock);
-	window = zcipc_window_at(ep, vma->vm_pgoff);
+	/* The offset of what 6.1 takes back when it fails to split a VMA means nothing. */
+	window = zcipc_window_around(ep, vma->vm_start);
 	last = !--window->nvmas;
 	if (last && !window->nused) {
 		kvfree(window->used);

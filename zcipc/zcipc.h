@@ -7,8 +7,8 @@
  * window where a range of a capability is mapped. A region is an array of *frames*, which are pages
  * that count in page->private how many regions they belong to.
  *
- * Locking order: mmap_lock -> endpoint->lock (two: lower id first) -> region->lock -> what core mm
- * takes to map and unmap.
+ * Locking order: mmap_lock -> endpoint->lock (two: lower id first) -> region->lock ->
+ * endpoint->hide_lock -> what core mm takes to map and unmap.
  *
  * A batch takes many locks of endpoints, and of regions, in the order of their ids.
  *
@@ -44,6 +44,7 @@
 #define ZCIPC_MAX_CAPS		(1024U * 1024)
 #define ZCIPC_MAX_MESSAGES	1024U
 #define ZCIPC_MAX_DEPTH		1024U
+#define ZCIPC_MAX_SLOTS		1024U
 
 /* A loop over the pages of a region lets others run after this many. */
 #define ZCIPC_RESCHED_PAGES	1024
@@ -131,6 +132,7 @@ struct zcipc_window {
  * @pid: the opener's thread group, which a later process with the same number does not match
  * @user: who pays
  * @inode: private to this endpoint, so that its i_mapping holds its window's VMAs and no others
+ * @hide_lock: innermost of all: whoever takes PTEs away has it, so that none is hidden from him
  * @lock: protects everything that follows
  * @dead: shut down: nothing comes in any more
  * @caps: the table: index -> struct zcipc_cap, or what cap.c makes of a free entry
@@ -166,6 +168,7 @@ struct zcipc_endpoint {
 	struct zcipc_user *user;
 	struct inode *inode;
 
+	struct mutex hide_lock; /* PTEs are not hidden */
 	struct mutex lock; /* protects all that follows */
 	bool dead;
 	void **caps;
@@ -254,6 +257,7 @@ struct zcipc_slot {
  * @sender: endpoint id
  * @pid: the sender's thread group, with a reference until the message is received
  * @uid: the sender's effective user
+ * @sender_rights: what the sender had, and gets back if it comes back
  * @unheard: the capability was revoked before the endpoint received the message, and never will
  */
 struct zcipc_message {
@@ -266,6 +270,7 @@ struct zcipc_message {
 	u64 sender;
 	struct pid *pid;
 	kuid_t uid;
+	u32 sender_rights;
 	bool unheard;
 };
 
@@ -279,6 +284,7 @@ struct zcipc_message {
  * @rights: enum zcipc_right
  * @revoked: dead: nothing is mapped by it and nothing will be, only the table still has it. Set
  *	under the region's lock.
+ * @nslots: number of @slots
  * @revoker: who did that, with a reference; region->lock
  * @parent: what it is derived from, or NULL; region->lock, as the next two
  * @children: what is derived from it
@@ -296,6 +302,7 @@ struct zcipc_cap {
 	unsigned long npages;
 	u32 rights;
 	bool revoked;
+	u32 nslots;
 	struct zcipc_endpoint *revoker;
 	struct zcipc_cap *parent;
 	struct list_head children;
@@ -350,8 +357,8 @@ void zcipc_endpoint_made_room(struct zcipc_endpoint *ep);
 /* The owner is here: its memory should be, too. */
 static inline void zcipc_endpoint_seen(struct zcipc_endpoint *ep)
 {
-	if (READ_ONCE(ep->node) != numa_node_id())
-		WRITE_ONCE(ep->node, numa_node_id());
+	if (READ_ONCE(ep->node) != numa_mem_id())
+		WRITE_ONCE(ep->node, numa_mem_id());
 }
 
 struct zcipc_endpoint *zcipc_endpoint_next(const struct pid *pid, unsigned long *id);
@@ -381,7 +388,7 @@ u32 zcipc_cap_depth(const struct zcipc_cap *cap);
 u32 zcipc_cap_derived(const struct zcipc_cap *cap);
 u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsigned long npages,
 			 const struct zcipc_cap *except, struct zcipc_endpoint *revoker);
-void zcipc_cap_reap(struct zcipc_region *region);
+void zcipc_cap_reap(struct zcipc_region *region, u64 n);
 void zcipc_cap_reap_work(struct work_struct *work);
 int zcipc_cap_map(struct zcipc_ucmd *ucmd);
 int zcipc_cap_unmap(struct zcipc_ucmd *ucmd);
@@ -411,6 +418,7 @@ static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
  * @held: bytes to be copied because somebody holds the frames
  * @migrated: bytes to be copied because they are on another node
  * @off_node: bytes that will not be on @node
+ * @nheld: frames found held so far
  */
 struct zcipc_plan {
 	bool take;
@@ -421,6 +429,7 @@ struct zcipc_plan {
 	u64 held;
 	u64 migrated;
 	u64 off_node;
+	unsigned int nheld;
 };
 
 struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long npages,
@@ -449,7 +458,7 @@ struct page *zcipc_frame_alloc(gfp_t gfp, int node, unsigned int cache);
 struct page *zcipc_frame_copy(struct page *page, gfp_t gfp, int node);
 void zcipc_frame_share(struct page *page);
 void zcipc_frame_put(struct page *page);
-bool zcipc_frame_held(struct page *page, int extra);
+bool zcipc_frame_held(struct page *page, int extra, unsigned int *nheld);
 bool zcipc_frame_can_cache(unsigned int cache);
 pgprot_t zcipc_frame_pgprot(pgprot_t prot, unsigned int cache);
 int zcipc_frames_set_cache(struct page **pages, unsigned long npages, unsigned int cache);
@@ -586,6 +595,7 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd);
  * @unmapped: the sender's mappings of the range have gone already
  * @gone: the sender's capability, to be freed
  * @revoked: the region of which capabilities have to be reaped, with a reference
+ * @nrevoked: how many
  */
 struct zcipc_transfer_state {
 	struct zcipc_transfer *cmd;
@@ -608,6 +618,7 @@ struct zcipc_transfer_state {
 	bool unmapped;
 	struct zcipc_cap *gone;
 	struct zcipc_region *revoked;
+	u64 nrevoked;
 };
 
 int zcipc_transfer_validate(const struct zcipc_transfer *cmd);

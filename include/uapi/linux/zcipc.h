@@ -373,7 +373,7 @@ struct zcipc_region_query {
  * @__reserved: must be 0
  * @addr: [out] where it is
  *
- * A range can be mapped more than once.
+ * A range can be mapped more than once, with one capability up to 1024 times.
  *
  * The window is never executable. With ZCIPC_RIGHT_EXEC nothing is placed in it: @addr is a file
  * offset, never used again, at which the caller can then
@@ -652,7 +652,8 @@ enum zcipc_message_type {
 /**
  * enum zcipc_message_flags - what is particular about a message
  * @ZCIPC_MESSAGE_RETURNED: the caller had moved this to an endpoint that died before it received
- *	it. @sender is that endpoint. The capability is the caller's again, and not mapped.
+ *	it. @sender is that endpoint. The capability is the caller's again, with the rights that it
+ *	had, and not mapped.
  */
 enum zcipc_message_flags {
 	ZCIPC_MESSAGE_RETURNED	= 1 << 0,

@@ -607,6 +607,59 @@ TEST_F(batch, given_and_taken)
 	}
 }
 
+static void *copy_thread(void *arg)
+{
+	struct zcipc_transfer *t = arg;
+	struct ep *ep = (struct ep *)(uintptr_t)t[0].cookie;
+	struct zcipc_transfer_batch out;
+
+	t[0].cookie = 0;
+	return (void *)(intptr_t)zc_batch(ep, t, 2, 0, &out);
+}
+
+/*
+ * What lies between two slots of a batch is out of the page table for a moment. Who revokes it then
+ * must not miss it.
+ */
+TEST_F(batch, revoked_while_hidden)
+{
+	struct zcipc_transfer t[2];
+	struct buf src, x, p, y;
+	pthread_t thread;
+	void *rc;
+	__u64 n;
+
+	need_points();
+	test_create(&self->a, 1, &src);
+	test_fill(&self->a, src.p, 1, 1);
+	test_create(&self->c, 1, &x);
+	test_send_rights(&self->a, &self->c, ZCIPC_SHARE, src.cap, RIGHTS_RW);
+	test_take(&self->c, &p);
+	test_create(&self->c, 1, &y);
+	test_fill(&self->c, x.p, 1, 2);
+	test_fill(&self->c, p.p, 1, 1);
+	test_fill(&self->c, y.p, 1, 3);
+	ASSERT_EQ(x.p + psize, p.p);
+	ASSERT_EQ(p.p + psize, y.p);
+	t[0] = transfer_cmd(&self->b, ZCIPC_COPY, x.cap, 0, 0, 0);
+	t[1] = transfer_cmd(&self->b, ZCIPC_COPY, y.cap, 0, 0, 0);
+	t[0].cookie = (uintptr_t)&self->c;
+	point_set("hidden", 300);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, copy_thread, t));
+	ASSERT_TRUE(point_reached());
+	test_revoke(&self->a, &self->c, p.cap, 0, &n);
+	EXPECT_EQ(1, n);
+	test_gone(&self->c, p.p, 1);
+	point_set("", 0);
+	pthread_join(thread, &rc);
+	EXPECT_EQ(NULL, rc);
+	test_gone(&self->c, p.p, 1);
+	/* Nor does it come back with what takes its place. */
+	test_create(&self->c, 1, &p);
+	test_fill(&self->c, p.p, 1, 4);
+	test_check(&self->a, src.p, 1, 1);
+}
+
 /* There is no room: nobody waits, although the descriptor is one that waits. */
 TEST_F(batch, no_room)
 {

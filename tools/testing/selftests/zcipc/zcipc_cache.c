@@ -198,7 +198,7 @@ static int send_cache(struct ep *from, struct ep *to, __u32 type, __u64 cap, siz
 	return zc_transfer(from, &t);
 }
 
-static void test_cache_policy(struct __test_metadata *_metadata, struct ep *ep, __u64 cap, __u32 cache)
+static void test_policy_is(struct __test_metadata *_metadata, struct ep *ep, __u64 cap, __u32 cache)
 {
 	struct zcipc_region_query q;
 
@@ -231,11 +231,11 @@ TEST_F(cache, attributes)
 	test_map(&self->a, src.cap, 10, 20, RIGHTS_RW, &second);
 	test_bits(&self->a, second, 20, variant->cache);
 	test_check_from(&self->a, second, 10, 20, 1);
-	test_cache_policy(_metadata, &self->a, src.cap, variant->cache);
+	test_policy_is(_metadata, &self->a, src.cap, variant->cache);
 	/* Memory of other regions is write-back all the time. */
 	test_create(&self->a, N, &part);
 	test_bits(&self->a, part.p, N, ZCIPC_CACHE_DEFAULT);
-	test_cache_policy(_metadata, &self->a, part.cap, ZCIPC_CACHE_DEFAULT);
+	test_policy_is(_metadata, &self->a, part.cap, ZCIPC_CACHE_DEFAULT);
 }
 
 /* A region has a place in the window for its policy only. */
@@ -285,13 +285,13 @@ TEST_F(cache, kept)
 	test_gone(&self->a, src.p, N);
 	test_check(&self->b, got.p, N, 1);
 	test_bits(&self->b, got.p, N, variant->cache);
-	test_cache_policy(_metadata, &self->b, got.cap, variant->cache);
+	test_policy_is(_metadata, &self->b, got.cap, variant->cache);
 	test_pass(&self->b, &self->a, ZCIPC_SHARE, got.cap, &shared);
 	test_bits(&self->a, shared.p, N, variant->cache);
 	test_pass(&self->b, &self->a, ZCIPC_COPY, got.cap, &copy);
 	test_bits(&self->a, copy.p, N, variant->cache);
 	test_bits(&self->b, got.p, N, variant->cache);
-	test_cache_policy(_metadata, &self->a, copy.cap, variant->cache);
+	test_policy_is(_metadata, &self->a, copy.cap, variant->cache);
 	test_stats(&self->base.ep, &before);
 	test_fill(&self->a, copy.p, 2, 2);
 	test_fill(&self->b, got.p + 2 * psize, 2, 3);
@@ -308,7 +308,7 @@ TEST_F(cache, kept)
 	TEST_OK(send_cache(&self->a, &self->b, ZCIPC_MOVE, copy.cap, 1, 2, variant->cache));
 	test_take(&self->b, &part);
 	test_bits(&self->b, part.p, 2, variant->cache);
-	test_cache_policy(_metadata, &self->b, part.cap, variant->cache);
+	test_policy_is(_metadata, &self->b, part.cap, variant->cache);
 }
 
 /* The whole way round: each policy to each other one, whole, in part, and shared. */
@@ -343,7 +343,7 @@ TEST_F_TIMEOUT(cache, changed, 120)
 				test_take(&self->b, &got);
 				test_check(&self->b, got.p, 100, 1);
 				test_bits(&self->b, got.p, 100, to);
-				test_cache_policy(_metadata, &self->b, got.cap, to);
+				test_policy_is(_metadata, &self->b, got.cap, to);
 				ASSERT_EQ(src.region, got.region);
 				test_fill(&self->b, got.p, 100, 2);
 				test_check(&self->b, got.p, 100, 2);
@@ -358,7 +358,7 @@ TEST_F_TIMEOUT(cache, changed, 120)
 				test_bits(&self->b, part.p, 80, to);
 				test_bits(&self->a, src.p, 10, from);
 				test_bits(&self->a, src.p + 90 * psize, 10, from);
-				test_cache_policy(_metadata, &self->a, src.cap, from);
+				test_policy_is(_metadata, &self->a, src.cap, from);
 				test_drop(&self->b, part.cap);
 				test_drop(&self->a, src.cap);
 				continue;
@@ -368,7 +368,7 @@ TEST_F_TIMEOUT(cache, changed, 120)
 					   way == 2 ? 0 : 1, way == 2 ? 0 : 3, wish(to)));
 			test_take(&self->b, &got);
 			test_bits(&self->b, got.p, way == 2 ? 100 : 3, to);
-			test_cache_policy(_metadata, &self->a, src.cap, to);
+			test_policy_is(_metadata, &self->a, src.cap, to);
 			test_map(&self->a, src.cap, 0, 0, RIGHTS_RW, &p);
 			test_check(&self->a, p, 100, 0);
 			test_bits(&self->a, p, 100, to);
@@ -429,7 +429,7 @@ TEST_F(cache, busy)
 		test_stats(&self->base.ep, &after);
 		ASSERT_TRUE(same_live(&before, &after));
 		ASSERT_EQ(before.user_pages, after.user_pages);
-		test_cache_policy(_metadata, &self->a, src.cap, variant->cache);
+		test_policy_is(_metadata, &self->a, src.cap, variant->cache);
 		p = src.p;
 		if (why == 3)
 			test_map(&self->a, src.cap, 0, 0, RIGHTS_RW, &p);
