@@ -748,7 +748,7 @@ static void zcipc_window_open(struct vm_area_struct *vma)
 	if (vma->vm_mm != ep->mm)
 		return;
 	mutex_lock(&ep->lock);
-	zcipc_window_around(ep, vma->vm_start)->nvmas++;
+	zcipc_window_at(ep, vma->vm_pgoff)->nvmas++;
 	mutex_unlock(&ep->lock);
 }
 
@@ -761,8 +761,10 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 	if (vma->vm_mm != ep->mm)
 		return;
 	mutex_lock(&ep->lock);
+	window = zcipc_window_at(ep, vma->vm_pgoff);
 	/* The offset of what 6.1 takes back when it fails to split a VMA means nothing. */
-	window = zcipc_window_around(ep, vma->vm_start);
+	if (vma->vm_start == vma->vm_end)
+		window = zcipc_window_around(ep, vma->vm_start) ?: window;
 	last = !--window->nvmas;
 	if (last && !window->nused) {
 		kvfree(window->used);
