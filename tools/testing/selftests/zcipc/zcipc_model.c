@@ -254,10 +254,14 @@ struct map {
 	bool exec;
 };
 
-/* Those of one batch come in any order. @cap: NULL if the message says that it is gone. */
+/*
+ * Those of one batch come in any order. @cap: NULL if the message says that it is gone.
+ * @sender_rights: which the sender has again if it is returned.
+ */
 struct message {
 	struct cap *cap;
 	unsigned int batch;
+	__u32 sender_rights;
 	struct zcipc_recv want;
 };
 
@@ -483,8 +487,8 @@ static void region_learn(struct region *region, __u64 id)
 
 /* --- the model: messages */
 
-static void message_add(struct side *side, struct cap *cap, const struct zcipc_recv *want,
-			const struct side *sender)
+static struct message *message_add(struct side *side, struct cap *cap,
+				   const struct zcipc_recv *want, const struct side *sender)
 {
 	struct message *m = side->queue + side->nqueue++;
 
@@ -492,6 +496,7 @@ static void message_add(struct side *side, struct cap *cap, const struct zcipc_r
 	m->want.size = sizeof(m->want);
 	m->want.sender = sender->ep.id;
 	m->want.sender_pid = sender->ep.pid;
+	return m;
 }
 
 static void message_del(struct side *side, unsigned int i)
@@ -881,6 +886,7 @@ static void transferred(const struct zcipc_transfer *cmd, struct side *side, str
 		.type = cmd->type, .rights = cmd->rights, .cap = cmd->peer_cap, .addr = addr,
 		.len = npages * psize, .cookie = cmd->cookie,
 	};
+	__u32 sender_rights = cap->rights;
 	struct cap *new = cap;
 	unsigned int i;
 
@@ -921,7 +927,7 @@ static void transferred(const struct zcipc_transfer *cmd, struct side *side, str
 	cap_set_token(new, cmd->peer_cap);
 	if (addr)
 		map_add(new, addr, first, npages, want.rights & ZCIPC_RIGHT_WRITE);
-	message_add(to, new, &want, side);
+	message_add(to, new, &want, side)->sender_rights = sender_rights;
 	if (cmd->type == ZCIPC_GRANTED)
 		return;
 	counted.pages += npages;
@@ -1219,6 +1225,8 @@ static void op_die(struct side *side)
 		map_del_all(m.cap);
 		m.cap->side = sides + k;
 		m.cap->token = 0;
+		m.cap->rights = m.sender_rights;
+		m.want.rights = m.sender_rights;
 		m.want.cap = 0;
 		m.want.addr = 0;
 		m.want.message_flags = ZCIPC_MESSAGE_RETURNED;
@@ -1541,6 +1549,7 @@ struct origin {
 	__u64 peer;
 	__u32 parent;
 	__u32 rights;
+	__u32 sender_rights;		/* which it has again if it is returned */
 	bool revoked;
 	const struct zcipc_region_query *live;
 	__u32 n_derived;
@@ -1695,7 +1704,12 @@ static bool act_recv(struct ep *ep, struct actor *a)
 		return true;
 	}
 	origin = origin_of(m.cookie);
-	ACTOR_CHECK(a, m.rights == origin->rights, "rights %x, not %x", m.rights, origin->rights);
+	if (m.message_flags & ZCIPC_MESSAGE_RETURNED) {
+		ACTOR_CHECK(a, m.type == ZCIPC_MOVE, "type %u came back", m.type);
+		origin->rights = origin->sender_rights;
+	}
+	ACTOR_CHECK(a, m.rights == origin->rights, "type %u, flags %x: rights %x, not %x", m.type,
+		    m.message_flags, m.rights, origin->rights);
 	holding_add(a, m.cap, m.cookie, m.rights, m.len / psize);
 	if (m.addr)
 		view_add(a, m.cap, m.addr, 0, m.len / psize, m.rights & ZCIPC_RIGHT_WRITE);
@@ -1723,6 +1737,7 @@ static void act_transfer(struct ep *ep, struct actor *a, struct holding *h)
 	cmd = transfer_cmd(&peer, type, h->token, first, npages, rights);
 	cmd.cookie = origin_new(a, derives ? h->origin : 0, rights, peer.id);
 	origin = origin_of(cmd.cookie);
+	origin->sender_rights = h->rights;
 	if (type == ZCIPC_MOVE && percent(60))
 		cmd.flags = ZCIPC_F_REVOKE_OTHERS;
 	if (type == ZCIPC_GRANTED) {
