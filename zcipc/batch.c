@@ -46,7 +46,7 @@ struct zcipc_batch_entry {
  * @regions: the regions to lock, each once
  * @nranges: number of ranges
  * @ranges: what is to be unmapped in the sender's windows
- * @pages: room for frames
+ * @frames: room for some
  */
 struct zcipc_batch {
 	struct zcipc_endpoint *src;
@@ -60,7 +60,7 @@ struct zcipc_batch {
 	struct zcipc_region **regions;
 	u32 nranges;
 	struct zcipc_range *ranges;
-	struct page **pages;
+	struct zcipc_frame **frames;
 };
 
 static int zcipc_batch_alloc(struct zcipc_batch *b)
@@ -70,8 +70,8 @@ static int zcipc_batch_alloc(struct zcipc_batch *b)
 	b->eps = kvmalloc_array(b->n + 1, sizeof(*b->eps), GFP_KERNEL_ACCOUNT);
 	b->regions = kvmalloc_array(b->n, sizeof(*b->regions), GFP_KERNEL_ACCOUNT);
 	b->ranges = kvmalloc_array(b->n, sizeof(*b->ranges), GFP_KERNEL_ACCOUNT);
-	b->pages = kvmalloc_array(b->n, sizeof(*b->pages), GFP_KERNEL_ACCOUNT);
-	if (!b->cmds || !b->entries || !b->eps || !b->regions || !b->ranges || !b->pages)
+	b->frames = kvmalloc_array(b->n, sizeof(*b->frames), GFP_KERNEL_ACCOUNT);
+	if (!b->cmds || !b->entries || !b->eps || !b->regions || !b->ranges || !b->frames)
 		return -ENOMEM;
 	return 0;
 }
@@ -83,7 +83,7 @@ static void zcipc_batch_free(struct zcipc_batch *b)
 	/* Backwards: the first of those that go to a peer has the reference. */
 	for (i = b->n; b->entries && i-- > 0;)
 		zcipc_transfer_free(&b->entries[i].t);
-	kvfree(b->pages);
+	kvfree(b->frames);
 	kvfree(b->ranges);
 	kvfree(b->regions);
 	kvfree(b->eps);
@@ -116,6 +116,9 @@ static int zcipc_batch_read(struct zcipc_batch *b, const struct zcipc_transfer_b
 			entry->ret = -EINVAL;
 		if (!entry->ret)
 			entry->ret = zcipc_transfer_validate(&b->cmds[i]);
+		/* That takes one mmap_lock more than there is room for. */
+		if (!entry->ret && b->cmds[i].flags & ZCIPC_F_FROM_MEMORY)
+			entry->ret = -EOPNOTSUPP;
 	}
 	return fault_in_safe_writeable(ubuffer, array_size(b->n, cmd->transfer_size)) ? -EFAULT : 0;
 }
@@ -427,12 +430,12 @@ static u32 zcipc_batch_next(const struct zcipc_batch *b, u32 i)
  */
 static unsigned long zcipc_batch_shown(const struct zcipc_slot *slot)
 {
-	struct page **pages = slot->cap->region->pages + slot->first;
+	struct zcipc_frame **frames = slot->cap->region->frames + slot->first;
 	unsigned long n;
 
 	if (slot->cap->revoked)
 		return 0;
-	for (n = 0; n < slot->npages && pages[n]; n++)
+	for (n = 0; n < slot->npages && frames[n]; n++)
 		;
 	return n;
 }
@@ -449,7 +452,7 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 
 	while (i < b->n && b->entries[i].t.dst == dst) {
 		const struct zcipc_slot *slot = &b->entries[i].to->slot;
-		struct page **pages = slot->cap->region->pages + slot->first;
+		struct zcipc_frame **frames = slot->cap->region->frames + slot->first;
 		unsigned long pgoff = slot->pgoff;
 		unsigned long npages = zcipc_batch_shown(slot);
 		bool writable = slot->writable;
@@ -459,19 +462,19 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 			continue;
 		if (npages == 1) {
 			/* Single pages side by side go together. */
-			b->pages[0] = *pages;
-			pages = b->pages;
+			b->frames[0] = *frames;
+			frames = b->frames;
 			while (i < b->n && b->entries[i].t.dst == dst) {
 				slot = &b->entries[i].to->slot;
 				if (slot->npages != 1 || slot->pgoff != pgoff + npages ||
 				    slot->writable != writable || !zcipc_batch_shown(slot))
 					break;
-				pages[npages++] = slot->cap->region->pages[slot->first];
+				frames[npages++] = slot->cap->region->frames[slot->first];
 				i = zcipc_batch_next(b, i + 1);
 			}
 		}
 		if (locked)
-			zcipc_populate_add(&populate, pgoff, pages, npages, writable);
+			zcipc_populate_add(&populate, pgoff, frames, npages, writable);
 	}
 	zcipc_populate_finish(&populate);
 	return i;

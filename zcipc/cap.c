@@ -377,7 +377,7 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	if (!ret && cap->nslots >= ZCIPC_MAX_SLOTS)
 		ret = -ENOBUFS;
 	if (!ret && exec)
-		ret = zcipc_window_reserve_exec(ep, npages, &pgoff);
+		ret = zcipc_window_reserve_outside(ep, npages, &pgoff);
 	else if (!ret)
 		ret = zcipc_window_reserve(ep, cap->region->cache, npages, &pgoff);
 	if (!ret) {
@@ -596,6 +596,8 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 		cap->msg.type = ZCIPC_REVOKED;
 		cap->msg.flags = 0;
 		cap->msg.addr = 0;
+		cap->msg.offset = 0;
+		cap->msg.len = cap->npages << PAGE_SHIFT;
 		cap->msg.cookie = 0;
 		zcipc_message_queue(ep, &cap->msg, cap->revoker);
 		zcipc_endpoint_put(cap->revoker);

@@ -6,6 +6,7 @@
 #define ZCIPC_COMPAT_H
 
 #include <linux/mm.h>
+#include <linux/pagevec.h>
 #include <linux/version.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
@@ -32,6 +33,68 @@ static inline void zcipc_vm_flags_mod(struct vm_area_struct *vma, unsigned long 
 /* Of a VMA that is not a shadow stack. */
 #define zcipc_pte_mkwrite(pte)			pte_mkwrite_novma(pte)
 #define zcipc_ptep_get(ptep)			ptep_get(ptep)
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+/* PTEs and PMDs that map a huge anonymous page, or parts of it. */
+static inline int zcipc_folio_mapcount(struct folio *folio)
+{
+	struct page *page = &folio->page;
+	long i, nr = folio_nr_pages(folio);
+	int count = compound_mapcount(page);
+
+	for (i = 0; i < nr; i++)
+		count += atomic_read(&page[i]._mapcount) + 1;
+	return PageDoubleMap(page) ? count - nr : count;
+}
+
+/* Those that map one of its pages. */
+#define zcipc_page_mapcount(page)		page_mapcount(page)
+#else
+#define zcipc_folio_mapcount(folio)		folio_mapcount(folio)
+
+static inline int zcipc_page_mapcount(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+	int count = atomic_read(&page->_mapcount) + 1;
+
+	return folio_test_large(folio) ? count + folio_entire_mapcount(folio) : count;
+}
+#endif
+
+/*
+ * Pages that were touched not long ago may have a reference of this CPU's list of pages to be added
+ * to the LRU. That goes with this.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+static inline void zcipc_lru_drain(void)
+{
+	struct pagevec none;
+
+	pagevec_init(&none);
+	__pagevec_release(&none);
+}
+#else
+static inline void zcipc_lru_drain(void)
+{
+	struct folio_batch none;
+
+	folio_batch_init(&none);
+	__folio_batch_release(&none);
+}
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+/* Takes a range out of a VMA that it is in. */
+static inline void zcipc_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long len)
+{
+	zap_page_range(vma, addr, len);
+}
+#else
+static inline void zcipc_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long len)
+{
+	zap_page_range_single(vma, addr, len, NULL);
+}
 #endif
 
 #endif /* ZCIPC_COMPAT_H */

@@ -36,6 +36,7 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
 		       struct zcipc_region *snapshot, const struct zcipc_endpoint *except,
 		       bool strict, u64 *held)
 {
+	struct folio *huge = NULL;
 	unsigned int nheld = 0;
 	unsigned long i;
 
@@ -43,22 +44,23 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
 	zcipc_region_unmap(region, first, snapshot->npages, except);
 	zcipc_test_point("frozen");
 	for (i = 0; i < snapshot->npages; i++) {
-		struct page *page = region->pages[first + i];
+		struct zcipc_frame *frame = region->frames[first + i];
 
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
 		if (nheld && fatal_signal_pending(current))
 			return -EINTR;
-		if (!zcipc_frame_exclusive(page) || !zcipc_frame_held(page, 0, &nheld)) {
-			zcipc_frame_share(page);
-			snapshot->pages[i] = page;
+		if (!zcipc_frame_exclusive(frame) || zcipc_frame_is_free(frame, &huge) ||
+		    !zcipc_frame_held(frame, 0, &nheld)) {
+			zcipc_frame_share(frame);
+			snapshot->frames[i] = frame;
 			continue;
 		}
 		if (strict)
 			return -EBUSY;
-		snapshot->pages[i] = zcipc_frame_copy(page, GFP_KERNEL | __GFP_NORETRY |
+		snapshot->frames[i] = zcipc_frame_copy(frame, GFP_KERNEL | __GFP_NORETRY |
 						      __GFP_NOWARN, NUMA_NO_NODE);
-		if (!snapshot->pages[i])
+		if (!snapshot->frames[i])
 			return -ENOMEM;
 		*held += PAGE_SIZE;
 	}
@@ -82,17 +84,17 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
  * Return: 0, or -EAGAIN when a spare frame is needed, of the region's cache policy
  */
 int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
-		    struct page **spare, int extra)
+		    struct zcipc_frame **spare, int extra)
 {
-	struct page *page = region->pages[index];
+	struct zcipc_frame *frame = region->frames[index];
 
 	lockdep_assert_held(&region->lock);
-	if (zcipc_frame_exclusive(page))
+	if (zcipc_frame_exclusive(frame))
 		return 0;
-	if (zcipc_frame_sole(page)) {
+	if (zcipc_frame_sole(frame)) {
 		zcipc_region_unmap(region, index, 1, NULL);
-		if (!zcipc_frame_held(page, extra, NULL)) {
-			set_page_private(page, page_private(page) & ~ZCIPC_FRAME_WAS_SHARED);
+		if (!zcipc_frame_held(frame, extra, NULL)) {
+			atomic_long_andnot(ZCIPC_FRAME_WAS_SHARED, zcipc_frame_state(frame));
 			zcipc_count(ep, region, REUSED, 1);
 			trace_zcipc_cow_break(ep, region, index, false);
 			return 0;
@@ -100,12 +102,12 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 	}
 	if (!*spare || zcipc_frame_cache(*spare) != region->cache)
 		return -EAGAIN;
-	copy_highpage(*spare, page);
+	copy_highpage(zcipc_frame_page(*spare), zcipc_frame_page(frame));
 	zcipc_test_point("broken");
-	region->pages[index] = *spare;
+	zcipc_region_set_frame(region, index, *spare);
 	*spare = NULL;
 	zcipc_region_unmap(region, index, 1, NULL);
-	zcipc_frame_put(page);
+	zcipc_frame_put(frame);
 	zcipc_count(ep, region, COPIED_WRITE, PAGE_SIZE);
 	trace_zcipc_cow_break(ep, region, index, true);
 	return 0;

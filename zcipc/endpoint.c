@@ -53,6 +53,7 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&ep->kref);
 	mutex_init(&ep->lock);
+	mutex_init(&ep->adopt_lock);
 	mutex_init(&ep->hide_lock);
 	ep->slots = RB_ROOT;
 	INIT_LIST_HEAD(&ep->messages);
@@ -66,12 +67,13 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 		goto err_free;
 	}
 	i_size_write(ep->inode, MAX_LFS_FILESIZE);
-	ep->user = zcipc_user_get(current_euid());
+	ep->user = zcipc_user_get();
 	if (!ep->user)
 		goto err_inode;
 	ep->cred = get_current_cred();
 	ep->pid = get_pid(task_tgid(current));
 	ep->node = numa_mem_id();
+	ep->pin_limit = zcipc_pin_limit();
 	ep->mm = current->mm;
 	mmgrab(ep->mm);
 	ep->id = atomic64_inc_return(&zcipc_last_endpoint);

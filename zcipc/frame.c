@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Frames: pages that regions are made of. Owns page->private, which has the number of regions that
- * a frame belongs to, times ZCIPC_FRAME_ONE, its cache policy, and ZCIPC_FRAME_WAS_SHARED. All
- * these regions together have one page reference. Each PTE has one, and so has whoever pinned the
- * page: the difference tells whether a frame is held elsewhere.
+ * Frames: pages that regions are made of. Owns page->private of those that the module allocated; it
+ * has the number of regions that a frame belongs to, times ZCIPC_FRAME_ONE, its cache policy, and
+ * ZCIPC_FRAME_WAS_SHARED. All these regions together have one page reference. Each PTE has one, and
+ * so has whoever pinned the page: the difference tells whether a frame is held elsewhere. What was
+ * somebody's memory before is import.c's.
  *
  * To change the cache policy of a page, the kernel's own mapping of it included, is expensive:
  * frames that are not write-back come from pools, and go back to them. What has not been used for a
@@ -52,13 +53,6 @@ static DEFINE_SPINLOCK(zcipc_pools_lock);
 
 static void zcipc_pools_work(struct work_struct *work);
 static DECLARE_DELAYED_WORK(zcipc_pools_reaper, zcipc_pools_work);
-
-static_assert(sizeof_field(struct page, private) == sizeof(atomic_long_t));
-
-static atomic_long_t *zcipc_frame_count(struct page *page)
-{
-	return (atomic_long_t *)&page->private;
-}
 
 /* Can frames have a cache policy on this machine? */
 bool zcipc_frame_can_cache(unsigned int cache)
@@ -255,7 +249,7 @@ static struct page *zcipc_pool_alloc(gfp_t gfp, int node, unsigned int cache)
  * Return: the frame, or NULL. Charged to the current task's memory cgroup, unless it comes from a
  * pool: then it is still charged to that of the one who filled it.
  */
-struct page *zcipc_frame_alloc(gfp_t gfp, int node, unsigned int cache)
+struct zcipc_frame *zcipc_frame_alloc(gfp_t gfp, int node, unsigned int cache)
 {
 	struct page *page;
 
@@ -268,37 +262,38 @@ struct page *zcipc_frame_alloc(gfp_t gfp, int node, unsigned int cache)
 		set_page_private(page, ZCIPC_FRAME_ONE | cache << ZCIPC_FRAME_CACHE_SHIFT);
 		zcipc_stat_inc(FRAMES);
 	}
-	return page;
+	return (struct zcipc_frame *)page;
 }
 
 /**
  * zcipc_frame_copy() - a copy of a frame, with the same cache policy
- * @page: the frame
+ * @frame: the frame
  * @gfp: as for zcipc_frame_alloc()
  * @node: as for zcipc_frame_alloc()
  *
  * Return: the copy, or NULL
  */
-struct page *zcipc_frame_copy(struct page *page, gfp_t gfp, int node)
+struct zcipc_frame *zcipc_frame_copy(struct zcipc_frame *frame, gfp_t gfp, int node)
 {
-	struct page *copy = zcipc_frame_alloc(gfp, node, zcipc_frame_cache(page));
+	struct zcipc_frame *copy = zcipc_frame_alloc(gfp, node, zcipc_frame_cache(frame));
 
 	if (copy)
-		copy_highpage(copy, page);
+		copy_highpage(zcipc_frame_page(copy), zcipc_frame_page(frame));
 	return copy;
 }
 
 /**
  * zcipc_frames_set_cache() - change the cache policy of frames
- * @pages: the frames, NULL in between is skipped; all with the same policy, each in one region
- *	only, not mapped and not held. The caller holds the region's lock.
+ * @frames: the frames, NULL in between is skipped; all with the same policy, each in one region
+ *	only, not imported, not mapped and not held. The caller holds the region's lock.
  * @npages: length of the array
  * @cache: enum zcipc_cache, one that zcipc_frame_can_cache()
  *
  * Context: May sleep.
  * Return: 0, or -ENOMEM with nothing changed
  */
-int zcipc_frames_set_cache(struct page **pages, unsigned long npages, unsigned int cache)
+int zcipc_frames_set_cache(struct zcipc_frame **frames, unsigned long npages,
+			   unsigned int cache)
 {
 	struct page *some[ZCIPC_CACHE_BATCH];
 	unsigned long i = 0, done = 0;
@@ -307,11 +302,11 @@ int zcipc_frames_set_cache(struct page **pages, unsigned long npages, unsigned i
 
 	while (!ret && i < npages) {
 		for (n = 0; n < ZCIPC_CACHE_BATCH && i < npages; i++)
-			if (pages[i])
-				some[n++] = pages[i];
+			if (frames[i])
+				some[n++] = zcipc_frame_page(frames[i]);
 		if (!n)
 			break;
-		old = zcipc_frame_cache(some[0]);
+		old = zcipc_frame_cache((struct zcipc_frame *)some[0]);
 		if (old)
 			ret = zcipc_pages_set_cache(some, n, ZCIPC_CACHE_DEFAULT);
 		if (!ret && cache)
@@ -322,7 +317,7 @@ int zcipc_frames_set_cache(struct page **pages, unsigned long npages, unsigned i
 			if (old)
 				zcipc_pages_set_cache(some, n, old);
 			if (done)
-				zcipc_frames_set_cache(pages, done, old);
+				zcipc_frames_set_cache(frames, done, old);
 			return -ENOMEM;
 		}
 		for (k = 0; k < n; k++)
@@ -335,25 +330,33 @@ int zcipc_frames_set_cache(struct page **pages, unsigned long npages, unsigned i
 }
 
 /* One more region has this frame. The caller holds the lock of one that has it. */
-void zcipc_frame_share(struct page *page)
+void zcipc_frame_share(struct zcipc_frame *frame)
 {
-	if (zcipc_frame_exclusive(page))
-		set_page_private(page, (page_private(page) + ZCIPC_FRAME_ONE) |
-				 ZCIPC_FRAME_WAS_SHARED);
+	atomic_long_t *state = zcipc_frame_state(frame);
+
+	if (zcipc_frame_exclusive(frame))
+		atomic_long_set(state, (atomic_long_read(state) + ZCIPC_FRAME_ONE) |
+				ZCIPC_FRAME_WAS_SHARED);
 	else
-		atomic_long_add(ZCIPC_FRAME_ONE, zcipc_frame_count(page));
+		atomic_long_add(ZCIPC_FRAME_ONE, state);
 }
 
 /* One region less has this frame. It is not mapped for that region any more. */
-void zcipc_frame_put(struct page *page)
+void zcipc_frame_put(struct zcipc_frame *frame)
 {
-	unsigned int cache = zcipc_frame_cache(page);
+	unsigned int cache = zcipc_frame_cache(frame);
+	struct page *page;
 
-	if (!zcipc_frame_exclusive(page) &&
-	    atomic_long_sub_return(ZCIPC_FRAME_ONE, zcipc_frame_count(page)) >= ZCIPC_FRAME_ONE)
+	if (!zcipc_frame_exclusive(frame) &&
+	    atomic_long_sub_return(ZCIPC_FRAME_ONE, zcipc_frame_state(frame)) >= ZCIPC_FRAME_ONE)
 		return;
-	set_page_private(page, 0);
 	zcipc_stat_dec(FRAMES);
+	if (zcipc_frame_is_imported(frame)) {
+		zcipc_import_put(zcipc_frame_imported(frame));
+		return;
+	}
+	page = zcipc_frame_page(frame);
+	set_page_private(page, 0);
 	if (!cache) {
 		put_page(page);
 		return;
@@ -365,7 +368,7 @@ void zcipc_frame_put(struct page *page)
 
 /**
  * zcipc_frame_held() - has anybody a reference?
- * @page: a frame of one region only, whose lock the caller holds, and which is unmapped everywhere
+ * @frame: of one region only, whose lock the caller holds, and which is unmapped everywhere
  * @extra: references that the caller knows of
  * @nheld: how many frames of a range have been found held, or NULL
  *
@@ -375,12 +378,12 @@ void zcipc_frame_put(struct page *page)
  *
  * Return: true if somebody holds the frame
  */
-bool zcipc_frame_held(struct page *page, int extra, unsigned int *nheld)
+bool zcipc_frame_held(struct zcipc_frame *frame, int extra, unsigned int *nheld)
 {
 	int tries;
 
 	for (tries = 0; tries < 3; tries++) {
-		if (page_count(page) <= 1 + extra)
+		if (zcipc_frame_refs(frame) <= extra)
 			return false;
 		if (nheld && *nheld >= 16)
 			return true;

@@ -132,6 +132,7 @@ union zcipc_cmd {
 	struct zcipc_endpoint_config config;
 	struct zcipc_lookup lookup;
 	struct zcipc_region_create create;
+	struct zcipc_region_import import;
 	struct zcipc_region_query query;
 	struct zcipc_map map;
 	struct zcipc_unmap unmap;
@@ -171,6 +172,8 @@ static const struct zcipc_call zcipc_calls[] = {
 	ZCIPC_CALL(ZCIPC_IOC_LOOKUP, zcipc_endpoint_lookup, struct zcipc_lookup, endpoint),
 	ZCIPC_CALL(ZCIPC_IOC_REGION_CREATE, zcipc_region_create, struct zcipc_region_create,
 		   region),
+	ZCIPC_CALL(ZCIPC_IOC_REGION_IMPORT, zcipc_import_memory, struct zcipc_region_import,
+		   region),
 	ZCIPC_CALL(ZCIPC_IOC_REGION_QUERY, zcipc_region_query, struct zcipc_region_query,
 		   __reserved),
 	ZCIPC_CALL(ZCIPC_IOC_MAP, zcipc_cap_map, struct zcipc_map, addr),
@@ -189,6 +192,7 @@ static long zcipc_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct zcipc_ucmd ucmd = {
 		.ep = file->private_data,
+		.file = file,
 		.nonblock = file->f_flags & O_NONBLOCK,
 		.ubuffer = (void __user *)arg,
 	};

@@ -64,7 +64,9 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 {
 	struct zcipc_cap *cap = zcipc_cap_find_locked(ep, token);
 	struct zcipc_region *region;
-	struct zcipc_plan plan = { .take = true, .node = NUMA_NO_NODE };
+	struct zcipc_plan plan = {
+		.take = true, .node = NUMA_NO_NODE, .spares = LIST_HEAD_INIT(plan.spares),
+	};
 
 	if (IS_ERR(cap))
 		return;
@@ -80,6 +82,7 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	zcipc_region_replace(region, cap->first, cap->npages, &plan);
 	zcipc_count(ep, region, COPIED_HELD, plan.held);
 	zcipc_charge_force(sender->user, region->ncharged);
+	zcipc_charge_pins_force(sender->user, region->npinned);
 	zcipc_region_own(region, sender->user);
 	cap->msg.flags |= ZCIPC_MESSAGE_RETURNED;
 	cap->msg.addr = 0;
@@ -160,13 +163,14 @@ static int zcipc_message_deliver(struct zcipc_ucmd *ucmd, struct zcipc_message *
 	cmd->cap = cap->token;
 	cmd->region = msg->region;
 	cmd->addr = msg->addr;
-	cmd->len = (u64)cap->npages << PAGE_SHIFT;
+	cmd->len = msg->len;
 	cmd->cookie = msg->cookie;
 	cmd->sender = msg->sender;
 	cmd->sender_pid = pid_vnr(msg->pid);
 	cmd->sender_uid = from_kuid_munged(current_user_ns(), msg->uid);
 	cmd->message_flags = msg->flags;
 	cmd->pending = ucmd->ep->nmessages - 1;
+	cmd->offset = msg->offset;
 	pagefault_disable();
 	ret = zcipc_ucmd_respond(ucmd);
 	pagefault_enable();

@@ -3,6 +3,7 @@
  * Regions: make, take apart, free, and what is done to all mappings of one.
  */
 #include <linux/fs.h>
+#include <linux/highmem.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -32,8 +33,8 @@ struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long n
 	region = kzalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
 	if (!region)
 		goto err_uncharge;
-	region->pages = kvcalloc(npages, sizeof(*region->pages), GFP_KERNEL_ACCOUNT);
-	if (!region->pages)
+	region->frames = kvcalloc(npages, sizeof(*region->frames), GFP_KERNEL_ACCOUNT);
+	if (!region->frames)
 		goto err_free;
 	kref_init(&region->kref);
 	region->id = atomic64_inc_return(&zcipc_last_region);
@@ -67,14 +68,15 @@ static void zcipc_region_free(struct kref *kref)
 
 	WARN_ON_ONCE(!list_empty(&region->caps) || !list_empty(&region->revoked));
 	for (i = 0; i < region->npages; i++) {
-		if (region->pages[i])
-			zcipc_frame_put(region->pages[i]);
+		if (region->frames[i])
+			zcipc_frame_put(region->frames[i]);
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
 	}
 	zcipc_uncharge(region->user, region->ncharged);
+	zcipc_uncharge_pins(region->user, region->npinned);
 	zcipc_user_put(region->user);
-	kvfree(region->pages);
+	kvfree(region->frames);
 	kfree(region);
 	zcipc_stat_dec(REGIONS);
 }
@@ -97,7 +99,7 @@ bool zcipc_region_present(const struct zcipc_region *region, unsigned long first
 
 	lockdep_assert_held(&region->lock);
 	for (i = first; i < first + npages; i++)
-		if (!region->pages[i])
+		if (!region->frames[i])
 			return false;
 	return true;
 }
@@ -134,6 +136,31 @@ void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsign
 	}
 }
 
+/* How many frames of a range are pinned. */
+unsigned long zcipc_region_count_pins(const struct zcipc_region *region, unsigned long first,
+				      unsigned long npages)
+{
+	unsigned long i, n = 0;
+
+	if (!region->npinned)
+		return 0;
+	for (i = first; i < first + npages; i++)
+		n += zcipc_frame_is_imported(region->frames[i]);
+	return n;
+}
+
+/* Replaces a frame, which the caller has to put, by one that is not imported. */
+void zcipc_region_set_frame(struct zcipc_region *region, unsigned long index,
+			    struct zcipc_frame *frame)
+{
+	lockdep_assert_held(&region->lock);
+	if (zcipc_frame_is_imported(region->frames[index])) {
+		region->npinned--;
+		zcipc_uncharge_pins(region->user, 1);
+	}
+	region->frames[index] = frame;
+}
+
 /* Bytes of a range that are not on a node. */
 u64 zcipc_region_off_node(const struct zcipc_region *region, unsigned long first,
 			  unsigned long npages, int node)
@@ -142,23 +169,37 @@ u64 zcipc_region_off_node(const struct zcipc_region *region, unsigned long first
 	u64 off = 0;
 
 	for (i = first; i < first + npages; i++)
-		if (region->pages[i] && page_to_nid(region->pages[i]) != node)
+		if (region->frames[i] && page_to_nid(zcipc_frame_page(region->frames[i])) != node)
 			off += PAGE_SIZE;
 	return off;
 }
 
-/* What is to be done with one page. */
-static int zcipc_region_plan_page(struct page *page, unsigned long i, unsigned long npages,
-				  gfp_t gfp, struct zcipc_plan *plan)
+/* A copy of a frame that is held, which may have been prepared. */
+static struct zcipc_frame *zcipc_region_copy_held(struct zcipc_frame *frame, gfp_t gfp,
+						  struct zcipc_plan *plan)
 {
-	bool away = plan->node != NUMA_NO_NODE && page_to_nid(page) != plan->node;
-	struct page *copy = NULL;
+	struct page *spare = list_first_entry_or_null(&plan->spares, struct page, lru);
+
+	if (!spare)
+		return zcipc_frame_copy(frame, gfp, plan->node);
+	list_del(&spare->lru);
+	copy_highpage(spare, zcipc_frame_page(frame));
+	return (struct zcipc_frame *)spare;
+}
+
+/* What is to be done with one page. */
+static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i,
+				   unsigned long npages, gfp_t gfp, struct zcipc_plan *plan)
+{
+	int node = page_to_nid(zcipc_frame_page(frame));
+	bool away = plan->node != NUMA_NO_NODE && node != plan->node;
+	struct zcipc_frame *copy = NULL;
 	bool held;
 
 	if (!plan->take && !away)
 		return 0;
-	if (zcipc_frame_exclusive(page)) {
-		held = zcipc_frame_held(page, 0, &plan->nheld);
+	if (zcipc_frame_exclusive(frame)) {
+		held = zcipc_frame_held(frame, 0, &plan->nheld);
 		if (held && plan->take && plan->strict)
 			return -EBUSY;
 		if (!held && !away)
@@ -166,12 +207,12 @@ static int zcipc_region_plan_page(struct page *page, unsigned long i, unsigned l
 		if (!plan->copies && (!held || plan->take))
 			plan->copies = kvcalloc(npages, sizeof(*plan->copies), gfp);
 		if (held && plan->take) {
-			copy = plan->copies ? zcipc_frame_copy(page, gfp, plan->node) : NULL;
+			copy = plan->copies ? zcipc_region_copy_held(frame, gfp, plan) : NULL;
 			if (!copy)
 				return -ENOMEM;
 			plan->held += PAGE_SIZE;
 		} else if (!held) {
-			copy = plan->copies ? zcipc_frame_copy(page, (gfp & ~__GFP_NOFAIL) |
+			copy = plan->copies ? zcipc_frame_copy(frame, (gfp & ~__GFP_NOFAIL) |
 							       __GFP_THISNODE | __GFP_NORETRY |
 							       __GFP_NOWARN, plan->node) : NULL;
 			if (copy)
@@ -182,7 +223,9 @@ static int zcipc_region_plan_page(struct page *page, unsigned long i, unsigned l
 		if (copy)
 			plan->copies[i] = copy;
 	}
-	if (plan->node != NUMA_NO_NODE && page_to_nid(copy ?: page) != plan->node) {
+	if (copy)
+		node = page_to_nid(zcipc_frame_page(copy));
+	if (plan->node != NUMA_NO_NODE && node != plan->node) {
 		if (plan->node_strict)
 			return -EBUSY;
 		plan->off_node += PAGE_SIZE;
@@ -212,23 +255,24 @@ static int zcipc_region_plan_page(struct page *page, unsigned long i, unsigned l
 int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		      gfp_t gfp, struct zcipc_plan *plan)
 {
+	struct folio *huge = NULL;
 	unsigned long i;
 	int ret = 0;
 
 	lockdep_assert_held(&region->lock);
 	for (i = 0; i < npages && !ret; i++) {
-		struct page *page = region->pages[first + i];
+		struct zcipc_frame *frame = region->frames[first + i];
 
 		if (i % ZCIPC_RESCHED_PAGES == ZCIPC_RESCHED_PAGES - 1)
 			cond_resched();
 		/* What nearly all are: nobody else's, and anywhere will do. */
-		if (!page || (plan->node == NUMA_NO_NODE && zcipc_frame_exclusive(page) &&
-			      page_count(page) == 1))
+		if (!frame || (plan->node == NUMA_NO_NODE && zcipc_frame_exclusive(frame) &&
+			       zcipc_frame_is_free(frame, &huge)))
 			continue;
 		if (fatal_signal_pending(current) && !(gfp & __GFP_NOFAIL))
 			ret = -EINTR;
 		else
-			ret = zcipc_region_plan_page(page, i, npages, gfp, plan);
+			ret = zcipc_region_plan_frame(frame, i, npages, gfp, plan);
 	}
 	if (ret)
 		zcipc_region_plan_free(plan, npages);
@@ -259,6 +303,7 @@ void zcipc_region_plan_free(struct zcipc_plan *plan, unsigned long npages)
 void zcipc_region_replace(struct zcipc_region *region, unsigned long first, unsigned long npages,
 			  struct zcipc_plan *plan)
 {
+	struct zcipc_frame *frame;
 	unsigned long i;
 
 	lockdep_assert_held(&region->lock);
@@ -267,8 +312,9 @@ void zcipc_region_replace(struct zcipc_region *region, unsigned long first, unsi
 	for (i = 0; i < npages; i++) {
 		if (!plan->copies[i])
 			continue;
-		zcipc_frame_put(region->pages[first + i]);
-		region->pages[first + i] = plan->copies[i];
+		frame = region->frames[first + i];
+		zcipc_region_set_frame(region, first + i, plan->copies[i]);
+		zcipc_frame_put(frame);
 	}
 	kvfree(plan->copies);
 	plan->copies = NULL;
@@ -280,14 +326,21 @@ void zcipc_region_replace(struct zcipc_region *region, unsigned long first, unsi
  * @first: first page of the range, which is as long as @part
  * @part: a new region that nobody else knows
  *
- * Leaves a hole. The charge moves along.
+ * Leaves a hole. The charge moves along. Another user has been charged for what is pinned.
  */
 void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 			struct zcipc_region *part)
 {
+	unsigned long npinned = zcipc_region_count_pins(region, first, part->npages);
+	size_t size = array_size(part->npages, sizeof(*part->frames));
+
 	lockdep_assert_held(&region->lock);
-	memcpy(part->pages, region->pages + first, array_size(part->npages, sizeof(*part->pages)));
-	memset(region->pages + first, 0, array_size(part->npages, sizeof(*part->pages)));
+	region->npinned -= npinned;
+	part->npinned = npinned;
+	if (part->user != region->user)
+		zcipc_uncharge_pins(region->user, npinned);
+	memcpy(part->frames, region->frames + first, size);
+	memset(region->frames + first, 0, size);
 	if (!part->ncharged) {
 		part->ncharged = part->npages;
 		zcipc_charge_force(part->user, part->npages);
@@ -296,11 +349,12 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 	zcipc_uncharge(region->user, part->npages);
 }
 
-/* Makes a user, who has been charged for it, the one who pays for a region from now on. */
+/* Makes a user, who has been charged for all of it, the one who pays for a region. */
 void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user)
 {
 	lockdep_assert_held(&region->lock);
 	zcipc_uncharge(region->user, region->ncharged);
+	zcipc_uncharge_pins(region->user, region->npinned);
 	zcipc_user_ref(user);
 	zcipc_user_put(region->user);
 	region->user = user;
@@ -346,8 +400,8 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	region->cache = cmd->cache;
 	ret = -ENOMEM;
 	for (i = 0; i < npages; i++) {
-		region->pages[i] = zcipc_frame_alloc(gfp, cmd->node, cmd->cache);
-		if (!region->pages[i])
+		region->frames[i] = zcipc_frame_alloc(gfp, cmd->node, cmd->cache);
+		if (!region->frames[i])
 			goto err_region;
 		if (!(i % ZCIPC_RESCHED_PAGES)) {
 			cond_resched();
@@ -447,15 +501,18 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 	cmd->shared = 0;
 	cmd->node = ZCIPC_NODE_ANY;
 	for (i = cap->first; i < cap->first + cap->npages; i++) {
-		struct page *page = region->pages[i];
+		struct zcipc_frame *frame = region->frames[i];
+		int node;
 
-		if (page && !cmd->present)
-			cmd->node = page_to_nid(page);
-		else if (page && cmd->node != page_to_nid(page))
+		if (!frame)
+			continue;
+		node = page_to_nid(zcipc_frame_page(frame));
+		if (!cmd->present)
+			cmd->node = node;
+		else if (cmd->node != node)
 			cmd->node = ZCIPC_NODE_ANY;
-		if (page)
-			cmd->present += PAGE_SIZE;
-		if (page && !zcipc_frame_sole(page))
+		cmd->present += PAGE_SIZE;
+		if (!zcipc_frame_sole(frame))
 			cmd->shared += PAGE_SIZE;
 	}
 	cmd->caps = 0;

@@ -112,7 +112,9 @@ static void zcipc_stats_fill(struct zcipc_stats *cmd, const u64 *stats)
 		out[stat] = stats[stat];
 	cmd->transfers = cmd->moves + cmd->shares + cmd->copies;
 	cmd->copied_node = stats[ZCIPC_STAT_COPIED_NODE];
-	cmd->bytes = (cmd->pages << PAGE_SHIFT) + cmd->copied_held + cmd->copied_node;
+	cmd->copied_memory = stats[ZCIPC_STAT_COPIED_MEMORY];
+	cmd->bytes = (cmd->pages << PAGE_SHIFT) + cmd->copied_held + cmd->copied_node +
+		     cmd->copied_memory;
 	cmd->remap_cycles = stats[ZCIPC_STAT_REMAP_CYCLES];
 	cmd->avg_remap_cycles = cmd->transfers ?
 		div64_u64(cmd->remap_cycles, cmd->transfers) : 0;
@@ -150,7 +152,7 @@ static void zcipc_stats_region(const struct zcipc_region *region, u64 *stats)
 	memcpy(stats, region->stats, sizeof(region->stats));
 	stats[ZCIPC_STAT_REGIONS] = 1;
 	for (i = 0; i < region->npages; i++)
-		stats[ZCIPC_STAT_FRAMES] += !!region->pages[i];
+		stats[ZCIPC_STAT_FRAMES] += !!region->frames[i];
 	list_for_each_entry(cap, &region->caps, region_entry) {
 		stats[ZCIPC_STAT_CAPS]++;
 		list_for_each_entry(slot, &cap->slots, cap_entry)
@@ -203,6 +205,7 @@ int zcipc_stats_get(struct zcipc_ucmd *ucmd)
 	zcipc_stats_fill(cmd, stats);
 	cmd->user_pages = atomic_long_read(&ep->user->npages);
 	cmd->user_peak = atomic_long_read(&ep->user->peak);
+	cmd->user_pinned = atomic_long_read(&ep->user->npinned);
 	return zcipc_ucmd_respond(ucmd);
 }
 
@@ -227,6 +230,7 @@ static const char * const zcipc_stat_names[] = {
 	[ZCIPC_STAT_REVOKED] = "revoked",
 	[ZCIPC_STAT_BATCHES] = "batches",
 	[ZCIPC_STAT_COPIED_NODE] = "copied-node",
+	[ZCIPC_STAT_COPIED_MEMORY] = "copied-memory",
 	[ZCIPC_STAT_SHOOTDOWNS] = "shootdowns",
 	[ZCIPC_STAT_FAILURES] = "failures",
 	[ZCIPC_STAT_REMAP_CYCLES] = "remap-cycles",

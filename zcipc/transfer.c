@@ -21,11 +21,34 @@
 /* While locks are held that others wait for. */
 #define ZCIPC_GFP_LOCKED	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
 
+/* Checks what belongs to transfers from memory. */
+static int zcipc_transfer_validate_memory(const struct zcipc_transfer *cmd)
+{
+	u64 end = cmd->offset + cmd->len;
+
+	if (!(cmd->flags & ZCIPC_F_FROM_MEMORY) || cmd->cap || !cmd->len || end < cmd->offset ||
+	    end > TASK_SIZE || cmd->len >> PAGE_SHIFT >= ZCIPC_MAX_REGION_PAGES ||
+	    cmd->flags & ZCIPC_F_REVOKE_OTHERS)
+		return -EINVAL;
+	if (cmd->type != ZCIPC_MOVE && cmd->flags & (ZCIPC_F_ANY_ALIGN | ZCIPC_F_UNMAP))
+		return -EINVAL;
+	if (cmd->type == ZCIPC_SHARE && cmd->flags & ZCIPC_F_COPY_OK)
+		return -EINVAL;
+	if (!(cmd->flags & ZCIPC_F_ANY_ALIGN) && !PAGE_ALIGNED(cmd->offset | cmd->len))
+		return -EINVAL;
+	/* There is no way back from there. */
+	if (cmd->flags & ZCIPC_F_NODE_STRICT ||
+	    (cmd->cache != ZCIPC_CACHE_DEFAULT && cmd->cache != ZCIPC_CACHE_WRITEBACK))
+		return -EOPNOTSUPP;
+	return 0;
+}
+
 /* Checks a transfer by itself. */
 int zcipc_transfer_validate(const struct zcipc_transfer *cmd)
 {
 	if (cmd->flags & ~(ZCIPC_F_STRICT | ZCIPC_F_REVOKE_OTHERS | ZCIPC_F_PEER_FD |
-			   ZCIPC_F_NODE_STRICT) ||
+			   ZCIPC_F_NODE_STRICT | ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN |
+			   ZCIPC_F_COPY_OK | ZCIPC_F_UNMAP) ||
 	    cmd->cache == ZCIPC_CACHE_WRITETHROUGH ||
 	    (cmd->cache <= ZCIPC_CACHE_UNCACHED && !zcipc_frame_can_cache(cmd->cache)))
 		return -EOPNOTSUPP;
@@ -38,7 +61,12 @@ int zcipc_transfer_validate(const struct zcipc_transfer *cmd)
 		return -EINVAL;
 	if (cmd->flags & ZCIPC_F_REVOKE_OTHERS && cmd->type != ZCIPC_MOVE)
 		return -EINVAL;
-	return cmd->__reserved ? -EINVAL : 0;
+	if (cmd->__reserved)
+		return -EINVAL;
+	if (cmd->flags & (ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN | ZCIPC_F_COPY_OK |
+			  ZCIPC_F_UNMAP))
+		return zcipc_transfer_validate_memory(cmd);
+	return 0;
 }
 
 /* Finds the sender's capability and checks what it is to be used for. Sets range and rights. */
@@ -142,6 +170,8 @@ static int zcipc_transfer_prepare(struct zcipc_transfer_state *t)
 {
 	struct zcipc_cap *cap;
 
+	if (t->direct)
+		return zcipc_direct_prepare(t);
 	mutex_lock(&t->src->lock);
 	cap = zcipc_transfer_look(t);
 	mutex_unlock(&t->src->lock);
@@ -177,7 +207,7 @@ static bool zcipc_transfer_others_hold(const struct zcipc_transfer_state *t,
 }
 
 /* Takes room in the peer's queue, table and window, or none. */
-static int zcipc_transfer_reserve(struct zcipc_transfer_state *t)
+int zcipc_transfer_reserve(struct zcipc_transfer_state *t)
 {
 	struct zcipc_endpoint *dst = t->dst;
 	int ret;
@@ -196,11 +226,31 @@ static int zcipc_transfer_reserve(struct zcipc_transfer_state *t)
 	return 0;
 }
 
-static void zcipc_transfer_unreserve(struct zcipc_transfer_state *t)
+void zcipc_transfer_unreserve(struct zcipc_transfer_state *t)
 {
+	zcipc_uncharge_pins(t->dst->user, t->pins);
 	t->dst->nreserved--;
 	if (t->cmd->type != ZCIPC_GRANTED)
 		zcipc_window_release(t->dst, t->pgoff, t->npages);
+}
+
+/* What the peer's user will have pinned, and has not now. */
+static int zcipc_transfer_charge_pins(struct zcipc_transfer_state *t,
+				      const struct zcipc_region *region)
+{
+	u32 type = t->cmd->type;
+	unsigned long pins = 0;
+	int ret;
+
+	t->pins = 0;
+	if (!region->npinned)
+		return 0;
+	if (type == ZCIPC_COPY || (type == ZCIPC_MOVE && t->dst->user != region->user))
+		pins = zcipc_region_count_pins(region, t->first, t->npages);
+	ret = zcipc_charge_pins(t->dst->user, pins, t->dst->pin_limit);
+	if (!ret)
+		t->pins = pins;
+	return ret;
 }
 
 /* Everything about a MOVE that can fail. The frames are then reachable through the region alone. */
@@ -226,12 +276,13 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 }
 
 /* What is to become of the frames. */
-static void zcipc_transfer_plan(struct zcipc_transfer_state *t)
+void zcipc_transfer_plan(struct zcipc_transfer_state *t)
 {
 	u32 flags = t->cmd->flags;
 	int node = t->cmd->node;
 
 	memset(&t->plan, 0, sizeof(t->plan));
+	INIT_LIST_HEAD(&t->plan.spares);
 	t->plan.strict = flags & ZCIPC_F_STRICT || t->set_cache;
 	t->plan.node = node == ZCIPC_NUMA_RECEIVER ? READ_ONCE(t->dst->node) : node;
 	t->plan.node_strict = flags & ZCIPC_F_NODE_STRICT;
@@ -271,7 +322,7 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 	t->set_cache = t->cache != region->cache;
 	if (!t->set_cache)
 		return 0;
-	if (t->keep_cache)
+	if (t->keep_cache || region->npinned)
 		return -EOPNOTSUPP;
 	if (t->cmd->type == ZCIPC_COPY)
 		return -EBUSY;
@@ -283,7 +334,7 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 		npages = region->npages;
 	}
 	for (i = first; i < first + npages; i++)
-		if (region->pages[i] && !zcipc_frame_exclusive(region->pages[i]))
+		if (region->frames[i] && !zcipc_frame_exclusive(region->frames[i]))
 			return -EBUSY;
 	return 0;
 }
@@ -295,14 +346,14 @@ static int zcipc_transfer_set_cache(struct zcipc_transfer_state *t, struct zcipc
 
 	if (t->cmd->type == ZCIPC_SHARE) {
 		for (i = 0; i < region->npages; i++)
-			if (region->pages[i] &&
-			    zcipc_frame_held(region->pages[i], 0, &t->plan.nheld))
+			if (region->frames[i] &&
+			    zcipc_frame_held(region->frames[i], 0, &t->plan.nheld))
 				return -EBUSY;
-		return zcipc_frames_set_cache(region->pages, region->npages, t->cache);
+		return zcipc_frames_set_cache(region->frames, region->npages, t->cache);
 	}
 	/* What was held has made the plan fail; what is on another node is replaced now. */
 	zcipc_region_replace(region, t->first, t->npages, &t->plan);
-	return zcipc_frames_set_cache(region->pages + t->first, t->npages, t->cache);
+	return zcipc_frames_set_cache(region->frames + t->first, t->npages, t->cache);
 }
 
 /**
@@ -332,9 +383,14 @@ int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 		return -ENOBUFS;
 	ret = zcipc_transfer_may_set_cache(t, cap);
 	if (!ret)
-		ret = zcipc_transfer_reserve(t);
+		ret = zcipc_transfer_charge_pins(t, region);
 	if (ret)
 		return ret;
+	ret = zcipc_transfer_reserve(t);
+	if (ret) {
+		zcipc_uncharge_pins(t->dst->user, t->pins);
+		return ret;
+	}
 	zcipc_transfer_plan(t);
 	if (type == ZCIPC_MOVE)
 		ret = zcipc_transfer_take(t, region);
@@ -363,12 +419,21 @@ void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	zcipc_transfer_unreserve(t);
 }
 
+/* What has been copied need not be pinned. */
+static void zcipc_transfer_settle_pins(struct zcipc_transfer_state *t, unsigned long npinned)
+{
+	zcipc_uncharge_pins(t->dst->user, t->pins - npinned);
+	t->pins = 0;
+}
+
 /* The part of a MOVE that cannot fail. The region is the sender's no longer. */
 static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	struct zcipc_region *region = cap->region;
 
 	zcipc_region_replace(region, t->first, t->npages, &t->plan);
+	if (t->pins)
+		zcipc_transfer_settle_pins(t, zcipc_region_count_pins(region, t->first, t->npages));
 	if (t->cmd->flags & ZCIPC_F_REVOKE_OTHERS)
 		t->nrevoked = zcipc_cap_kill_range(region, t->first, t->npages, cap, t->src);
 	if (t->nrevoked)
@@ -400,15 +465,76 @@ static void zcipc_transfer_count(struct zcipc_transfer_state *t, struct zcipc_re
 		[ZCIPC_GRANTED] = ZCIPC_STAT_GRANTS,
 	};
 	u64 copied = t->plan.held + t->plan.migrated;
+	/* Parts of pages are copied in any case. */
+	unsigned long npages = t->direct ? t->direct->npages : t->npages;
 
 	zcipc_count_add(t->src, region, stats[t->cmd->type], 1);
 	if (t->cmd->type == ZCIPC_GRANTED)
 		return;
-	zcipc_count(t->src, region, PAGES, t->npages - (copied >> PAGE_SHIFT));
+	t->cmd->pages = npages - (copied >> PAGE_SHIFT);
+	zcipc_count(t->src, region, PAGES, t->cmd->pages);
 	if (!copied)
 		return;
 	zcipc_count(t->src, region, COPIED_HELD, t->plan.held);
 	zcipc_count(t->src, region, COPIED_NODE, t->plan.migrated);
+}
+
+/* Notes what a transfer that is being carried out does. */
+void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	struct zcipc_transfer *cmd = t->cmd;
+
+	t->dst->nreserved--;
+	zcipc_transfer_count(t, region);
+	trace_zcipc_commit(t, t->region ? t->region->id : region->id);
+	cmd->copied = t->plan.held;
+	cmd->migrated = t->plan.migrated;
+	cmd->off_node = t->plan.off_node;
+}
+
+/**
+ * zcipc_transfer_deliver() - the peer's part, which cannot fail
+ * @t: the transfer; the caller holds the locks of the peer and of the region
+ * @region: what the peer gets
+ * @parent: what it is derived from, for a region that is shared
+ * @sender_rights: what the sender had
+ * @populate: the caller holds the mmap_lock of the peer's mm too
+ *
+ * Return: the peer's capability, valid as long as its lock is held
+ */
+struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
+					 struct zcipc_region *region, struct zcipc_cap *parent,
+					 u32 sender_rights, bool populate)
+{
+	const struct zcipc_direct *direct = t->direct;
+	struct zcipc_transfer *cmd = t->cmd;
+	struct zcipc_cap *cap = t->cap;
+
+	region->cache = t->cache;
+	/* A whole region comes with its capability. */
+	if (cap != parent) {
+		zcipc_cap_enter(cap, t->dst);
+		zcipc_cap_install(cap, region, parent, t->first, t->npages, t->rights);
+	}
+	cap->msg.offset = direct ? direct->skip : 0;
+	cap->msg.len = direct ? direct->len : t->npages << PAGE_SHIFT;
+	if (cmd->type != ZCIPC_GRANTED) {
+		zcipc_slot_install(&cap->slot, cap, t->pgoff, t->first, t->npages,
+				   t->rights & ZCIPC_RIGHT_WRITE);
+		zcipc_test_point("committed");
+		if (populate)
+			zcipc_slot_populate(&cap->slot);
+		cap->msg.addr = zcipc_slot_addr(&cap->slot) + cap->msg.offset;
+	}
+	cap->msg.type = cmd->type;
+	cap->msg.flags = 0;
+	cap->msg.sender_rights = sender_rights;
+	cap->msg.region = region->id;
+	cap->msg.cookie = cmd->cookie;
+	cmd->peer_cap = cap->token;
+	zcipc_message_queue(t->dst, &cap->msg, t->src);
+	t->cap = NULL;
+	return cap;
 }
 
 /**
@@ -424,50 +550,24 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 {
 	struct zcipc_region *region = cap->region;
 	struct zcipc_transfer *cmd = t->cmd;
-	struct zcipc_cap *parent = cap;
-	unsigned long first = t->first;
 	u32 sender_rights = cap->rights;
 
-	t->dst->nreserved--;
-	zcipc_transfer_count(t, region);
-	trace_zcipc_commit(t, t->region ? t->region->id : region->id);
-	cmd->copied = t->plan.held;
-	cmd->migrated = t->plan.migrated;
-	cmd->off_node = t->plan.off_node;
-	cmd->pages = t->npages - ((cmd->copied + cmd->migrated) >> PAGE_SHIFT);
-	if (cmd->type == ZCIPC_MOVE)
+	zcipc_transfer_results(t, region);
+	if (cmd->type == ZCIPC_MOVE) {
 		zcipc_transfer_take_commit(t, cap);
-	if (t->region) {
-		region = t->region;
-		/* Nobody else knows it. */
-		mutex_lock_nested(&region->lock, SINGLE_DEPTH_NESTING);
-		first = 0;
-		parent = NULL;
+	} else if (cmd->type == ZCIPC_COPY) {
+		/* Those of the snapshot: it was charged for what it has of the region's. */
+		t->region->npinned = t->pins;
+		t->region->npinned = zcipc_region_count_pins(t->region, 0, t->npages);
+		zcipc_transfer_settle_pins(t, t->region->npinned);
 	}
-	region->cache = t->cache;
-	if (t->cap != cap) {
-		zcipc_cap_enter(t->cap, t->dst);
-		zcipc_cap_install(t->cap, region, parent, first, t->npages, t->rights);
-	}
-	if (cmd->type != ZCIPC_GRANTED) {
-		zcipc_slot_install(&t->cap->slot, t->cap, t->pgoff, first, t->npages,
-				   t->rights & ZCIPC_RIGHT_WRITE);
-		zcipc_test_point("committed");
-		if (populate)
-			zcipc_slot_populate(&t->cap->slot);
-		t->cap->msg.addr = zcipc_slot_addr(&t->cap->slot);
-	}
-	t->cap->msg.type = cmd->type;
-	t->cap->msg.flags = 0;
-	t->cap->msg.sender_rights = sender_rights;
-	t->cap->msg.region = region->id;
-	t->cap->msg.cookie = cmd->cookie;
-	cmd->peer_cap = t->cap->token;
-	if (t->region)
-		mutex_unlock(&region->lock);
-	zcipc_message_queue(t->dst, &t->cap->msg, t->src);
-	cap = t->cap;
-	t->cap = NULL;
+	if (!t->region)
+		return zcipc_transfer_deliver(t, region, cap, sender_rights, populate);
+	/* Nobody else knows it. */
+	mutex_lock_nested(&t->region->lock, SINGLE_DEPTH_NESTING);
+	t->first = 0;
+	cap = zcipc_transfer_deliver(t, t->region, NULL, sender_rights, populate);
+	mutex_unlock(&t->region->lock);
 	return cap;
 }
 
@@ -505,6 +605,8 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	cycles_t start;
 	int ret;
 
+	if (t->direct)
+		return zcipc_direct_try(t, room_seq);
 	if (!mmget_not_zero(mm))
 		return -ESRCH;
 	ret = mmap_read_lock_killable(mm);
@@ -532,9 +634,13 @@ static bool zcipc_transfer_worth_a_try(const struct zcipc_transfer_state *t, u32
 static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd, int valid)
 {
 	struct zcipc_transfer_state t = { .cmd = cmd, .src = ucmd->ep };
+	struct zcipc_direct direct = {};
 	u64 start = ktime_get_ns();
 	u32 room_seq;
 	int ret = valid;
+
+	if (cmd->flags & ZCIPC_F_FROM_MEMORY)
+		t.direct = &direct;
 
 	if (!ret)
 		ret = zcipc_transfer_find_peer(&t);
@@ -565,10 +671,46 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 		zcipc_test_point("sent");
 		zcipc_stat_latency(cmd->type, ktime_get_ns() - start);
 	}
+	if (t.direct)
+		zcipc_direct_end(&t, ret);
 out_free:
 	if (ret)
 		zcipc_stat_failure(&t, ret);
 	zcipc_transfer_free(&t);
+	return ret;
+}
+
+/*
+ * A transfer from memory, if the call is @valid. What is a region already is transferred as that;
+ * what is to be shared, or copied without copying it, becomes one first.
+ */
+static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd, int valid)
+{
+	struct zcipc_transfer as_region = *cmd;
+	unsigned long addr = cmd->offset;
+	u64 id;
+	int ret;
+
+	if (valid)
+		return zcipc_transfer_run(ucmd, cmd, valid);
+	as_region.flags &= ~(ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN | ZCIPC_F_COPY_OK |
+			     ZCIPC_F_UNMAP);
+	ret = zcipc_window_find(ucmd->ep, addr, cmd->len, &as_region.cap, &as_region.offset);
+	if (ret == -ENOENT) {
+		if (cmd->type == ZCIPC_MOVE)
+			return zcipc_transfer_run(ucmd, cmd, 0);
+		as_region.offset = 0;
+		ret = zcipc_import_adopt(ucmd, addr, cmd->len >> PAGE_SHIFT, true, &as_region.cap,
+					 &id);
+		if (cmd->flags & ZCIPC_F_COPY_OK && (ret == -EOPNOTSUPP || ret == -EACCES))
+			return zcipc_transfer_run(ucmd, cmd, 0);
+	}
+	ret = zcipc_transfer_run(ucmd, &as_region, ret);
+	cmd->pages = as_region.pages;
+	cmd->copied = as_region.copied;
+	cmd->migrated = as_region.migrated;
+	cmd->off_node = as_region.off_node;
+	cmd->peer_cap = as_region.peer_cap;
 	return ret;
 }
 
@@ -584,7 +726,11 @@ int zcipc_transfer(struct zcipc_ucmd *ucmd)
 	struct zcipc_transfer *cmd = ucmd->cmd;
 	int ret;
 
-	ret = zcipc_transfer_run(ucmd, cmd, zcipc_transfer_validate(cmd));
+	ret = zcipc_transfer_validate(cmd);
+	if (cmd->flags & ZCIPC_F_FROM_MEMORY)
+		ret = zcipc_transfer_memory(ucmd, cmd, ret);
+	else
+		ret = zcipc_transfer_run(ucmd, cmd, ret);
 	if (ret)
 		return ret;
 	cmd->result = 0;

@@ -14,6 +14,8 @@
  */
 #include <linux/bitmap.h>
 #include <linux/fs.h>
+#include <linux/highmem.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
@@ -34,13 +36,16 @@
 /* Work between two calls of cond_resched(). */
 #define ZCIPC_INSERT_CHUNK	512UL
 
-/* File offsets, in pages: each window has as many as it could use, executable mappings the rest. */
+/* File offsets, in pages: each window has as many as it could use, what is outside has the rest. */
 #define ZCIPC_WINDOW_SHIFT	(40 - PAGE_SHIFT)
-#define ZCIPC_EXEC_START	((unsigned long)ZCIPC_WINDOW_MAX << ZCIPC_WINDOW_SHIFT)
-#define ZCIPC_EXEC_END		(MAX_LFS_FILESIZE >> PAGE_SHIFT)
+#define ZCIPC_OUTSIDE_START	((unsigned long)ZCIPC_WINDOW_MAX << ZCIPC_WINDOW_SHIFT)
+#define ZCIPC_OUTSIDE_END		(MAX_LFS_FILESIZE >> PAGE_SHIFT)
 
 static_assert(ZCIPC_MAX_WINDOW_PAGES <= 1UL << ZCIPC_WINDOW_SHIFT);
 static_assert(ZCIPC_WINDOW_OFFSET(1) == 1ULL << (ZCIPC_WINDOW_SHIFT + PAGE_SHIFT));
+
+static const struct vm_operations_struct zcipc_window_ops;
+static const struct vm_operations_struct zcipc_adopted_ops;
 
 static unsigned long zcipc_window_pgoff(unsigned int cache)
 {
@@ -65,12 +70,14 @@ static u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff)
 
 static bool zcipc_slot_is_exec(const struct zcipc_slot *slot)
 {
-	return slot->pgoff >= ZCIPC_EXEC_START;
+	return slot->pgoff >= ZCIPC_OUTSIDE_START && !slot->addr;
 }
 
 /* Where a slot is: a user address, or the file offset of one that is executable. */
 u64 zcipc_slot_addr(const struct zcipc_slot *slot)
 {
+	if (slot->addr)
+		return slot->addr;
 	if (zcipc_slot_is_exec(slot))
 		return (u64)slot->pgoff << PAGE_SHIFT;
 	return zcipc_window_addr(slot->cap->ep, slot->pgoff);
@@ -148,7 +155,7 @@ void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsign
 	struct zcipc_window *window = zcipc_window_at(ep, pgoff);
 	unsigned long start = pgoff & ((1UL << ZCIPC_WINDOW_SHIFT) - 1);
 
-	/* The offsets of executable mappings are not used again. */
+	/* The others are not used again. */
 	if (!window)
 		return;
 	if (npages == 1)
@@ -160,21 +167,21 @@ void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsign
 }
 
 /**
- * zcipc_window_reserve_exec() - file offsets for an executable mapping
+ * zcipc_window_reserve_outside() - file offsets for what is not mapped in a window
  * @ep: the endpoint; the caller holds its lock
  * @npages: number of pages
  * @pgoff: [out] first page, as a file offset
  *
  * Return: 0, or -ENOBUFS when all have been used
  */
-int zcipc_window_reserve_exec(struct zcipc_endpoint *ep, unsigned long npages,
-			      unsigned long *pgoff)
+int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages,
+				 unsigned long *pgoff)
 {
 	lockdep_assert_held(&ep->lock);
-	*pgoff = ep->next_exec ?: ZCIPC_EXEC_START;
-	if (npages > ZCIPC_EXEC_END - *pgoff)
+	*pgoff = ep->next_outside ?: ZCIPC_OUTSIDE_START;
+	if (npages > ZCIPC_OUTSIDE_END - *pgoff)
 		return -ENOBUFS;
-	ep->next_exec = *pgoff + npages;
+	ep->next_outside = *pgoff + npages;
 	return 0;
 }
 
@@ -192,9 +199,11 @@ void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned
 {
 	slot->cap = cap;
 	slot->pgoff = pgoff;
+	slot->addr = 0;
 	slot->npages = npages;
 	slot->first = first;
 	slot->writable = writable;
+	slot->nvmas = 0;
 	rb_add(&slot->node, &cap->ep->slots, zcipc_slot_less);
 	list_add_tail(&slot->cap_entry, &cap->slots);
 	cap->nslots++;
@@ -277,6 +286,48 @@ static struct zcipc_slot *zcipc_slot_find_addr(struct zcipc_endpoint *ep, u64 ad
 }
 
 /**
+ * zcipc_window_find() - find the region that memory of the current task belongs to
+ * @ep: the current task's endpoint
+ * @addr: user address
+ * @len: bytes
+ * @token: [out] a capability for it
+ * @offset: [out] bytes from the beginning of that one's range
+ *
+ * Context: May sleep; no lock is held.
+ * Return: 0, or -ENOENT when it is not one region's, -EINVAL when it is, but not page-aligned,
+ * -EINTR
+ */
+int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, u64 *token,
+		      u64 *offset)
+{
+	const struct vm_area_struct *vma;
+	const struct zcipc_slot *slot;
+	unsigned long pgoff;
+	int ret;
+
+	ret = mmap_read_lock_killable(ep->mm);
+	if (ret)
+		return ret;
+	ret = -ENOENT;
+	vma = vma_lookup(ep->mm, addr);
+	if (!vma || (vma->vm_ops != &zcipc_window_ops && vma->vm_ops != &zcipc_adopted_ops) ||
+	    vma->vm_private_data != ep)
+		goto out;
+	pgoff = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
+	mutex_lock(&ep->lock);
+	slot = zcipc_slot_find(ep, pgoff);
+	if (slot && slot->pgoff + slot->npages - pgoff >= DIV_ROUND_UP(len, PAGE_SIZE)) {
+		*token = slot->cap->token;
+		*offset = (u64)(slot->first + pgoff - slot->pgoff - slot->cap->first) << PAGE_SHIFT;
+		ret = PAGE_ALIGNED(addr | len) ? 0 : -EINVAL;
+	}
+	mutex_unlock(&ep->lock);
+out:
+	mmap_read_unlock(ep->mm);
+	return ret;
+}
+
+/**
  * zcipc_slot_remove_at() - unmap and remove the slot that begins somewhere
  * @ep: the endpoint
  * @addr: as zcipc_slot_addr() says
@@ -309,14 +360,14 @@ int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec)
  * struct zcipc_writable - PTEs whose write bit is to be set, if the frame allows it
  * @vma: that they are in
  * @addr: user address of the first one
- * @which: a bit for each page that has just been inserted, or NULL: see @pages
- * @pages: the frames that PTEs must have, or NULL
+ * @which: a bit for each page that has just been inserted, or NULL: see @frames
+ * @frames: that PTEs must have, or NULL
  */
 struct zcipc_writable {
 	struct vm_area_struct *vma;
 	unsigned long addr;
 	const unsigned long *which;
-	struct page **pages;
+	struct zcipc_frame **frames;
 };
 
 static int zcipc_pte_make_writable(pte_t *ptep, unsigned long addr, void *data)
@@ -324,36 +375,97 @@ static int zcipc_pte_make_writable(pte_t *ptep, unsigned long addr, void *data)
 	const struct zcipc_writable *writable = data;
 	struct vm_area_struct *vma = writable->vma;
 	pte_t pte = zcipc_ptep_get(ptep);
-
 	unsigned long i = (addr - writable->addr) >> PAGE_SHIFT;
+	struct zcipc_frame *frame;
 
 	if (writable->which && !test_bit(i, writable->which))
 		return 0;
-	if (writable->pages && pte_present(pte) && pte_page(pte) != writable->pages[i])
+	if (!pte_present(pte))
 		return 0;
-	if (pte_present(pte) && !pte_write(pte) && zcipc_frame_exclusive(pte_page(pte)))
+	/* The frames are not imported ones. */
+	frame = (struct zcipc_frame *)pte_page(pte);
+	if (writable->frames && frame != writable->frames[i])
+		return 0;
+	if (!pte_write(pte) && zcipc_frame_exclusive(frame))
 		set_pte_at(vma->vm_mm, addr, ptep,
 			   pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pte))));
 	return 0;
 }
 
-/*
- * Inserts PTEs, in a part of a window or of an executable mapping. The caller holds the mmap_lock
- * or the VMA's lock, and the locks of the endpoint and of all regions that the frames belong to.
- */
-static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff, struct page **pages,
-			    unsigned long npages, bool writable)
+/* Ordinary PTEs, which pages that the module allocated can have. */
+static int zcipc_vma_insert_pages(struct vm_area_struct *vma, unsigned long addr,
+				  struct zcipc_frame **frames, unsigned long npages, bool writable)
 {
-	unsigned long addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
-	struct zcipc_writable all = { .vma = vma, .addr = addr, .pages = pages };
+	struct zcipc_writable all = { .vma = vma, .addr = addr, .frames = frames };
 	unsigned long left = npages;
-	int ret = vm_insert_pages(vma, addr, pages, &left);
+	int ret = vm_insert_pages(vma, addr, (struct page **)frames, &left);
 
-	trace_zcipc_insert(vma->vm_private_data, pgoff, npages);
 	/* Also where PTEs were there before: a page may just have become writable. */
-	if (writable && vma->vm_flags & VM_WRITE)
+	if (writable)
 		apply_to_existing_page_range(vma->vm_mm, addr, npages << PAGE_SHIFT,
 					     zcipc_pte_make_writable, &all);
+	return ret;
+}
+
+/**
+ * struct zcipc_special - special PTEs to be inserted
+ * @vma: that they are in
+ * @addr: user address of the first one
+ * @frames: what they are to show
+ * @writable: they may be writable, if the frame is
+ */
+struct zcipc_special {
+	struct vm_area_struct *vma;
+	unsigned long addr;
+	struct zcipc_frame **frames;
+	bool writable;
+};
+
+static int zcipc_pte_insert_special(pte_t *ptep, unsigned long addr, void *data)
+{
+	const struct zcipc_special *special = data;
+	struct zcipc_frame *frame = special->frames[(addr - special->addr) >> PAGE_SHIFT];
+	unsigned long pfn = page_to_pfn(zcipc_frame_page(frame));
+	pte_t pte = pte_mkspecial(pfn_pte(pfn, special->vma->vm_page_prot));
+	pte_t old = zcipc_ptep_get(ptep);
+
+	if (!pte_none(old) && (!pte_present(old) || pte_write(old) || pte_pfn(old) != pfn))
+		return 0;
+	if (special->writable && zcipc_frame_exclusive(frame))
+		pte = pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pte)));
+	else if (!pte_none(old))
+		return 0;
+	set_pte_at(special->vma->vm_mm, addr, ptep, pte);
+	return 0;
+}
+
+/*
+ * Inserts PTEs, in a part of a window or of a mapping outside. The caller holds the mmap_lock or
+ * the VMA's lock, and the locks of the endpoint and of all regions that the frames belong to.
+ */
+static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff,
+			    struct zcipc_frame **frames, unsigned long npages, bool writable)
+{
+	unsigned long addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
+	unsigned long n, end = addr + (npages << PAGE_SHIFT);
+	int ret = 0;
+
+	trace_zcipc_insert(vma->vm_private_data, pgoff, npages);
+	writable = writable && vma->vm_flags & VM_WRITE;
+	for (; !ret && addr < end; addr += n << PAGE_SHIFT, frames += n, npages -= n) {
+		bool imported = zcipc_frame_is_imported(*frames);
+		struct zcipc_special special = {
+			.vma = vma, .addr = addr, .frames = frames, .writable = writable,
+		};
+
+		for (n = 1; n < npages && zcipc_frame_is_imported(frames[n]) == imported; n++)
+			;
+		if (imported)
+			ret = apply_to_page_range(vma->vm_mm, addr, n << PAGE_SHIFT,
+						  zcipc_pte_insert_special, &special);
+		else
+			ret = zcipc_vma_insert_pages(vma, addr, frames, n, writable);
+	}
 	return ret;
 }
 
@@ -371,54 +483,62 @@ static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff, str
 static int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma,
 			     unsigned long pgoff, unsigned long npages)
 {
-	struct page **pages = slot->cap->region->pages + slot->first + pgoff - slot->pgoff;
+	unsigned long first = slot->first + pgoff - slot->pgoff;
+	struct zcipc_frame **frames = slot->cap->region->frames + first;
 	unsigned long n;
 
 	lockdep_assert_held(&slot->cap->ep->lock);
 	lockdep_assert_held(&slot->cap->region->lock);
-	for (n = 0; n < npages && pages[n]; n++)
+	for (n = 0; n < npages && frames[n]; n++)
 		;
-	return n ? zcipc_vma_insert(vma, pgoff, pages, n, slot->writable) : 0;
+	return n ? zcipc_vma_insert(vma, pgoff, frames, n, slot->writable) : 0;
 }
 
-static bool zcipc_window_owns(struct zcipc_endpoint *ep, const struct vm_area_struct *vma);
-
-/* The part of a window that is mapped at an address, or NULL. The caller holds the mmap_lock. */
-static struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long addr)
+/*
+ * The VMA that shows a file offset at an address where the endpoint's owner has not replaced it, or
+ * NULL. The caller holds the mmap_lock.
+ */
+static struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
+						  unsigned long addr)
 {
 	struct vm_area_struct *vma = vma_lookup(ep->mm, addr);
 
-	return vma && zcipc_window_owns(ep, vma) ? vma : NULL;
+	if (!vma || (vma->vm_ops != &zcipc_window_ops && vma->vm_ops != &zcipc_adopted_ops) ||
+	    vma->vm_private_data != ep)
+		return NULL;
+	return linear_page_index(vma, addr) == pgoff ? vma : NULL;
 }
 
 /**
  * zcipc_window_populate() - insert PTEs of frames that slots show
  * @ep: the endpoint; the caller holds its lock and the mmap_lock of its mm
  * @pgoff: file offset, in pages, of the first one
- * @pages: the frames; the caller holds the locks of their regions
+ * @addr: its user address
+ * @frames: the frames; the caller holds the locks of their regions
  * @npages: their number
  * @writable: of all of them
  *
  * The endpoint's process need not be the current one. What cannot be inserted (no memory, the owner
  * has unmapped a part of the window) is left to faults.
  */
-void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, struct page **pages,
-			   unsigned long npages, bool writable)
+static void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff,
+				  unsigned long addr, struct zcipc_frame **frames,
+				  unsigned long npages, bool writable)
 {
 	lockdep_assert_held(&ep->lock);
 	mmap_assert_locked(ep->mm);
 	while (npages) {
-		unsigned long addr = zcipc_window_addr(ep, pgoff);
-		struct vm_area_struct *vma = zcipc_window_lookup(ep, addr);
+		struct vm_area_struct *vma = zcipc_window_lookup(ep, pgoff, addr);
 		unsigned long n;
 
 		if (!vma || !(vma->vm_flags & VM_READ))
 			return;
 		n = min3(npages, (vma->vm_end - addr) >> PAGE_SHIFT, ZCIPC_INSERT_CHUNK);
-		if (zcipc_vma_insert(vma, pgoff, pages, n, writable))
+		if (zcipc_vma_insert(vma, pgoff, frames, n, writable))
 			return;
 		pgoff += n;
-		pages += n;
+		addr += n << PAGE_SHIFT;
+		frames += n;
 		npages -= n;
 		cond_resched();
 	}
@@ -441,20 +561,23 @@ void zcipc_populate_finish(struct zcipc_populate *p)
 /**
  * zcipc_populate_add() - insert some of many PTEs, in ascending order if possible
  * @p: all zero before the first call, but for the endpoint; see zcipc_populate_finish()
- * @pgoff: file offset, in pages, of the first one
- * @pages: the frames
+ * @pgoff: file offset, in pages, of the first one, in a window
+ * @frames: the frames
  * @npages: their number
  * @writable: of all of them
  *
  * As zcipc_window_populate(), but cheaper for pages that are near each other.
  */
-void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff, struct page **pages,
-			unsigned long npages, bool writable)
+void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
+			struct zcipc_frame **frames, unsigned long npages, bool writable)
 {
-	unsigned long left = npages;
+	unsigned long n, left = npages;
 
-	if (npages > ZCIPC_POPULATE_SPAN) {
-		zcipc_window_populate(p->ep, pgoff, pages, npages, writable);
+	for (n = 0; n < npages && !zcipc_frame_is_imported(frames[n]); n++)
+		;
+	if (n < npages || npages > ZCIPC_POPULATE_SPAN) {
+		zcipc_window_populate(p->ep, pgoff, zcipc_window_addr(p->ep, pgoff), frames, npages,
+				      writable);
 		return;
 	}
 	if (!p->vma || pgoff < p->end || pgoff + npages > p->limit) {
@@ -462,7 +585,7 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff, struct pa
 		struct vm_area_struct *vma;
 
 		zcipc_populate_finish(p);
-		vma = zcipc_window_lookup(p->ep, addr);
+		vma = zcipc_window_lookup(p->ep, pgoff, addr);
 		if (!vma || !(vma->vm_flags & VM_READ))
 			return;
 		p->vma = vma;
@@ -474,7 +597,7 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff, struct pa
 			return;
 	}
 	vm_insert_pages(p->vma, p->vma->vm_start + ((pgoff - p->vma->vm_pgoff) << PAGE_SHIFT),
-			pages, &left);
+			(struct page **)frames, &left);
 	trace_zcipc_insert(p->ep, pgoff, npages);
 	p->end = pgoff + npages;
 	if (writable) {
@@ -486,13 +609,14 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff, struct pa
 /* Inserts the PTEs of a new slot, up to a page that has been moved away. */
 void zcipc_slot_populate(struct zcipc_slot *slot)
 {
-	struct page **pages = slot->cap->region->pages + slot->first;
+	struct zcipc_frame **frames = slot->cap->region->frames + slot->first;
 	unsigned long n;
 
 	lockdep_assert_held(&slot->cap->region->lock);
-	for (n = 0; n < slot->npages && pages[n]; n++)
+	for (n = 0; n < slot->npages && frames[n]; n++)
 		;
-	zcipc_window_populate(slot->cap->ep, slot->pgoff, pages, n, slot->writable);
+	zcipc_window_populate(slot->cap->ep, slot->pgoff, zcipc_slot_addr(slot), frames, n,
+			      slot->writable);
 }
 
 /**
@@ -535,7 +659,7 @@ static void zcipc_window_hide(struct zcipc_endpoint *ep, unsigned long pgoff, un
 {
 	while (pgoff < end) {
 		unsigned long addr = zcipc_window_addr(ep, pgoff);
-		struct vm_area_struct *vma = zcipc_window_lookup(ep, addr);
+		struct vm_area_struct *vma = zcipc_window_lookup(ep, pgoff, addr);
 		unsigned long n = 1;
 
 		if (vma) {
@@ -656,57 +780,101 @@ void zcipc_window_unmap_ranges(struct zcipc_endpoint *ep, struct zcipc_range *ra
 	zcipc_window_unmap_near(ep, ranges + first, last - first + 1);
 }
 
-/*
- * A fault on the window: of a page that is not mapped, or a write to one mapped read-only. Inserts
- * the PTE itself, under the locks, instead of leaving it to core mm after they are released, when
- * the page may have been moved away.
+/**
+ * struct zcipc_touch - somebody touches a page that an endpoint has mapped
+ * @vma: where
+ * @pgoff: file offset of the page, in pages
+ * @addr: user address
+ * @page: mapped there, with a reference by the caller, or NULL
+ * @write: to write
+ * @buf: kernel memory to be copied from or to, or NULL: a PTE is to be inserted
+ * @len: how much, in the same page
  */
-static vm_fault_t zcipc_window_resolve(struct vm_fault *vmf, bool write)
+struct zcipc_touch {
+	struct vm_area_struct *vma;
+	unsigned long pgoff;
+	unsigned long addr;
+	const struct page *page;
+	bool write;
+	void *buf;
+	int len;
+};
+
+static void zcipc_touch_copy(const struct zcipc_touch *touch, struct zcipc_frame *frame)
 {
-	struct vm_area_struct *vma = vmf->vma;
-	struct zcipc_endpoint *ep = vma->vm_private_data;
+	void *p = kmap_local_page(zcipc_frame_page(frame)) + offset_in_page(touch->addr);
+
+	if (touch->write)
+		memcpy(p, touch->buf, touch->len);
+	else
+		memcpy(touch->buf, p, touch->len);
+	kunmap_local(p);
+}
+
+/* Under the locks of endpoint and region. */
+static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcipc_slot *slot,
+				    unsigned long index)
+{
+	struct vm_area_struct *vma = touch->vma;
+	unsigned long n;
+
+	if (touch->buf) {
+		zcipc_touch_copy(touch, slot->cap->region->frames[index]);
+		return VM_FAULT_NOPAGE;
+	}
+	n = min3(slot->pgoff + slot->npages - touch->pgoff,
+		 (vma->vm_end - touch->addr) >> PAGE_SHIFT,
+		 touch->write ? 1UL : ZCIPC_FAULT_AROUND);
+	zcipc_count(slot->cap->ep, slot->cap->region, FAULTS, 1);
+	return zcipc_slot_insert(slot, vma, touch->pgoff, n) == -ENOMEM ? VM_FAULT_OOM :
+									   VM_FAULT_NOPAGE;
+}
+
+/*
+ * A fault: of a page that is not mapped, or a write to one mapped read-only. Inserts the PTE
+ * itself, under the locks, instead of leaving it to core mm after they are released, when the page
+ * may have been moved away.
+ */
+static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
+{
+	struct zcipc_endpoint *ep = touch->vma->vm_private_data;
+	unsigned int cache = ZCIPC_CACHE_DEFAULT;
+	struct zcipc_frame *spare = NULL;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 	struct zcipc_region *region;
-	struct page *spare = NULL;
-	unsigned int cache = ZCIPC_CACHE_DEFAULT;
+	struct zcipc_frame *frame;
 	struct zcipc_slot *slot;
-	unsigned long index, n;
+	unsigned long index;
 	bool again;
-	int err;
 
 	/*
 	 * A child got the VMA by MADV_DOFORK: it is not ours to serve. Userfaultfd's write-protect
 	 * markers take the place of PTEs, and would have to be resolved by its reader.
 	 */
-	if (vma->vm_mm != ep->mm || userfaultfd_wp(vma))
+	if (touch->vma->vm_mm != ep->mm || userfaultfd_wp(touch->vma))
 		return VM_FAULT_SIGBUS;
 	do {
 		again = false;
 		mutex_lock(&ep->lock);
-		slot = zcipc_slot_find(ep, vmf->pgoff);
-		if (!slot || (write && !slot->writable))
+		slot = zcipc_slot_find(ep, touch->pgoff);
+		if (!slot || (touch->write && !slot->writable))
 			goto unlock;
 		region = slot->cap->region;
 		mutex_lock(&region->lock);
 		zcipc_test_point("fault");
 		if (slot->cap->revoked)
 			goto unlock_region;
-		index = slot->first + vmf->pgoff - slot->pgoff;
-		if (!region->pages[index])
+		index = slot->first + touch->pgoff - slot->pgoff;
+		frame = region->frames[index];
+		if (!frame)
 			goto unlock_region;
-		/* A page_mkwrite caller has a reference to the page that was mapped. */
-		if (write && zcipc_cow_break(ep, region, index, &spare,
-					     vmf->page == region->pages[index])) {
+		if (touch->write && zcipc_cow_break(ep, region, index, &spare,
+						    touch->page == zcipc_frame_page(frame))) {
 			again = true;
 			cache = region->cache;
 			goto unlock_region;
 		}
-		n = min3(slot->pgoff + slot->npages - vmf->pgoff,
-			 (vma->vm_end - vmf->address) >> PAGE_SHIFT,
-			 write ? 1UL : ZCIPC_FAULT_AROUND);
-		err = zcipc_slot_insert(slot, vma, vmf->pgoff, n);
-		ret = err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
-		zcipc_count(ep, region, FAULTS, 1);
+		ret = zcipc_touch_frame(touch, slot, index);
 unlock_region:
 		mutex_unlock(&region->lock);
 unlock:
@@ -724,6 +892,17 @@ unlock:
 	return ret;
 }
 
+static vm_fault_t zcipc_window_resolve(struct vm_fault *vmf, bool write)
+{
+	struct zcipc_touch touch = {
+		.vma = vmf->vma, .pgoff = vmf->pgoff, .addr = vmf->address, .write = write,
+		/* A page_mkwrite caller has a reference to the page that was mapped. */
+		.page = vmf->page,
+	};
+
+	return zcipc_window_touch(&touch);
+}
+
 static vm_fault_t zcipc_window_fault(struct vm_fault *vmf)
 {
 	return zcipc_window_resolve(vmf, vmf->flags & FAULT_FLAG_WRITE);
@@ -738,6 +917,23 @@ static vm_fault_t zcipc_window_mkwrite(struct vm_fault *vmf)
 static vm_fault_t zcipc_window_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t end)
 {
 	return 0;
+}
+
+/*
+ * ptrace() and /proc/<pid>/mem of what get_user_pages() cannot take: imported memory. With no more
+ * rights than the mapping has, and up to the end of a page.
+ */
+static int zcipc_window_access(struct vm_area_struct *vma, unsigned long addr, void *buf, int len,
+			       int write)
+{
+	struct zcipc_touch touch = {
+		.vma = vma, .pgoff = linear_page_index(vma, addr), .addr = addr, .write = write,
+		.buf = buf, .len = min_t(int, len, PAGE_SIZE - offset_in_page(addr)),
+	};
+
+	if (!(vma->vm_flags & (write ? VM_WRITE : VM_READ)))
+		return -EFAULT;
+	return zcipc_window_touch(&touch) == VM_FAULT_NOPAGE ? touch.len : -EFAULT;
 }
 
 /* The kernel splits the VMA, or copies it: for mremap(), which then fails, or for a child. */
@@ -789,10 +985,12 @@ static const struct vm_operations_struct zcipc_window_ops = {
 	.fault = zcipc_window_fault,
 	.map_pages = zcipc_window_map_pages,
 	.page_mkwrite = zcipc_window_mkwrite,
+	.pfn_mkwrite = zcipc_window_mkwrite,
+	.access = zcipc_window_access,
 };
 
 /* Its slot stays. But it may be the last to see that the address space goes away. */
-static void zcipc_exec_close(struct vm_area_struct *vma)
+static void zcipc_outside_close(struct vm_area_struct *vma)
 {
 	struct zcipc_endpoint *ep = vma->vm_private_data;
 
@@ -802,17 +1000,71 @@ static void zcipc_exec_close(struct vm_area_struct *vma)
 
 /* Never writable. */
 static const struct vm_operations_struct zcipc_exec_ops = {
-	.close = zcipc_exec_close,
+	.close = zcipc_outside_close,
 	.mremap = zcipc_window_mremap,
 	.fault = zcipc_window_fault,
 	.map_pages = zcipc_window_map_pages,
+	.access = zcipc_window_access,
 };
 
-static bool zcipc_window_owns(struct zcipc_endpoint *ep, const struct vm_area_struct *vma)
+/* The slot whose adopted memory a VMA shows a part of, unless it has gone, or NULL. */
+static struct zcipc_slot *zcipc_adopted_slot(struct zcipc_endpoint *ep,
+					     const struct vm_area_struct *vma)
 {
-	return vma->vm_ops == &zcipc_window_ops && vma->vm_private_data == ep &&
-	       vma->vm_start == zcipc_window_addr(ep, vma->vm_pgoff);
+	struct zcipc_slot *slot;
+	struct rb_node *node;
+
+	if (vma->vm_start != vma->vm_end)
+		return zcipc_slot_find(ep, vma->vm_pgoff);
+	/* The offset of what 6.1 takes back when it fails to split a VMA means nothing. */
+	for (node = rb_first(&ep->slots); node; node = rb_next(node)) {
+		slot = rb_entry(node, struct zcipc_slot, node);
+		if (slot->addr && vma->vm_start >= slot->addr &&
+		    (vma->vm_start - slot->addr) >> PAGE_SHIFT <= slot->npages)
+			return slot;
+	}
+	return NULL;
 }
+
+static void zcipc_adopted_open(struct vm_area_struct *vma)
+{
+	struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct zcipc_slot *slot;
+
+	if (vma->vm_mm != ep->mm)
+		return;
+	mutex_lock(&ep->lock);
+	slot = zcipc_adopted_slot(ep, vma);
+	if (slot)
+		slot->nvmas++;
+	mutex_unlock(&ep->lock);
+}
+
+static void zcipc_adopted_close(struct vm_area_struct *vma)
+{
+	struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct zcipc_slot *slot;
+
+	if (vma->vm_mm != ep->mm)
+		return;
+	mutex_lock(&ep->lock);
+	slot = zcipc_adopted_slot(ep, vma);
+	if (slot && !--slot->nvmas && slot->cap->implicit)
+		zcipc_cap_remove(slot->cap);
+	mutex_unlock(&ep->lock);
+	zcipc_outside_close(vma);
+}
+
+static const struct vm_operations_struct zcipc_adopted_ops = {
+	.open = zcipc_adopted_open,
+	.close = zcipc_adopted_close,
+	.mremap = zcipc_window_mremap,
+	.fault = zcipc_window_fault,
+	.map_pages = zcipc_window_map_pages,
+	.page_mkwrite = zcipc_window_mkwrite,
+	.pfn_mkwrite = zcipc_window_mkwrite,
+	.access = zcipc_window_access,
+};
 
 /* mmap() of a window. */
 static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *vma,
@@ -853,17 +1105,30 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 	return 0;
 }
 
-/* mmap() of what ZCIPC_IOC_MAP gave an offset for, or of a part of it. */
-static int zcipc_window_make_exec(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
+/*
+ * mmap() of what ZCIPC_IOC_MAP gave an offset for, or of a part of it; or of memory that is being
+ * adopted, in its place.
+ */
+static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
 {
+	const struct vm_operations_struct *ops = &zcipc_exec_ops;
+	unsigned long never = VM_MAYWRITE;
 	struct zcipc_slot *slot;
 	int ret = -EINVAL;
 
-	if (vma->vm_flags & VM_WRITE)
-		return -EACCES;
 	mutex_lock(&ep->lock);
 	slot = zcipc_slot_find(ep, vma->vm_pgoff);
-	if (slot && vma_pages(vma) <= slot->pgoff + slot->npages - vma->vm_pgoff) {
+	if (slot && slot->addr) {
+		if (ep->adopter == current && slot->addr == vma->vm_start &&
+		    slot->npages == vma_pages(vma)) {
+			slot->nvmas = 1;
+			ret = 0;
+		}
+		ops = &zcipc_adopted_ops;
+		never = VM_MAYEXEC;
+	} else if (vma->vm_flags & VM_WRITE) {
+		ret = -EACCES;
+	} else if (slot && vma_pages(vma) <= slot->pgoff + slot->npages - vma->vm_pgoff) {
 		vma->vm_page_prot = zcipc_frame_pgprot(vma->vm_page_prot,
 						       slot->cap->region->cache);
 		ret = 0;
@@ -871,8 +1136,8 @@ static int zcipc_window_make_exec(struct zcipc_endpoint *ep, struct vm_area_stru
 	mutex_unlock(&ep->lock);
 	if (ret)
 		return ret;
-	vma->vm_ops = &zcipc_exec_ops;
-	zcipc_vm_flags_mod(vma, 0, VM_MAYWRITE);
+	vma->vm_ops = ops;
+	zcipc_vm_flags_mod(vma, 0, never);
 	return 0;
 }
 
@@ -895,10 +1160,10 @@ int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
 		return -EPERM;
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
-	if (vma->vm_pgoff < ZCIPC_EXEC_START)
+	if (vma->vm_pgoff < ZCIPC_OUTSIDE_START)
 		ret = zcipc_window_make(ep, vma, vma->vm_pgoff >> ZCIPC_WINDOW_SHIFT);
 	else
-		ret = zcipc_window_make_exec(ep, vma);
+		ret = zcipc_window_make_outside(ep, vma);
 	if (ret)
 		return ret;
 	/*

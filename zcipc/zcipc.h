@@ -79,6 +79,7 @@ enum zcipc_stat {
 	ZCIPC_STAT_REVOKED,
 	ZCIPC_STAT_BATCHES,
 	ZCIPC_STAT_COPIED_NODE,
+	ZCIPC_STAT_COPIED_MEMORY,
 	ZCIPC_STAT_SHOOTDOWNS,
 	ZCIPC_STAT_FAILURES,
 	ZCIPC_STAT_REMAP_CYCLES,
@@ -88,17 +89,21 @@ enum zcipc_stat {
 /**
  * struct zcipc_user - what one user owns
  * @entry: in the list of users
- * @uid: the user
+ * @uid: the effective user
+ * @locker: the real user, who has what is pinned
  * @refs: endpoints and regions that refer to this
  * @npages: pages charged
  * @peak: the most that ever were
+ * @npinned: pages pinned, a part of @locker->locked_vm
  */
 struct zcipc_user {
 	struct list_head entry;
 	kuid_t uid;
+	struct user_struct *locker;
 	refcount_t refs;
 	atomic_long_t npages;
 	atomic_long_t peak;
+	atomic_long_t npinned;
 };
 
 /* Windows of an endpoint: for DEFAULT, STREAMING and UNCACHED. */
@@ -131,7 +136,9 @@ struct zcipc_window {
  * @cred: the opener's
  * @pid: the opener's thread group, which a later process with the same number does not match
  * @user: who pays
+ * @pin_limit: pages that @user may have pinned, as it was when the endpoint was opened
  * @inode: private to this endpoint, so that its i_mapping holds its window's VMAs and no others
+ * @adopt_lock: outermost of all: one import at a time
  * @hide_lock: innermost of all: whoever takes PTEs away has it, so that none is hidden from him
  * @lock: protects everything that follows
  * @dead: shut down: nothing comes in any more
@@ -142,7 +149,8 @@ struct zcipc_window {
  * @first_generation: random, so that another endpoint's tokens are not taken for own ones
  * @next_generation: for the next token
  * @windows: by enum zcipc_cache
- * @next_exec: file offset, in pages, for the next executable mapping; 0: there was none
+ * @next_outside: file offset, in pages, for the next mapping outside of windows; 0: there was none
+ * @adopter: the task that may map adopted memory now, or NULL
  * @slots: by file offset
  * @messages: received, oldest first
  * @nmessages: their number
@@ -166,8 +174,10 @@ struct zcipc_endpoint {
 	const struct cred *cred;
 	struct pid *pid;
 	struct zcipc_user *user;
+	unsigned long pin_limit;
 	struct inode *inode;
 
+	struct mutex adopt_lock; /* one import at a time */
 	struct mutex hide_lock; /* PTEs are not hidden */
 	struct mutex lock; /* protects all that follows */
 	bool dead;
@@ -178,7 +188,8 @@ struct zcipc_endpoint {
 	u64 first_generation;
 	u64 next_generation;
 	struct zcipc_window windows[ZCIPC_WINDOW_MAX];
-	unsigned long next_exec;
+	unsigned long next_outside;
+	struct task_struct *adopter;
 	struct rb_root slots;
 	struct list_head messages;
 	u32 nmessages;
@@ -207,7 +218,8 @@ struct zcipc_endpoint {
  * @lock: protects all that follows, and the PTEs that map the region
  * @caps: struct zcipc_cap.region_entry, and through them all slots
  * @revoked: capabilities that are dead, and still have to be taken out of their tables
- * @pages: the frames, NULL where they have been moved away
+ * @frames: NULL where they have been moved away
+ * @npinned: imported ones among them, charged to @user
  * @stats: by enum zcipc_stat
  */
 struct zcipc_region {
@@ -222,7 +234,8 @@ struct zcipc_region {
 	struct mutex lock; /* protects all that follows, and PTEs */
 	struct list_head caps;
 	struct list_head revoked;
-	struct page **pages;
+	struct zcipc_frame **frames;
+	unsigned long npinned;
 	u64 stats[ZCIPC_STAT_COUNT];
 };
 
@@ -231,19 +244,23 @@ struct zcipc_region {
  * @node: in ep->slots
  * @cap: the capability
  * @cap_entry: in cap->slots
- * @pgoff: file offset, in pages: of a place in a window, or of an executable mapping
+ * @pgoff: file offset, in pages: of a place in a window, or outside
+ * @addr: user address of adopted memory; 0: that of the window, or, of an executable mapping, any
  * @npages: its length
  * @first: first page in the region
  * @writable: PTEs may be writable
+ * @nvmas: of adopted memory: VMAs that show a part of it; ep->lock
  */
 struct zcipc_slot {
 	struct rb_node node;
 	struct zcipc_cap *cap;
 	struct list_head cap_entry;
 	unsigned long pgoff;
+	unsigned long addr;
 	unsigned long npages;
 	unsigned long first;
 	bool writable;
+	unsigned int nvmas;
 };
 
 /**
@@ -253,6 +270,8 @@ struct zcipc_slot {
  * @flags: enum zcipc_message_flags
  * @region: the region's id
  * @addr: where it is mapped, or 0
+ * @offset: where it begins in the capability's range, in bytes
+ * @len: bytes
  * @cookie: the sender's
  * @sender: endpoint id
  * @pid: the sender's thread group, with a reference until the message is received
@@ -266,6 +285,8 @@ struct zcipc_message {
 	u32 flags;
 	u64 region;
 	u64 addr;
+	u64 offset;
+	u64 len;
 	u64 cookie;
 	u64 sender;
 	struct pid *pid;
@@ -284,6 +305,7 @@ struct zcipc_message {
  * @rights: enum zcipc_right
  * @revoked: dead: nothing is mapped by it and nothing will be, only the table still has it. Set
  *	under the region's lock.
+ * @implicit: of adopted memory; goes when that is unmapped
  * @nslots: number of @slots
  * @revoker: who did that, with a reference; region->lock
  * @parent: what it is derived from, or NULL; region->lock, as the next two
@@ -302,6 +324,7 @@ struct zcipc_cap {
 	unsigned long npages;
 	u32 rights;
 	bool revoked;
+	bool implicit;
 	u32 nslots;
 	struct zcipc_endpoint *revoker;
 	struct zcipc_cap *parent;
@@ -316,7 +339,8 @@ struct zcipc_cap {
 /**
  * struct zcipc_ucmd - one ioctl under way
  * @ep: the caller's endpoint
- * @nonblock: its file is O_NONBLOCK
+ * @file: its file
+ * @nonblock: which is O_NONBLOCK
  * @ubuffer: the caller's struct
  * @user_size: its size as the caller knows it
  * @cmd: the kernel's copy of it
@@ -324,6 +348,7 @@ struct zcipc_cap {
  */
 struct zcipc_ucmd {
 	struct zcipc_endpoint *ep;
+	struct file *file;
 	bool nonblock;
 	void __user *ubuffer;
 	u32 user_size;
@@ -336,12 +361,16 @@ int zcipc_ucmd_respond(struct zcipc_ucmd *ucmd);
 int zcipc_ucmd_probe(struct zcipc_ucmd *ucmd);
 
 /* account.c */
-struct zcipc_user *zcipc_user_get(kuid_t uid);
+struct zcipc_user *zcipc_user_get(void);
 struct zcipc_user *zcipc_user_ref(struct zcipc_user *user);
 void zcipc_user_put(struct zcipc_user *user);
 int zcipc_charge(struct zcipc_user *user, unsigned long npages);
 void zcipc_charge_force(struct zcipc_user *user, unsigned long npages);
 void zcipc_uncharge(struct zcipc_user *user, unsigned long npages);
+unsigned long zcipc_pin_limit(void);
+int zcipc_charge_pins(struct zcipc_user *user, unsigned long npages, unsigned long limit);
+void zcipc_charge_pins_force(struct zcipc_user *user, unsigned long npages);
+void zcipc_uncharge_pins(struct zcipc_user *user, unsigned long npages);
 
 /* endpoint.c */
 struct zcipc_endpoint *zcipc_endpoint_create(void);
@@ -419,17 +448,19 @@ static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
  * @migrated: bytes to be copied because they are on another node
  * @off_node: bytes that will not be on @node
  * @nheld: frames found held so far
+ * @spares: frames for copies, by page->lru; their cache policy is write-back
  */
 struct zcipc_plan {
 	bool take;
 	bool strict;
 	int node;
 	bool node_strict;
-	struct page **copies;
+	struct zcipc_frame **copies;
 	u64 held;
 	u64 migrated;
 	u64 off_node;
 	unsigned int nheld;
+	struct list_head spares;
 };
 
 struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long npages,
@@ -450,52 +481,139 @@ void zcipc_region_replace(struct zcipc_region *region, unsigned long first, unsi
 void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 			struct zcipc_region *part);
 void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user);
+unsigned long zcipc_region_count_pins(const struct zcipc_region *region, unsigned long first,
+				      unsigned long npages);
+void zcipc_region_set_frame(struct zcipc_region *region, unsigned long index,
+			    struct zcipc_frame *frame);
 int zcipc_region_create(struct zcipc_ucmd *ucmd);
 int zcipc_region_query(struct zcipc_ucmd *ucmd);
 
 /* frame.c */
-struct page *zcipc_frame_alloc(gfp_t gfp, int node, unsigned int cache);
-struct page *zcipc_frame_copy(struct page *page, gfp_t gfp, int node);
-void zcipc_frame_share(struct page *page);
-void zcipc_frame_put(struct page *page);
-bool zcipc_frame_held(struct page *page, int extra, unsigned int *nheld);
+struct zcipc_frame *zcipc_frame_alloc(gfp_t gfp, int node, unsigned int cache);
+struct zcipc_frame *zcipc_frame_copy(struct zcipc_frame *frame, gfp_t gfp, int node);
+void zcipc_frame_share(struct zcipc_frame *frame);
+void zcipc_frame_put(struct zcipc_frame *frame);
+bool zcipc_frame_held(struct zcipc_frame *frame, int extra, unsigned int *nheld);
 bool zcipc_frame_can_cache(unsigned int cache);
 pgprot_t zcipc_frame_pgprot(pgprot_t prot, unsigned int cache);
-int zcipc_frames_set_cache(struct page **pages, unsigned long npages, unsigned int cache);
+int zcipc_frames_set_cache(struct zcipc_frame **frames, unsigned long npages,
+			   unsigned int cache);
 void zcipc_frame_init(void);
 void zcipc_frame_exit(void);
 
+/**
+ * struct zcipc_imported - a frame that was somebody's memory before
+ * @page: an anonymous page, or a part of a huge one, pinned
+ * @state: as page->private of other frames
+ * @import: what it is a part of
+ */
+struct zcipc_imported {
+	struct page *page;
+	atomic_long_t state;
+	struct zcipc_import *import;
+};
+
 /*
- * page->private of a frame: how many regions it belongs to, its cache policy, and whether it ever
+ * A frame is a struct page that the module allocated, or, where bit 0 is set, a struct
+ * zcipc_imported. Core mm does not let drivers map anonymous pages by ordinary PTEs, nor use their
+ * page->private.
+ */
+struct zcipc_frame;
+
+/* import.c */
+int zcipc_import_refs(const struct zcipc_imported *frame, bool mapped);
+bool zcipc_import_is_free(const struct zcipc_imported *frame, bool mapped, struct folio **huge);
+void zcipc_import_put(struct zcipc_imported *frame);
+int zcipc_import_check(unsigned long addr, unsigned long npages, bool stay);
+int zcipc_import_pin(struct zcipc_region *region, unsigned long first, unsigned long npages,
+		     unsigned long addr, unsigned long limit);
+int zcipc_import_zap(unsigned long addr, unsigned long npages);
+unsigned long zcipc_import_restore(struct zcipc_region *region, unsigned long first,
+				   unsigned long npages, unsigned long addr);
+int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned long npages,
+		       bool implicit, u64 *token, u64 *id);
+int zcipc_import_memory(struct zcipc_ucmd *ucmd);
+
+static inline bool zcipc_frame_is_imported(const struct zcipc_frame *frame)
+{
+	return (unsigned long)frame & 1;
+}
+
+static inline struct zcipc_imported *zcipc_frame_imported(const struct zcipc_frame *frame)
+{
+	return (struct zcipc_imported *)((unsigned long)frame & ~1UL);
+}
+
+static inline struct zcipc_frame *zcipc_frame_of(struct zcipc_imported *imported)
+{
+	return (struct zcipc_frame *)((unsigned long)imported | 1);
+}
+
+static inline struct page *zcipc_frame_page(const struct zcipc_frame *frame)
+{
+	if (zcipc_frame_is_imported(frame))
+		return zcipc_frame_imported(frame)->page;
+	return (struct page *)frame;
+}
+
+/*
+ * The state of a frame: how many regions it belongs to, its cache policy, and whether it ever
  * belonged to two. Only then can somebody have a read-only pin of it who must not see later writes.
  */
-#define ZCIPC_FRAME_ONE			8UL
+#define ZCIPC_FRAME_ONE			8L
 #define ZCIPC_FRAME_CACHE_SHIFT		1
-#define ZCIPC_FRAME_CACHE_MASK		6UL
-#define ZCIPC_FRAME_WAS_SHARED		1UL
+#define ZCIPC_FRAME_CACHE_MASK		6L
+#define ZCIPC_FRAME_WAS_SHARED		1L
+
+static_assert(sizeof_field(struct page, private) == sizeof(atomic_long_t));
+
+static inline atomic_long_t *zcipc_frame_state(const struct zcipc_frame *frame)
+{
+	if (zcipc_frame_is_imported(frame))
+		return &zcipc_frame_imported(frame)->state;
+	return (atomic_long_t *)&((struct page *)frame)->private;
+}
 
 /**
  * zcipc_frame_exclusive() - may the region write to this frame in place?
- * @page: a frame of a region whose lock the caller holds
+ * @frame: of a region whose lock the caller holds
  *
  * Return: true if it belongs to no other region, and nobody but the region's own users can have a
  * reference to it.
  */
-static inline bool zcipc_frame_exclusive(const struct page *page)
+static inline bool zcipc_frame_exclusive(const struct zcipc_frame *frame)
 {
-	return (page_private(page) & ~ZCIPC_FRAME_CACHE_MASK) == ZCIPC_FRAME_ONE;
+	return (atomic_long_read(zcipc_frame_state(frame)) & ~ZCIPC_FRAME_CACHE_MASK) ==
+	       ZCIPC_FRAME_ONE;
+}
+
+/* How many references there are that are neither PTEs of regions nor their own. */
+static inline int zcipc_frame_refs(const struct zcipc_frame *frame)
+{
+	if (zcipc_frame_is_imported(frame))
+		return zcipc_import_refs(zcipc_frame_imported(frame), false);
+	return page_count((struct page *)frame) - 1;
+}
+
+/* Are there none? @huge is as for zcipc_import_is_free(). */
+static inline bool zcipc_frame_is_free(const struct zcipc_frame *frame, struct folio **huge)
+{
+	if (zcipc_frame_is_imported(frame))
+		return zcipc_import_is_free(zcipc_frame_imported(frame), false, huge);
+	return page_count((struct page *)frame) == 1;
 }
 
 /* As zcipc_frame_exclusive(), but others may have references from the time when it was shared. */
-static inline bool zcipc_frame_sole(const struct page *page)
+static inline bool zcipc_frame_sole(const struct zcipc_frame *frame)
 {
-	return page_private(page) < 2 * ZCIPC_FRAME_ONE;
+	return atomic_long_read(zcipc_frame_state(frame)) < 2 * ZCIPC_FRAME_ONE;
 }
 
 /* enum zcipc_cache of a frame. */
-static inline unsigned int zcipc_frame_cache(const struct page *page)
+static inline unsigned int zcipc_frame_cache(const struct zcipc_frame *frame)
 {
-	return (page_private(page) & ZCIPC_FRAME_CACHE_MASK) >> ZCIPC_FRAME_CACHE_SHIFT;
+	return (atomic_long_read(zcipc_frame_state(frame)) & ZCIPC_FRAME_CACHE_MASK) >>
+	       ZCIPC_FRAME_CACHE_SHIFT;
 }
 
 /* cow.c */
@@ -503,14 +621,14 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
 		       struct zcipc_region *snapshot, const struct zcipc_endpoint *except,
 		       bool strict, u64 *held);
 int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
-		    struct page **spare, int extra);
+		    struct zcipc_frame **spare, int extra);
 
 /* window.c */
 int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma);
 int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int cache, unsigned long npages,
 			 unsigned long *pgoff);
-int zcipc_window_reserve_exec(struct zcipc_endpoint *ep, unsigned long npages,
-			      unsigned long *pgoff);
+int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages,
+				 unsigned long *pgoff);
 void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages);
 void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned long pgoff,
 			unsigned long first, unsigned long npages, bool writable);
@@ -520,8 +638,6 @@ void zcipc_slot_remove(struct zcipc_slot *slot);
 int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec);
 struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgoff);
 void zcipc_slot_populate(struct zcipc_slot *slot);
-void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, struct page **pages,
-			   unsigned long npages, bool writable);
 
 /* Two page tables' worth is enough to make look-ups rare. */
 #define ZCIPC_POPULATE_SPAN	1024UL
@@ -546,8 +662,8 @@ struct zcipc_populate {
 	DECLARE_BITMAP(writable, ZCIPC_POPULATE_SPAN);
 };
 
-void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff, struct page **pages,
-			unsigned long npages, bool writable);
+void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
+			struct zcipc_frame **frames, unsigned long npages, bool writable);
 void zcipc_populate_finish(struct zcipc_populate *p);
 
 /**
@@ -563,6 +679,8 @@ struct zcipc_range {
 void zcipc_window_unmap_ranges(struct zcipc_endpoint *ep, struct zcipc_range *ranges,
 			       unsigned int n);
 u64 zcipc_slot_addr(const struct zcipc_slot *slot);
+int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, u64 *token,
+		      u64 *offset);
 
 /* queue.c */
 void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
@@ -587,11 +705,13 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd);
  * @cap: for the peer's table, unless @whole
  * @region: for the peer, if it gets a new one: charged to it, not filled
  * @pgoff: where it is to be mapped
+ * @direct: it is straight from the caller's memory
  * @cache: policy that the peer's region is to have
  * @set_cache: that is another one than now
  * @keep_cache: which cannot be taken back, so must not be
  * @plan: what becomes of frames that cannot be given away
  * @charged: the peer's user has been charged
+ * @pins: charged to the peer's user
  * @unmapped: the sender's mappings of the range have gone already
  * @gone: the sender's capability, to be freed
  * @revoked: the region of which capabilities have to be reaped, with a reference
@@ -610,11 +730,13 @@ struct zcipc_transfer_state {
 	struct zcipc_cap *cap;
 	struct zcipc_region *region;
 	unsigned long pgoff;
+	struct zcipc_direct *direct;
 	u32 cache;
 	bool set_cache;
 	bool keep_cache;
 	struct zcipc_plan plan;
 	bool charged;
+	unsigned long pins;
 	bool unmapped;
 	struct zcipc_cap *gone;
 	struct zcipc_region *revoked;
@@ -632,8 +754,43 @@ void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
 					bool populate);
 void zcipc_transfer_free(struct zcipc_transfer_state *t);
+int zcipc_transfer_reserve(struct zcipc_transfer_state *t);
+void zcipc_transfer_unreserve(struct zcipc_transfer_state *t);
+void zcipc_transfer_plan(struct zcipc_transfer_state *t);
+struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
+					 struct zcipc_region *region, struct zcipc_cap *parent,
+					 u32 sender_rights, bool populate);
+void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region *region);
 int zcipc_transfer(struct zcipc_ucmd *ucmd);
 int zcipc_transfer_grant(struct zcipc_ucmd *ucmd);
+
+/* direct.c */
+
+/**
+ * struct zcipc_direct - where a transfer from memory gets its pages
+ * @addr: user address
+ * @len: bytes
+ * @skip: bytes of the region's first page that come before
+ * @first: first page of the region that is imported
+ * @npages: number of pages that are, 0: all is copied
+ * @keep: what others can reach, or is read-only, is copied and stays where it is
+ * @taken: the pages have gone from where they were
+ * @copied: bytes that were copied beside that
+ */
+struct zcipc_direct {
+	unsigned long addr;
+	unsigned long len;
+	unsigned long skip;
+	unsigned long first;
+	unsigned long npages;
+	bool keep;
+	bool taken;
+	u64 copied;
+};
+
+int zcipc_direct_prepare(struct zcipc_transfer_state *t);
+int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq);
+void zcipc_direct_end(struct zcipc_transfer_state *t, int ret);
 
 /* batch.c */
 int zcipc_transfer_batch(struct zcipc_ucmd *ucmd);

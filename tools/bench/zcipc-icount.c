@@ -34,6 +34,11 @@
 #define BATCH		256
 #define MAX_PER_ENTRY	3000
 
+/* What a page of imported memory may cost. */
+#define MAX_DIRECT		1200
+#define MAX_ADOPT		900
+#define MAX_IMPORTED_HOP	300
+
 static size_t page_size;
 
 static long long now(void)
@@ -325,6 +330,89 @@ static double scattered(bool batched, double *back)
 	return median(samples[0]) / BATCH;
 }
 
+/* What memory that was there before costs. */
+struct imported {
+	double direct;	/* a direct MOVE, up to all pages touched */
+	double adopt;	/* IMPORT, once */
+	double hop;	/* TRANSFER + RECV of what was adopted, all pages touched */
+};
+
+static struct imported imported(size_t npages, bool huge)
+{
+	const size_t len = npages * page_size, align = 2UL << 20;
+	long long samples[3][SAMPLES];
+	int fd[2], i, k, rounds = 10;
+	__u64 id[2], cap;
+	char *p, *area;
+
+	fd[0] = open_endpoint(&id[0]);
+	fd[1] = open_endpoint(&id[1]);
+	area = mmap(NULL, len + align, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (area == MAP_FAILED)
+		die("mmap");
+	p = (char *)(((unsigned long)area + align - 1) & ~(align - 1));
+	madvise(p, len, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	for (i = -2; i < SAMPLES; i++) {
+		struct zcipc_transfer cmd = {
+			.size = sizeof(cmd), .flags = ZCIPC_F_FROM_MEMORY, .type = ZCIPC_MOVE,
+			.peer = id[1], .offset = (unsigned long)p, .len = len,
+			.node = ZCIPC_NODE_ANY,
+		};
+		long long start;
+
+		if (i >= rounds) {
+			samples[0][i] = samples[0][i - rounds];
+			continue;
+		}
+		memset(p, 1, len);
+		start = now();
+		if (ioctl(fd[0], ZCIPC_IOC_TRANSFER, &cmd) || cmd.copied)
+			die("TRANSFER from memory");
+		cap = receive(fd[1]);
+		if (i >= 0)
+			samples[0][i] = now() - start;
+		drop(fd[1], cap);
+	}
+	for (i = -2; i < SAMPLES; i++) {
+		struct zcipc_region_import cmd = {
+			.size = sizeof(cmd), .addr = (unsigned long)p, .len = len,
+		};
+		long long start;
+
+		if (i >= rounds) {
+			samples[1][i] = samples[1][i - rounds];
+			samples[2][i] = samples[2][i - rounds];
+			continue;
+		}
+		p = mmap(p, len, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		madvise(p, len, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+		memset(p, 1, len);
+		start = now();
+		if (ioctl(fd[0], ZCIPC_IOC_REGION_IMPORT, &cmd))
+			die("REGION_IMPORT");
+		if (i >= 0)
+			samples[1][i] = now() - start;
+		cap = cmd.cap;
+		for (k = 0; k < 4; k++) {
+			start = now();
+			transfer(fd[k & 1], cap, id[!(k & 1)], ZCIPC_MOVE);
+			cap = receive(fd[!(k & 1)]);
+			if (i >= 0)
+				samples[2][i] = now() - start;
+		}
+		drop(fd[0], cap);
+	}
+	munmap(area, len + align);
+	close(fd[0]);
+	close(fd[1]);
+	return (struct imported){
+		.direct = median(samples[0]),
+		.adopt = median(samples[1]),
+		.hop = median(samples[2]),
+	};
+}
+
 int main(void)
 {
 	double entry, single, back, single_back;
@@ -366,6 +454,18 @@ int main(void)
 		printf("%6zu pages: MOVE %7.0f (%.1f a page), SHARE %7.0f (%.1f), ", sizes[i],
 		       move, move / sizes[i], share, share / sizes[i]);
 		printf("COPY %7.0f (%.1f)\n", copy, copy / sizes[i]);
+	}
+	printf("memory of 1024 pages, instructions a page, all pages touched:\n");
+	for (i = 0; i < 2; i++) {
+		struct imported in = imported(1024, i);
+
+		printf("%s direct MOVE %7.1f, adopted once %7.1f, then a hop %7.1f\n",
+		       i ? "  huge:" : " 4 KiB:", in.direct / 1024, in.adopt / 1024, in.hop / 1024);
+		if (!i && (in.direct / 1024 > MAX_DIRECT || in.adopt / 1024 > MAX_ADOPT ||
+			   in.hop / 1024 > MAX_IMPORTED_HOP)) {
+			printf("        too much\n");
+			ok = false;
+		}
 	}
 	single = scattered(false, &single_back);
 	entry = scattered(true, &back);

@@ -80,7 +80,7 @@
 #define ZCIPC_IOC_ENDPOINT_CONFIG	_IO(ZCIPC_IOC_TYPE, 0x01)
 #define ZCIPC_IOC_LOOKUP		_IO(ZCIPC_IOC_TYPE, 0x02)
 #define ZCIPC_IOC_REGION_CREATE		_IO(ZCIPC_IOC_TYPE, 0x03)
-#define ZCIPC_IOC_REGION_IMPORT		_IO(ZCIPC_IOC_TYPE, 0x04)	/* EOPNOTSUPP */
+#define ZCIPC_IOC_REGION_IMPORT		_IO(ZCIPC_IOC_TYPE, 0x04)
 #define ZCIPC_IOC_REGION_QUERY		_IO(ZCIPC_IOC_TYPE, 0x05)
 #define ZCIPC_IOC_MAP			_IO(ZCIPC_IOC_TYPE, 0x06)
 #define ZCIPC_IOC_UNMAP			_IO(ZCIPC_IOC_TYPE, 0x07)
@@ -322,6 +322,48 @@ struct zcipc_region_create {
 };
 
 /**
+ * struct zcipc_region_import - ZCIPC_IOC_REGION_IMPORT: make the caller's own memory a region
+ * @size: sizeof(struct zcipc_region_import)
+ * @flags: must be 0
+ * @addr: where it begins, a multiple of the page size
+ * @len: bytes, a multiple of the page size
+ * @cap: [out] capability with all rights
+ * @region: [out] the region's id, never used again
+ *
+ * Nothing is copied. The memory stays at its address, with its contents, also while other threads
+ * use it; but from now on it is a mapping of the region. Then MOVE, SHARE and COPY work as on any
+ * other region. What changes for the program:
+ *
+ * - a child does not inherit it, MADV_DONTNEED does not clear it, mremap() refuses it;
+ * - I/O that takes pages instead of copying (O_DIRECT, vmsplice, io_uring's fixed buffers,
+ *   MSG_ZEROCOPY, process_vm_readv() by others) fails with EFAULT, in the receiver of the region
+ *   too; so do futexes that processes share;
+ * - munmap() takes the mapping away, but the memory is freed when no capability is left.
+ *
+ * It has to be private anonymous memory (malloc(), mmap() with MAP_PRIVATE | MAP_ANONYMOUS),
+ * readable and writable. Never touched, swapped, merged (KSM) and huge pages are taken as they are;
+ * several mappings side by side are one region. A thread that unmaps or discards a part of it
+ * during the call may find it there again afterwards.
+ *
+ * The memory is charged to the quota of the endpoint's user, and, as it is pinned, to
+ * RLIMIT_MEMLOCK. Both go along when it is moved to an endpoint of another user, whose limit is the
+ * one that its process had when it opened the endpoint.
+ *
+ * Errors: EFAULT where nothing is mapped. EACCES where it is not both readable and writable.
+ * EOPNOTSUPP for other memory: shared, of a file, of a device, executable, huge pages of hugetlbfs,
+ * a stack that grows, what userfaultfd watches, and what is a region already. EDQUOT, EINTR. ENOMEM
+ * also when RLIMIT_MEMLOCK does not allow it.
+ */
+struct zcipc_region_import {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 addr;
+	__aligned_u64 len;
+	__aligned_u64 cap;
+	__aligned_u64 region;
+};
+
+/**
  * struct zcipc_region_query - ZCIPC_IOC_REGION_QUERY: what a capability names
  * @size: sizeof(struct zcipc_region_query)
  * @flags: must be 0
@@ -464,6 +506,14 @@ enum zcipc_type {
  *	inherited, instead of an endpoint id. The peer's policy does not matter then.
  * @ZCIPC_F_NODE_STRICT: fail, with EBUSY or ENOMEM, if not all pages can be on @node
  * @ZCIPC_F_ATOMIC: for ZCIPC_IOC_TRANSFER_BATCH alone: all transfers or none
+ * @ZCIPC_F_FROM_MEMORY: what is sent is not a region, but memory: @offset is its address, and @cap
+ *	is 0. Not in a batch. See "Transfers from memory".
+ * @ZCIPC_F_ANY_ALIGN: MOVE from memory: address and length need not be multiples of the page size.
+ *	Pages of which only a part is sent are copied; the peer finds zeros beside that part.
+ * @ZCIPC_F_COPY_OK: MOVE and COPY from memory: copy what cannot be had otherwise, instead of
+ *	failing with EOPNOTSUPP or EACCES. Then the memory is left as it is, also by MOVE, and a
+ *	COPY is not of one instant.
+ * @ZCIPC_F_UNMAP: MOVE from memory: unmap the range, as munmap() does
  */
 enum zcipc_transfer_flags {
 	ZCIPC_F_STRICT		= 1 << 0,
@@ -471,7 +521,34 @@ enum zcipc_transfer_flags {
 	ZCIPC_F_PEER_FD		= 1 << 2,
 	ZCIPC_F_NODE_STRICT	= 1 << 3,
 	ZCIPC_F_ATOMIC		= 1 << 4,
+	ZCIPC_F_FROM_MEMORY	= 1 << 5,
+	ZCIPC_F_ANY_ALIGN	= 1 << 6,
+	ZCIPC_F_COPY_OK		= 1 << 7,
+	ZCIPC_F_UNMAP		= 1 << 8,
 };
+
+/*
+ * Transfers from memory
+ * ---------------------
+ * Any pointer and length, with ZCIPC_F_FROM_MEMORY. The memory is of the kinds that
+ * ZCIPC_IOC_REGION_IMPORT takes, and for MOVE also a stack, or executable.
+ *
+ * MOVE takes the pages away: the range reads as zero when the call returns, as after MADV_DONTNEED,
+ * and can be used again. A thread that writes to it during the call writes to what is sent, or to
+ * what is there afterwards. The peer gets a region with all rights, or with those of @rights, whose
+ * memory is imported: see REGION_IMPORT for what that means for I/O. It is charged to the peer's
+ * user, pins included.
+ *
+ * SHARE and COPY make the range a region first, which stays where it is: as REGION_IMPORT does, but
+ * its capability goes when the range is unmapped. It remains a region when the transfer fails.
+ *
+ * A range that lies in a mapping of a region is transferred as a part of that region.
+ *
+ * Errors, besides those of TRANSFER: EFAULT and EACCES as for REGION_IMPORT. EOPNOTSUPP for other
+ * kinds of memory, and with NODE_STRICT or a cache policy. EBUSY with ZCIPC_F_STRICT when somebody
+ * holds a page. If that happens only while the pages are being taken away, the contents are put
+ * back, but to other pages: whoever got hold of one in that moment keeps it.
+ */
 
 /**
  * struct zcipc_transfer - ZCIPC_IOC_TRANSFER: hand pages to a peer
@@ -483,8 +560,8 @@ enum zcipc_transfer_flags {
  *	mapping is writable when they include WRITE.
  * @cap: the caller's capability
  * @peer: endpoint id; the caller's own is allowed
- * @offset: bytes from the beginning of the capability's range
- * @len: bytes; 0: up to the end of the range
+ * @offset: bytes from the beginning of the capability's range; from memory: an address
+ * @len: bytes; 0, but not from memory: up to the end of the range
  * @cookie: passed on with the message
  * @cache: enum zcipc_cache. Another policy than the region's is set for MOVE, and for SHARE if the
  *	caller has not mapped the region; EBUSY if anybody else has any of the frames, by a
@@ -492,7 +569,7 @@ enum zcipc_transfer_flags {
  * @node: ZCIPC_NODE_ANY, ZCIPC_NUMA_RECEIVER, or a node. Pages that lie elsewhere are copied to it
  *	if nobody else has them; see @off_node for the others.
  * @pages: [out] pages handed over without copying them
- * @copied: [out] bytes copied, because somebody held the frames
+ * @copied: [out] bytes copied, because somebody held the frames, and of parts of pages
  * @peer_cap: [out] the peer's token, for ZCIPC_IOC_REVOKE
  * @migrated: [out] bytes copied, because they were on another node
  * @off_node: [out] bytes that are not on @node, if one was asked for
@@ -668,13 +745,15 @@ enum zcipc_message_flags {
  * @cap: [out] the capability received
  * @region: [out] the region's id
  * @addr: [out] where it is mapped, 0 if it is not
- * @len: [out] bytes
+ * @len: [out] bytes, exactly what was sent
  * @cookie: [out] as the sender gave it
  * @sender: [out] the sender's endpoint id
  * @sender_pid: [out] the sender's process id in the caller's pid namespace, 0 if it has none there
  * @sender_uid: [out] the effective user who opened the sender's endpoint
  * @message_flags: [out] enum zcipc_message_flags
  * @pending: [out] messages that are still in the queue
+ * @offset: [out] bytes from the beginning of the capability's range to what was sent; 0 unless it
+ *	was sent with ZCIPC_F_ANY_ALIGN
  *
  * Waits for a message, or fails with EAGAIN when the endpoint is O_NONBLOCK. poll() reports POLLIN
  * when there is one.
@@ -696,6 +775,7 @@ struct zcipc_recv {
 	__u32 sender_uid;
 	__u32 message_flags;
 	__u32 pending;
+	__aligned_u64 offset;
 };
 
 /**
@@ -746,6 +826,8 @@ enum zcipc_stats_flags {
  * @revoked: [out] capabilities that were revoked
  * @batches: [out] of at least one transfer
  * @copied_node: [out] bytes copied because they were on another node
+ * @copied_memory: [out] bytes copied from memory: parts of pages, and what cannot be handed over
+ * @user_pinned: [out] pages that are pinned for the caller's user because they are imported
  * @shootdowns: [out] how often mapped pages were taken out of page tables: each time the TLBs of
  *	all CPUs that run a process which had them are flushed
  * @failures: [out] TRANSFER and GRANT, single or in a batch, that failed
@@ -795,6 +877,8 @@ struct zcipc_stats {
 	__aligned_u64 user_peak;
 	__aligned_u64 errors;
 	__aligned_u64 latencies;
+	__aligned_u64 copied_memory;
+	__aligned_u64 user_pinned;
 };
 
 #endif /* _UAPI_LINUX_ZCIPC_H */

@@ -35,6 +35,7 @@ union any_cmd {
 	struct zcipc_endpoint_config config;
 	struct zcipc_lookup lookup;
 	struct zcipc_region_create create;
+	struct zcipc_region_import import;
 	struct zcipc_region_query query;
 	struct zcipc_map map;
 	struct zcipc_unmap unmap;
@@ -66,6 +67,7 @@ static const struct one_call {
 	CALL("LOOKUP", ZCIPC_IOC_LOOKUP, zcipc_lookup, endpoint, 0),
 	CALL("CREATE", ZCIPC_IOC_REGION_CREATE, zcipc_region_create, region,
 	     ZCIPC_CREATE_MAP | ZCIPC_CREATE_NODE_STRICT),
+	CALL("IMPORT", ZCIPC_IOC_REGION_IMPORT, zcipc_region_import, region, 0),
 	CALL("QUERY", ZCIPC_IOC_REGION_QUERY, zcipc_region_query, __reserved, 0),
 	CALL("MAP", ZCIPC_IOC_MAP, zcipc_map, addr, 0),
 	CALL("UNMAP", ZCIPC_IOC_UNMAP, zcipc_unmap, addr, 0),
@@ -87,6 +89,10 @@ static const struct {
 } misfits[] = {
 	{ ZCIPC_IOC_UNMAP, ZCIPC_UNMAP_OFFSET, ENOENT },
 	{ ZCIPC_IOC_TRANSFER, ZCIPC_F_REVOKE_OTHERS, EINVAL },
+	{ ZCIPC_IOC_TRANSFER, ZCIPC_F_FROM_MEMORY, EINVAL },
+	{ ZCIPC_IOC_TRANSFER, ZCIPC_F_ANY_ALIGN, EINVAL },
+	{ ZCIPC_IOC_TRANSFER, ZCIPC_F_COPY_OK, EINVAL },
+	{ ZCIPC_IOC_TRANSFER, ZCIPC_F_UNMAP, EINVAL },
 	{ ZCIPC_IOC_STATS, ZCIPC_STATS_REGION, ENOENT },
 };
 
@@ -109,6 +115,12 @@ static void prepare(struct __test_metadata *_metadata, const struct one_call *ca
 	case ZCIPC_IOC_REGION_CREATE:
 		cmd->create.len = psize;
 		cmd->create.node = ZCIPC_NODE_ANY;
+		break;
+	case ZCIPC_IOC_REGION_IMPORT:
+		p = mmap(NULL, psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ASSERT_NE(MAP_FAILED, p);
+		cmd->import.addr = (uintptr_t)p;
+		cmd->import.len = psize;
 		break;
 	case ZCIPC_IOC_REGION_QUERY:
 		cmd->query.cap = src->cap;
@@ -160,6 +172,11 @@ static void undo(struct __test_metadata *_metadata, const struct one_call *call,
 	case ZCIPC_IOC_REGION_CREATE:
 		if (succeeded)
 			test_drop(a, cmd->create.cap);
+		break;
+	case ZCIPC_IOC_REGION_IMPORT:
+		if (succeeded)
+			test_drop(a, cmd->import.cap);
+		munmap((void *)(uintptr_t)cmd->import.addr, psize);
 		break;
 	case ZCIPC_IOC_MAP:
 		if (succeeded)
@@ -283,14 +300,9 @@ TEST_F(interface, flags)
 
 TEST_F(interface, no_such_call)
 {
-	static const unsigned int reserved[] = {
-		ZCIPC_IOC_REGION_IMPORT,
-	};
 	union any_cmd cmd = { .head = { 8 } };
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(reserved); i++)
-		TEST_ERR(EOPNOTSUPP, ioctl(self->a.fd, reserved[i], &cmd));
 	for (i = _IOC_NR(ZCIPC_IOC_STATS) + 1; i < 256; i++)
 		TEST_ERR(ENOTTY, ioctl(self->a.fd, _IO(ZCIPC_IOC_TYPE, i), &cmd));
 	TEST_ERR(ENOTTY, ioctl(self->a.fd, _IO(ZCIPC_IOC_TYPE - 1, 0), &cmd));
@@ -508,7 +520,7 @@ TEST_F(interface, bad_pointers)
 
 	page = mmap(NULL, 2 * psize, PROT_READ | PROT_WRITE, flags, -1, 0);
 	ASSERT_NE(MAP_FAILED, page);
-	munmap(page + psize, psize);
+	ASSERT_EQ(0, mprotect(page + psize, psize, PROT_NONE));
 	for (i = 0; i < ARRAY_SIZE(calls); i++) {
 		const struct one_call *call = &calls[i];
 		char *last = page + psize - call->size + 8;
@@ -537,7 +549,7 @@ TEST_F(interface, bad_pointers)
 		ASSERT_TRUE(same_live(&before, &after)) TH_LOG("%s", call->name);
 	}
 	test_check(&self->a, self->src.p, N, 1);
-	munmap(page, psize);
+	munmap(page, 2 * psize);
 }
 
 /* A message whose receiver gave a bad address is still there, and still the first. */

@@ -542,6 +542,7 @@ static const struct written {
 	  sizeof(struct zcipc_endpoint_config), true },
 	OUT(ZCIPC_IOC_LOOKUP, zcipc_lookup, endpoint, name),
 	OUT_END(ZCIPC_IOC_REGION_CREATE, zcipc_region_create, cap),
+	OUT_END(ZCIPC_IOC_REGION_IMPORT, zcipc_region_import, cap),
 	OUT(ZCIPC_IOC_REGION_QUERY, zcipc_region_query, region, __reserved),
 	OUT_END(ZCIPC_IOC_REGION_QUERY, zcipc_region_query, derived),
 	OUT_END(ZCIPC_IOC_MAP, zcipc_map, addr),
@@ -552,6 +553,7 @@ static const struct written {
 	OUT_END(ZCIPC_IOC_REVOKE, zcipc_revoke, revoked),
 	OUT(ZCIPC_IOC_STATS, zcipc_stats, endpoints, cap),
 	OUT(ZCIPC_IOC_STATS, zcipc_stats, transfers, errors),
+	OUT_END(ZCIPC_IOC_STATS, zcipc_stats, copied_memory),
 };
 
 /* Does a call write to its struct at all? */

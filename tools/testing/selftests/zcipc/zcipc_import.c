@@ -1,0 +1,1023 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory that was there before: adopted where it is, and sent straight from it.
+ *
+ * Guarantees: G1 zero-copy, G2 MOVE, G3, G4 snapshots, G5, G10, G11 limits.
+ * Attacks: 8 and 9 pins, 12 races with the owner, 15 pins and MOVE, 19 and 20 limits, 21 kinds of
+ * memory, 28 with pins.
+ */
+#include <linux/io_uring.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "zcipc_utils.h"
+
+#define N 8
+#define HUGE (2UL << 20)
+
+static int zc_import(struct ep *ep, char *p, size_t npages, struct buf *b)
+{
+	struct zcipc_region_import cmd = {
+		.size = sizeof(cmd), .addr = (uintptr_t)p, .len = npages * psize,
+	};
+	int rc = zc_ioctl(ep, ZCIPC_IOC_REGION_IMPORT, &cmd);
+
+	if (!rc)
+		*b = (struct buf){ .cap = cmd.cap, .region = cmd.region, .npages = npages,
+				   .p = p };
+	return rc;
+}
+
+#define test_import(...)		TEST_OK(zc_import(__VA_ARGS__))
+#define test_err_import(err, ...)	TEST_ERR(err, zc_import(__VA_ARGS__))
+
+/* --- kinds of memory */
+
+static char *anonymous(size_t npages)
+{
+	return mmap(NULL, npages * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		    0);
+}
+
+static char *memory_touched(size_t npages)
+{
+	char *p = anonymous(npages);
+
+	fill(p, npages, 1);
+	return p;
+}
+
+/* The zero page, where a huge one is not in its place. */
+static char *memory_read(size_t npages)
+{
+	char *p = anonymous(npages);
+
+	check(p, 0, npages, 0);
+	return p;
+}
+
+/* Copy-on-write with a child that is still there. Ends with the test. */
+static char *memory_forked(size_t npages)
+{
+	char *p = memory_touched(npages);
+
+	if (!fork()) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		syscall(SYS_close_range, 3, ~0U, 0);
+		pause();
+		_exit(0);
+	}
+	return p;
+}
+
+/* Many mappings side by side. */
+static char *memory_mixed(size_t npages)
+{
+	char *p = memory_touched(npages);
+	size_t i;
+
+	for (i = 0; i < npages; i += 3)
+		madvise(p + i * psize, psize, MADV_DONTFORK);
+	return p;
+}
+
+static char *memory_locked(size_t npages)
+{
+	char *p = memory_touched(npages);
+
+	mlock(p, npages * psize);
+	return p;
+}
+
+/* Not all of a huge page. */
+static char *memory_huge(size_t npages)
+{
+	char *p = anonymous(3 * HUGE / psize);
+
+	p = (char *)(((uintptr_t)p + HUGE - 1) & ~(HUGE - 1));
+	madvise(p, HUGE, MADV_HUGEPAGE);
+	p += 16 * psize;
+	fill(p, npages, 1);
+	return p;
+}
+
+/* Brought to swap, if there is any, and back by whoever looks. */
+static char *memory_paged_out(size_t npages)
+{
+	char *p = memory_touched(npages);
+
+	madvise(p, npages * psize, 21 /* MADV_PAGEOUT */);
+	return p;
+}
+
+/* Whatever malloc() gives. */
+static char *memory_malloc(size_t npages)
+{
+	void *p = NULL;
+
+	if (posix_memalign(&p, psize, npages * psize))
+		return NULL;
+	fill(p, npages, 1);
+	return p;
+}
+
+FIXTURE(adopt)
+{
+	struct base base;
+	struct ep a, b, c;
+	struct buf src;
+	__u64 seed;
+};
+
+FIXTURE_VARIANT(adopt)
+{
+	char *(*memory)(size_t npages);
+	__u64 seed;
+};
+
+FIXTURE_VARIANT_ADD(adopt, touched) { .memory = memory_touched, .seed = 1 };
+FIXTURE_VARIANT_ADD(adopt, untouched) { .memory = anonymous };
+FIXTURE_VARIANT_ADD(adopt, read) { .memory = memory_read };
+FIXTURE_VARIANT_ADD(adopt, forked) { .memory = memory_forked, .seed = 1 };
+FIXTURE_VARIANT_ADD(adopt, mixed) { .memory = memory_mixed, .seed = 1 };
+FIXTURE_VARIANT_ADD(adopt, locked) { .memory = memory_locked, .seed = 1 };
+FIXTURE_VARIANT_ADD(adopt, huge) { .memory = memory_huge, .seed = 1 };
+FIXTURE_VARIANT_ADD(adopt, paged_out) { .memory = memory_paged_out, .seed = 1 };
+FIXTURE_VARIANT_ADD(adopt, malloc) { .memory = memory_malloc, .seed = 1 };
+
+FIXTURE_SETUP(adopt)
+{
+	char *p;
+
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->c, WINDOW_PAGES, O_NONBLOCK);
+	p = variant->memory(N);
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_NE(NULL, p);
+	self->seed = variant->seed;
+	test_import(&self->a, p, N, &self->src);
+}
+
+/* The mappings keep the endpoint. */
+FIXTURE_TEARDOWN(adopt)
+{
+	munmap(self->src.p, N * psize);
+	base_teardown(_metadata, &self->base);
+}
+
+/* Nothing changes for the owner. */
+TEST_F(adopt, contents)
+{
+	struct zcipc_region_query q;
+
+	test_check(&self->a, self->src.p, N, self->seed);
+	test_fill(&self->a, self->src.p, N, 2);
+	test_check(&self->a, self->src.p, N, 2);
+	test_query(&self->a, self->src.cap, &q);
+	ASSERT_EQ(N * psize, q.len);
+	ASSERT_EQ(N * psize, q.present);
+	ASSERT_EQ(0, q.shared);
+	ASSERT_EQ(1, q.maps);
+	ASSERT_EQ(RIGHTS_ALL, q.rights);
+}
+
+TEST_F(adopt, move)
+{
+	struct zcipc_stats before, after;
+	struct zcipc_recv m;
+
+	test_stats(&self->a, &before);
+	test_send(&self->a, &self->b, ZCIPC_MOVE, self->src.cap);
+	test_stats(&self->a, &after);
+	ASSERT_EQ(before.copied_held, after.copied_held);
+	test_gone(&self->a, self->src.p, N);
+	test_recv(&self->b, &m);
+	test_check(&self->b, (char *)(uintptr_t)m.addr, N, self->seed);
+	test_fill(&self->b, (char *)(uintptr_t)m.addr, N, 3);
+	/* And on, and back. */
+	test_send(&self->b, &self->c, ZCIPC_MOVE, m.cap);
+	test_recv(&self->c, &m);
+	test_check(&self->c, (char *)(uintptr_t)m.addr, N, 3);
+	test_fill(&self->c, (char *)(uintptr_t)m.addr, N, 4);
+	test_send(&self->c, &self->a, ZCIPC_MOVE, m.cap);
+	test_recv(&self->a, &m);
+	test_check(&self->a, (char *)(uintptr_t)m.addr, N, 4);
+	test_fill(&self->a, (char *)(uintptr_t)m.addr, N, 5);
+	test_check(&self->a, (char *)(uintptr_t)m.addr, N, 5);
+	test_gone(&self->a, self->src.p, N);
+	test_stats(&self->a, &after);
+	ASSERT_EQ(before.copied_held, after.copied_held);
+}
+
+TEST_F(adopt, move_part)
+{
+	struct zcipc_recv m;
+
+	test_send_part(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, 2, 3);
+	test_recv(&self->b, &m);
+	test_check_from(&self->b, (char *)(uintptr_t)m.addr, 2, 3, self->seed);
+	test_check(&self->a, self->src.p, 2, self->seed);
+	test_gone(&self->a, self->src.p + 2 * psize, 3);
+	test_check_from(&self->a, self->src.p + 5 * psize, 5, N - 5, self->seed);
+	test_fill(&self->b, (char *)(uintptr_t)m.addr, 3, 3);
+	test_fill(&self->a, self->src.p + 5 * psize, N - 5, 4);
+	test_check(&self->b, (char *)(uintptr_t)m.addr, 3, 3);
+}
+
+TEST_F(adopt, share)
+{
+	struct zcipc_recv m;
+	char *p;
+	__u64 n;
+
+	test_send_rights(&self->a, &self->b, ZCIPC_SHARE, self->src.cap, RIGHTS_RW);
+	test_recv(&self->b, &m);
+	p = (char *)(uintptr_t)m.addr;
+	test_check(&self->b, p, N, self->seed);
+	test_fill(&self->b, p, N, 3);
+	test_check(&self->a, self->src.p, N, 3);
+	test_fill(&self->a, self->src.p, N, 4);
+	test_check(&self->b, p, N, 4);
+	/* Read-only is read-only. */
+	test_send_rights(&self->a, &self->c, ZCIPC_SHARE, self->src.cap, ZCIPC_RIGHT_READ);
+	test_recv(&self->c, &m);
+	test_check(&self->c, (char *)(uintptr_t)m.addr, N, 4);
+	test_touch_write(SIGBUS, &self->c, (char *)(uintptr_t)m.addr);
+	test_revoke(&self->a, NULL, self->src.cap, ZCIPC_REVOKE_KEEP, &n);
+	ASSERT_EQ(2, n);
+	test_gone(&self->b, p, N);
+	test_gone(&self->c, (char *)(uintptr_t)m.addr, N);
+	test_check(&self->a, self->src.p, N, 4);
+}
+
+TEST_F(adopt, copy)
+{
+	struct zcipc_recv m, m2;
+	char *p, *p2;
+
+	test_send(&self->a, &self->b, ZCIPC_COPY, self->src.cap);
+	test_recv(&self->b, &m);
+	p = (char *)(uintptr_t)m.addr;
+	test_fill(&self->a, self->src.p, N, 3);
+	test_check(&self->b, p, N, self->seed);
+	test_send(&self->b, &self->c, ZCIPC_COPY, m.cap);
+	test_recv(&self->c, &m2);
+	p2 = (char *)(uintptr_t)m2.addr;
+	test_fill(&self->b, p, N, 4);
+	test_check(&self->c, p2, N, self->seed);
+	test_check(&self->a, self->src.p, N, 3);
+	test_drop(&self->b, m.cap);
+	test_fill(&self->c, p2, N, 5);
+	test_check(&self->c, p2, N, 5);
+	test_check(&self->a, self->src.p, N, 3);
+}
+
+TEST_F(adopt, owner_dies_not)
+{
+	struct zcipc_recv m;
+
+	/* The mapping goes, the memory stays with the one who has it. */
+	test_send_rights(&self->a, &self->b, ZCIPC_SHARE, self->src.cap, RIGHTS_RW);
+	test_recv(&self->b, &m);
+	ASSERT_EQ(0, munmap(self->src.p, N * psize));
+	test_check(&self->b, (char *)(uintptr_t)m.addr, N, self->seed);
+	test_drop(&self->a, self->src.cap);
+	test_check(&self->b, (char *)(uintptr_t)m.addr, N, self->seed);
+	test_fill(&self->b, (char *)(uintptr_t)m.addr, N, 6);
+	test_check(&self->b, (char *)(uintptr_t)m.addr, N, 6);
+}
+
+/* --- straight from memory */
+
+static struct zcipc_transfer direct_cmd(struct ep *to, __u32 type, const void *p, size_t len,
+					__u32 flags)
+{
+	struct zcipc_transfer cmd = transfer_cmd(to, type, 0, 0, 0, 0);
+
+	cmd.flags = ZCIPC_F_FROM_MEMORY | flags;
+	cmd.offset = (uintptr_t)p;
+	cmd.len = len;
+	if (type == ZCIPC_SHARE)
+		cmd.rights = RIGHTS_ALL;
+	return cmd;
+}
+
+static int zc_direct(struct ep *from, struct ep *to, __u32 type, const void *p, size_t len,
+		     __u32 flags)
+{
+	struct zcipc_transfer cmd = direct_cmd(to, type, p, len, flags);
+
+	return zc_transfer(from, &cmd);
+}
+
+#define test_direct(...)		TEST_OK(zc_direct(__VA_ARGS__))
+#define test_err_direct(err, ...)	TEST_ERR(err, zc_direct(__VA_ARGS__))
+
+FIXTURE(direct)
+{
+	struct base base;
+	struct ep a, b, c;
+	char *p;
+	__u64 seed;
+};
+
+FIXTURE_VARIANT(direct)
+{
+	char *(*memory)(size_t npages);
+	__u64 seed;
+};
+
+FIXTURE_VARIANT_ADD(direct, touched) { .memory = memory_touched, .seed = 1 };
+FIXTURE_VARIANT_ADD(direct, untouched) { .memory = anonymous };
+FIXTURE_VARIANT_ADD(direct, read) { .memory = memory_read };
+FIXTURE_VARIANT_ADD(direct, forked) { .memory = memory_forked, .seed = 1 };
+FIXTURE_VARIANT_ADD(direct, mixed) { .memory = memory_mixed, .seed = 1 };
+FIXTURE_VARIANT_ADD(direct, locked) { .memory = memory_locked, .seed = 1 };
+FIXTURE_VARIANT_ADD(direct, huge) { .memory = memory_huge, .seed = 1 };
+FIXTURE_VARIANT_ADD(direct, paged_out) { .memory = memory_paged_out, .seed = 1 };
+FIXTURE_VARIANT_ADD(direct, malloc) { .memory = memory_malloc, .seed = 1 };
+
+FIXTURE_SETUP(direct)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	test_open(&self->c, WINDOW_PAGES, O_NONBLOCK);
+	self->p = variant->memory(N);
+	ASSERT_NE(MAP_FAILED, self->p);
+	ASSERT_NE(NULL, self->p);
+	self->seed = variant->seed;
+}
+
+FIXTURE_TEARDOWN(direct)
+{
+	munmap(self->p, N * psize);
+	base_teardown(_metadata, &self->base);
+}
+
+/* The pages go, and what is there now is new. */
+TEST_F(direct, move)
+{
+	struct zcipc_transfer cmd = direct_cmd(&self->b, ZCIPC_MOVE, self->p, N * psize, 0);
+	struct zcipc_recv m;
+	int round;
+
+	for (round = 0; round < 3; round++) {
+		test_transfer(&self->a, &cmd);
+		ASSERT_EQ(N, cmd.pages);
+		ASSERT_EQ(0, cmd.copied);
+		test_check(&self->a, self->p, N, 0);
+		test_fill(&self->a, self->p, N, 9 + round);
+		test_recv(&self->b, &m);
+		ASSERT_EQ(N * psize, m.len);
+		ASSERT_EQ(0, m.offset);
+		ASSERT_EQ(RIGHTS_ALL, m.rights);
+		test_check(&self->b, (char *)(uintptr_t)m.addr, N,
+			   round ? 8ULL + round : self->seed);
+		test_fill(&self->b, (char *)(uintptr_t)m.addr, N, 30);
+		test_check(&self->a, self->p, N, 9 + round);
+		if (round == 1)
+			test_drop(&self->b, m.cap);
+	}
+}
+
+TEST_F(direct, move_to_oneself)
+{
+	struct zcipc_recv m;
+
+	test_direct(&self->a, &self->c, ZCIPC_MOVE, self->p + psize, 2 * psize, 0);
+	test_recv(&self->c, &m);
+	test_check_from(&self->c, (char *)(uintptr_t)m.addr, 1, 2, self->seed);
+	test_check(&self->a, self->p, 1, self->seed);
+	test_check(&self->a, self->p + psize, 2, 0);
+	test_check_from(&self->a, self->p + 3 * psize, 3, N - 3, self->seed);
+	test_direct(&self->a, &self->a, ZCIPC_MOVE, self->p, psize, ZCIPC_F_UNMAP);
+	test_touch_read(SIGSEGV, &self->a, self->p);
+	test_recv(&self->a, &m);
+	test_check(&self->a, (char *)(uintptr_t)m.addr, 1, self->seed);
+}
+
+/* It stays, as a region that goes with its mapping. */
+TEST_F(direct, share)
+{
+	struct zcipc_recv m;
+	char *p;
+
+	test_direct(&self->a, &self->b, ZCIPC_SHARE, self->p, N * psize, 0);
+	test_recv(&self->b, &m);
+	p = (char *)(uintptr_t)m.addr;
+	test_check(&self->b, p, N, self->seed);
+	test_fill(&self->a, self->p, N, 2);
+	test_check(&self->b, p, N, 2);
+	test_fill(&self->b, p, N, 3);
+	test_check(&self->a, self->p, N, 3);
+	/* Now it is one: a part of it can be sent too. */
+	test_direct(&self->a, &self->c, ZCIPC_COPY, self->p + psize, 3 * psize, 0);
+	test_fill(&self->a, self->p, N, 4);
+	test_recv(&self->c, &m);
+	test_check_from(&self->c, (char *)(uintptr_t)m.addr, 1, 3, 3);
+	test_check(&self->b, p, N, 4);
+}
+
+TEST_F(direct, copy)
+{
+	struct zcipc_stats stats;
+	struct zcipc_recv m[3];
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		test_direct(&self->a, &self->b, ZCIPC_COPY, self->p, N * psize, 0);
+		test_fill(&self->a, self->p, N, 2 + i);
+	}
+	for (i = 0; i < 3; i++)
+		test_recv(&self->b, &m[i]);
+	for (i = 0; i < 3; i++)
+		test_check(&self->b, (char *)(uintptr_t)m[i].addr, N, i ? 1ULL + i : self->seed);
+	/* Nobody knows the sender's capability. It goes with the mapping, also in parts. */
+	test_stats(&self->a, &stats);
+	ASSERT_EQ(4, stats.caps);
+	ASSERT_EQ(0, munmap(self->p + psize, psize));
+	ASSERT_EQ(0, munmap(self->p, psize));
+	test_stats(&self->a, &stats);
+	ASSERT_EQ(4, stats.caps);
+	ASSERT_EQ(0, munmap(self->p + 2 * psize, (N - 2) * psize));
+	test_stats(&self->a, &stats);
+	ASSERT_EQ(3, stats.caps);
+	test_check(&self->b, (char *)(uintptr_t)m[0].addr, N, self->seed);
+}
+
+/* What does not work changes nothing. */
+TEST_F(direct, fails)
+{
+	struct zcipc_transfer cmd;
+	struct ep small, dead;
+	size_t len = N * psize;
+	struct buf full;
+	__u32 type;
+
+	test_open(&small, N - 1, O_NONBLOCK);
+	test_open(&dead, N, 0);
+	ep_end(&dead);
+	test_depth(&self->c, 1);
+	test_create(&self->a, 1, &full);
+	test_send(&self->a, &self->c, ZCIPC_COPY, full.cap);
+	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type++) {
+		test_err_direct(EINVAL, &self->a, &self->b, type, self->p + 8, len - 8, 0);
+		test_err_direct(EINVAL, &self->a, &self->b, type, self->p, len - 8, 0);
+		test_err_direct(EINVAL, &self->a, &self->b, type, self->p, 0, 0);
+		test_err_direct(EINVAL, &self->a, &self->b, type, self->p, -psize, 0);
+		test_err_direct(EINVAL, &self->a, &self->b, type, (void *)(-4 * psize), psize, 0);
+		test_err_direct(EINVAL, &self->a, &self->b, type, self->p, len,
+				ZCIPC_F_REVOKE_OTHERS);
+		test_err_direct(EOPNOTSUPP, &self->a, &self->b, type, self->p, len,
+				ZCIPC_F_NODE_STRICT);
+		cmd = direct_cmd(&self->b, type, self->p, len, 0);
+		cmd.cap = full.cap;
+		test_err_transfer(EINVAL, &self->a, &cmd);
+		cmd = direct_cmd(&self->b, type, self->p, len, 0);
+		cmd.cache = ZCIPC_CACHE_STREAMING;
+		test_err_transfer(EOPNOTSUPP, &self->a, &cmd);
+		cmd = direct_cmd(&self->b, type, self->p, len, 0);
+		cmd.flags &= ~ZCIPC_F_FROM_MEMORY;
+		test_err_transfer(ENOENT, &self->a, &cmd);
+		if (type == ZCIPC_MOVE)
+			continue;
+		test_err_direct(EINVAL, &self->a, &self->b, type, self->p, len, ZCIPC_F_ANY_ALIGN);
+		test_err_direct(EINVAL, &self->a, &self->b, type, self->p, len, ZCIPC_F_UNMAP);
+	}
+	test_err_direct(EINVAL, &self->a, &self->b, ZCIPC_SHARE, self->p, len, ZCIPC_F_COPY_OK);
+	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type++) {
+		test_err_direct(ENOBUFS, &self->a, &small, type, self->p, len, 0);
+		test_err_direct(ESRCH, &self->a, &dead, type, self->p, len, 0);
+		test_err_direct(EAGAIN, &self->a, &self->c, type, self->p, len, 0);
+		test_check(&self->a, self->p, N, self->seed);
+	}
+	test_fill(&self->a, self->p, N, 7);
+	test_check(&self->a, self->p, N, 7);
+}
+
+/* --- any pointer and length */
+
+#define BYTES (5 * 4096)
+
+static void bytes_fill(unsigned char *p, size_t n, unsigned int seed)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		p[i] = (seed + i * 7 + (i >> 8)) | 1;
+}
+
+static int call_bytes(const unsigned char *p, size_t from, size_t n, unsigned int seed)
+{
+	size_t i;
+
+	for (i = from; i < from + n; i++)
+		if (p[i - from] != (unsigned char)((seed + i * 7 + (i >> 8)) | 1))
+			return i + 1;
+	return 0;
+}
+
+static long call_check_bytes(struct ep *ep, struct call *c)
+{
+	const unsigned char *page = (void *)(uintptr_t)(c->addr & ~(psize - 1));
+	const unsigned char *p = (void *)(uintptr_t)c->addr;
+	size_t i;
+
+	(void)ep;
+	/* Beside it there is nothing. */
+	for (i = 0; page + i < p; i++)
+		if (page[i])
+			return -1;
+	for (i = (uintptr_t)p % psize + c->n; i % psize; i++)
+		if (page[i])
+			return -2;
+	return call_bytes(p, c->val, c->n, 5);
+}
+
+static int ep_check_bytes(struct ep *ep, __u64 addr, size_t from, size_t n)
+{
+	struct call c = { .fn = call_check_bytes, .addr = addr, .n = n, .val = from };
+
+	return ep_call(ep, &c);
+}
+
+FIXTURE(bytes)
+{
+	struct base base;
+	struct ep a, b;
+	unsigned char *p;
+};
+
+FIXTURE_SETUP(bytes)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	self->p = (unsigned char *)anonymous(BYTES / psize);
+	ASSERT_NE(MAP_FAILED, (void *)self->p);
+}
+
+FIXTURE_TEARDOWN_BASE(bytes)
+
+TEST_F(bytes, any)
+{
+	static const size_t from[] = { 0, 1, 8, 4095, 4096, 4097, 6000, 8191 };
+	static const size_t lens[] = { 1, 5, 4095, 4096, 4097, 8191, 8192, 8193, 12000 };
+	struct zcipc_transfer cmd;
+	struct zcipc_recv m;
+	size_t i, k, j, whole;
+
+	for (i = 0; i < ARRAY_SIZE(from); i++) {
+		for (k = 0; k < ARRAY_SIZE(lens); k++) {
+			size_t to = from[i] + lens[k];
+
+			bytes_fill(self->p, BYTES, 5);
+			cmd = direct_cmd(&self->b, ZCIPC_MOVE, self->p + from[i], lens[k],
+					 ZCIPC_F_ANY_ALIGN);
+			test_transfer(&self->a, &cmd);
+			whole = (to & ~(psize - 1)) > ((from[i] + psize - 1) & ~(psize - 1)) ?
+				to / psize - (from[i] + psize - 1) / psize : 0;
+			ASSERT_EQ(whole, cmd.pages);
+			ASSERT_EQ(lens[k] - whole * psize, cmd.copied);
+			/* Gone where it was, and nothing else. */
+			ASSERT_EQ(0, call_bytes(self->p, 0, from[i], 5));
+			for (j = from[i]; j < to; j++)
+				ASSERT_EQ(0, self->p[j]);
+			ASSERT_EQ(0, call_bytes(self->p + to, to, BYTES - to, 5));
+			test_recv(&self->b, &m);
+			ASSERT_EQ(lens[k], m.len);
+			ASSERT_EQ(from[i] % psize, m.offset);
+			ASSERT_EQ(from[i] % psize, m.addr % psize);
+			ASSERT_EQ(0, ep_check_bytes(&self->b, m.addr, from[i], m.len));
+			test_drop(&self->b, m.cap);
+		}
+	}
+}
+
+/* What is on the stack can be sent too. */
+TEST_F(bytes, stack)
+{
+	unsigned char local[1000];
+	struct zcipc_recv m;
+
+	bytes_fill(local, sizeof(local), 5);
+	test_direct(&self->a, &self->b, ZCIPC_MOVE, local, sizeof(local), ZCIPC_F_ANY_ALIGN);
+	test_recv(&self->b, &m);
+	ASSERT_EQ(0, ep_check_bytes(&self->b, m.addr, 0, sizeof(local)));
+	ASSERT_EQ(0, local[0]);
+	ASSERT_EQ(0, local[sizeof(local) - 1]);
+}
+
+/* --- other kinds of memory */
+
+FIXTURE(kinds)
+{
+	struct base base;
+	struct ep a, b;
+};
+
+FIXTURE_SETUP(kinds)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+}
+
+FIXTURE_TEARDOWN_BASE(kinds)
+
+/* Refused, and left as it is; copied if that is allowed. */
+static void test_kind(struct __test_metadata *_metadata, FIXTURE_DATA(kinds) *self, char *p,
+		      int err, bool readable)
+{
+	struct zcipc_transfer cmd;
+	struct zcipc_recv m;
+	struct buf buf;
+	__u32 type;
+	__u64 val;
+
+	ASSERT_NE(MAP_FAILED, p);
+	test_err_import(err, &self->a, p, 2, &buf);
+	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type++) {
+		test_err_direct(err, &self->a, &self->b, type, p, 2 * psize, 0);
+		if (readable)
+			test_check(&self->a, p, 2, 6);
+		if (type == ZCIPC_SHARE)
+			continue;
+		cmd = direct_cmd(&self->b, type, p, 2 * psize, ZCIPC_F_COPY_OK);
+		if (!readable) {
+			test_err_transfer(EFAULT, &self->a, &cmd);
+			continue;
+		}
+		test_transfer(&self->a, &cmd);
+		ASSERT_EQ(0, cmd.pages);
+		ASSERT_EQ(2 * psize, cmd.copied);
+		test_check(&self->a, p, 2, 6);
+		test_recv(&self->b, &m);
+		test_check(&self->b, (char *)(uintptr_t)m.addr, 2, 6);
+		test_fill(&self->b, (char *)(uintptr_t)m.addr, 2, 7);
+		test_check(&self->a, p, 2, 6);
+		test_drop(&self->b, m.cap);
+	}
+	if (!readable)
+		ASSERT_NE(0, touch_read(p, &val));
+}
+
+TEST_F(kinds, shared)
+{
+	char *p = mmap(NULL, 2 * psize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		       0);
+
+	fill(p, 2, 6);
+	test_kind(_metadata, self, p, EOPNOTSUPP, true);
+}
+
+TEST_F(kinds, memfd)
+{
+	int fd = memfd_create("zcipc", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	char *p;
+
+	ASSERT_EQ(0, ftruncate(fd, 2 * psize));
+	p = mmap(NULL, 2 * psize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	fill(p, 2, 6);
+	test_kind(_metadata, self, p, EOPNOTSUPP, true);
+	munmap(p, 2 * psize);
+	ASSERT_EQ(0, fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+	p = mmap(NULL, 2 * psize, PROT_READ, MAP_PRIVATE, fd, 0);
+	test_kind(_metadata, self, p, EOPNOTSUPP, true);
+	close(fd);
+}
+
+TEST_F(kinds, private_of_file)
+{
+	int fd = memfd_create("zcipc", MFD_CLOEXEC);
+	char *p;
+
+	ASSERT_EQ(0, ftruncate(fd, 2 * psize));
+	p = mmap(NULL, 2 * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	fill(p, 2, 6);
+	test_kind(_metadata, self, p, EOPNOTSUPP, true);
+	close(fd);
+}
+
+TEST_F(kinds, read_only)
+{
+	char *p = memory_touched(2);
+
+	fill(p, 2, 6);
+	ASSERT_EQ(0, mprotect(p, 2 * psize, PROT_READ));
+	test_kind(_metadata, self, p, EACCES, true);
+}
+
+TEST_F(kinds, no_access)
+{
+	char *p = memory_touched(2);
+
+	ASSERT_EQ(0, mprotect(p, 2 * psize, PROT_NONE));
+	test_kind(_metadata, self, p, EACCES, false);
+}
+
+TEST_F(kinds, not_all_there)
+{
+	char *p = memory_touched(3);
+	struct buf buf;
+	__u32 type;
+
+	ASSERT_EQ(0, munmap(p + psize, psize));
+	test_err_import(EFAULT, &self->a, p, 3, &buf);
+	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type++)
+		test_err_direct(EFAULT, &self->a, &self->b, type, p, 3 * psize,
+				type == ZCIPC_SHARE ? 0 : ZCIPC_F_COPY_OK);
+	test_check(&self->a, p, 1, 1);
+	test_check_from(&self->a, p + 2 * psize, 2, 1, 1);
+}
+
+TEST_F(kinds, hugetlb)
+{
+	char *p;
+
+	file_write("/proc/sys/vm/nr_hugepages", "2");
+	p = mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB,
+		 -1, 0);
+	if (p == MAP_FAILED)
+		SKIP(return, "no huge pages: %s", strerror(errno));
+	fill(p, 2, 6);
+	test_kind(_metadata, self, p, EOPNOTSUPP, true);
+	munmap(p, HUGE);
+	file_write("/proc/sys/vm/nr_hugepages", "0");
+}
+
+/* Memory that is a region already is that, wherever it came from. */
+TEST_F(kinds, regions)
+{
+	struct zcipc_recv m;
+	struct buf buf, buf2;
+
+	test_create(&self->a, N, &buf);
+	test_fill(&self->a, buf.p, N, 3);
+	test_err_import(EOPNOTSUPP, &self->a, buf.p, N, &buf2);
+	test_direct(&self->a, &self->b, ZCIPC_COPY, buf.p + psize, 2 * psize, 0);
+	test_recv(&self->b, &m);
+	test_check_from(&self->b, (char *)(uintptr_t)m.addr, 1, 2, 3);
+	test_direct(&self->a, &self->b, ZCIPC_MOVE, buf.p, N * psize, 0);
+	test_recv(&self->b, &m);
+	test_check(&self->b, (char *)(uintptr_t)m.addr, N, 3);
+	test_gone(&self->a, buf.p, N);
+	/* Where there is none in the window there is nothing. */
+	test_err_direct(EOPNOTSUPP, &self->a, &self->b, ZCIPC_MOVE, buf.p, N * psize, 0);
+	test_err_import(EOPNOTSUPP, &self->a, buf.p, N, &buf2);
+}
+
+/* --- somebody holds pages */
+
+enum source { CREATED, ADOPTED, DIRECT };
+
+/* Who has pages beyond their mapping, and what he does with them. */
+struct holder {
+	int fds[2];
+	int ring;
+	struct io_uring_params params;
+	char *sq, *cq;
+	struct io_uring_sqe *sqes;
+	pid_t child;
+	int to_child[2], from_child[2];
+	char *p;
+};
+
+/* A pipe. 0, or an errno. */
+static int hold_pipe(struct holder *h, char *p, size_t npages)
+{
+	struct iovec iov = { p, npages * psize };
+	ssize_t n = vmsplice(h->fds[1], &iov, 1, SPLICE_F_NONBLOCK);
+
+	return n == (ssize_t)iov.iov_len ? 0 : errno;
+}
+
+/* A buffer that io_uring has pinned for as long as it likes, and reads a pipe into. */
+static int hold_fixed(struct holder *h, char *p, size_t npages)
+{
+	struct iovec iov = { p, npages * psize };
+	struct io_sqring_offsets *sq = &h->params.sq_off;
+	size_t len;
+
+	h->ring = syscall(SYS_io_uring_setup, 4, &h->params);
+	if (h->ring < 0)
+		return errno;
+	len = sq->array + h->params.sq_entries * sizeof(__u32);
+	h->sq = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, h->ring, IORING_OFF_SQ_RING);
+	h->sqes = mmap(NULL, psize, PROT_READ | PROT_WRITE, MAP_SHARED, h->ring, IORING_OFF_SQES);
+	if (h->sq == MAP_FAILED || (void *)h->sqes == MAP_FAILED)
+		return errno;
+	if (syscall(SYS_io_uring_register, h->ring, IORING_REGISTER_BUFFERS, &iov, 1))
+		return errno;
+	return 0;
+}
+
+/* A child that has inherited the memory. */
+static int hold_child(struct holder *h, char *p, size_t npages)
+{
+	char byte;
+
+	if (pipe(h->to_child) || pipe(h->from_child))
+		return errno;
+	h->child = fork();
+	if (h->child)
+		return h->child < 0 ? errno : 0;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	dup2(h->to_child[0], 3);
+	dup2(h->from_child[1], 4);
+	syscall(SYS_close_range, 5, ~0U, 0);
+	if (read(3, &byte, 1) != 1)
+		_exit(1);
+	/* It sees what was there when it was born, and what it writes is its own. */
+	byte = check(p, 1, npages, 1) || fill(p, npages, 8) || check(p, 0, npages, 8);
+	if (write(4, &byte, 1) != 1)
+		_exit(1);
+	pause();
+	_exit(0);
+}
+
+/* The old bytes are still there: 0. */
+static int check_pipe(struct holder *h, size_t npages)
+{
+	char *text = malloc(npages * psize);
+	size_t n = 0;
+	int rc = -1;
+
+	while (n < npages * psize) {
+		ssize_t got = read(h->fds[0], text + n, npages * psize - n);
+
+		if (got <= 0)
+			break;
+		n += got;
+	}
+	if (n == npages * psize)
+		rc = check(text, 1, npages, 1);
+	free(text);
+	return rc;
+}
+
+/* Writes to the pages it has pinned: 0. */
+static int check_fixed(struct holder *h, size_t npages)
+{
+	struct io_uring_sqe *sqe = h->sqes;
+	__u32 *tail = (__u32 *)(h->sq + h->params.sq_off.tail);
+	__u32 *array = (__u32 *)(h->sq + h->params.sq_off.array);
+	char text[64];
+
+	(void)npages;
+	memset(text, 0xee, sizeof(text));
+	if (write(h->fds[1], text, sizeof(text)) != sizeof(text))
+		return -1;
+	*sqe = (struct io_uring_sqe){
+		.opcode = IORING_OP_READ_FIXED, .fd = h->fds[0], .addr = (uintptr_t)h->p,
+		.len = sizeof(text), .off = -1, .buf_index = 0,
+	};
+	array[*tail & (h->params.sq_entries - 1)] = 0;
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	return syscall(SYS_io_uring_enter, h->ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1 ?
+		0 : -1;
+}
+
+static int check_child(struct holder *h, size_t npages)
+{
+	char byte = 1;
+
+	(void)npages;
+	if (write(h->to_child[1], "", 1) != 1 || read(h->from_child[0], &byte, 1) != 1)
+		return -1;
+	return byte;
+}
+
+FIXTURE(held)
+{
+	struct base base;
+	struct ep a, b;
+	struct holder h;
+	struct buf src;
+};
+
+FIXTURE_VARIANT(held)
+{
+	int (*hold)(struct holder *h, char *p, size_t npages);
+	int (*check)(struct holder *h, size_t npages);
+	enum source source;
+	__u32 type;
+	bool writes;			/* the holder, to what it holds */
+	bool unshared;			/* it has pages of its own */
+};
+
+#define HELD(name, _source, _type, ...)					\
+	FIXTURE_VARIANT_ADD(held, name) {				\
+		.source = (_source), .type = (_type), __VA_ARGS__	\
+	}
+#define BY_PIPE		.hold = hold_pipe, .check = check_pipe
+#define BY_FIXED	.hold = hold_fixed, .check = check_fixed, .writes = true
+#define BY_CHILD	.hold = hold_child, .check = check_child, .unshared = true
+
+HELD(pipe_created_move, CREATED, ZCIPC_MOVE, BY_PIPE);
+HELD(pipe_created_copy, CREATED, ZCIPC_COPY, BY_PIPE);
+HELD(pipe_adopted_move, ADOPTED, ZCIPC_MOVE, BY_PIPE);
+HELD(pipe_adopted_copy, ADOPTED, ZCIPC_COPY, BY_PIPE);
+HELD(pipe_direct_move, DIRECT, ZCIPC_MOVE, BY_PIPE);
+HELD(pipe_direct_copy, DIRECT, ZCIPC_COPY, BY_PIPE);
+HELD(fixed_created_move, CREATED, ZCIPC_MOVE, BY_FIXED);
+HELD(fixed_created_copy, CREATED, ZCIPC_COPY, BY_FIXED);
+HELD(fixed_adopted_move, ADOPTED, ZCIPC_MOVE, BY_FIXED);
+HELD(fixed_adopted_copy, ADOPTED, ZCIPC_COPY, BY_FIXED);
+HELD(fixed_direct_move, DIRECT, ZCIPC_MOVE, BY_FIXED);
+HELD(fixed_direct_copy, DIRECT, ZCIPC_COPY, BY_FIXED);
+HELD(child_adopted_move, ADOPTED, ZCIPC_MOVE, BY_CHILD);
+HELD(child_adopted_copy, ADOPTED, ZCIPC_COPY, BY_CHILD);
+HELD(child_direct_move, DIRECT, ZCIPC_MOVE, BY_CHILD);
+HELD(child_direct_copy, DIRECT, ZCIPC_COPY, BY_CHILD);
+
+FIXTURE_SETUP(held)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	ASSERT_EQ(0, pipe(self->h.fds));
+	self->h.ring = -1;
+	if (variant->source == CREATED) {
+		test_create(&self->a, N, &self->src);
+		test_fill(&self->a, self->src.p, N, 1);
+	} else {
+		self->src.p = memory_touched(N);
+	}
+	self->h.p = self->src.p + psize;
+}
+
+FIXTURE_TEARDOWN(held)
+{
+	close(self->h.fds[0]);
+	close(self->h.fds[1]);
+	close(self->h.ring);
+	if (self->h.child)
+		kill(self->h.child, SIGKILL);
+	if (variant->source != CREATED)
+		munmap(self->src.p, N * psize);
+	base_teardown(_metadata, &self->base);
+}
+
+/* 9, 15: who holds pages keeps them, and never shares them with who gets them. */
+TEST_F(held, keeps)
+{
+	size_t held = variant->unshared ? 0 : 2 * psize;
+	struct zcipc_transfer cmd;
+	struct zcipc_recv m;
+	__u64 val = 0;
+	char *p;
+	int err;
+
+	err = variant->hold(&self->h, self->h.p, 2);
+	if (variant->source == CREATED && variant->writes) {
+		/* Core mm pins no memory of this kind for long. */
+		ASSERT_TRUE(err == EFAULT || err == EOPNOTSUPP) TH_LOG("%s", strerror(err));
+		return;
+	}
+	ASSERT_EQ(0, err) TH_LOG("%s", strerror(err));
+	if (variant->source == ADOPTED)
+		test_import(&self->a, self->src.p, N, &self->src);
+	cmd = variant->source == DIRECT ?
+		direct_cmd(&self->b, variant->type, self->src.p, N * psize, ZCIPC_F_STRICT) :
+		transfer_cmd(&self->b, variant->type, self->src.cap, 0, 0, 0);
+	cmd.flags |= ZCIPC_F_STRICT;
+	if (held) {
+		test_err_transfer(EBUSY, &self->a, &cmd);
+		test_check(&self->a, self->src.p, N, 1);
+		cmd.flags &= ~ZCIPC_F_STRICT;
+	}
+	test_transfer(&self->a, &cmd);
+	ASSERT_EQ(held, cmd.copied);
+	ASSERT_EQ(N - held / psize, cmd.pages);
+	test_recv(&self->b, &m);
+	p = (char *)(uintptr_t)m.addr;
+	test_check(&self->b, p, N, 1);
+	if (variant->type == ZCIPC_COPY) {
+		test_check(&self->a, self->src.p, N, 1);
+		/* The owner's writes are not the peer's. Nor the holder's, if he only reads. */
+		if (variant->writes || variant->unshared)
+			test_fill(&self->a, self->src.p, N, 2);
+	} else if (variant->source == DIRECT) {
+		test_check(&self->a, self->src.p, N, 0);
+		test_fill(&self->a, self->src.p, N, 2);
+	}
+	test_check(&self->b, p, N, 1);
+	test_fill(&self->b, p, N, 3);
+	ASSERT_EQ(0, variant->check(&self->h, 2));
+	test_check(&self->b, p, N, 3);
+	if (variant->type == ZCIPC_COPY && variant->writes) {
+		/* He wrote to what is still the owner's. */
+		ASSERT_EQ(0, touch_read(self->h.p, &val));
+		ASSERT_EQ(0xeeeeeeeeeeeeeeee, val);
+	} else if (variant->source == DIRECT && variant->type == ZCIPC_MOVE) {
+		test_check(&self->a, self->src.p, N, 2);
+	}
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Direct transfers: MOVE straight from the caller's memory, which need not be a region before, and
+ * need not begin or end at a page. The pages in between are taken out of the caller's address
+ * space, and become a region of the peer's. The rest is copied.
+ *
+ * Here it is the caller's mmap_lock that is held, since that is where pages go away. The peer's can
+ * only be tried for; where somebody else has it, faults have to do.
+ */
+#include <linux/highmem.h>
+#include <linux/mman.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/timex.h>
+#include <linux/uaccess.h>
+
+#include "trace.h"
+#include "zcipc.h"
+
+/* Copies a part of the caller's memory to new frames. The rest of them is zero. */
+static int zcipc_direct_copy(struct zcipc_transfer_state *t, unsigned long addr, unsigned long end)
+{
+	struct zcipc_direct *direct = t->direct;
+	unsigned long start = direct->addr - direct->skip;
+	gfp_t gfp = GFP_KERNEL | __GFP_NOWARN;
+
+	while (addr < end) {
+		unsigned long n = min(end - addr, PAGE_SIZE - offset_in_page(addr));
+		struct zcipc_frame **frame = &t->region->frames[(addr - start) >> PAGE_SHIFT];
+
+		*frame = zcipc_frame_alloc(n < PAGE_SIZE ? gfp | __GFP_ZERO : gfp, t->plan.node,
+					   ZCIPC_CACHE_DEFAULT);
+		if (!*frame)
+			return -ENOMEM;
+		if (copy_from_user(page_address(zcipc_frame_page(*frame)) + offset_in_page(addr),
+				   (void __user *)addr, n))
+			return -EFAULT;
+		direct->copied += n;
+		addr += n;
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	return 0;
+}
+
+/**
+ * zcipc_direct_prepare() - make a region of memory that stays where it is for now
+ * @t: the transfer, with its peer
+ *
+ * Context: May sleep; no lock is held.
+ * Return: 0 or an errno of struct zcipc_transfer
+ */
+int zcipc_direct_prepare(struct zcipc_transfer_state *t)
+{
+	struct zcipc_direct *direct = t->direct;
+	unsigned long addr = t->cmd->offset, end = addr + t->cmd->len;
+	unsigned long from = PAGE_ALIGN(addr), to = end & PAGE_MASK;
+	struct zcipc_region *region;
+	int ret = 0;
+
+	direct->addr = addr;
+	direct->len = t->cmd->len;
+	direct->skip = offset_in_page(addr);
+	t->npages = (PAGE_ALIGN(end) - (addr & PAGE_MASK)) >> PAGE_SHIFT;
+	t->rights = t->cmd->rights ?: ZCIPC_RIGHTS_ALL;
+	zcipc_transfer_plan(t);
+	t->cap = zcipc_cap_alloc(READ_ONCE(t->dst->node));
+	if (!t->cap)
+		return -ENOMEM;
+	region = zcipc_region_alloc(t->dst->user, t->npages, true);
+	if (IS_ERR(region))
+		return PTR_ERR(region);
+	t->region = region;
+
+	direct->keep = t->cmd->type != ZCIPC_MOVE;
+	if (!direct->keep)
+		ret = zcipc_import_check(addr & PAGE_MASK, t->npages, false);
+	if (t->cmd->flags & ZCIPC_F_COPY_OK && (ret == -EOPNOTSUPP || ret == -EACCES)) {
+		direct->keep = true;
+		ret = 0;
+	}
+	if (ret)
+		return ret;
+	if (direct->keep || from >= to)
+		return zcipc_direct_copy(t, addr, end);
+	direct->first = (from - addr + direct->skip) >> PAGE_SHIFT;
+	direct->npages = (to - from) >> PAGE_SHIFT;
+	ret = zcipc_import_pin(region, direct->first, direct->npages, from, t->dst->pin_limit);
+	if (!ret)
+		ret = zcipc_direct_copy(t, addr, from);
+	if (!ret)
+		ret = zcipc_direct_copy(t, to, end);
+	return ret;
+}
+
+/*
+ * Frames that somebody holds while they are still mapped will be held afterwards. Then it is too
+ * late to fail.
+ */
+static int zcipc_direct_expect_held(struct zcipc_transfer_state *t)
+{
+	struct zcipc_direct *direct = t->direct;
+	struct folio *huge = NULL;
+	struct zcipc_frame *spare;
+	unsigned long i;
+
+	for (i = direct->first; i < direct->first + direct->npages; i++) {
+		if (zcipc_import_is_free(zcipc_frame_imported(t->region->frames[i]), true, &huge))
+			continue;
+		if (t->cmd->flags & ZCIPC_F_STRICT)
+			return -EBUSY;
+		spare = zcipc_frame_alloc(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, t->plan.node,
+					  ZCIPC_CACHE_DEFAULT);
+		if (!spare)
+			return -ENOMEM;
+		list_add(&zcipc_frame_page(spare)->lru, &t->plan.spares);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	return 0;
+}
+
+static void zcipc_direct_free_spares(struct zcipc_transfer_state *t)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, &t->plan.spares, lru) {
+		list_del(&page->lru);
+		zcipc_frame_put((struct zcipc_frame *)page);
+	}
+}
+
+/* Takes the pages away from where they were. After that only a strict transfer can fail. */
+static int zcipc_direct_take(struct zcipc_transfer_state *t)
+{
+	struct zcipc_direct *direct = t->direct;
+	unsigned long from = direct->addr - direct->skip + (direct->first << PAGE_SHIFT);
+	int ret;
+
+	ret = zcipc_direct_expect_held(t);
+	if (!ret)
+		ret = zcipc_import_zap(from, direct->npages);
+	if (ret)
+		return ret;
+	direct->taken = true;
+	zcipc_test_point("unmapped");
+	t->plan.take = true;
+	t->plan.strict = false;
+	WARN_ON_ONCE(zcipc_region_plan(t->region, 0, t->npages, GFP_KERNEL | __GFP_NOFAIL,
+				       &t->plan));
+	if (t->plan.held && t->cmd->flags & ZCIPC_F_STRICT)
+		return -EBUSY;
+	zcipc_region_replace(t->region, 0, t->npages, &t->plan);
+	return 0;
+}
+
+/* Inserts the peer's PTEs, if its mmap_lock is to be had. */
+static void zcipc_direct_populate(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	struct mm_struct *mm = t->dst->mm;
+
+	if (mm == t->src->mm) {
+		zcipc_slot_populate(&cap->slot);
+		return;
+	}
+	if (!mmget_not_zero(mm))
+		return;
+	if (mmap_read_trylock(mm)) {
+		zcipc_slot_populate(&cap->slot);
+		mmap_read_unlock(mm);
+	}
+	mmput_async(mm);
+}
+
+/* Under all locks. */
+static int zcipc_direct_locked(struct zcipc_transfer_state *t)
+{
+	int ret;
+
+	if (t->dst->dead || !atomic_read(&t->dst->mm->mm_users))
+		return -ESRCH;
+	if (!zcipc_transfer_accepted(t))
+		return -EPERM;
+	ret = zcipc_transfer_reserve(t);
+	if (ret)
+		return ret;
+	zcipc_transfer_plan(t);
+	if (t->direct->npages)
+		ret = zcipc_direct_take(t);
+	zcipc_direct_free_spares(t);
+	if (ret) {
+		zcipc_region_plan_free(&t->plan, t->npages);
+		zcipc_transfer_unreserve(t);
+		return ret;
+	}
+	zcipc_transfer_results(t, NULL);
+	t->cmd->copied += t->direct->copied;
+	zcipc_count(t->src, NULL, COPIED_MEMORY, t->direct->copied);
+	zcipc_direct_populate(t, zcipc_transfer_deliver(t, t->region, NULL, ZCIPC_RIGHTS_ALL,
+							false));
+	return 0;
+}
+
+/* One try, as zcipc_transfer_try(). */
+int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
+{
+	cycles_t start;
+	int ret;
+
+	ret = mmap_read_lock_killable(t->src->mm);
+	if (ret)
+		return ret;
+	zcipc_endpoints_lock(t->src, t->dst);
+	mutex_lock(&t->region->lock);
+	start = get_cycles();
+	ret = zcipc_direct_locked(t);
+	if (!ret)
+		zcipc_count(t->src, NULL, REMAP_CYCLES, get_cycles() - start);
+	mutex_unlock(&t->region->lock);
+	*room_seq = t->dst->room_seq;
+	zcipc_endpoints_unlock(t->src, t->dst);
+	mmap_read_unlock(t->src->mm);
+	return ret;
+}
+
+/**
+ * zcipc_direct_end() - what is to be done to the caller's memory without locks
+ * @t: the transfer
+ * @ret: what came of it
+ */
+void zcipc_direct_end(struct zcipc_transfer_state *t, int ret)
+{
+	const struct zcipc_direct *direct = t->direct;
+	unsigned long end = direct->addr + direct->len;
+	unsigned long from = direct->addr - direct->skip + (direct->first << PAGE_SHIFT);
+	unsigned long to = from + (direct->npages << PAGE_SHIFT);
+	unsigned long left = 0;
+
+	if (ret) {
+		/* Somebody got hold of a page in the last moment. */
+		if (direct->taken && zcipc_import_restore(t->region, direct->first,
+							  direct->npages, from))
+			send_sig(SIGKILL, current, 1);
+		return;
+	}
+	if (direct->keep)
+		return;
+	/* Pages of which only a part was sent. Who makes them unwritable meanwhile keeps them. */
+	if (!direct->npages)
+		left = clear_user((void __user *)direct->addr, direct->len);
+	else
+		left = clear_user((void __user *)direct->addr, from - direct->addr) +
+		       clear_user((void __user *)to, end - to);
+	if (!left && direct->npages && t->cmd->flags & ZCIPC_F_UNMAP)
+		vm_munmap(from, to - from);
+}

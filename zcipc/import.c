@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Imported memory: the caller's own, made a region as it is.
+ *
+ * Its pages are pinned. They stay anonymous pages, on which core mm has its own ideas: drivers map
+ * them by special PTEs only, which are not counted, so get_user_pages() does not take them. What
+ * tells whether anybody else holds one is the difference between its references and those that
+ * are accounted for: pins, PTEs of others and the swap cache.
+ *
+ * References and pins of a huge page are counted for all of it. So here is counted too how many of
+ * the pins are our own.
+ */
+#include <linux/cpu.h>
+#include <linux/hugetlb.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/userfaultfd_k.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#include "trace.h"
+#include "zcipc.h"
+
+/* Pages that are pinned at once. */
+#define ZCIPC_PIN_BATCH		512UL
+
+/**
+ * struct zcipc_import - the frames of one call
+ * @left: how many are in use
+ * @frames: all that there were
+ */
+struct zcipc_import {
+	atomic_long_t left;
+	struct zcipc_imported frames[];
+};
+
+/* Number of the first page of a huge one -> how many pins of it are ours. */
+static DEFINE_XARRAY(zcipc_huge_pins);
+
+static int zcipc_huge_pins_add(struct folio *folio, long n)
+{
+	unsigned long pfn = folio_pfn(folio);
+	long old;
+	int ret;
+
+	if (n > 0) {
+		ret = xa_reserve(&zcipc_huge_pins, pfn, GFP_KERNEL_ACCOUNT);
+		if (ret)
+			return ret;
+	}
+	xa_lock(&zcipc_huge_pins);
+	old = xa_to_value(xa_load(&zcipc_huge_pins, pfn) ?: xa_mk_value(0));
+	__xa_store(&zcipc_huge_pins, pfn, old + n ? xa_mk_value(old + n) : NULL, GFP_NOWAIT);
+	xa_unlock(&zcipc_huge_pins);
+	return 0;
+}
+
+/**
+ * zcipc_import_refs() - references of others
+ * @frame: not mapped by any region
+ * @mapped: it may still be mapped where it was imported from
+ *
+ * Unless @mapped, never says that there are none while there is one.
+ *
+ * Return: how many there are, at least
+ */
+int zcipc_import_refs(const struct zcipc_imported *frame, bool mapped)
+{
+	struct folio *folio = page_folio(frame->page);
+	long refs, known;
+	void *pins;
+
+	refs = folio_ref_count(folio);
+	if (!folio_test_large(folio)) {
+		known = GUP_PIN_COUNTING_BIAS + folio_test_swapcache(folio);
+		if (mapped)
+			known += zcipc_page_mapcount(frame->page);
+		return refs - known;
+	}
+	/* In this order: what comes or goes in between must not hide what is there. */
+	smp_rmb();
+	pins = xa_load(&zcipc_huge_pins, folio_pfn(folio));
+	known = xa_to_value(pins ?: xa_mk_value(0)) + zcipc_folio_mapcount(folio);
+	if (folio_test_swapcache(folio))
+		known += folio_nr_pages(folio);
+	/* And still so: see above. */
+	smp_rmb();
+	if ((!mapped && zcipc_page_mapcount(frame->page)) || folio_ref_count(folio) != refs)
+		return 1;
+	return refs - known;
+}
+
+/**
+ * zcipc_import_is_free() - has nobody else a reference?
+ * @frame: as for zcipc_import_refs()
+ * @mapped: as for zcipc_import_refs()
+ * @huge: the huge page that was last found to be free, or NULL. All of its pages are, then.
+ */
+bool zcipc_import_is_free(const struct zcipc_imported *frame, bool mapped, struct folio **huge)
+{
+	struct folio *folio = page_folio(frame->page);
+
+	/* What nearly all are. */
+	if (!folio_test_large(folio) &&
+	    folio_ref_count(folio) == GUP_PIN_COUNTING_BIAS + mapped)
+		return true;
+	if (folio == *huge && (mapped || !zcipc_page_mapcount(frame->page)))
+		return true;
+	if (zcipc_import_refs(frame, mapped) > 0)
+		return false;
+	if (folio_test_large(folio))
+		*huge = folio;
+	return true;
+}
+
+static void zcipc_import_unpin(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	/* First, so that a pin that is still there is never taken for another's. */
+	if (folio_test_large(folio))
+		zcipc_huge_pins_add(folio, -1);
+	unpin_user_page(page);
+}
+
+/* The last region has done with a frame. */
+void zcipc_import_put(struct zcipc_imported *frame)
+{
+	struct zcipc_import *import = frame->import;
+
+	zcipc_import_unpin(frame->page);
+	if (atomic_long_dec_and_test(&import->left))
+		kvfree(import);
+}
+
+/* Can a VMA's memory be taken away, or, if it is to @stay, be adopted? */
+static int zcipc_import_check_vma(struct vm_area_struct *vma, bool stay)
+{
+	if (!vma_is_anonymous(vma) || vma->vm_flags & (VM_SHARED | VM_SPECIAL | VM_HUGETLB) ||
+	    userfaultfd_armed(vma))
+		return -EOPNOTSUPP;
+	if ((vma->vm_flags & (VM_READ | VM_WRITE)) != (VM_READ | VM_WRITE))
+		return -EACCES;
+	/* The stack has to grow, and code to run. */
+	return stay && vma->vm_flags & (VM_GROWSDOWN | VM_EXEC) ? -EOPNOTSUPP : 0;
+}
+
+/* As zcipc_import_check(), for a caller who holds the mmap_lock. */
+static int zcipc_import_check_locked(unsigned long addr, unsigned long npages, bool stay)
+{
+	unsigned long end = addr + (npages << PAGE_SHIFT);
+	struct vm_area_struct *vma;
+	int ret = 0;
+
+	while (!ret && addr < end) {
+		vma = vma_lookup(current->mm, addr);
+		ret = vma ? zcipc_import_check_vma(vma, stay) : -EFAULT;
+		if (!ret)
+			addr = vma->vm_end;
+	}
+	return ret;
+}
+
+/**
+ * zcipc_import_check() - is memory of the current task all there, and of the right kind?
+ * @addr: user address
+ * @npages: how much
+ * @stay: it is to be adopted
+ *
+ * Context: May sleep; no lock is held.
+ * Return: 0, or -EFAULT, -EACCES, -EOPNOTSUPP, -EINTR
+ */
+int zcipc_import_check(unsigned long addr, unsigned long npages, bool stay)
+{
+	int ret = mmap_read_lock_killable(current->mm);
+
+	if (ret)
+		return ret;
+	ret = zcipc_import_check_locked(addr, npages, stay);
+	mmap_read_unlock(current->mm);
+	return ret;
+}
+
+/**
+ * zcipc_import_zap() - take imported memory away from where it was
+ * @addr: user address; the caller holds the current task's mmap_lock
+ * @npages: how much
+ *
+ * Whoever looks there next finds new memory, which is zero. TLBs are flushed when this returns.
+ *
+ * Return: 0, or an errno of zcipc_import_check() with nothing changed
+ */
+int zcipc_import_zap(unsigned long addr, unsigned long npages)
+{
+	unsigned long end = addr + (npages << PAGE_SHIFT);
+	struct vm_area_struct *vma;
+	unsigned long next;
+	int ret;
+
+	ret = zcipc_import_check_locked(addr, npages, false);
+	for (; !ret && addr < end; addr = next) {
+		vma = vma_lookup(current->mm, addr);
+		next = min(end, vma->vm_end);
+		zcipc_zap(vma, addr, next - addr);
+		zcipc_stat_inc(SHOOTDOWNS);
+	}
+	return ret;
+}
+
+/* Some pages that have been pinned become frames: returns how many, or an errno if none. */
+static long zcipc_import_add(struct zcipc_import *import, unsigned long at,
+			     struct zcipc_region *region, unsigned long first,
+			     struct page **pages, unsigned long n, bool *drain)
+{
+	unsigned long i, k;
+	int ret = 0;
+
+	for (i = 0; i < n && !ret; i = k) {
+		struct folio *folio = page_folio(pages[i]);
+
+		for (k = i; k < n && page_folio(pages[k]) == folio; k++) {
+			struct zcipc_imported *frame = &import->frames[at + k];
+
+			frame->page = pages[k];
+			frame->import = import;
+			atomic_long_set(&frame->state, ZCIPC_FRAME_ONE);
+		}
+		/* It is on its way there. */
+		if (!folio_test_lru(folio))
+			*drain = true;
+		/* The VMAs may have been replaced since they were looked at. */
+		if (!folio_test_anon(folio) || folio_test_hugetlb(folio))
+			ret = -EOPNOTSUPP;
+		else if (folio_test_large(folio))
+			ret = zcipc_huge_pins_add(folio, k - i);
+		if (ret)
+			break;
+		atomic_long_add(k - i, &import->left);
+		zcipc_stat_add(FRAMES, k - i);
+		for (; i < k; i++) {
+			region->frames[first + i] = zcipc_frame_of(&import->frames[at + i]);
+			region->npinned++;
+		}
+	}
+	if (!ret)
+		return n;
+	unpin_user_pages(pages + i, n - i);
+	return ret;
+}
+
+/*
+ * As zcipc_import_pin(), of memory that has been charged. Sets @drain if core mm has references
+ * that it would give back if it were asked to.
+ */
+static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long first,
+				    unsigned long npages, unsigned long addr, bool *drain)
+{
+	struct zcipc_import *import;
+	unsigned long i = 0;
+	struct page **pages;
+	long n = 0;
+
+	import = kvmalloc(struct_size(import, frames, npages), GFP_KERNEL_ACCOUNT);
+	pages = kmalloc_array(ZCIPC_PIN_BATCH, sizeof(*pages), GFP_KERNEL_ACCOUNT);
+	if (!import || !pages) {
+		kvfree(import);
+		kfree(pages);
+		return -ENOMEM;
+	}
+	/* One for as long as this takes. */
+	atomic_long_set(&import->left, 1);
+	while (i < npages) {
+		n = pin_user_pages_fast(addr + (i << PAGE_SHIFT), min(npages - i, ZCIPC_PIN_BATCH),
+					FOLL_WRITE | FOLL_LONGTERM, pages);
+		if (n > 0)
+			n = zcipc_import_add(import, i, region, first + i, pages, n, drain);
+		if (n <= 0)
+			break;
+		i += n;
+		cond_resched();
+		if (fatal_signal_pending(current)) {
+			n = -EINTR;
+			break;
+		}
+	}
+	if (atomic_long_dec_and_test(&import->left))
+		kvfree(import);
+	kfree(pages);
+	return n > 0 ? 0 : n ?: -EFAULT;
+}
+
+static long zcipc_import_drain_cpu(void *unused)
+{
+	zcipc_lru_drain();
+	return 0;
+}
+
+/* Makes core mm give back references that it has to pages touched not long ago. */
+static void zcipc_import_drain(void)
+{
+	unsigned int cpu;
+
+	cpus_read_lock();
+	for_each_online_cpu(cpu)
+		work_on_cpu(cpu, zcipc_import_drain_cpu, NULL);
+	cpus_read_unlock();
+}
+
+/**
+ * zcipc_import_pin() - make the current task's memory a part of a region
+ * @region: new, without frames in that part; nobody else knows it
+ * @first: first page of the part
+ * @npages: its length
+ * @addr: user address of what zcipc_import_check() found to be right
+ * @limit: what the region's user may have pinned
+ *
+ * The memory stays where it is.
+ *
+ * Context: May sleep; no lock is held.
+ * Return: 0, or -EFAULT, -EOPNOTSUPP, -ENOMEM, -EINTR; then zcipc_region_put() unpins what was
+ * pinned
+ */
+int zcipc_import_pin(struct zcipc_region *region, unsigned long first, unsigned long npages,
+		     unsigned long addr, unsigned long limit)
+{
+	unsigned long npinned = region->npinned;
+	bool drain = false;
+	int ret;
+
+	ret = zcipc_charge_pins(region->user, npages, limit);
+	if (ret)
+		return ret;
+	ret = zcipc_import_pin_charged(region, first, npages, addr, &drain);
+	zcipc_uncharge_pins(region->user, npages - (region->npinned - npinned));
+	if (!ret && drain)
+		zcipc_import_drain();
+	return ret;
+}
+
+/*
+ * Puts back what has been taken away from where it was: the contents, since nobody can put the
+ * pages back. Returns how many bytes are lost.
+ */
+unsigned long zcipc_import_restore(struct zcipc_region *region, unsigned long first,
+				   unsigned long npages, unsigned long addr)
+{
+	unsigned long i, at, ret, lost = 0;
+
+	for (i = 0; i < npages; i++) {
+		struct page *page = zcipc_frame_page(region->frames[first + i]);
+
+		/* It is pinned, so nobody but the caller ever maps it. */
+		if (zcipc_page_mapcount(page))
+			continue;
+		at = addr + (i << PAGE_SHIFT);
+		ret = vm_mmap(NULL, at, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, 0);
+		/* It may still be there, and just be empty. */
+		if (!IS_ERR_VALUE(ret) || ret == -EEXIST)
+			lost += copy_to_user((void __user *)at, page_address(page), PAGE_SIZE);
+		else
+			lost += PAGE_SIZE;
+		cond_resched();
+	}
+	return lost;
+}
+
+/* Maps what an adopted region's slot shows, in place of what is there. */
+static int zcipc_import_replace(struct zcipc_ucmd *ucmd, struct zcipc_region *region,
+				unsigned long addr, unsigned long pgoff)
+{
+	unsigned long ret;
+	int tries;
+
+	for (tries = 0; tries < 3; tries++) {
+		ret = vm_mmap(ucmd->file, addr, region->npages << PAGE_SHIFT,
+			      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			      pgoff << PAGE_SHIFT);
+		if (!IS_ERR_VALUE(ret))
+			return 0;
+		/* It may work now that the kernel has looked for memory. */
+		if (ret != -ENOMEM)
+			break;
+	}
+	/*
+	 * mmap() takes away what is there before it can fail. Without its memory the program would
+	 * go on as if nothing was wrong.
+	 */
+	if (zcipc_import_restore(region, 0, region->npages, addr))
+		send_sig(SIGKILL, current, 1);
+	return ret;
+}
+
+/* Enters a region that is to be mapped where it is. Returns where that is in the file. */
+static int zcipc_import_install(struct zcipc_endpoint *ep, struct zcipc_cap *cap,
+				struct zcipc_region *region, unsigned long addr,
+				unsigned long *pgoff)
+{
+	int ret;
+
+	mutex_lock(&ep->lock);
+	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
+	if (!ret)
+		ret = zcipc_window_reserve_outside(ep, region->npages, pgoff);
+	if (!ret) {
+		mutex_lock(&region->lock);
+		zcipc_cap_enter(cap, ep);
+		zcipc_cap_install(cap, region, NULL, 0, region->npages, ZCIPC_RIGHTS_ALL);
+		zcipc_slot_install(&cap->slot, cap, *pgoff, 0, region->npages, true);
+		cap->slot.addr = addr;
+		ep->adopter = current;
+		mutex_unlock(&region->lock);
+	}
+	mutex_unlock(&ep->lock);
+	return ret;
+}
+
+/* Inserts the PTEs of adopted memory, which another thread may have given away again. */
+static void zcipc_import_populate(struct zcipc_endpoint *ep, u64 token)
+{
+	struct zcipc_cap *cap;
+
+	mmap_read_lock(ep->mm);
+	mutex_lock(&ep->lock);
+	cap = zcipc_cap_find_locked(ep, token);
+	if (!IS_ERR(cap)) {
+		if (cap->nslots && cap->slot.addr)
+			zcipc_slot_populate(&cap->slot);
+		mutex_unlock(&cap->region->lock);
+	}
+	mutex_unlock(&ep->lock);
+	mmap_read_unlock(ep->mm);
+}
+
+/**
+ * zcipc_import_adopt() - make the caller's memory a region that stays where it is
+ * @ucmd: the call
+ * @addr: user address
+ * @npages: how much
+ * @implicit: the capability is to go with the mapping
+ * @token: [out] a capability with all rights
+ * @id: [out] the region
+ *
+ * Context: May sleep; no lock is held.
+ * Return: 0, or an errno of struct zcipc_region_import
+ */
+int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned long npages,
+		       bool implicit, u64 *token, u64 *id)
+{
+	struct zcipc_endpoint *ep = ucmd->ep;
+	struct zcipc_region *region;
+	struct zcipc_cap *cap;
+	unsigned long pgoff;
+	int ret;
+
+	ret = zcipc_import_check(addr, npages, true);
+	if (ret)
+		return ret;
+	region = zcipc_region_alloc(ep->user, npages, true);
+	if (IS_ERR(region))
+		return PTR_ERR(region);
+	ret = zcipc_import_pin(region, 0, npages, addr, zcipc_pin_limit());
+	if (ret)
+		goto out;
+	cap = zcipc_cap_alloc(NUMA_NO_NODE);
+	if (!cap) {
+		ret = -ENOMEM;
+		goto out;
+	}
+	ret = mutex_lock_killable(&ep->adopt_lock);
+	if (ret)
+		goto out_free;
+	ret = zcipc_import_install(ep, cap, region, addr, &pgoff);
+	if (ret)
+		goto out_unlock;
+	*token = cap->token;
+	*id = region->id;
+	cap = NULL;
+	ret = zcipc_import_replace(ucmd, region, addr, pgoff);
+	mutex_lock(&ep->lock);
+	ep->adopter = NULL;
+	cap = zcipc_cap_find(ep, *token);
+	if (!IS_ERR(cap) && ret)
+		zcipc_cap_remove(cap);
+	else if (!IS_ERR(cap))
+		cap->implicit = implicit;
+	mutex_unlock(&ep->lock);
+	cap = NULL;
+	if (!ret)
+		zcipc_import_populate(ep, *token);
+out_unlock:
+	mutex_unlock(&ep->adopt_lock);
+out_free:
+	zcipc_cap_free(cap);
+out:
+	zcipc_region_put(region);
+	return ret;
+}
+
+/**
+ * zcipc_import_memory() - ZCIPC_IOC_REGION_IMPORT
+ * @ucmd: the call
+ *
+ * Context: May sleep.
+ * Return: 0 or an errno of struct zcipc_region_import
+ */
+int zcipc_import_memory(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_region_import *cmd = ucmd->cmd;
+	int ret;
+
+	if (cmd->flags)
+		return -EOPNOTSUPP;
+	if (!cmd->len || !PAGE_ALIGNED(cmd->addr) || !PAGE_ALIGNED(cmd->len) ||
+	    cmd->len >> PAGE_SHIFT > ZCIPC_MAX_REGION_PAGES ||
+	    cmd->addr + cmd->len < cmd->addr || cmd->addr + cmd->len > TASK_SIZE)
+		return -EINVAL;
+	ret = zcipc_ucmd_probe(ucmd);
+	if (ret)
+		return ret;
+	ret = zcipc_import_adopt(ucmd, cmd->addr, cmd->len >> PAGE_SHIFT, false, &cmd->cap,
+				 &cmd->region);
+	if (ret)
+		return ret;
+	/* Probed above, and too late to say anything but that it was done. */
+	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
+}
