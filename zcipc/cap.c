@@ -379,7 +379,9 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	if (!ret && exec)
 		ret = zcipc_window_reserve_outside(ep, npages, &pgoff);
 	else if (!ret)
-		ret = zcipc_window_reserve(ep, cap->region->cache, npages, &pgoff);
+		ret = zcipc_window_reserve(ep, zcipc_region_window(cap->region, cmd->rights &
+								   ZCIPC_RIGHT_WRITE),
+					   npages, &pgoff);
 	if (!ret) {
 		zcipc_slot_install(slot, cap, pgoff, first, npages,
 				   cmd->rights & ZCIPC_RIGHT_WRITE);

@@ -27,7 +27,7 @@
  * The instant is when the last mapping has gone: what was written until then is in, and later
  * writers wait for the region's lock. A frame with a pin could be written to through the pin
  * later: the snapshot gets a copy, and the region keeps the frame for itself, as the owner of the
- * pin expects.
+ * pin expects. So it is with all frames of a region from which pins are expected.
  *
  * Return: 0, or -EBUSY (strict), -ENOMEM, -EINTR; then @snapshot may have some frames, and
  * @region's contents and rights are as they were.
@@ -48,10 +48,11 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
 
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
-		if (nheld && fatal_signal_pending(current))
+		if ((nheld || region->pinnable) && fatal_signal_pending(current))
 			return -EINTR;
-		if (!zcipc_frame_exclusive(frame) || zcipc_frame_is_free(frame, &huge) ||
-		    !zcipc_frame_held(frame, 0, &nheld)) {
+		if (!region->pinnable &&
+		    (!zcipc_frame_exclusive(frame) || zcipc_frame_is_free(frame, &huge) ||
+		     !zcipc_frame_held(frame, 0, &nheld))) {
 			zcipc_frame_share(frame);
 			snapshot->frames[i] = frame;
 			continue;

@@ -65,6 +65,7 @@ int zcipc_direct_prepare(struct zcipc_transfer_state *t)
 	direct->skip = offset_in_page(addr);
 	t->npages = (PAGE_ALIGN(end) - (addr & PAGE_MASK)) >> PAGE_SHIFT;
 	t->rights = t->cmd->rights ?: ZCIPC_RIGHTS_ALL;
+	t->window = ZCIPC_CACHE_DEFAULT;
 	zcipc_transfer_plan(t);
 	t->cap = zcipc_cap_alloc(READ_ONCE(t->dst->node));
 	if (!t->cap)

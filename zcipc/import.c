@@ -11,6 +11,7 @@
  * the pins are our own.
  */
 #include <linux/cpu.h>
+#include <linux/highmem.h>
 #include <linux/hugetlb.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
@@ -27,6 +28,9 @@
 
 /* Pages that are pinned at once. */
 #define ZCIPC_PIN_BATCH		512UL
+
+/* Pages that are copied under one round of locks. */
+#define ZCIPC_COPY_BATCH	16UL
 
 /**
  * struct zcipc_import - the frames of one call
@@ -419,17 +423,18 @@ static int zcipc_import_install(struct zcipc_endpoint *ep, struct zcipc_cap *cap
 	return ret;
 }
 
-/* Inserts the PTEs of adopted memory, which another thread may have given away again. */
+/* Inserts the PTEs of what a capability maps, if it is still there. */
 static void zcipc_import_populate(struct zcipc_endpoint *ep, u64 token)
 {
+	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
 
 	mmap_read_lock(ep->mm);
 	mutex_lock(&ep->lock);
 	cap = zcipc_cap_find_locked(ep, token);
 	if (!IS_ERR(cap)) {
-		if (cap->nslots && cap->slot.addr)
-			zcipc_slot_populate(&cap->slot);
+		list_for_each_entry(slot, &cap->slots, cap_entry)
+			zcipc_slot_populate(slot);
 		mutex_unlock(&cap->region->lock);
 	}
 	mutex_unlock(&ep->lock);
@@ -526,6 +531,95 @@ int zcipc_import_memory(struct zcipc_ucmd *ucmd)
 				 &cmd->region);
 	if (ret)
 		return ret;
+	/* Probed above, and too late to say anything but that it was done. */
+	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
+}
+
+/*
+ * Replaces imported frames among @n of a capability, from @at on, by copies of them in @frames,
+ * which are NULL then. Returns how many, or an errno, or 0 behind the end of the range.
+ */
+static long zcipc_import_copy_some(struct zcipc_endpoint *ep, u64 token, unsigned long at,
+				   struct zcipc_frame **frames, unsigned long n, u64 *copied)
+{
+	struct zcipc_frame *frame;
+	struct zcipc_region *region;
+	struct zcipc_cap *cap;
+	unsigned long i;
+
+	mutex_lock(&ep->lock);
+	cap = zcipc_cap_find_locked(ep, token);
+	if (IS_ERR(cap)) {
+		mutex_unlock(&ep->lock);
+		return PTR_ERR(cap);
+	}
+	region = cap->region;
+	n = min(n, cap->npages - min(at, cap->npages));
+	at += cap->first;
+	if (n && zcipc_region_count_pins(region, at, n)) {
+		zcipc_region_unmap(region, at, n, NULL);
+		for (i = 0; i < n; i++) {
+			frame = region->frames[at + i];
+			if (!zcipc_frame_is_imported(frame))
+				continue;
+			copy_highpage(zcipc_frame_page(frames[i]), zcipc_frame_page(frame));
+			zcipc_region_set_frame(region, at + i, frames[i]);
+			frames[i] = NULL;
+			zcipc_frame_put(frame);
+			*copied += PAGE_SIZE;
+			zcipc_count(ep, region, COPIED_MEMORY, PAGE_SIZE);
+		}
+	}
+	mutex_unlock(&region->lock);
+	mutex_unlock(&ep->lock);
+	return n;
+}
+
+/**
+ * zcipc_import_ordinary() - ZCIPC_IOC_REGION_ORDINARY
+ * @ucmd: the call
+ *
+ * Context: May sleep.
+ * Return: 0 or an errno of struct zcipc_region_ordinary
+ */
+int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_region_ordinary *cmd = ucmd->cmd;
+	struct zcipc_frame *frames[ZCIPC_COPY_BATCH] = {};
+	unsigned long i, at = 0;
+	long n;
+	int ret;
+
+	if (cmd->flags)
+		return -EOPNOTSUPP;
+	ret = zcipc_ucmd_probe(ucmd);
+	if (ret)
+		return ret;
+	cmd->copied = 0;
+	do {
+		/* Not under the locks: who has to free the memory may wait for them. */
+		for (i = 0, n = 0; i < ZCIPC_COPY_BATCH && !n; i++) {
+			if (!frames[i])
+				frames[i] = zcipc_frame_alloc(GFP_KERNEL | __GFP_NOWARN,
+							      NUMA_NO_NODE, ZCIPC_CACHE_DEFAULT);
+			if (!frames[i])
+				n = -ENOMEM;
+		}
+		if (!n)
+			n = zcipc_import_copy_some(ucmd->ep, cmd->cap, at, frames, ZCIPC_COPY_BATCH,
+						   &cmd->copied);
+		if (n > 0)
+			at += n;
+		if (n > 0 && fatal_signal_pending(current))
+			n = -EINTR;
+		cond_resched();
+	} while (n > 0);
+	for (i = 0; i < ZCIPC_COPY_BATCH; i++)
+		if (frames[i])
+			zcipc_frame_put(frames[i]);
+	if (n < 0)
+		return n;
+	zcipc_import_populate(ucmd->ep, cmd->cap);
 	/* Probed above, and too late to say anything but that it was done. */
 	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
 }

@@ -133,6 +133,7 @@ union zcipc_cmd {
 	struct zcipc_lookup lookup;
 	struct zcipc_region_create create;
 	struct zcipc_region_import import;
+	struct zcipc_region_ordinary ordinary;
 	struct zcipc_region_query query;
 	struct zcipc_map map;
 	struct zcipc_unmap unmap;
@@ -185,6 +186,8 @@ static const struct zcipc_call zcipc_calls[] = {
 	ZCIPC_CALL(ZCIPC_IOC_GRANT, zcipc_transfer_grant, struct zcipc_grant, peer_cap),
 	ZCIPC_CALL(ZCIPC_IOC_REVOKE, zcipc_cap_revoke, struct zcipc_revoke, revoked),
 	ZCIPC_CALL(ZCIPC_IOC_DROP, zcipc_cap_drop, struct zcipc_drop, cap),
+	ZCIPC_CALL(ZCIPC_IOC_REGION_ORDINARY, zcipc_import_ordinary, struct zcipc_region_ordinary,
+		   copied),
 	ZCIPC_CALL(ZCIPC_IOC_STATS, zcipc_stats_get, struct zcipc_stats, faults),
 };
 

@@ -337,6 +337,7 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 	lockdep_assert_held(&region->lock);
 	region->npinned -= npinned;
 	part->npinned = npinned;
+	part->pinnable = region->pinnable;
 	if (part->user != region->user)
 		zcipc_uncharge_pins(region->user, npinned);
 	memcpy(part->frames, region->frames + first, size);
@@ -381,7 +382,8 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	unsigned long i;
 	int ret;
 
-	if (cmd->flags & ~(ZCIPC_CREATE_MAP | ZCIPC_CREATE_NODE_STRICT) ||
+	if (cmd->flags & ~(ZCIPC_CREATE_MAP | ZCIPC_CREATE_NODE_STRICT | ZCIPC_CREATE_PINNABLE) ||
+	    (cmd->flags & ZCIPC_CREATE_PINNABLE && cmd->cache != ZCIPC_CACHE_DEFAULT) ||
 	    cmd->cache == ZCIPC_CACHE_WRITETHROUGH ||
 	    (cmd->cache <= ZCIPC_CACHE_UNCACHED && !zcipc_frame_can_cache(cmd->cache)))
 		return -EOPNOTSUPP;
@@ -398,6 +400,7 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	if (IS_ERR(region))
 		return PTR_ERR(region);
 	region->cache = cmd->cache;
+	region->pinnable = cmd->flags & ZCIPC_CREATE_PINNABLE;
 	ret = -ENOMEM;
 	for (i = 0; i < npages; i++) {
 		region->frames[i] = zcipc_frame_alloc(gfp, cmd->node, cmd->cache);
@@ -424,7 +427,7 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	mutex_lock(&ep->lock);
 	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
 	if (!ret && slot)
-		ret = zcipc_window_reserve(ep, region->cache, npages, &pgoff);
+		ret = zcipc_window_reserve(ep, zcipc_region_window(region, true), npages, &pgoff);
 	if (!ret) {
 		mutex_lock(&region->lock);
 		zcipc_cap_enter(cap, ep);

@@ -218,7 +218,7 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t)
 	if (ret)
 		return ret;
 	if (t->cmd->type != ZCIPC_GRANTED) {
-		ret = zcipc_window_reserve(dst, t->cache, t->npages, &t->pgoff);
+		ret = zcipc_window_reserve(dst, t->window, t->npages, &t->pgoff);
 		if (ret)
 			return ret;
 	}
@@ -307,7 +307,7 @@ static int zcipc_transfer_migrate(struct zcipc_transfer_state *t, struct zcipc_c
 	return ret;
 }
 
-/* Which cache policy is it to be, and if another one than now, can it be? Sets @t->cache. */
+/* Which cache policy is it to be, and if another one than now, can it be? Also sets the window. */
 static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 					const struct zcipc_cap *cap)
 {
@@ -319,10 +319,14 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 		t->cache = region->cache;
 	else if (t->cache == ZCIPC_CACHE_WRITEBACK)
 		t->cache = ZCIPC_CACHE_DEFAULT;
+	t->window = t->cache;
+	/* A snapshot is not. */
+	if (region->pinnable && t->cmd->type != ZCIPC_COPY && t->rights & ZCIPC_RIGHT_WRITE)
+		t->window = ZCIPC_WINDOW_PINNABLE;
 	t->set_cache = t->cache != region->cache;
 	if (!t->set_cache)
 		return 0;
-	if (t->keep_cache || region->npinned)
+	if (t->keep_cache || region->npinned || region->pinnable)
 		return -EOPNOTSUPP;
 	if (t->cmd->type == ZCIPC_COPY)
 		return -EBUSY;

@@ -45,19 +45,27 @@ static_assert(ZCIPC_MAX_WINDOW_PAGES <= 1UL << ZCIPC_WINDOW_SHIFT);
 static_assert(ZCIPC_WINDOW_OFFSET(1) == 1ULL << (ZCIPC_WINDOW_SHIFT + PAGE_SHIFT));
 
 static const struct vm_operations_struct zcipc_window_ops;
+static const struct vm_operations_struct zcipc_pinnable_ops;
 static const struct vm_operations_struct zcipc_adopted_ops;
 
-static unsigned long zcipc_window_pgoff(unsigned int cache)
+/* Is it a part of a window of an endpoint, or of memory that it adopted? */
+static bool zcipc_vma_is_of(const struct vm_area_struct *vma, const struct zcipc_endpoint *ep)
 {
-	return (unsigned long)cache << ZCIPC_WINDOW_SHIFT;
+	return (vma->vm_ops == &zcipc_window_ops || vma->vm_ops == &zcipc_pinnable_ops ||
+		vma->vm_ops == &zcipc_adopted_ops) && vma->vm_private_data == ep;
+}
+
+static unsigned long zcipc_window_pgoff(unsigned int which)
+{
+	return (unsigned long)which << ZCIPC_WINDOW_SHIFT;
 }
 
 /* The window that a file offset belongs to, which need not be there, or NULL. */
 static struct zcipc_window *zcipc_window_at(struct zcipc_endpoint *ep, unsigned long pgoff)
 {
-	unsigned long cache = pgoff >> ZCIPC_WINDOW_SHIFT;
+	unsigned long which = pgoff >> ZCIPC_WINDOW_SHIFT;
 
-	return cache < ZCIPC_WINDOW_MAX ? &ep->windows[cache] : NULL;
+	return which < ZCIPC_WINDOW_MAX ? &ep->windows[which] : NULL;
 }
 
 /* User address of an offset in a window. */
@@ -111,7 +119,7 @@ struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgof
 /**
  * zcipc_window_reserve() - find room in a window
  * @ep: the endpoint; the caller holds its lock
- * @cache: enum zcipc_cache of what is to be mapped
+ * @which: zcipc_region_window()
  * @npages: number of pages
  * @pgoff: [out] first page, as a file offset
  *
@@ -121,10 +129,10 @@ struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgof
  * Return: 0, or -ENOBUFS when the window could not have room even if it were empty, -EAGAIN when
  * there is no gap that is large enough
  */
-int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int cache, unsigned long npages,
+int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
 			 unsigned long *pgoff)
 {
-	struct zcipc_window *window = &ep->windows[cache];
+	struct zcipc_window *window = &ep->windows[which];
 	unsigned long start;
 
 	lockdep_assert_held(&ep->lock);
@@ -145,7 +153,7 @@ int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int cache, unsigned
 	/* Only what has no gap before it says where the first gap is. */
 	if (start == window->hint || npages == 1)
 		window->hint = start + npages;
-	*pgoff = zcipc_window_pgoff(cache) + start;
+	*pgoff = zcipc_window_pgoff(which) + start;
 	return 0;
 }
 
@@ -310,8 +318,7 @@ int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 		return ret;
 	ret = -ENOENT;
 	vma = vma_lookup(ep->mm, addr);
-	if (!vma || (vma->vm_ops != &zcipc_window_ops && vma->vm_ops != &zcipc_adopted_ops) ||
-	    vma->vm_private_data != ep)
+	if (!vma || !zcipc_vma_is_of(vma, ep))
 		goto out;
 	pgoff = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
 	mutex_lock(&ep->lock);
@@ -503,8 +510,7 @@ static struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, uns
 {
 	struct vm_area_struct *vma = vma_lookup(ep->mm, addr);
 
-	if (!vma || (vma->vm_ops != &zcipc_window_ops && vma->vm_ops != &zcipc_adopted_ops) ||
-	    vma->vm_private_data != ep)
+	if (!vma || !zcipc_vma_is_of(vma, ep))
 		return NULL;
 	return linear_page_index(vma, addr) == pgoff ? vma : NULL;
 }
@@ -989,6 +995,18 @@ static const struct vm_operations_struct zcipc_window_ops = {
 	.access = zcipc_window_access,
 };
 
+/*
+ * All that is mapped here is writable. Without mkwrite core mm takes the memory for what is never
+ * written back, and lets it be pinned for long.
+ */
+static const struct vm_operations_struct zcipc_pinnable_ops = {
+	.open = zcipc_window_open,
+	.close = zcipc_window_close,
+	.mremap = zcipc_window_mremap,
+	.fault = zcipc_window_fault,
+	.map_pages = zcipc_window_map_pages,
+};
+
 /* Its slot stays. But it may be the last to see that the address space goes away. */
 static void zcipc_outside_close(struct vm_area_struct *vma)
 {
@@ -1068,16 +1086,17 @@ static const struct vm_operations_struct zcipc_adopted_ops = {
 
 /* mmap() of a window. */
 static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *vma,
-			     unsigned int cache)
+			     unsigned int which)
 {
-	struct zcipc_window *window = &ep->windows[cache];
+	struct zcipc_window *window = &ep->windows[which];
+	bool pinnable = which == ZCIPC_WINDOW_PINNABLE;
 	unsigned long npages = vma_pages(vma);
 	unsigned long *used;
 	int ret = 0;
 
-	if (vma->vm_pgoff != zcipc_window_pgoff(cache) || npages > ZCIPC_MAX_WINDOW_PAGES)
+	if (vma->vm_pgoff != zcipc_window_pgoff(which) || npages > ZCIPC_MAX_WINDOW_PAGES)
 		return -EINVAL;
-	if (!zcipc_frame_can_cache(cache))
+	if (!pinnable && !zcipc_frame_can_cache(which))
 		return -EOPNOTSUPP;
 	if (vma->vm_flags & VM_EXEC)
 		return -EACCES;
@@ -1099,8 +1118,9 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 	kvfree(used);
 	if (ret)
 		return ret;
-	vma->vm_page_prot = zcipc_frame_pgprot(vma->vm_page_prot, cache);
-	vma->vm_ops = &zcipc_window_ops;
+	if (!pinnable)
+		vma->vm_page_prot = zcipc_frame_pgprot(vma->vm_page_prot, which);
+	vma->vm_ops = pinnable ? &zcipc_pinnable_ops : &zcipc_window_ops;
 	zcipc_vm_flags_mod(vma, 0, VM_MAYEXEC);
 	return 0;
 }

@@ -106,11 +106,12 @@ struct zcipc_user {
 	atomic_long_t npinned;
 };
 
-/* Windows of an endpoint: for DEFAULT, STREAMING and UNCACHED. */
-#define ZCIPC_WINDOW_MAX	(ZCIPC_CACHE_UNCACHED + 1)
+/* Windows of an endpoint: for DEFAULT, STREAMING, UNCACHED, and what can be pinned for long. */
+#define ZCIPC_WINDOW_PINNABLE	(ZCIPC_CACHE_UNCACHED + 1)
+#define ZCIPC_WINDOW_MAX	(ZCIPC_WINDOW_PINNABLE + 1)
 
 /**
- * struct zcipc_window - where an endpoint sees memory with one cache policy
+ * struct zcipc_window - where an endpoint sees memory of one kind
  * @addr: user address
  * @npages: its size, 0: there is no window
  * @nvmas: VMAs that are parts of it
@@ -148,7 +149,7 @@ struct zcipc_window {
  * @ncaps: entries that are not free
  * @first_generation: random, so that another endpoint's tokens are not taken for own ones
  * @next_generation: for the next token
- * @windows: by enum zcipc_cache
+ * @windows: by enum zcipc_cache, or ZCIPC_WINDOW_PINNABLE
  * @next_outside: file offset, in pages, for the next mapping outside of windows; 0: there was none
  * @adopter: the task that may map adopted memory now, or NULL
  * @slots: by file offset
@@ -214,6 +215,7 @@ struct zcipc_endpoint {
  * @ncharged: pages charged to @user
  * @cache: enum zcipc_cache of all frames, DEFAULT for write-back; changes under @lock and the lock
  *	of the sole owner's endpoint
+ * @pinnable: frames can be pinned for long, so they are never shared with a snapshot
  * @reap: goes through @revoked, if the one who revoked cannot
  * @lock: protects all that follows, and the PTEs that map the region
  * @caps: struct zcipc_cap.region_entry, and through them all slots
@@ -229,6 +231,7 @@ struct zcipc_region {
 	struct zcipc_user *user;
 	unsigned long ncharged;
 	u32 cache;
+	bool pinnable;
 	struct work_struct reap;
 
 	struct mutex lock; /* protects all that follows, and PTEs */
@@ -428,6 +431,15 @@ void zcipc_cap_exit(void);
 
 /* region.c */
 
+/*
+ * The window that a mapping of a region belongs in. Where there is no mkwrite, which is what
+ * forbids pins for writing, nothing keeps PTEs from becoming writable.
+ */
+static inline unsigned int zcipc_region_window(const struct zcipc_region *region, bool writable)
+{
+	return region->pinnable && writable ? ZCIPC_WINDOW_PINNABLE : region->cache;
+}
+
 /* Is it ZCIPC_NODE_ANY, or a node that has memory? */
 static inline bool zcipc_node_valid(int node)
 {
@@ -533,6 +545,7 @@ unsigned long zcipc_import_restore(struct zcipc_region *region, unsigned long fi
 int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned long npages,
 		       bool implicit, u64 *token, u64 *id);
 int zcipc_import_memory(struct zcipc_ucmd *ucmd);
+int zcipc_import_ordinary(struct zcipc_ucmd *ucmd);
 
 static inline bool zcipc_frame_is_imported(const struct zcipc_frame *frame)
 {
@@ -625,7 +638,7 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 
 /* window.c */
 int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma);
-int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int cache, unsigned long npages,
+int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
 			 unsigned long *pgoff);
 int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages,
 				 unsigned long *pgoff);
@@ -707,7 +720,8 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd);
  * @pgoff: where it is to be mapped
  * @direct: it is straight from the caller's memory
  * @cache: policy that the peer's region is to have
- * @set_cache: that is another one than now
+ * @window: where it is to be mapped
+ * @set_cache: another policy than now
  * @keep_cache: which cannot be taken back, so must not be
  * @plan: what becomes of frames that cannot be given away
  * @charged: the peer's user has been charged
@@ -732,6 +746,7 @@ struct zcipc_transfer_state {
 	unsigned long pgoff;
 	struct zcipc_direct *direct;
 	u32 cache;
+	unsigned int window;
 	bool set_cache;
 	bool keep_cache;
 	struct zcipc_plan plan;

@@ -91,6 +91,7 @@
 #define ZCIPC_IOC_REVOKE		_IO(ZCIPC_IOC_TYPE, 0x0c)
 #define ZCIPC_IOC_DROP			_IO(ZCIPC_IOC_TYPE, 0x0d)
 #define ZCIPC_IOC_STATS			_IO(ZCIPC_IOC_TYPE, 0x0e)
+#define ZCIPC_IOC_REGION_ORDINARY	_IO(ZCIPC_IOC_TYPE, 0x0f)
 
 /**
  * enum zcipc_right - what the holder of a capability may do
@@ -133,6 +134,9 @@ enum zcipc_cache {
 
 /* The file offset for mmap() of the window for regions with a cache policy (not WRITEBACK). */
 #define ZCIPC_WINDOW_OFFSET(cache)	((__u64)(cache) << 40)
+
+/* The file offset for mmap() of the window for regions that can be pinned. */
+#define ZCIPC_WINDOW_OFFSET_PINNABLE	((__u64)3 << 40)
 
 /*
  * NUMA nodes: a number, no preference, or (for a transfer) where the peer was when it last opened
@@ -283,7 +287,9 @@ struct zcipc_lookup {
  * enum zcipc_create_flags - flags of ZCIPC_IOC_REGION_CREATE
  * @ZCIPC_CREATE_MAP: place the region in the window too, readable and writable
  * @ZCIPC_CREATE_HUGE: 2 MiB frames. Reserved, EOPNOTSUPP
- * @ZCIPC_CREATE_PINNABLE: long-term pins for I/O. Reserved, EOPNOTSUPP
+ * @ZCIPC_CREATE_PINNABLE: it can be pinned for long (io_uring's fixed buffers, RDMA). Writable
+ *	mappings of it are placed in the window at ZCIPC_WINDOW_OFFSET_PINNABLE. Its pages are never
+ *	shared with a snapshot: COPY copies them all. With ZCIPC_CACHE_DEFAULT only.
  * @ZCIPC_CREATE_NODE_STRICT: ENOMEM if @node has not enough memory; otherwise other nodes give it
  */
 enum zcipc_create_flags {
@@ -336,8 +342,8 @@ struct zcipc_region_create {
  *
  * - a child does not inherit it, MADV_DONTNEED does not clear it, mremap() refuses it;
  * - I/O that takes pages instead of copying (O_DIRECT, vmsplice, io_uring's fixed buffers,
- *   MSG_ZEROCOPY, process_vm_readv() by others) fails with EFAULT, in the receiver of the region
- *   too; so do futexes that processes share;
+ *   MSG_ZEROCOPY, process_vm_readv() by others) fails with EFAULT or EEXIST, in the receiver of it
+ *   too; so do futexes that processes share. ZCIPC_IOC_REGION_ORDINARY ends that;
  * - munmap() takes the mapping away, but the memory is freed when no capability is left.
  *
  * It has to be private anonymous memory (malloc(), mmap() with MAP_PRIVATE | MAP_ANONYMOUS),
@@ -361,6 +367,26 @@ struct zcipc_region_import {
 	__aligned_u64 len;
 	__aligned_u64 cap;
 	__aligned_u64 region;
+};
+
+/**
+ * struct zcipc_region_ordinary - ZCIPC_IOC_REGION_ORDINARY: copy what is imported
+ * @size: sizeof(struct zcipc_region_ordinary)
+ * @flags: must be 0
+ * @cap: the capability
+ * @copied: [out] bytes copied
+ *
+ * Imported pages in the capability's range are replaced by copies, in all mappings of the region.
+ * Contents and addresses stay. From then on the memory is ordinary, and takes part in all I/O; what
+ * was pinned is not any more. Who holds one of the old pages keeps that.
+ *
+ * What has been copied until an error stays copied. Errors: ENOENT, ESTALE, ENOMEM, EINTR.
+ */
+struct zcipc_region_ordinary {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 cap;
+	__aligned_u64 copied;
 };
 
 /**

@@ -1020,4 +1020,214 @@ TEST_F(held, keeps)
 	}
 }
 
+/* --- what I/O can pin */
+
+static int zc_ordinary(struct ep *ep, __u64 cap, __u64 *copied)
+{
+	struct zcipc_region_ordinary cmd = { .size = sizeof(cmd), .cap = cap };
+	int rc = zc_ioctl(ep, ZCIPC_IOC_REGION_ORDINARY, &cmd);
+
+	if (!rc)
+		*copied = cmd.copied;
+	return rc;
+}
+
+#define test_ordinary(...)		TEST_OK(zc_ordinary(__VA_ARGS__))
+#define test_err_ordinary(err, ...)	TEST_ERR(err, zc_ordinary(__VA_ARGS__))
+
+static long call_vmsplice(struct ep *ep, struct call *c)
+{
+	struct iovec iov = { (void *)(uintptr_t)c->addr, c->n };
+	ssize_t n;
+	int fds[2];
+
+	(void)ep;
+	if (pipe(fds))
+		return -1;
+	n = vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK);
+	close(fds[0]);
+	close(fds[1]);
+	return n;
+}
+
+/* Bytes that could be taken, or an errno. */
+static long ep_vmsplice(struct ep *ep, const void *p, size_t npages)
+{
+	struct call c = { .fn = call_vmsplice, .addr = (uintptr_t)p, .n = npages * psize };
+	long rc = ep_call(ep, &c);
+
+	/* Which of the two it is depends on how core mm came to the PTE. */
+	return rc >= 0 ? rc : errno == EEXIST ? -EFAULT : -errno;
+}
+
+FIXTURE(io)
+{
+	struct base base;
+	struct ep a, b, c;
+	struct buf src;
+	struct holder h;
+};
+
+FIXTURE_SETUP(io)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	test_open(&self->c, WINDOW_PAGES, O_NONBLOCK);
+	self->h.ring = -1;
+	ASSERT_EQ(0, pipe(self->h.fds));
+}
+
+FIXTURE_TEARDOWN(io)
+{
+	if (self->h.ring >= 0)
+		close(self->h.ring);
+	if (self->src.p)
+		munmap(self->src.p, self->src.npages * psize);
+	base_teardown(_metadata, &self->base);
+}
+
+/* G10: imported memory is not for those who take pages, until it is made ordinary. */
+TEST_F(io, ordinary)
+{
+	struct zcipc_stats before, after;
+	struct zcipc_recv m;
+	__u64 copied;
+	char *p;
+
+	test_stats(&self->a, &before);
+	test_import(&self->a, memory_touched(40), 40, &self->src);
+	test_send_rights(&self->a, &self->b, ZCIPC_SHARE, self->src.cap, RIGHTS_RW);
+	test_recv(&self->b, &m);
+	p = (char *)(uintptr_t)m.addr;
+	ASSERT_EQ(-EFAULT, ep_vmsplice(&self->b, p, 1));
+	ASSERT_EQ(-EFAULT, ep_vmsplice(&self->a, self->src.p, 1));
+	test_stats(&self->a, &after);
+	ASSERT_EQ(before.user_pinned + 40, after.user_pinned);
+	/* A part of it, by a capability for that part: then all of it. */
+	test_fill(&self->b, p, 40, 2);
+	test_ordinary(&self->b, m.cap, &copied);
+	ASSERT_EQ(40 * psize, copied);
+	test_stats(&self->a, &after);
+	ASSERT_EQ(before.user_pinned, after.user_pinned);
+	ASSERT_EQ(before.copied_memory + 40 * psize, after.copied_memory);
+	test_check(&self->a, self->src.p, 40, 2);
+	test_fill(&self->a, self->src.p, 40, 3);
+	test_check(&self->b, p, 40, 3);
+	ASSERT_EQ((long)psize, ep_vmsplice(&self->b, p + 3 * psize, 1));
+	ASSERT_EQ((long)psize, ep_vmsplice(&self->a, self->src.p, 1));
+	test_ordinary(&self->a, self->src.cap, &copied);
+	ASSERT_EQ(0, copied);
+	test_err_ordinary(ENOENT, &self->a, m.cap + 1, &copied);
+}
+
+/* Only what the capability names, and without an effect on a snapshot. */
+TEST_F(io, ordinary_part)
+{
+	struct zcipc_recv snapshot;
+	struct buf part;
+	__u64 copied;
+
+	test_import(&self->a, memory_touched(N), N, &self->src);
+	test_send(&self->a, &self->b, ZCIPC_COPY, self->src.cap);
+	test_recv(&self->b, &snapshot);
+	test_give_part(&self->a, &self->c, self->src.cap, 2, 3, RIGHTS_RW, &part);
+	test_ordinary(&self->c, part.cap, &copied);
+	ASSERT_EQ(3 * psize, copied);
+	test_check(&self->a, self->src.p, N, 1);
+	ASSERT_EQ(-EFAULT, ep_vmsplice(&self->a, self->src.p + psize, 1));
+	ASSERT_EQ(3 * (long)psize, ep_vmsplice(&self->a, self->src.p + 2 * psize, 3));
+	test_fill(&self->a, self->src.p, N, 2);
+	test_check(&self->b, (char *)(uintptr_t)snapshot.addr, N, 1);
+	/* A page that was written to has been copied, and is ordinary too. */
+	ASSERT_EQ((long)psize, ep_vmsplice(&self->a, self->src.p + psize, 1));
+	test_ordinary(&self->b, snapshot.cap, &copied);
+	test_check(&self->b, (char *)(uintptr_t)snapshot.addr, N, 1);
+	test_check(&self->a, self->src.p, N, 2);
+}
+
+/* A region for pins: a window of its own. */
+static int create_pinnable(struct ep *ep, size_t npages, struct buf *b)
+{
+	struct zcipc_region_create cmd = {
+		.size = sizeof(cmd), .len = npages * psize, .node = ZCIPC_NODE_ANY,
+		.flags = ZCIPC_CREATE_MAP | ZCIPC_CREATE_PINNABLE,
+	};
+	int rc = zc_ioctl(ep, ZCIPC_IOC_REGION_CREATE, &cmd);
+
+	if (!rc)
+		*b = (struct buf){ .cap = cmd.cap, .region = cmd.region, .npages = npages,
+				   .p = (char *)(uintptr_t)cmd.addr };
+	return rc;
+}
+
+static char *pinnable_window(struct ep *ep, size_t npages)
+{
+	return mmap(NULL, npages * psize, PROT_READ | PROT_WRITE, MAP_SHARED, ep->fd,
+		    ZCIPC_WINDOW_OFFSET_PINNABLE);
+}
+
+/* G10, 9: pins for as long as the holder likes, and what MOVE and COPY make of them. */
+TEST_F(io, pinnable)
+{
+	struct zcipc_transfer cmd;
+	struct buf src, dst;
+	char *win, *win2;
+	__u64 val = 0;
+	int err;
+
+	TEST_ERR(ENOBUFS, create_pinnable(&self->a, N, &src));
+	win = pinnable_window(&self->a, 2 * N);
+	ASSERT_NE(MAP_FAILED, win);
+	TEST_OK(create_pinnable(&self->a, N, &src));
+	ASSERT_TRUE(src.p >= win && src.p < win + 2 * N * psize);
+	test_fill(&self->a, src.p, N, 1);
+	self->h.p = src.p + psize;
+	err = hold_fixed(&self->h, self->h.p, 2);
+	if (err == EOPNOTSUPP) {
+		munmap(win, 2 * N * psize);
+		SKIP(return, "this kernel's io_uring does not take such memory: %s", strerror(err));
+	}
+	ASSERT_EQ(0, err) TH_LOG("%s", strerror(err));
+	ASSERT_EQ(0, check_fixed(&self->h, 2));
+	ASSERT_EQ(0, touch_read(self->h.p, &val));
+	ASSERT_EQ(0xeeeeeeeeeeeeeeee, val);
+	test_fill(&self->a, src.p, N, 1);
+
+	/* A snapshot is copied, all of it, and an ordinary region. */
+	cmd = transfer_cmd(&self->b, ZCIPC_COPY, src.cap, 0, 0, 0);
+	test_transfer(&self->a, &cmd);
+	ASSERT_EQ(N * psize, cmd.copied);
+	ASSERT_EQ(0, cmd.pages);
+	test_take(&self->b, &dst);
+	ASSERT_EQ(0, check_fixed(&self->h, 2));
+	test_check(&self->b, dst.p, N, 1);
+	test_fill(&self->a, src.p, N, 1);
+
+	/* Who may only read has it in the ordinary window, where it stays read-only. */
+	test_pass_rights(&self->a, &self->c, ZCIPC_SHARE, src.cap, ZCIPC_RIGHT_READ, &dst);
+	ASSERT_TRUE(dst.p >= self->c.win && dst.p < self->c.win + WINDOW_PAGES * psize);
+	test_check(&self->c, dst.p, N, 1);
+	test_touch_write(SIGBUS, &self->c, dst.p);
+	test_drop(&self->c, dst.cap);
+
+	/* The peer needs such a window for the rest. What is pinned is copied. */
+	test_err_send(ENOBUFS, &self->a, &self->c, ZCIPC_MOVE, src.cap);
+	win2 = pinnable_window(&self->c, 2 * N);
+	ASSERT_NE(MAP_FAILED, win2);
+	cmd = transfer_cmd(&self->c, ZCIPC_MOVE, src.cap, 0, 0, 0);
+	cmd.flags = ZCIPC_F_STRICT;
+	test_err_transfer(EBUSY, &self->a, &cmd);
+	cmd.flags = 0;
+	test_transfer(&self->a, &cmd);
+	ASSERT_EQ(2 * psize, cmd.copied);
+	test_take(&self->c, &dst);
+	test_check(&self->c, dst.p, N, 1);
+	ASSERT_EQ(0, check_fixed(&self->h, 2));
+	test_check(&self->c, dst.p, N, 1);
+	test_gone(&self->a, src.p, N);
+	munmap(win, 2 * N * psize);
+	munmap(win2, 2 * N * psize);
+}
+
 TEST_HARNESS_MAIN

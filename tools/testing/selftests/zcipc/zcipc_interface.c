@@ -36,6 +36,7 @@ union any_cmd {
 	struct zcipc_lookup lookup;
 	struct zcipc_region_create create;
 	struct zcipc_region_import import;
+	struct zcipc_region_ordinary ordinary;
 	struct zcipc_region_query query;
 	struct zcipc_map map;
 	struct zcipc_unmap unmap;
@@ -66,7 +67,7 @@ static const struct one_call {
 	     ZCIPC_CONFIG_NAME | ZCIPC_CONFIG_POLICY | ZCIPC_CONFIG_DEPTH | ZCIPC_CONFIG_FULL),
 	CALL("LOOKUP", ZCIPC_IOC_LOOKUP, zcipc_lookup, endpoint, 0),
 	CALL("CREATE", ZCIPC_IOC_REGION_CREATE, zcipc_region_create, region,
-	     ZCIPC_CREATE_MAP | ZCIPC_CREATE_NODE_STRICT),
+	     ZCIPC_CREATE_MAP | ZCIPC_CREATE_NODE_STRICT | ZCIPC_CREATE_PINNABLE),
 	CALL("IMPORT", ZCIPC_IOC_REGION_IMPORT, zcipc_region_import, region, 0),
 	CALL("QUERY", ZCIPC_IOC_REGION_QUERY, zcipc_region_query, __reserved, 0),
 	CALL("MAP", ZCIPC_IOC_MAP, zcipc_map, addr, 0),
@@ -78,6 +79,7 @@ static const struct one_call {
 	CALL("GRANT", ZCIPC_IOC_GRANT, zcipc_grant, peer_cap, ZCIPC_F_PEER_FD),
 	CALL("REVOKE", ZCIPC_IOC_REVOKE, zcipc_revoke, revoked, ZCIPC_REVOKE_KEEP),
 	CALL("DROP", ZCIPC_IOC_DROP, zcipc_drop, cap, 0),
+	CALL("ORDINARY", ZCIPC_IOC_REGION_ORDINARY, zcipc_region_ordinary, copied, 0),
 	CALL("STATS", ZCIPC_IOC_STATS, zcipc_stats, faults, ZCIPC_STATS_ENDPOINT),
 };
 
@@ -121,6 +123,9 @@ static void prepare(struct __test_metadata *_metadata, const struct one_call *ca
 		ASSERT_NE(MAP_FAILED, p);
 		cmd->import.addr = (uintptr_t)p;
 		cmd->import.len = psize;
+		break;
+	case ZCIPC_IOC_REGION_ORDINARY:
+		cmd->ordinary.cap = src->cap;
 		break;
 	case ZCIPC_IOC_REGION_QUERY:
 		cmd->query.cap = src->cap;
@@ -303,7 +308,7 @@ TEST_F(interface, no_such_call)
 	union any_cmd cmd = { .head = { 8 } };
 	unsigned int i;
 
-	for (i = _IOC_NR(ZCIPC_IOC_STATS) + 1; i < 256; i++)
+	for (i = _IOC_NR(ZCIPC_IOC_REGION_ORDINARY) + 1; i < 256; i++)
 		TEST_ERR(ENOTTY, ioctl(self->a.fd, _IO(ZCIPC_IOC_TYPE, i), &cmd));
 	TEST_ERR(ENOTTY, ioctl(self->a.fd, _IO(ZCIPC_IOC_TYPE - 1, 0), &cmd));
 	TEST_ERR(ENOTTY, ioctl(self->a.fd, _IOWR(ZCIPC_IOC_TYPE, 0, cmd), &cmd));
@@ -506,6 +511,7 @@ TEST_F(interface, not_yet)
 	create.flags = ZCIPC_CREATE_HUGE;
 	TEST_ERR(EOPNOTSUPP, zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &create));
 	create.flags = ZCIPC_CREATE_PINNABLE;
+	create.cache = ZCIPC_CACHE_UNCACHED;
 	TEST_ERR(EOPNOTSUPP, zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &create));
 }
 

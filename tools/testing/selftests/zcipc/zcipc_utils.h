@@ -543,6 +543,7 @@ static const struct written {
 	OUT(ZCIPC_IOC_LOOKUP, zcipc_lookup, endpoint, name),
 	OUT_END(ZCIPC_IOC_REGION_CREATE, zcipc_region_create, cap),
 	OUT_END(ZCIPC_IOC_REGION_IMPORT, zcipc_region_import, cap),
+	OUT_END(ZCIPC_IOC_REGION_ORDINARY, zcipc_region_ordinary, copied),
 	OUT(ZCIPC_IOC_REGION_QUERY, zcipc_region_query, region, __reserved),
 	OUT_END(ZCIPC_IOC_REGION_QUERY, zcipc_region_query, derived),
 	OUT_END(ZCIPC_IOC_MAP, zcipc_map, addr),
