@@ -18,8 +18,10 @@
 /**
  * zcipc_cow_snapshot() - fill a region with the contents of a range at one instant
  * @region: the region; the caller holds its lock
- * @first: first page of the range, which is as long as @snapshot
- * @snapshot: a new region without frames that nobody else knows
+ * @first: first page of the range
+ * @npages: length of the range
+ * @snapshot: a new region without frames there that nobody else knows
+ * @at: where in the snapshot the range begins
  * @except: an endpoint whose mappings of the range have gone already, or NULL
  * @strict: fail instead of copying
  * @held: increased by the bytes copied
@@ -32,18 +34,18 @@
  * Return: 0, or -EBUSY (strict), -ENOMEM, -EINTR; then @snapshot may have some frames, and
  * @region's contents and rights are as they were.
  */
-int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
-		       struct zcipc_region *snapshot, const struct zcipc_endpoint *except,
-		       bool strict, u64 *held)
+int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
+		       struct zcipc_region *snapshot, unsigned long at,
+		       const struct zcipc_endpoint *except, bool strict, u64 *held)
 {
 	struct folio *huge = NULL;
 	unsigned int nheld = 0;
 	unsigned long i;
 
 	lockdep_assert_held(&region->lock);
-	zcipc_region_unmap(region, first, snapshot->npages, except);
+	zcipc_region_unmap(region, first, npages, except);
 	zcipc_test_point("frozen");
-	for (i = 0; i < snapshot->npages; i++) {
+	for (i = 0; i < npages; i++) {
 		struct zcipc_frame *frame = region->frames[first + i];
 
 		if (!(i % ZCIPC_RESCHED_PAGES))
@@ -54,14 +56,14 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
 		    (!zcipc_frame_exclusive(frame) || zcipc_frame_is_free(frame, &huge) ||
 		     !zcipc_frame_held(frame, 0, &nheld))) {
 			zcipc_frame_share(frame);
-			snapshot->frames[i] = frame;
+			snapshot->frames[at + i] = frame;
 			continue;
 		}
 		if (strict)
 			return -EBUSY;
-		snapshot->frames[i] = zcipc_frame_copy(frame, GFP_KERNEL | __GFP_NORETRY |
-						      __GFP_NOWARN, NUMA_NO_NODE);
-		if (!snapshot->frames[i])
+		snapshot->frames[at + i] = zcipc_frame_copy(frame, GFP_KERNEL | __GFP_NORETRY |
+							    __GFP_NOWARN, NUMA_NO_NODE);
+		if (!snapshot->frames[at + i])
 			return -ENOMEM;
 		*held += PAGE_SIZE;
 	}

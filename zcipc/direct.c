@@ -2,7 +2,8 @@
 /*
  * Direct transfers: MOVE straight from the caller's memory, which need not be a region before, and
  * need not begin or end at a page. The pages in between are taken out of the caller's address
- * space, and become a region of the peer's. The rest is copied.
+ * space, and become a region of the peer's. The rest is copied. So it is for COPY, where the pages
+ * in between are a snapshot of a region.
  *
  * Here it is the caller's mmap_lock that is held, since that is where pages go away. The peer's can
  * only be tried for; where somebody else has it, faults have to do.
@@ -29,7 +30,7 @@ static int zcipc_direct_copy(struct zcipc_transfer_state *t, unsigned long addr,
 		unsigned long n = min(end - addr, PAGE_SIZE - offset_in_page(addr));
 		struct zcipc_frame **frame = &t->region->frames[(addr - start) >> PAGE_SHIFT];
 
-		*frame = zcipc_frame_alloc(n < PAGE_SIZE ? gfp | __GFP_ZERO : gfp, t->plan.node,
+		*frame = zcipc_frame_alloc(n < PAGE_SIZE ? gfp | __GFP_ZERO : gfp, NUMA_NO_NODE,
 					   ZCIPC_CACHE_DEFAULT);
 		if (!*frame)
 			return -ENOMEM;
@@ -45,6 +46,36 @@ static int zcipc_direct_copy(struct zcipc_transfer_state *t, unsigned long addr,
 	return 0;
 }
 
+/* What is to be copied, and what not, of the memory that a transfer names. */
+void zcipc_direct_init(struct zcipc_direct *direct, const struct zcipc_transfer *cmd)
+{
+	unsigned long end = cmd->offset + cmd->len;
+	unsigned long from = PAGE_ALIGN(cmd->offset), to = end & PAGE_MASK;
+
+	direct->addr = cmd->offset;
+	direct->len = cmd->len;
+	direct->skip = offset_in_page(cmd->offset);
+	direct->span = (PAGE_ALIGN(end) - (cmd->offset & PAGE_MASK)) >> PAGE_SHIFT;
+	if (from < to) {
+		direct->first = (from - direct->addr + direct->skip) >> PAGE_SHIFT;
+		direct->npages = (to - from) >> PAGE_SHIFT;
+	}
+}
+
+/* Copies what comes before and after the whole pages, or all if there are none. */
+int zcipc_direct_copy_edges(struct zcipc_transfer_state *t)
+{
+	const struct zcipc_direct *direct = t->direct;
+	unsigned long end = direct->addr + direct->len;
+	unsigned long from = direct->addr - direct->skip + (direct->first << PAGE_SHIFT);
+	int ret;
+
+	if (!direct->npages)
+		return zcipc_direct_copy(t, direct->addr, end);
+	ret = zcipc_direct_copy(t, direct->addr, from);
+	return ret ?: zcipc_direct_copy(t, from + (direct->npages << PAGE_SHIFT), end);
+}
+
 /**
  * zcipc_direct_prepare() - make a region of memory that stays where it is for now
  * @t: the transfer, with its peer
@@ -55,15 +86,10 @@ static int zcipc_direct_copy(struct zcipc_transfer_state *t, unsigned long addr,
 int zcipc_direct_prepare(struct zcipc_transfer_state *t)
 {
 	struct zcipc_direct *direct = t->direct;
-	unsigned long addr = t->cmd->offset, end = addr + t->cmd->len;
-	unsigned long from = PAGE_ALIGN(addr), to = end & PAGE_MASK;
 	struct zcipc_region *region;
 	int ret = 0;
 
-	direct->addr = addr;
-	direct->len = t->cmd->len;
-	direct->skip = offset_in_page(addr);
-	t->npages = (PAGE_ALIGN(end) - (addr & PAGE_MASK)) >> PAGE_SHIFT;
+	t->npages = direct->span;
 	t->rights = t->cmd->rights ?: ZCIPC_RIGHTS_ALL;
 	t->window = ZCIPC_CACHE_DEFAULT;
 	zcipc_transfer_plan(t);
@@ -75,25 +101,23 @@ int zcipc_direct_prepare(struct zcipc_transfer_state *t)
 		return PTR_ERR(region);
 	t->region = region;
 
-	direct->keep = t->cmd->type != ZCIPC_MOVE;
-	if (!direct->keep)
-		ret = zcipc_import_check(addr & PAGE_MASK, t->npages, false);
+	if (t->cmd->type == ZCIPC_MOVE)
+		ret = zcipc_import_check(direct->addr & PAGE_MASK, t->npages, false);
+	else
+		direct->keep = true;
 	if (t->cmd->flags & ZCIPC_F_COPY_OK && (ret == -EOPNOTSUPP || ret == -EACCES)) {
 		direct->keep = true;
 		ret = 0;
 	}
-	if (ret)
-		return ret;
-	if (direct->keep || from >= to)
-		return zcipc_direct_copy(t, addr, end);
-	direct->first = (from - addr + direct->skip) >> PAGE_SHIFT;
-	direct->npages = (to - from) >> PAGE_SHIFT;
-	ret = zcipc_import_pin(region, direct->first, direct->npages, from, t->dst->pin_limit);
-	if (!ret)
-		ret = zcipc_direct_copy(t, addr, from);
-	if (!ret)
-		ret = zcipc_direct_copy(t, to, end);
-	return ret;
+	if (direct->keep) {
+		direct->first = 0;
+		direct->npages = 0;
+	}
+	if (!ret && direct->npages)
+		ret = zcipc_import_pin(region, direct->first, direct->npages,
+				       direct->addr - direct->skip + (direct->first << PAGE_SHIFT),
+				       t->dst->pin_limit);
+	return ret ?: zcipc_direct_copy_edges(t);
 }
 
 /*
@@ -197,8 +221,6 @@ static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 		return ret;
 	}
 	zcipc_transfer_results(t, NULL);
-	t->cmd->copied += t->direct->copied;
-	zcipc_count(t->src, NULL, COPIED_MEMORY, t->direct->copied);
 	zcipc_direct_populate(t, zcipc_transfer_deliver(t, t->region, NULL, ZCIPC_RIGHTS_ALL,
 							false));
 	return 0;
@@ -246,7 +268,7 @@ void zcipc_direct_end(struct zcipc_transfer_state *t, int ret)
 			send_sig(SIGKILL, current, 1);
 		return;
 	}
-	if (direct->keep)
+	if (t->cmd->type != ZCIPC_MOVE || direct->keep)
 		return;
 	/* Pages of which only a part was sent. Who makes them unwritable meanwhile keeps them. */
 	if (!direct->npages)

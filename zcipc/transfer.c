@@ -30,9 +30,9 @@ static int zcipc_transfer_validate_memory(const struct zcipc_transfer *cmd)
 	    end > TASK_SIZE || cmd->len >> PAGE_SHIFT >= ZCIPC_MAX_REGION_PAGES ||
 	    cmd->flags & ZCIPC_F_REVOKE_OTHERS)
 		return -EINVAL;
-	if (cmd->type != ZCIPC_MOVE && cmd->flags & (ZCIPC_F_ANY_ALIGN | ZCIPC_F_UNMAP))
+	if (cmd->type != ZCIPC_MOVE && cmd->flags & ZCIPC_F_UNMAP)
 		return -EINVAL;
-	if (cmd->type == ZCIPC_SHARE && cmd->flags & ZCIPC_F_COPY_OK)
+	if (cmd->type == ZCIPC_SHARE && cmd->flags & (ZCIPC_F_ANY_ALIGN | ZCIPC_F_COPY_OK))
 		return -EINVAL;
 	if (!(cmd->flags & ZCIPC_F_ANY_ALIGN) && !PAGE_ALIGNED(cmd->offset | cmd->len))
 		return -EINVAL;
@@ -157,10 +157,12 @@ int zcipc_transfer_alloc(struct zcipc_transfer_state *t)
 	if (!t->cap)
 		return -ENOMEM;
 	if (t->cmd->type == ZCIPC_COPY || t->cmd->type == ZCIPC_MOVE) {
-		region = zcipc_region_alloc(t->dst->user, t->npages, t->charge);
+		region = zcipc_region_alloc(t->dst->user, zcipc_transfer_span(t), t->charge);
 		if (IS_ERR(region))
 			return PTR_ERR(region);
 		t->region = region;
+		if (t->direct)
+			return zcipc_direct_copy_edges(t);
 	}
 	return 0;
 }
@@ -170,7 +172,7 @@ static int zcipc_transfer_prepare(struct zcipc_transfer_state *t)
 {
 	struct zcipc_cap *cap;
 
-	if (t->direct)
+	if (t->direct && !t->direct->snapshot)
 		return zcipc_direct_prepare(t);
 	mutex_lock(&t->src->lock);
 	cap = zcipc_transfer_look(t);
@@ -218,7 +220,7 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t)
 	if (ret)
 		return ret;
 	if (t->cmd->type != ZCIPC_GRANTED) {
-		ret = zcipc_window_reserve(dst, t->window, t->npages, &t->pgoff);
+		ret = zcipc_window_reserve(dst, t->window, zcipc_transfer_span(t), &t->pgoff);
 		if (ret)
 			return ret;
 	}
@@ -231,7 +233,7 @@ void zcipc_transfer_unreserve(struct zcipc_transfer_state *t)
 	zcipc_uncharge_pins(t->dst->user, t->pins);
 	t->dst->nreserved--;
 	if (t->cmd->type != ZCIPC_GRANTED)
-		zcipc_window_release(t->dst, t->pgoff, t->npages);
+		zcipc_window_release(t->dst, t->pgoff, zcipc_transfer_span(t));
 }
 
 /* What the peer's user will have pinned, and has not now. */
@@ -401,7 +403,8 @@ int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	else if (t->plan.node != NUMA_NO_NODE)
 		ret = zcipc_transfer_migrate(t, cap);
 	if (!ret && type == ZCIPC_COPY)
-		ret = zcipc_cow_snapshot(region, t->first, t->region,
+		ret = zcipc_cow_snapshot(region, t->first, t->npages, t->region,
+					 t->direct ? t->direct->first : 0,
 					 t->unmapped ? t->src : NULL,
 					 t->cmd->flags & ZCIPC_F_STRICT, &t->plan.held);
 	if (!ret && t->set_cache) {
@@ -492,6 +495,10 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 	zcipc_transfer_count(t, region);
 	trace_zcipc_commit(t, t->region ? t->region->id : region->id);
 	cmd->copied = t->plan.held;
+	if (t->direct) {
+		cmd->copied += t->direct->copied;
+		zcipc_count(t->src, NULL, COPIED_MEMORY, t->direct->copied);
+	}
 	cmd->migrated = t->plan.migrated;
 	cmd->off_node = t->plan.off_node;
 }
@@ -518,12 +525,13 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 	/* A whole region comes with its capability. */
 	if (cap != parent) {
 		zcipc_cap_enter(cap, t->dst);
-		zcipc_cap_install(cap, region, parent, t->first, t->npages, t->rights);
+		zcipc_cap_install(cap, region, parent, t->first, zcipc_transfer_span(t),
+				  t->rights);
 	}
 	cap->msg.offset = direct ? direct->skip : 0;
 	cap->msg.len = direct ? direct->len : t->npages << PAGE_SHIFT;
 	if (cmd->type != ZCIPC_GRANTED) {
-		zcipc_slot_install(&cap->slot, cap, t->pgoff, t->first, t->npages,
+		zcipc_slot_install(&cap->slot, cap, t->pgoff, t->first, zcipc_transfer_span(t),
 				   t->rights & ZCIPC_RIGHT_WRITE);
 		zcipc_test_point("committed");
 		if (populate)
@@ -562,7 +570,7 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 	} else if (cmd->type == ZCIPC_COPY) {
 		/* Those of the snapshot: it was charged for what it has of the region's. */
 		t->region->npinned = t->pins;
-		t->region->npinned = zcipc_region_count_pins(t->region, 0, t->npages);
+		t->region->npinned = zcipc_region_count_pins(t->region, 0, t->region->npages);
 		zcipc_transfer_settle_pins(t, t->region->npinned);
 	}
 	if (!t->region)
@@ -609,7 +617,7 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	cycles_t start;
 	int ret;
 
-	if (t->direct)
+	if (t->direct && !t->direct->snapshot)
 		return zcipc_direct_try(t, room_seq);
 	if (!mmget_not_zero(mm))
 		return -ESRCH;
@@ -634,17 +642,17 @@ static bool zcipc_transfer_worth_a_try(const struct zcipc_transfer_state *t, u32
 	return READ_ONCE(t->dst->room_seq) != room_seq || READ_ONCE(t->dst->dead);
 }
 
-/* A single transfer, from finding the peer on, if the call is @valid: 0, or an errno. */
-static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd, int valid)
+/*
+ * A single transfer, from finding the peer on, if the call is @valid: 0, or an errno. @direct: it
+ * is from memory, or NULL.
+ */
+static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
+			      struct zcipc_direct *direct, int valid)
 {
-	struct zcipc_transfer_state t = { .cmd = cmd, .src = ucmd->ep };
-	struct zcipc_direct direct = {};
+	struct zcipc_transfer_state t = { .cmd = cmd, .src = ucmd->ep, .direct = direct };
 	u64 start = ktime_get_ns();
 	u32 room_seq;
 	int ret = valid;
-
-	if (cmd->flags & ZCIPC_F_FROM_MEMORY)
-		t.direct = &direct;
 
 	if (!ret)
 		ret = zcipc_transfer_find_peer(&t);
@@ -691,25 +699,37 @@ out_free:
 static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd, int valid)
 {
 	struct zcipc_transfer as_region = *cmd;
-	unsigned long addr = cmd->offset;
+	struct zcipc_direct direct = {};
+	unsigned long from;
 	u64 id;
 	int ret;
 
 	if (valid)
-		return zcipc_transfer_run(ucmd, cmd, valid);
+		return zcipc_transfer_run(ucmd, cmd, NULL, valid);
+	zcipc_direct_init(&direct, cmd);
 	as_region.flags &= ~(ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN | ZCIPC_F_COPY_OK |
 			     ZCIPC_F_UNMAP);
-	ret = zcipc_window_find(ucmd->ep, addr, cmd->len, &as_region.cap, &as_region.offset);
+	/* Of a snapshot it is enough that the whole pages are a region. */
+	as_region.len = direct.npages << PAGE_SHIFT;
+	from = direct.addr - direct.skip + (direct.first << PAGE_SHIFT);
+	if (cmd->type == ZCIPC_COPY && direct.npages)
+		ret = zcipc_window_find(ucmd->ep, from, as_region.len, &as_region.cap,
+					&as_region.offset);
+	else
+		ret = zcipc_window_find(ucmd->ep, direct.addr, direct.len, &as_region.cap,
+					&as_region.offset);
+	if (ret == -ENOENT && (cmd->type == ZCIPC_MOVE || !direct.npages))
+		return zcipc_transfer_run(ucmd, cmd, &direct, 0);
+	if (ret == -EINVAL && cmd->type == ZCIPC_COPY)
+		return zcipc_transfer_run(ucmd, cmd, &direct, 0);
 	if (ret == -ENOENT) {
-		if (cmd->type == ZCIPC_MOVE)
-			return zcipc_transfer_run(ucmd, cmd, 0);
 		as_region.offset = 0;
-		ret = zcipc_import_adopt(ucmd, addr, cmd->len >> PAGE_SHIFT, true, &as_region.cap,
-					 &id);
+		ret = zcipc_import_adopt(ucmd, from, direct.npages, true, &as_region.cap, &id);
 		if (cmd->flags & ZCIPC_F_COPY_OK && (ret == -EOPNOTSUPP || ret == -EACCES))
-			return zcipc_transfer_run(ucmd, cmd, 0);
+			return zcipc_transfer_run(ucmd, cmd, &direct, 0);
 	}
-	ret = zcipc_transfer_run(ucmd, &as_region, ret);
+	direct.snapshot = cmd->type == ZCIPC_COPY;
+	ret = zcipc_transfer_run(ucmd, &as_region, direct.snapshot ? &direct : NULL, ret);
 	cmd->pages = as_region.pages;
 	cmd->copied = as_region.copied;
 	cmd->migrated = as_region.migrated;
@@ -734,7 +754,7 @@ int zcipc_transfer(struct zcipc_ucmd *ucmd)
 	if (cmd->flags & ZCIPC_F_FROM_MEMORY)
 		ret = zcipc_transfer_memory(ucmd, cmd, ret);
 	else
-		ret = zcipc_transfer_run(ucmd, cmd, ret);
+		ret = zcipc_transfer_run(ucmd, cmd, NULL, ret);
 	if (ret)
 		return ret;
 	cmd->result = 0;
@@ -770,7 +790,7 @@ int zcipc_transfer_grant(struct zcipc_ucmd *ucmd)
 	else if (cmd->__reserved || cmd->rights & ~ZCIPC_RIGHTS_ALL ||
 		 !(cmd->rights & ZCIPC_RIGHT_READ))
 		ret = -EINVAL;
-	ret = zcipc_transfer_run(ucmd, &transfer, ret);
+	ret = zcipc_transfer_run(ucmd, &transfer, NULL, ret);
 	if (ret)
 		return ret;
 	cmd->peer_cap = transfer.peer_cap;

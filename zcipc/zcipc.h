@@ -630,9 +630,9 @@ static inline unsigned int zcipc_frame_cache(const struct zcipc_frame *frame)
 }
 
 /* cow.c */
-int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first,
-		       struct zcipc_region *snapshot, const struct zcipc_endpoint *except,
-		       bool strict, u64 *held);
+int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
+		       struct zcipc_region *snapshot, unsigned long at,
+		       const struct zcipc_endpoint *except, bool strict, u64 *held);
 int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
 		    struct zcipc_frame **spare, int extra);
 
@@ -786,8 +786,10 @@ int zcipc_transfer_grant(struct zcipc_ucmd *ucmd);
  * @addr: user address
  * @len: bytes
  * @skip: bytes of the region's first page that come before
- * @first: first page of the region that is imported
- * @npages: number of pages that are, 0: all is copied
+ * @span: pages of the region
+ * @first: first page of the region that is not copied
+ * @npages: number of pages that are not, 0: all is copied
+ * @snapshot: they are a region's already, of which a snapshot is taken
  * @keep: what others can reach, or is read-only, is copied and stays where it is
  * @taken: the pages have gone from where they were
  * @copied: bytes that were copied beside that
@@ -796,14 +798,24 @@ struct zcipc_direct {
 	unsigned long addr;
 	unsigned long len;
 	unsigned long skip;
+	unsigned long span;
 	unsigned long first;
 	unsigned long npages;
+	bool snapshot;
 	bool keep;
 	bool taken;
 	u64 copied;
 };
 
+/* Number of pages that the peer gets. */
+static inline unsigned long zcipc_transfer_span(const struct zcipc_transfer_state *t)
+{
+	return t->direct ? t->direct->span : t->npages;
+}
+
 int zcipc_direct_prepare(struct zcipc_transfer_state *t);
+int zcipc_direct_copy_edges(struct zcipc_transfer_state *t);
+void zcipc_direct_init(struct zcipc_direct *direct, const struct zcipc_transfer *cmd);
 int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq);
 void zcipc_direct_end(struct zcipc_transfer_state *t, int ret);
 

@@ -534,8 +534,9 @@ enum zcipc_type {
  * @ZCIPC_F_ATOMIC: for ZCIPC_IOC_TRANSFER_BATCH alone: all transfers or none
  * @ZCIPC_F_FROM_MEMORY: what is sent is not a region, but memory: @offset is its address, and @cap
  *	is 0. Not in a batch. See "Transfers from memory".
- * @ZCIPC_F_ANY_ALIGN: MOVE from memory: address and length need not be multiples of the page size.
- *	Pages of which only a part is sent are copied; the peer finds zeros beside that part.
+ * @ZCIPC_F_ANY_ALIGN: MOVE and COPY from memory: address and length need not be multiples of the
+ *	page size. Pages of which only a part is sent are copied; the peer finds zeros beside that
+ *	part. For COPY they are copied before the instant of the snapshot.
  * @ZCIPC_F_COPY_OK: MOVE and COPY from memory: copy what cannot be had otherwise, instead of
  *	failing with EOPNOTSUPP or EACCES. Then the memory is left as it is, also by MOVE, and a
  *	COPY is not of one instant.
@@ -568,7 +569,8 @@ enum zcipc_transfer_flags {
  * SHARE and COPY make the range a region first, which stays where it is: as REGION_IMPORT does, but
  * its capability goes when the range is unmapped. It remains a region when the transfer fails.
  *
- * A range that lies in a mapping of a region is transferred as a part of that region.
+ * A range that lies in a mapping of a region is transferred as a part of that region. It has to be
+ * page-aligned then, but for COPY.
  *
  * Errors, besides those of TRANSFER: EFAULT and EACCES as for REGION_IMPORT. EOPNOTSUPP for other
  * kinds of memory, and with NODE_STRICT or a cache policy. EBUSY with ZCIPC_F_STRICT when somebody

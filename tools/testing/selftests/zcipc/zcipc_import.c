@@ -486,10 +486,10 @@ TEST_F(direct, fails)
 		test_err_transfer(ENOENT, &self->a, &cmd);
 		if (type == ZCIPC_MOVE)
 			continue;
-		test_err_direct(EINVAL, &self->a, &self->b, type, self->p, len, ZCIPC_F_ANY_ALIGN);
 		test_err_direct(EINVAL, &self->a, &self->b, type, self->p, len, ZCIPC_F_UNMAP);
 	}
 	test_err_direct(EINVAL, &self->a, &self->b, ZCIPC_SHARE, self->p, len, ZCIPC_F_COPY_OK);
+	test_err_direct(EINVAL, &self->a, &self->b, ZCIPC_SHARE, self->p, len, ZCIPC_F_ANY_ALIGN);
 	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type++) {
 		test_err_direct(ENOBUFS, &self->a, &small, type, self->p, len, 0);
 		test_err_direct(ESRCH, &self->a, &dead, type, self->p, len, 0);
@@ -597,6 +597,46 @@ TEST_F(bytes, any)
 			test_drop(&self->b, m.cap);
 		}
 	}
+}
+
+/* The same with a snapshot, of which the sender keeps all. */
+TEST_F(bytes, any_copy)
+{
+	static const size_t from[] = { 0, 1, 4095, 4096, 6000 };
+	static const size_t lens[] = { 1, 4096, 4097, 8191, 12000 };
+	struct zcipc_transfer cmd;
+	struct zcipc_recv m;
+	size_t i, k, whole;
+
+	for (i = 0; i < ARRAY_SIZE(from); i++) {
+		for (k = 0; k < ARRAY_SIZE(lens); k++) {
+			size_t to = from[i] + lens[k];
+
+			/* No region the first time, then a part of it is one. */
+			if (!k)
+				mmap(self->p, BYTES, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+			bytes_fill(self->p, BYTES, 5);
+			cmd = direct_cmd(&self->b, ZCIPC_COPY, self->p + from[i], lens[k],
+					 ZCIPC_F_ANY_ALIGN | ZCIPC_F_COPY_OK);
+			test_transfer(&self->a, &cmd);
+			whole = (to & ~(psize - 1)) > ((from[i] + psize - 1) & ~(psize - 1)) ?
+				to / psize - (from[i] + psize - 1) / psize : 0;
+			if (cmd.pages)
+				ASSERT_EQ(whole, cmd.pages);
+			ASSERT_EQ(lens[k] - cmd.pages * psize, cmd.copied);
+			ASSERT_EQ(0, call_bytes(self->p, 0, BYTES, 5));
+			bytes_fill(self->p, BYTES, 6);
+			test_recv(&self->b, &m);
+			ASSERT_EQ(lens[k], m.len);
+			ASSERT_EQ(from[i] % psize, m.offset);
+			ASSERT_EQ(from[i] % psize, m.addr % psize);
+			ASSERT_EQ(0, ep_check_bytes(&self->b, m.addr, from[i], m.len));
+			ASSERT_EQ(0, call_bytes(self->p, 0, BYTES, 6));
+			test_drop(&self->b, m.cap);
+		}
+	}
+	munmap(self->p, BYTES);
 }
 
 /* What is on the stack can be sent too. */
