@@ -289,7 +289,7 @@ struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 token)
 	u64 generation = token >> ZCIPC_TOKEN_INDEX_BITS;
 
 	if (cap)
-		return READ_ONCE(cap->revoked) ? ERR_PTR(-ESTALE) : cap;
+		return READ_ONCE(cap->revoked) || cap->unready ? ERR_PTR(-ESTALE) : cap;
 	if (generation >= ep->first_generation && generation < ep->next_generation)
 		return ERR_PTR(-ESTALE);
 	return ERR_PTR(-ENOENT);

@@ -52,6 +52,7 @@ void zcipc_direct_init(struct zcipc_direct *direct, const struct zcipc_transfer 
 	unsigned long end = cmd->offset + cmd->len;
 	unsigned long from = PAGE_ALIGN(cmd->offset), to = end & PAGE_MASK;
 
+	*direct = (struct zcipc_direct){};
 	direct->addr = cmd->offset;
 	direct->len = cmd->len;
 	direct->skip = offset_in_page(cmd->offset);
@@ -143,6 +144,7 @@ static int zcipc_direct_expect_held(struct zcipc_transfer_state *t)
 		list_add(&zcipc_frame_page(spare)->lru, &t->plan.spares);
 		if (fatal_signal_pending(current))
 			return -EINTR;
+		cond_resched();
 	}
 	return 0;
 }

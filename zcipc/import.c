@@ -7,8 +7,8 @@
  * tells whether anybody else holds one is the difference between its references and those that
  * are accounted for: pins, PTEs of others and the swap cache.
  *
- * References and pins of a huge page are counted for all of it. So here is counted too how many of
- * the pins are our own.
+ * References and pins of a huge page are counted for all of it. So here is noted too which of its
+ * parts we have pinned.
  */
 #include <linux/cpu.h>
 #include <linux/highmem.h>
@@ -35,32 +35,102 @@
 /**
  * struct zcipc_import - the frames of one call
  * @left: how many are in use
+ * @user: who has been charged for @extra pages
+ * @extra: the rest of huge pages of which only a part is imported: they are kept as a whole
+ * @again: a bit for each frame that is a second pin of a huge page's part
  * @frames: all that there were
  */
 struct zcipc_import {
 	atomic_long_t left;
+	struct zcipc_user *user;
+	unsigned long extra;
+	unsigned long *again;
 	struct zcipc_imported frames[];
 };
 
-/* Number of the first page of a huge one -> how many pins of it are ours. */
-static DEFINE_XARRAY(zcipc_huge_pins);
+/**
+ * struct zcipc_huge - a huge page of which parts are imported
+ * @rcu: for kfree_rcu()
+ * @npins: how many are
+ * @pinned: a bit for each of them
+ */
+struct zcipc_huge {
+	struct rcu_head rcu;
+	unsigned int npins;
+	DECLARE_BITMAP(pinned, HPAGE_PMD_NR);
+};
 
-static int zcipc_huge_pins_add(struct folio *folio, long n)
+/* By number of the first page. The xarray's lock protects what is in it, too. */
+static DEFINE_XARRAY(zcipc_huge_pages);
+
+/* Makes sure that a huge page has an entry. Its pages are pinned. */
+static int zcipc_huge_make(struct folio *folio)
 {
-	unsigned long pfn = folio_pfn(folio);
-	long old;
+	struct zcipc_huge *huge;
 	int ret;
 
-	if (n > 0) {
-		ret = xa_reserve(&zcipc_huge_pins, pfn, GFP_KERNEL_ACCOUNT);
-		if (ret)
-			return ret;
+	if (folio_nr_pages(folio) > HPAGE_PMD_NR)
+		return -EOPNOTSUPP;
+	huge = kzalloc(sizeof(*huge), GFP_KERNEL_ACCOUNT);
+	if (!huge)
+		return -ENOMEM;
+	ret = xa_insert(&zcipc_huge_pages, folio_pfn(folio), huge, GFP_KERNEL_ACCOUNT);
+	if (ret)
+		kfree(huge);
+	return ret == -EBUSY ? 0 : ret;
+}
+
+/*
+ * Notes pins of a huge page. One that is there already is none of ours as far as anybody who looks
+ * for holders goes: two regions would have the same page. Returns 0, or -EAGAIN without an entry.
+ */
+static int zcipc_huge_pin(struct folio *folio, struct zcipc_import *import, unsigned long at,
+			  unsigned long n)
+{
+	struct zcipc_huge *huge;
+	unsigned long i;
+
+	xa_lock(&zcipc_huge_pages);
+	huge = xa_load(&zcipc_huge_pages, folio_pfn(folio));
+	for (i = at; huge && i < at + n; i++) {
+		if (__test_and_set_bit(folio_page_idx(folio, import->frames[i].page),
+				       huge->pinned))
+			__set_bit(i, import->again);
+		else
+			huge->npins++;
 	}
-	xa_lock(&zcipc_huge_pins);
-	old = xa_to_value(xa_load(&zcipc_huge_pins, pfn) ?: xa_mk_value(0));
-	__xa_store(&zcipc_huge_pins, pfn, old + n ? xa_mk_value(old + n) : NULL, GFP_NOWAIT);
-	xa_unlock(&zcipc_huge_pins);
-	return 0;
+	xa_unlock(&zcipc_huge_pages);
+	return huge ? 0 : -EAGAIN;
+}
+
+static void zcipc_huge_unpin(struct folio *folio, const struct page *page)
+{
+	unsigned long pfn = folio_pfn(folio);
+	struct zcipc_huge *huge;
+
+	xa_lock(&zcipc_huge_pages);
+	huge = xa_load(&zcipc_huge_pages, pfn);
+	__clear_bit(folio_page_idx(folio, page), huge->pinned);
+	if (--huge->npins)
+		huge = NULL;
+	else
+		__xa_erase(&zcipc_huge_pages, pfn);
+	xa_unlock(&zcipc_huge_pages);
+	if (huge)
+		kfree_rcu(huge, rcu);
+}
+
+/* How many of the references to a huge page are ours. */
+static unsigned int zcipc_huge_pins(struct folio *folio)
+{
+	const struct zcipc_huge *huge;
+	unsigned int npins;
+
+	rcu_read_lock();
+	huge = xa_load(&zcipc_huge_pages, folio_pfn(folio));
+	npins = huge ? READ_ONCE(huge->npins) : 0;
+	rcu_read_unlock();
+	return npins;
 }
 
 /**
@@ -68,7 +138,8 @@ static int zcipc_huge_pins_add(struct folio *folio, long n)
  * @frame: not mapped by any region
  * @mapped: it may still be mapped where it was imported from
  *
- * Unless @mapped, never says that there are none while there is one.
+ * Unless @mapped, never says that there are none while there is one. Of a huge page of which a part
+ * is mapped nobody can tell whose references are whose: they come and go with forks and unmaps.
  *
  * Return: how many there are, at least
  */
@@ -76,7 +147,6 @@ int zcipc_import_refs(const struct zcipc_imported *frame, bool mapped)
 {
 	struct folio *folio = page_folio(frame->page);
 	long refs, known;
-	void *pins;
 
 	refs = folio_ref_count(folio);
 	if (!folio_test_large(folio)) {
@@ -87,13 +157,13 @@ int zcipc_import_refs(const struct zcipc_imported *frame, bool mapped)
 	}
 	/* In this order: what comes or goes in between must not hide what is there. */
 	smp_rmb();
-	pins = xa_load(&zcipc_huge_pins, folio_pfn(folio));
-	known = xa_to_value(pins ?: xa_mk_value(0)) + zcipc_folio_mapcount(folio);
-	if (folio_test_swapcache(folio))
-		known += folio_nr_pages(folio);
+	known = zcipc_folio_mapcount(folio);
+	if (!mapped && (known || folio_test_swapcache(folio)))
+		return 1;
+	known += zcipc_huge_pins(folio);
 	/* And still so: see above. */
 	smp_rmb();
-	if ((!mapped && zcipc_page_mapcount(frame->page)) || folio_ref_count(folio) != refs)
+	if (folio_ref_count(folio) != refs)
 		return 1;
 	return refs - known;
 }
@@ -102,7 +172,8 @@ int zcipc_import_refs(const struct zcipc_imported *frame, bool mapped)
  * zcipc_import_is_free() - has nobody else a reference?
  * @frame: as for zcipc_import_refs()
  * @mapped: as for zcipc_import_refs()
- * @huge: the huge page that was last found to be free, or NULL. All of its pages are, then.
+ * @huge: the huge page that was last found to be free, or NULL. That it is mapped nowhere means
+ *	that it stays free.
  */
 bool zcipc_import_is_free(const struct zcipc_imported *frame, bool mapped, struct folio **huge)
 {
@@ -112,7 +183,7 @@ bool zcipc_import_is_free(const struct zcipc_imported *frame, bool mapped, struc
 	if (!folio_test_large(folio) &&
 	    folio_ref_count(folio) == GUP_PIN_COUNTING_BIAS + mapped)
 		return true;
-	if (folio == *huge && (mapped || !zcipc_page_mapcount(frame->page)))
+	if (folio == *huge)
 		return true;
 	if (zcipc_import_refs(frame, mapped) > 0)
 		return false;
@@ -121,24 +192,26 @@ bool zcipc_import_is_free(const struct zcipc_imported *frame, bool mapped, struc
 	return true;
 }
 
-static void zcipc_import_unpin(struct page *page)
+static void zcipc_import_free(struct zcipc_import *import)
 {
-	struct folio *folio = page_folio(page);
-
-	/* First, so that a pin that is still there is never taken for another's. */
-	if (folio_test_large(folio))
-		zcipc_huge_pins_add(folio, -1);
-	unpin_user_page(page);
+	zcipc_uncharge_pins(import->user, import->extra);
+	zcipc_user_put(import->user);
+	bitmap_free(import->again);
+	kvfree(import);
 }
 
 /* The last region has done with a frame. */
 void zcipc_import_put(struct zcipc_imported *frame)
 {
 	struct zcipc_import *import = frame->import;
+	struct folio *folio = page_folio(frame->page);
 
-	zcipc_import_unpin(frame->page);
+	/* First, so that a pin that is still there is never taken for another's. */
+	if (folio_test_large(folio) && !test_bit(frame - import->frames, import->again))
+		zcipc_huge_unpin(folio, frame->page);
+	unpin_user_page(frame->page);
 	if (atomic_long_dec_and_test(&import->left))
-		kvfree(import);
+		zcipc_import_free(import);
 }
 
 /* Can a VMA's memory be taken away, or, if it is to @stay, be adopted? */
@@ -215,10 +288,20 @@ int zcipc_import_zap(unsigned long addr, unsigned long npages)
 	return ret;
 }
 
+/**
+ * struct zcipc_found - what there was among pages that have been pinned
+ * @drain: some that core mm has references to which it would give back if it were asked to
+ * @huge: parts of huge ones
+ */
+struct zcipc_found {
+	bool drain;
+	bool huge;
+};
+
 /* Some pages that have been pinned become frames: returns how many, or an errno if none. */
 static long zcipc_import_add(struct zcipc_import *import, unsigned long at,
 			     struct zcipc_region *region, unsigned long first,
-			     struct page **pages, unsigned long n, bool *drain)
+			     struct page **pages, unsigned long n, struct zcipc_found *found)
 {
 	unsigned long i, k;
 	int ret = 0;
@@ -235,12 +318,18 @@ static long zcipc_import_add(struct zcipc_import *import, unsigned long at,
 		}
 		/* It is on its way there. */
 		if (!folio_test_lru(folio))
-			*drain = true;
+			found->drain = true;
 		/* The VMAs may have been replaced since they were looked at. */
 		if (!folio_test_anon(folio) || folio_test_hugetlb(folio))
 			ret = -EOPNOTSUPP;
 		else if (folio_test_large(folio))
-			ret = zcipc_huge_pins_add(folio, k - i);
+			ret = zcipc_huge_make(folio);
+		/* Who has just given up the last part may have taken the entry along. */
+		while (!ret && folio_test_large(folio) &&
+		       zcipc_huge_pin(folio, import, at + i, k - i))
+			ret = zcipc_huge_make(folio);
+		if (folio_test_large(folio))
+			found->huge = true;
 		if (ret)
 			break;
 		atomic_long_add(k - i, &import->left);
@@ -256,45 +345,43 @@ static long zcipc_import_add(struct zcipc_import *import, unsigned long at,
 	return ret;
 }
 
-/*
- * As zcipc_import_pin(), of memory that has been charged. Sets @drain if core mm has references
- * that it would give back if it were asked to.
- */
-static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long first,
-				    unsigned long npages, unsigned long addr, bool *drain)
+/* Charges for what is kept of huge pages though it is not imported. */
+static int zcipc_import_charge_extra(struct zcipc_import *import, unsigned long npages,
+				     unsigned long limit)
+{
+	unsigned long i, k, extra = 0;
+	struct folio *folio;
+	int ret;
+
+	for (i = 0; i < npages; i = k) {
+		folio = page_folio(import->frames[i].page);
+		for (k = i + 1; k < npages && page_folio(import->frames[k].page) == folio; k++)
+			;
+		extra += folio_nr_pages(folio) - (k - i);
+	}
+	ret = zcipc_charge_pins(import->user, extra, limit);
+	if (!ret)
+		import->extra = extra;
+	return ret;
+}
+
+static struct zcipc_import *zcipc_import_alloc(struct zcipc_user *user, unsigned long npages)
 {
 	struct zcipc_import *import;
-	unsigned long i = 0;
-	struct page **pages;
-	long n = 0;
 
 	import = kvmalloc(struct_size(import, frames, npages), GFP_KERNEL_ACCOUNT);
-	pages = kmalloc_array(ZCIPC_PIN_BATCH, sizeof(*pages), GFP_KERNEL_ACCOUNT);
-	if (!import || !pages) {
+	if (!import)
+		return NULL;
+	import->again = bitmap_zalloc(npages, GFP_KERNEL_ACCOUNT);
+	if (!import->again) {
 		kvfree(import);
-		kfree(pages);
-		return -ENOMEM;
+		return NULL;
 	}
 	/* One for as long as this takes. */
 	atomic_long_set(&import->left, 1);
-	while (i < npages) {
-		n = pin_user_pages_fast(addr + (i << PAGE_SHIFT), min(npages - i, ZCIPC_PIN_BATCH),
-					FOLL_WRITE | FOLL_LONGTERM, pages);
-		if (n > 0)
-			n = zcipc_import_add(import, i, region, first + i, pages, n, drain);
-		if (n <= 0)
-			break;
-		i += n;
-		cond_resched();
-		if (fatal_signal_pending(current)) {
-			n = -EINTR;
-			break;
-		}
-	}
-	if (atomic_long_dec_and_test(&import->left))
-		kvfree(import);
-	kfree(pages);
-	return n > 0 ? 0 : n ?: -EFAULT;
+	import->user = zcipc_user_ref(user);
+	import->extra = 0;
+	return import;
 }
 
 static long zcipc_import_drain_cpu(void *unused)
@@ -312,6 +399,44 @@ static void zcipc_import_drain(void)
 	for_each_online_cpu(cpu)
 		work_on_cpu(cpu, zcipc_import_drain_cpu, NULL);
 	cpus_read_unlock();
+}
+
+/*
+ * As zcipc_import_pin(), of memory whose pages have been charged.
+ */
+static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long first,
+				    unsigned long npages, unsigned long addr, unsigned long limit)
+{
+	struct zcipc_import *import = zcipc_import_alloc(region->user, npages);
+	struct zcipc_found found = {};
+	unsigned long i = 0;
+	struct page **pages;
+	long n = 1;
+	int ret;
+
+	pages = kmalloc_array(ZCIPC_PIN_BATCH, sizeof(*pages), GFP_KERNEL_ACCOUNT);
+	ret = import && pages ? 0 : -ENOMEM;
+	while (!ret && i < npages) {
+		n = pin_user_pages_fast(addr + (i << PAGE_SHIFT), min(npages - i, ZCIPC_PIN_BATCH),
+					FOLL_WRITE | FOLL_LONGTERM, pages);
+		if (n > 0)
+			n = zcipc_import_add(import, i, region, first + i, pages, n, &found);
+		if (n <= 0)
+			ret = n ?: -EFAULT;
+		else if (fatal_signal_pending(current))
+			ret = -EINTR;
+		else
+			i += n;
+		cond_resched();
+	}
+	if (!ret && found.huge)
+		ret = zcipc_import_charge_extra(import, npages, limit);
+	if (!ret && found.drain)
+		zcipc_import_drain();
+	if (import && atomic_long_dec_and_test(&import->left))
+		zcipc_import_free(import);
+	kfree(pages);
+	return ret;
 }
 
 /**
@@ -332,16 +457,13 @@ int zcipc_import_pin(struct zcipc_region *region, unsigned long first, unsigned 
 		     unsigned long addr, unsigned long limit)
 {
 	unsigned long npinned = region->npinned;
-	bool drain = false;
 	int ret;
 
 	ret = zcipc_charge_pins(region->user, npages, limit);
 	if (ret)
 		return ret;
-	ret = zcipc_import_pin_charged(region, first, npages, addr, &drain);
+	ret = zcipc_import_pin_charged(region, first, npages, addr, limit);
 	zcipc_uncharge_pins(region->user, npages - (region->npinned - npinned));
-	if (!ret && drain)
-		zcipc_import_drain();
 	return ret;
 }
 
@@ -390,12 +512,6 @@ static int zcipc_import_replace(struct zcipc_ucmd *ucmd, struct zcipc_region *re
 		if (ret != -ENOMEM)
 			break;
 	}
-	/*
-	 * mmap() takes away what is there before it can fail. Without its memory the program would
-	 * go on as if nothing was wrong.
-	 */
-	if (zcipc_import_restore(region, 0, region->npages, addr))
-		send_sig(SIGKILL, current, 1);
 	return ret;
 }
 
@@ -416,6 +532,8 @@ static int zcipc_import_install(struct zcipc_endpoint *ep, struct zcipc_cap *cap
 		zcipc_cap_install(cap, region, NULL, 0, region->npages, ZCIPC_RIGHTS_ALL);
 		zcipc_slot_install(&cap->slot, cap, *pgoff, 0, region->npages, true);
 		cap->slot.addr = addr;
+		/* Nobody else can use it before its memory is where it belongs. */
+		cap->unready = true;
 		ep->adopter = current;
 		mutex_unlock(&region->lock);
 	}
@@ -484,19 +602,22 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 		goto out_unlock;
 	*token = cap->token;
 	*id = region->id;
-	cap = NULL;
 	ret = zcipc_import_replace(ucmd, region, addr, pgoff);
 	mutex_lock(&ep->lock);
 	ep->adopter = NULL;
-	cap = zcipc_cap_find(ep, *token);
-	if (!IS_ERR(cap) && ret)
+	cap->unready = false;
+	cap->implicit = implicit;
+	/* Also if somebody has unmapped all of it meanwhile, and nobody has been told the token. */
+	if (ret || (implicit && !cap->slot.nvmas))
 		zcipc_cap_remove(cap);
-	else if (!IS_ERR(cap))
-		cap->implicit = implicit;
 	mutex_unlock(&ep->lock);
 	cap = NULL;
-	if (!ret)
+	if (!ret) {
 		zcipc_import_populate(ep, *token);
+	} else if (zcipc_import_restore(region, 0, npages, addr)) {
+		/* mmap() takes away what is there before it can fail. */
+		send_sig(SIGKILL, current, 1);
+	}
 out_unlock:
 	mutex_unlock(&ep->adopt_lock);
 out_free:

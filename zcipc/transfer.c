@@ -27,7 +27,8 @@ static int zcipc_transfer_validate_memory(const struct zcipc_transfer *cmd)
 	u64 end = cmd->offset + cmd->len;
 
 	if (!(cmd->flags & ZCIPC_F_FROM_MEMORY) || cmd->cap || !cmd->len || end < cmd->offset ||
-	    end > TASK_SIZE || cmd->len >> PAGE_SHIFT >= ZCIPC_MAX_REGION_PAGES ||
+	    end > TASK_SIZE ||
+	    PAGE_ALIGN(end) - (cmd->offset & PAGE_MASK) > ZCIPC_MAX_REGION_PAGES << PAGE_SHIFT ||
 	    cmd->flags & ZCIPC_F_REVOKE_OTHERS)
 		return -EINVAL;
 	if (cmd->type != ZCIPC_MOVE && cmd->flags & ZCIPC_F_UNMAP)
@@ -637,6 +638,25 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	return ret;
 }
 
+/* Nothing of the caller's memory is kept while it waits: it may be something else afterwards. */
+static void zcipc_transfer_pause(struct zcipc_transfer_state *t)
+{
+	if (!t->direct || t->direct->snapshot)
+		return;
+	zcipc_cap_free(t->cap);
+	zcipc_region_put(t->region);
+	t->cap = NULL;
+	t->region = NULL;
+}
+
+static int zcipc_transfer_again(struct zcipc_transfer_state *t)
+{
+	if (!t->direct || t->direct->snapshot)
+		return 0;
+	zcipc_direct_init(t->direct, t->cmd);
+	return zcipc_direct_prepare(t);
+}
+
 static bool zcipc_transfer_worth_a_try(const struct zcipc_transfer_state *t, u32 room_seq)
 {
 	return READ_ONCE(t->dst->room_seq) != room_seq || READ_ONCE(t->dst->dead);
@@ -667,6 +687,7 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 
 	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN && !ucmd->nonblock &&
 	       READ_ONCE(t.dst->full) == ZCIPC_FULL_WAIT) {
+		zcipc_transfer_pause(&t);
 		/*
 		 * Whoever makes room tells. So does the end of the peer's window; but a peer that
 		 * has unmapped that, and whose child keeps the file open, dies in silence.
@@ -674,10 +695,9 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 		long left = wait_event_interruptible_timeout(t.dst->room_wait,
 				zcipc_transfer_worth_a_try(&t, room_seq), HZ);
 
-		if (left < 0) {
-			ret = left;
+		ret = left < 0 ? left : zcipc_transfer_again(&t);
+		if (ret)
 			break;
-		}
 	}
 	if (!ret) {
 		zcipc_test_point("sent");

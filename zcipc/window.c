@@ -1037,7 +1037,7 @@ static struct zcipc_slot *zcipc_adopted_slot(struct zcipc_endpoint *ep,
 	/* The offset of what 6.1 takes back when it fails to split a VMA means nothing. */
 	for (node = rb_first(&ep->slots); node; node = rb_next(node)) {
 		slot = rb_entry(node, struct zcipc_slot, node);
-		if (slot->addr && vma->vm_start >= slot->addr &&
+		if (slot->addr && slot->nvmas > 1 && vma->vm_start >= slot->addr &&
 		    (vma->vm_start - slot->addr) >> PAGE_SHIFT <= slot->npages)
 			return slot;
 	}
@@ -1145,7 +1145,8 @@ static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_s
 			ret = 0;
 		}
 		ops = &zcipc_adopted_ops;
-		never = VM_MAYEXEC;
+		/* personality(READ_IMPLIES_EXEC) may have asked for it. */
+		never = VM_EXEC | VM_MAYEXEC;
 	} else if (vma->vm_flags & VM_WRITE) {
 		ret = -EACCES;
 	} else if (slot && vma_pages(vma) <= slot->pgoff + slot->npages - vma->vm_pgoff) {

@@ -309,6 +309,7 @@ struct zcipc_message {
  * @revoked: dead: nothing is mapped by it and nothing will be, only the table still has it. Set
  *	under the region's lock.
  * @implicit: of adopted memory; goes when that is unmapped
+ * @unready: of memory that is being adopted; cannot be found; ep->lock
  * @nslots: number of @slots
  * @revoker: who did that, with a reference; region->lock
  * @parent: what it is derived from, or NULL; region->lock, as the next two
@@ -328,6 +329,7 @@ struct zcipc_cap {
 	u32 rights;
 	bool revoked;
 	bool implicit;
+	bool unready;
 	u32 nslots;
 	struct zcipc_endpoint *revoker;
 	struct zcipc_cap *parent;

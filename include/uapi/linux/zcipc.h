@@ -353,7 +353,8 @@ struct zcipc_region_create {
  *
  * The memory is charged to the quota of the endpoint's user, and, as it is pinned, to
  * RLIMIT_MEMLOCK. Both go along when it is moved to an endpoint of another user, whose limit is the
- * one that its process had when it opened the endpoint.
+ * one that its process had when it opened the endpoint. A huge page of which only a part is
+ * imported stays as a whole: the rest is charged, too, to whoever had it imported.
  *
  * Errors: EFAULT where nothing is mapped. EACCES where it is not both readable and writable.
  * EOPNOTSUPP for other memory: shared, of a file, of a device, executable, huge pages of hugetlbfs,
@@ -560,11 +561,13 @@ enum zcipc_transfer_flags {
  * Any pointer and length, with ZCIPC_F_FROM_MEMORY. The memory is of the kinds that
  * ZCIPC_IOC_REGION_IMPORT takes, and for MOVE also a stack, or executable.
  *
- * MOVE takes the pages away: the range reads as zero when the call returns, as after MADV_DONTNEED,
- * and can be used again. A thread that writes to it during the call writes to what is sent, or to
- * what is there afterwards. The peer gets a region with all rights, or with those of @rights, whose
- * memory is imported: see REGION_IMPORT for what that means for I/O. It is charged to the peer's
- * user, pins included.
+ * MOVE takes the pages away: the range reads as zero when the call returns, as after
+ * MADV_DONTNEED, and can be used again. A thread that writes to a whole page of it during the call
+ * writes to what is sent, or to what is there afterwards; what it writes to a part of a page, or
+ * after it discarded the page (MADV_DONTNEED), may be lost. The peer gets a region with all rights,
+ * or with those of @rights, whose memory is imported: see REGION_IMPORT for what that means for
+ * I/O. It is charged to the peer's user, pins included. Of a huge page of which a part stays mapped
+ * the other part is copied, as if somebody held it.
  *
  * SHARE and COPY make the range a region first, which stays where it is: as REGION_IMPORT does, but
  * its capability goes when the range is unmapped. It remains a region when the transfer fails.
