@@ -293,6 +293,39 @@ static struct zcipc_slot *zcipc_slot_find_addr(struct zcipc_endpoint *ep, u64 ad
 			       ((addr - window->addr) >> PAGE_SHIFT));
 }
 
+/*
+ * The VMA that shows a file offset at an address where the endpoint's owner has not replaced it, or
+ * NULL. The caller holds the mmap_lock.
+ */
+static struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
+						  unsigned long addr)
+{
+	struct vm_area_struct *vma = vma_lookup(ep->mm, addr);
+
+	if (!vma || !zcipc_vma_is_of(vma, ep))
+		return NULL;
+	return linear_page_index(vma, addr) == pgoff ? vma : NULL;
+}
+
+/* Does a range still show what it showed at first? As zcipc_window_lookup(). */
+static bool zcipc_window_shows(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
+			       unsigned long npages)
+{
+	unsigned long n;
+
+	while (npages) {
+		const struct vm_area_struct *vma = zcipc_window_lookup(ep, pgoff, addr);
+
+		if (!vma)
+			return false;
+		n = min(npages, (vma->vm_end - addr) >> PAGE_SHIFT);
+		pgoff += n;
+		addr += n << PAGE_SHIFT;
+		npages -= n;
+	}
+	return true;
+}
+
 /**
  * zcipc_window_find() - find the region that memory of the current task belongs to
  * @ep: the current task's endpoint
@@ -300,6 +333,8 @@ static struct zcipc_slot *zcipc_slot_find_addr(struct zcipc_endpoint *ep, u64 ad
  * @len: bytes
  * @token: [out] a capability for it
  * @offset: [out] bytes from the beginning of that one's range
+ *
+ * What the owner has unmapped or replaced is no region's, wherever it lies.
  *
  * Context: May sleep; no lock is held.
  * Return: 0, or -ENOENT when it is not one region's, -EINVAL when it is, but not page-aligned,
@@ -310,7 +345,7 @@ int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 {
 	const struct vm_area_struct *vma;
 	const struct zcipc_slot *slot;
-	unsigned long pgoff;
+	unsigned long pgoff, npages;
 	int ret;
 
 	ret = mmap_read_lock_killable(ep->mm);
@@ -321,9 +356,11 @@ int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 	if (!vma || !zcipc_vma_is_of(vma, ep))
 		goto out;
 	pgoff = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
+	npages = (PAGE_ALIGN(addr + len) - (addr & PAGE_MASK)) >> PAGE_SHIFT;
 	mutex_lock(&ep->lock);
 	slot = zcipc_slot_find(ep, pgoff);
-	if (slot && slot->pgoff + slot->npages - pgoff >= DIV_ROUND_UP(len, PAGE_SIZE)) {
+	if (slot && slot->pgoff + slot->npages - pgoff >= npages &&
+	    zcipc_window_shows(ep, pgoff, addr & PAGE_MASK, npages)) {
 		*token = slot->cap->token;
 		*offset = (u64)(slot->first + pgoff - slot->pgoff - slot->cap->first) << PAGE_SHIFT;
 		ret = PAGE_ALIGNED(addr | len) ? 0 : -EINVAL;
@@ -499,20 +536,6 @@ static int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma
 	for (n = 0; n < npages && frames[n]; n++)
 		;
 	return n ? zcipc_vma_insert(vma, pgoff, frames, n, slot->writable) : 0;
-}
-
-/*
- * The VMA that shows a file offset at an address where the endpoint's owner has not replaced it, or
- * NULL. The caller holds the mmap_lock.
- */
-static struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
-						  unsigned long addr)
-{
-	struct vm_area_struct *vma = vma_lookup(ep->mm, addr);
-
-	if (!vma || !zcipc_vma_is_of(vma, ep))
-		return NULL;
-	return linear_page_index(vma, addr) == pgoff ? vma : NULL;
 }
 
 /**

@@ -819,6 +819,33 @@ TEST_F(kinds, regions)
 	test_err_import(EOPNOTSUPP, &self->a, buf.p, N, &buf2);
 }
 
+/* What is unmapped, or something else now, is not of the region any more. */
+TEST_F(kinds, replaced)
+{
+	char *p = memory_touched(N);
+	struct zcipc_recv m;
+	struct buf buf;
+	__u32 type;
+
+	test_import(&self->a, p, N, &buf);
+	ASSERT_EQ(0, munmap(p + 2 * psize, psize));
+	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type++)
+		test_err_direct(EOPNOTSUPP, &self->a, &self->b, type, p + psize, 3 * psize, 0);
+	test_err_direct(EFAULT, &self->a, &self->b, ZCIPC_COPY, p + psize, 3 * psize,
+			ZCIPC_F_COPY_OK);
+	ASSERT_EQ(p + 2 * psize, mmap(p + 2 * psize, psize, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type++)
+		test_err_direct(EOPNOTSUPP, &self->a, &self->b, type, p + psize, 3 * psize, 0);
+	test_direct(&self->a, &self->b, ZCIPC_COPY, p + psize, 3 * psize, ZCIPC_F_COPY_OK);
+	test_recv(&self->b, &m);
+	test_check_from(&self->b, (char *)(uintptr_t)m.addr, 1, 1, 1);
+	test_check(&self->b, (char *)(uintptr_t)m.addr + psize, 1, 0);
+	test_check_from(&self->b, (char *)(uintptr_t)m.addr + 2 * psize, 3, 1, 1);
+	test_direct(&self->a, &self->b, ZCIPC_MOVE, p + 3 * psize, (N - 3) * psize, 0);
+	munmap(p, N * psize);
+}
+
 /* --- somebody holds pages */
 
 enum source { CREATED, ADOPTED, DIRECT };
