@@ -512,7 +512,10 @@ static int zcipc_import_replace(struct zcipc_ucmd *ucmd, struct zcipc_region *re
 		if (ret != -ENOMEM)
 			break;
 	}
-	return ret;
+	/* Of what mlockall() would lock too much, and of what is sealed, mmap() says it its way. */
+	if (ret == -EAGAIN)
+		return -ENOMEM;
+	return ret == -EPERM ? -EOPNOTSUPP : ret;
 }
 
 /* Enters a region that is to be mapped where it is. Returns where that is in the file. */
@@ -578,6 +581,7 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 	struct zcipc_region *region;
 	struct zcipc_cap *cap;
 	unsigned long pgoff;
+	bool gone;
 	int ret;
 
 	ret = zcipc_import_check(addr, npages, true);
@@ -603,16 +607,21 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 	*token = cap->token;
 	*id = region->id;
 	ret = zcipc_import_replace(ucmd, region, addr, pgoff);
+	zcipc_test_point("adopted");
 	mutex_lock(&ep->lock);
 	ep->adopter = NULL;
 	cap->unready = false;
-	cap->implicit = implicit;
-	/* Also if somebody has unmapped all of it meanwhile, and nobody has been told the token. */
-	if (ret || (implicit && !cap->slot.nvmas))
+	/* Another thread has unmapped all of it already, and will not do so again. */
+	gone = !ret && implicit && !cap->slot.nvmas;
+	if (ret || gone)
 		zcipc_cap_remove(cap);
+	else if (implicit)
+		cap->implicit = true;
 	mutex_unlock(&ep->lock);
 	cap = NULL;
-	if (!ret) {
+	if (gone) {
+		ret = -EFAULT;
+	} else if (!ret) {
 		zcipc_import_populate(ep, *token);
 	} else if (zcipc_import_restore(region, 0, npages, addr)) {
 		/* mmap() takes away what is there before it can fail. */
@@ -625,6 +634,20 @@ out_free:
 out:
 	zcipc_region_put(region);
 	return ret;
+}
+
+/* Nobody has been told the token: the capability goes with the mapping, which may have gone. */
+static void zcipc_import_forget(struct zcipc_endpoint *ep, u64 token)
+{
+	struct zcipc_cap *cap;
+
+	mutex_lock(&ep->lock);
+	cap = zcipc_cap_find(ep, token);
+	if (!IS_ERR(cap) && cap->nslots && cap->slot.addr && !cap->slot.nvmas)
+		zcipc_cap_remove(cap);
+	else if (!IS_ERR(cap))
+		cap->implicit = true;
+	mutex_unlock(&ep->lock);
 }
 
 /**
@@ -653,7 +676,9 @@ int zcipc_import_memory(struct zcipc_ucmd *ucmd)
 	if (ret)
 		return ret;
 	/* Probed above, and too late to say anything but that it was done. */
-	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
+	if (zcipc_ucmd_respond(ucmd))
+		zcipc_import_forget(ucmd->ep, cmd->cap);
+	return 0;
 }
 
 /*

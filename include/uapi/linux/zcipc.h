@@ -356,6 +356,9 @@ struct zcipc_region_create {
  * one that its process had when it opened the endpoint. A huge page of which only a part is
  * imported stays as a whole: the rest is charged, too, to whoever had it imported.
  *
+ * A struct that another thread makes unwritable during the call is not filled in; the result 0
+ * stands, and the capability goes when the range is unmapped.
+ *
  * Errors: EFAULT where nothing is mapped. EACCES where it is not both readable and writable.
  * EOPNOTSUPP for other memory: shared, of a file, of a device, executable, huge pages of hugetlbfs,
  * a stack that grows, what userfaultfd watches, and what is a region already. EDQUOT, EINTR. ENOMEM
