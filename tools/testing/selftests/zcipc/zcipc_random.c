@@ -1,0 +1,1612 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Random pointers and lengths, sent from memory of all kinds, against a model of what they should
+ * do.
+ *
+ * The sender has some areas. For each of their pages the model knows what it is, and what is in it;
+ * from that follows how a transfer must end: with which errno, with what at the receiver, and with
+ * what left at the sender. Between transfers both sides write, areas are remapped, adopted, and
+ * inherited by children, which have to find all as it was when they were born.
+ *
+ * The first test does that one by one. In the second, other threads of the sender use, map and
+ * unmap the memory beside the areas, fork, and there is one area in which all do what they like,
+ * while it is sent: there any documented errno will do, and nothing may arrive but what one of them
+ * has written.
+ *
+ * Guarantees: G1 zero-copy, G2 MOVE, G3, G4 snapshots, G5, G7, G8.
+ * Attacks: 12 races with the owner, 20 and 21 kinds of memory.
+ *
+ * ZCIPC_SEED, ZCIPC_SECONDS (of each test): see zcipc_model.c.
+ */
+#include "zcipc_chance.h"
+
+#include <sys/wait.h>
+
+#define SENDS		1000		/* of an episode */
+#define AREAS		10
+#define MAX_SEND	257		/* pages */
+#define MAX_AREA	512
+#define STACK_PAGES	24
+
+/*
+ * The arena has a lot for each area, one for the scratch area, and a margin behind. A lot begins
+ * with a margin, which belongs to the neighbour. It is far from where the kernel puts things, so
+ * that nobody else gets what is unmapped in it.
+ */
+#define ARENA		0x100000000000UL
+#define LOT		1024UL
+#define MARGIN		64UL
+#define LOTS		(AREAS + 1)
+#define SCRATCH		((char *)ARENA + (AREAS * LOT + MARGIN) * psize)
+#define SCRATCH_PAGES	48
+
+/* --- memory: what it is, and what is in it */
+
+enum state { PLAIN, NOSTAY, FOREIGN, RDONLY, NONE, HOLE, REGION, DEAD };
+
+/*
+ * Why it cannot be taken away, and why it cannot be adopted; which signals accesses raise. Pages of
+ * a REGION may have been moved away. DEAD ones have been a region's that is gone.
+ */
+static const struct {
+	const char *name;
+	int no_move;
+	int no_stay;
+	int read_sig;
+	int write_sig;
+} states[] = {
+	[PLAIN] = { "plain", 0, 0, 0, 0 },
+	[NOSTAY] = { "stack or code", 0, EOPNOTSUPP, 0, 0 },
+	[FOREIGN] = { "foreign", EOPNOTSUPP, EOPNOTSUPP, 0, 0 },
+	[RDONLY] = { "read-only", EACCES, EACCES, 0, SIGSEGV },
+	[NONE] = { "no access", EACCES, EACCES, SIGSEGV, SIGSEGV },
+	[HOLE] = { "hole", EFAULT, EFAULT, SIGSEGV, SIGSEGV },
+	[REGION] = { "region", EOPNOTSUPP, EOPNOTSUPP, 0, 0 },
+	[DEAD] = { "dead", EOPNOTSUPP, EOPNOTSUPP, SIGBUS, SIGBUS },
+};
+
+#define BIT(state)	(1U << (state))
+#define ANY		(BIT(DEAD + 1) - 1)
+#define OWN		(BIT(PLAIN) | BIT(RDONLY) | BIT(NONE))
+
+/* What somebody, or several who share it, should find. */
+struct mem {
+	unsigned int refs;
+	size_t npages;
+	char *bytes;
+	bool *gone;
+};
+
+/* A region that the sender has, adopted in an area, or in its window. */
+struct home {
+	struct mem *mem;
+	__u64 cap;			/* 0: it goes with the mapping */
+	size_t first;			/* page of the area */
+	size_t mapped;			/* how many pages still are */
+};
+
+struct page {
+	enum state state;
+	struct home *home;
+};
+
+struct area;
+
+/* What an area is at first. */
+struct kind {
+	const char *name;
+	void (*make)(struct area *a);
+	bool fixed;			/* its mapping must stay as it is */
+};
+
+struct area {
+	const struct kind *kind;
+	char *lot;
+	char *base;
+	char *malloced;
+	__u64 cap;			/* of a foreign window */
+	size_t npages;
+	bool locked;
+	struct mem *mem;		/* of what is no region */
+	struct page pages[MAX_AREA];
+};
+
+static struct area areas[AREAS];
+static unsigned int nhomes;
+static bool loose;			/* others are there */
+static char *stack;			/* pages of the caller's */
+
+static struct mem *mem_new(size_t npages)
+{
+	struct mem *mem = malloc(sizeof(*mem));
+
+	*mem = (struct mem){
+		.refs = 1, .npages = npages, .bytes = calloc(npages, psize),
+		.gone = calloc(npages, sizeof(bool)),
+	};
+	return mem;
+}
+
+static void mem_put(struct mem *mem)
+{
+	if (--mem->refs)
+		return;
+	free(mem->bytes);
+	free(mem->gone);
+	free(mem);
+}
+
+/* Never what threads write: see tag(). */
+static void random_bytes(char *p, size_t n)
+{
+	__u64 word = 0;
+	size_t i;
+
+	for (i = 0; i < n; i++, word >>= 8) {
+		word = i % 8 ? word : rnd();
+		p[i] = word & 0x7f;
+	}
+}
+
+static char *at(const struct area *a, size_t page)
+{
+	return a->base + page * psize;
+}
+
+static char *bytes_of(const struct area *a, size_t page)
+{
+	const struct home *home = a->pages[page].home;
+
+	return home ? home->mem->bytes + (page - home->first) * psize :
+		      a->mem->bytes + page * psize;
+}
+
+/* A page of a region that has been moved away. */
+static bool is_gone(const struct area *a, size_t page)
+{
+	const struct home *home = a->pages[page].home;
+
+	return home && home->mem->gone[page - home->first];
+}
+
+static int read_sig(const struct area *a, size_t page)
+{
+	return is_gone(a, page) ? SIGBUS : states[a->pages[page].state].read_sig;
+}
+
+static int write_sig(const struct area *a, size_t page)
+{
+	return is_gone(a, page) ? SIGBUS : states[a->pages[page].state].write_sig;
+}
+
+/* 0: they are the same. -1: they are not. Else: the signal. */
+static int compare(const char *p, const char *want, size_t n)
+{
+	int sig = sigsetjmp(touch_env, 0);
+
+	if (!sig) {
+		touching = 1;
+		sig = memcmp(p, want, n) ? -1 : 0;
+	}
+	touching = 0;
+	return sig;
+}
+
+/* 0, or the signal. */
+static int store(char *p, const char *bytes, size_t n)
+{
+	int sig = sigsetjmp(touch_env, 0);
+
+	if (!sig) {
+		touching = 1;
+		memcpy(p, bytes, n);
+	}
+	touching = 0;
+	return sig;
+}
+
+/* Is everything as it should be? */
+static void area_check(const struct area *a, size_t first, size_t npages)
+{
+	size_t i, k;
+
+	for (i = first; i < first + npages && !failed; i++) {
+		int want = read_sig(a, i), sig;
+
+		sig = compare(at(a, i), bytes_of(a, i), psize);
+		for (k = 0; sig < 0 && k < psize - 1 && at(a, i)[k] == bytes_of(a, i)[k];)
+			k++;
+		CHECK(sig != -1 || want, "%s %p page %zu (%s) byte %zu: %#x, not %#x",
+		      a->kind->name, a->base, i, states[a->pages[i].state].name, k,
+		      at(a, i)[k] & 0xff, bytes_of(a, i)[k] & 0xff);
+		CHECK(sig == want, "%s %p page %zu (%s): signal %d, not %d", a->kind->name,
+		      a->base, i, states[a->pages[i].state].name, sig, want);
+	}
+}
+
+/* The neighbour has what it was given. */
+static void margin_check(const char *lot)
+{
+	CHECK(!check(lot, 0, MARGIN, 7), "margin of %p", lot);
+}
+
+static void area_write(struct area *a, size_t first, size_t npages)
+{
+	static char text[4096];
+	size_t i;
+
+	for (i = first; i < first + npages && !failed; i++) {
+		size_t from = percent(50) ? 0 : below(psize), n = 1 + below(psize - from);
+		int want = write_sig(a, i), sig;
+
+		random_bytes(text, n);
+		sig = store(at(a, i) + from, text, n);
+		CHECK(sig == want, "writing %s %p page %zu (%s): signal %d, not %d",
+		      a->kind->name, a->base, i, states[a->pages[i].state].name, sig, want);
+		if (!sig)
+			memcpy(bytes_of(a, i) + from, text, n);
+	}
+}
+
+/* --- endpoints, and what they have received */
+
+enum { HERE, THERE, ELSEWHERE, RECEIVERS, NO_ROOM = RECEIVERS, FULL, GONE, PEERS };
+
+/* Room in the window for that many of any size, however they are placed. */
+#define ITEMS		40
+#define WINDOW		((2 * ITEMS + 2) * (MAX_SEND + 1))
+
+struct item {
+	struct ep *ep;
+	__u64 cap;
+	char *p;			/* the first page */
+	struct mem *mem;
+	size_t first;
+	size_t npages;
+	bool writable;
+	bool shared;
+};
+
+static struct ep sender, peers[PEERS], scratch_ep;
+static struct item items[RECEIVERS][ITEMS];
+static unsigned int nitems[RECEIVERS];
+static unsigned int refuse[PEERS] = { [NO_ROOM] = ENOBUFS, [FULL] = EAGAIN, [GONE] = ESRCH };
+
+/* In memory that all processes have: what is to be compared, or written. */
+static char *desk;
+
+/* Several ranges, with what should be there one after the other. 0, or the number of one. */
+#define RANGES 8
+
+static long call_compare(struct ep *ep, struct call *c)
+{
+	struct { __u64 addr, n; } ranges[RANGES];
+	const char *want = desk;
+	unsigned int i;
+
+	(void)ep;
+	memcpy(ranges, c->cmd, sizeof(ranges));
+	for (i = 0; i < c->n; i++) {
+		c->val = compare((char *)(uintptr_t)ranges[i].addr, want, ranges[i].n);
+		if (c->val)
+			return i + 1;
+		want += ranges[i].n;
+	}
+	return 0;
+}
+
+static long call_store(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return store((char *)(uintptr_t)c->addr, desk, c->n);
+}
+
+/* All of one endpoint, up to RANGES. */
+static void items_check(const struct item *item, unsigned int n)
+{
+	struct { __u64 addr, n; } ranges[RANGES];
+	struct call c = { .fn = call_compare, .n = n };
+	char *want = desk;
+	unsigned int i;
+	long rc;
+
+	for (i = 0; i < n; i++) {
+		ranges[i].addr = (uintptr_t)item[i].p;
+		ranges[i].n = item[i].npages * psize;
+		memcpy(want, item[i].mem->bytes + item[i].first * psize, ranges[i].n);
+		want += ranges[i].n;
+	}
+	memcpy(c.cmd, ranges, n * sizeof(ranges[0]));
+	rc = ep_call(item->ep, &c);
+	CHECK(rc >= 0, "peer: %s", strerror(errno));
+	CHECK(rc <= 0, "%zu pages that endpoint %ld received at %p: %d", item[rc - 1].npages,
+	      (long)(item->ep - peers), item[rc - 1].p, (int)c.val);
+}
+
+static void item_write(struct item *item)
+{
+	size_t from = below(item->npages * psize);
+	struct call c = { .fn = call_store, .addr = (uintptr_t)item->p + from,
+			  .n = 1 + below(item->npages * psize - from) };
+	int rc;
+
+	random_bytes(desk, c.n);
+	rc = ep_call(item->ep, &c);
+	CHECK(rc == (item->writable ? 0 : SIGBUS), "writing what was received at %p: %d", item->p,
+	      rc);
+	if (!rc)
+		memcpy(item->mem->bytes + item->first * psize + from, desk, c.n);
+}
+
+static void item_drop(struct item *item)
+{
+	unsigned int peer = item->ep - peers;
+
+	CHECK(!zc_drop(item->ep, item->cap), "drop: %s", strerror(errno));
+	mem_put(item->mem);
+	*item = items[peer][--nitems[peer]];
+}
+
+static struct item *any_item(void)
+{
+	unsigned int peer = below(RECEIVERS);
+
+	return nitems[peer] ? &items[peer][below(nitems[peer])] : NULL;
+}
+
+/* Has anybody else a capability for pages of it? */
+static bool is_shared(const struct mem *mem, size_t first, size_t npages)
+{
+	unsigned int peer, i;
+
+	for (peer = 0; peer < RECEIVERS; peer++) {
+		for (i = 0; i < nitems[peer]; i++) {
+			const struct item *item = &items[peer][i];
+
+			if (item->shared && item->mem == mem && item->first < first + npages &&
+			    first < item->first + item->npages)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* --- what becomes of pages of an area */
+
+/* A page of a region is not mapped any more. */
+static void home_leave(struct home *home)
+{
+	if (--home->mapped)
+		return;
+	if (home->cap)
+		CHECK(!zc_drop(&sender, home->cap), "drop: %s", strerror(errno));
+	mem_put(home->mem);
+	free(home);
+	nhomes--;
+}
+
+/* The capability is gone. The mapping stays, and shows nothing. */
+static void home_die(struct area *a, struct home *home)
+{
+	size_t i;
+
+	for (i = 0; i < a->npages; i++)
+		if (a->pages[i].home == home)
+			a->pages[i] = (struct page){ .state = DEAD };
+	mem_put(home->mem);
+	free(home);
+	nhomes--;
+}
+
+static void set_state(struct area *a, size_t first, size_t npages, enum state state)
+{
+	size_t i;
+
+	for (i = first; i < first + npages; i++) {
+		struct home *home = a->pages[i].home;
+
+		a->pages[i] = (struct page){ .state = state };
+		if (home)
+			home_leave(home);
+	}
+}
+
+static void area_zero(struct area *a, size_t first, size_t npages)
+{
+	memset(a->mem->bytes + first * psize, 0, npages * psize);
+}
+
+static struct home *adopt(struct area *a, size_t first, size_t npages, __u64 cap)
+{
+	struct home *home = malloc(sizeof(*home));
+	size_t i;
+
+	*home = (struct home){ .mem = mem_new(npages), .cap = cap, .first = first,
+			       .mapped = npages };
+	memcpy(home->mem->bytes, bytes_of(a, first), npages * psize);
+	for (i = first; i < first + npages; i++)
+		a->pages[i] = (struct page){ .state = REGION, .home = home };
+	nhomes++;
+	return home;
+}
+
+/* The region that all of a range is in, or NULL. */
+static struct home *home_of(const struct area *a, size_t first, size_t npages)
+{
+	struct home *home = a->pages[first].home;
+	size_t i;
+
+	for (i = first; i < first + npages; i++)
+		if (a->pages[i].home != home)
+			return NULL;
+	return home;
+}
+
+/*
+ * Notes why memory that is no region cannot be taken away or adopted. If that is to be @copied,
+ * there is no other reason than that it cannot be read. Returns how much has to be copied.
+ */
+static size_t predict(const struct area *a, size_t first, size_t npages, bool stay, bool copy)
+{
+	size_t i, n = 0;
+
+	for (i = first; i < first + npages; i++) {
+		enum state state = a->pages[i].state;
+		int err = stay ? states[state].no_stay : states[state].no_move;
+
+		if (err && copy)
+			n = npages;
+		if (err && (!copy || read_sig(a, i)))
+			fails(copy ? EFAULT : err);
+	}
+	return n;
+}
+
+/* --- children */
+
+#define CHILDREN	3
+
+static struct { pid_t pid; int fd; } children[CHILDREN];
+static unsigned int nchildren;
+
+/*
+ * A child has a copy of the model too. What was its parent's own memory is its own now, and nothing
+ * of a region is left. It has nobody to tell whose fault that was.
+ */
+static void child_check(void)
+{
+	struct area *a;
+	size_t i;
+
+	for (a = areas; a < areas + AREAS; a++) {
+		for (i = 0; i < a->npages; i++) {
+			enum state state = a->pages[i].state;
+
+			if (state == FOREIGN)
+				continue;
+			if (state == REGION || state == DEAD)
+				a->pages[i] = (struct page){ .state = HOLE };
+			area_check(a, i, 1);
+		}
+	}
+}
+
+static void child_start(void)
+{
+	int fds[2];
+	pid_t pid;
+	char byte;
+
+	if (nchildren == CHILDREN || pipe2(fds, O_CLOEXEC))
+		return;
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(fds[0], 3);
+		syscall(SYS_close_range, 4, ~0U, 0);
+		if (read(3, &byte, 1) == 1)
+			child_check();
+		_exit(failed);
+	}
+	close(fds[0]);
+	children[nchildren].pid = pid;
+	children[nchildren++].fd = fds[1];
+}
+
+static void child_end(unsigned int i)
+{
+	int status = -1;
+
+	CHECK(write(children[i].fd, "", 1) == 1, "child");
+	CHECK(waitpid(children[i].pid, &status, 0) == children[i].pid && !status,
+	      "what a child had is not what it was: status %#x", status);
+	close(children[i].fd);
+	children[i] = children[--nchildren];
+}
+
+/* --- what is done to areas between transfers */
+
+static void map_at(char *p, size_t npages, int prot, int flags, int fd)
+{
+	char *got = mmap(p, npages * psize, prot, flags | MAP_FIXED, fd, 0);
+
+	CHECK(got != MAP_FAILED, "mmap: %s", strerror(errno));
+}
+
+static void map_fresh(struct area *a, size_t first, size_t npages)
+{
+	map_at(at(a, first), npages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	set_state(a, first, npages, PLAIN);
+	area_zero(a, first, npages);
+}
+
+static void map_file(struct area *a, size_t first, size_t npages, int flags)
+{
+	int fd = memfd_create("zcipc", MFD_CLOEXEC);
+
+	CHECK(!ftruncate(fd, npages * psize), "memfd: %s", strerror(errno));
+	map_at(at(a, first), npages, PROT_READ | PROT_WRITE, flags, fd);
+	close(fd);
+	set_state(a, first, npages, FOREIGN);
+	area_zero(a, first, npages);
+}
+
+static void map_shared_file(struct area *a, size_t first, size_t npages)
+{
+	map_file(a, first, npages, MAP_SHARED);
+}
+
+static void map_private_file(struct area *a, size_t first, size_t npages)
+{
+	map_file(a, first, npages, MAP_PRIVATE);
+}
+
+static void unmap(struct area *a, size_t first, size_t npages)
+{
+	CHECK(!munmap(at(a, first), npages * psize), "munmap: %s", strerror(errno));
+	set_state(a, first, npages, HOLE);
+}
+
+static void protect(struct area *a, size_t first, size_t npages, int prot, enum state state)
+{
+	CHECK(!mprotect(at(a, first), npages * psize, prot), "mprotect: %s", strerror(errno));
+	set_state(a, first, npages, state);
+}
+
+static void make_read_only(struct area *a, size_t first, size_t npages)
+{
+	protect(a, first, npages, PROT_READ, RDONLY);
+}
+
+static void make_none(struct area *a, size_t first, size_t npages)
+{
+	protect(a, first, npages, PROT_NONE, NONE);
+}
+
+static void make_plain(struct area *a, size_t first, size_t npages)
+{
+	protect(a, first, npages, PROT_READ | PROT_WRITE, PLAIN);
+}
+
+static void make_code(struct area *a, size_t first, size_t npages)
+{
+	protect(a, first, npages, PROT_READ | PROT_WRITE | PROT_EXEC, NOSTAY);
+}
+
+/* Does nothing to regions, and is refused where memory is locked. */
+static void discard(struct area *a, size_t first, size_t npages)
+{
+	size_t i;
+
+	if (a->locked)
+		return;
+	CHECK(!madvise(at(a, first), npages * psize, MADV_DONTNEED), "madvise: %s",
+	      strerror(errno));
+	for (i = first; i < first + npages; i++)
+		if (a->pages[i].state != REGION && a->pages[i].state != DEAD)
+			area_zero(a, i, 1);
+}
+
+static void lock(struct area *a, size_t first, size_t npages)
+{
+	CHECK(!mlock(at(a, first), npages * psize), "mlock: %s", strerror(errno));
+	a->locked = true;
+}
+
+static void page_out(struct area *a, size_t first, size_t npages)
+{
+	/* Refused where memory is locked. */
+	madvise(at(a, first), npages * psize, 21 /* MADV_PAGEOUT */);
+}
+
+static void split(struct area *a, size_t first, size_t npages)
+{
+	CHECK(!madvise(at(a, first), npages * psize, MADV_DONTDUMP), "madvise: %s",
+	      strerror(errno));
+}
+
+static void make_huge(struct area *a, size_t first, size_t npages)
+{
+	/* Refused where the kernel has none. */
+	madvise(at(a, first), npages * psize, MADV_HUGEPAGE);
+}
+
+static void look(struct area *a, size_t first, size_t npages)
+{
+	area_check(a, first, npages);
+}
+
+static void import(struct area *a, size_t first, size_t npages)
+{
+	struct zcipc_region_import cmd = {
+		.size = sizeof(cmd), .addr = (uintptr_t)at(a, first), .len = npages * psize,
+	};
+
+	predict(a, first, npages, true, false);
+	if (as_expected(zc_ioctl(&sender, ZCIPC_IOC_REGION_IMPORT, &cmd)))
+		adopt(a, first, npages, cmd.cap);
+}
+
+/* Gives a region up that is still mapped. */
+static void drop_home(struct area *a, size_t first, size_t npages)
+{
+	struct home *home = a->pages[first].home;
+
+	(void)npages;
+	if (!home || !home->cap)
+		return;
+	CHECK(!zc_drop(&sender, home->cap), "drop: %s", strerror(errno));
+	home_die(a, home);
+}
+
+/* @states: which all pages must have. @remaps: what must not happen to some areas. */
+static const struct change {
+	const char *name;
+	void (*fn)(struct area *a, size_t first, size_t npages);
+	unsigned int states;
+	bool remaps;
+} changes[] = {
+	{ "write", area_write, ANY, false },
+	{ "look", look, ANY, false },
+	{ "write", area_write, ANY, false },
+	{ "import", import, ANY, false },
+	{ "drop", drop_home, ANY, false },
+	{ "discard", discard, OWN | BIT(NOSTAY) | BIT(REGION) | BIT(DEAD), false },
+	{ "lock", lock, BIT(PLAIN), false },
+	{ "page out", page_out, BIT(PLAIN) | BIT(RDONLY), false },
+	{ "fresh", map_fresh, ANY, true },
+	{ "fresh", map_fresh, ANY, true },
+	{ "fresh", map_fresh, ANY, true },
+	{ "fresh", map_fresh, ANY, true },
+	{ "unmap", unmap, ANY, true },
+	{ "shared file", map_shared_file, ANY, true },
+	{ "private file", map_private_file, ANY, true },
+	{ "read-only", make_read_only, OWN, true },
+	{ "none", make_none, OWN, true },
+	{ "plain", make_plain, OWN, true },
+	{ "code", make_code, BIT(PLAIN), true },
+	{ "split", split, OWN, true },
+	{ "huge", make_huge, OWN, true },
+};
+
+/* --- kinds of areas: what they are at first */
+
+static void kind_untouched(struct area *a)
+{
+	(void)a;
+}
+
+static void kind_touched(struct area *a)
+{
+	area_write(a, 0, a->npages);
+}
+
+/* Zero pages. */
+static void kind_read(struct area *a)
+{
+	area_check(a, 0, a->npages);
+}
+
+static void kind_huge(struct area *a)
+{
+	a->base = a->lot + (LOT - MAX_AREA) * psize;
+	a->npages = MAX_AREA;
+	mem_put(a->mem);
+	a->mem = mem_new(MAX_AREA);
+	map_fresh(a, 0, MAX_AREA);
+	make_huge(a, 0, MAX_AREA);
+	area_write(a, 0, MAX_AREA);
+}
+
+static void kind_mixed(struct area *a)
+{
+	size_t i;
+
+	kind_touched(a);
+	for (i = 0; i < a->npages; i += 3)
+		split(a, i, 1);
+}
+
+static void kind_forked(struct area *a)
+{
+	kind_touched(a);
+	child_start();
+}
+
+static void kind_locked(struct area *a)
+{
+	kind_touched(a);
+	lock(a, 0, a->npages);
+}
+
+static void kind_malloced(struct area *a)
+{
+	a->malloced = malloc((a->npages + 1) * psize);
+	a->base = (char *)(((uintptr_t)a->malloced + psize - 1) & ~(psize - 1));
+	memset(a->base, 0, a->npages * psize);
+	kind_touched(a);
+}
+
+static void kind_stack(struct area *a)
+{
+	a->npages = STACK_PAGES;
+	a->base = (char *)(((uintptr_t)stack + psize - 1) & ~(psize - 1));
+	memset(a->base, 0, a->npages * psize);
+	set_state(a, 0, a->npages, NOSTAY);
+	kind_touched(a);
+}
+
+static void kind_shared_file(struct area *a)
+{
+	map_shared_file(a, 0, a->npages);
+	kind_touched(a);
+}
+
+static void kind_private_file(struct area *a)
+{
+	map_private_file(a, 0, a->npages);
+	area_write(a, below(a->npages), 1);
+}
+
+static void kind_read_only(struct area *a)
+{
+	kind_touched(a);
+	make_read_only(a, 0, a->npages);
+}
+
+static void kind_none(struct area *a)
+{
+	kind_touched(a);
+	make_none(a, 0, a->npages);
+}
+
+static void kind_hole(struct area *a)
+{
+	kind_touched(a);
+	unmap(a, below(a->npages), 1);
+}
+
+/* Several regions side by side, here and there with something else in between. */
+static void kind_adopted(struct area *a)
+{
+	size_t i, n;
+
+	kind_touched(a);
+	for (i = 0; i < a->npages; i += n) {
+		n = 1 + below(a->npages - i);
+		if (percent(80))
+			import(a, i, n);
+	}
+}
+
+static void kind_window(struct area *a)
+{
+	struct buf buf = {};
+
+	CHECK(!zc_create(&sender, a->npages, &buf), "create: %s", strerror(errno));
+	a->base = buf.p;
+	adopt(a, 0, a->npages, buf.cap);
+	kind_touched(a);
+}
+
+/* Another endpoint's, which is in this process. */
+static void kind_others_window(struct area *a)
+{
+	struct buf buf = {};
+
+	CHECK(!zc_create(&peers[HERE], a->npages, &buf), "create: %s", strerror(errno));
+	a->base = buf.p;
+	a->cap = buf.cap;
+	set_state(a, 0, a->npages, FOREIGN);
+	kind_touched(a);
+}
+
+static void area_change(struct area *a);
+
+static void kind_patchwork(struct area *a)
+{
+	unsigned int i;
+
+	kind_touched(a);
+	for (i = 0; i < 30; i++)
+		area_change(a);
+}
+
+static const struct kind kinds[] = {
+	{ "touched", kind_touched, false },
+	{ "untouched", kind_untouched, false },
+	{ "untouched", kind_untouched, false },
+	{ "read", kind_read, false },
+	{ "huge", kind_huge, false },
+	{ "huge", kind_huge, false },
+	{ "mixed", kind_mixed, false },
+	{ "mixed", kind_mixed, false },
+	{ "forked", kind_forked, false },
+	{ "forked", kind_forked, false },
+	{ "locked", kind_locked, false },
+	{ "locked", kind_locked, false },
+	{ "malloced", kind_malloced, true },
+	{ "malloced", kind_malloced, true },
+	{ "stack", kind_stack, true },
+	{ "shared file", kind_shared_file, false },
+	{ "private file", kind_private_file, false },
+	{ "read-only", kind_read_only, false },
+	{ "none", kind_none, false },
+	{ "hole", kind_hole, false },
+	{ "adopted", kind_adopted, false },
+	{ "adopted", kind_adopted, false },
+	{ "window", kind_window, true },
+	{ "other's window", kind_others_window, true },
+	{ "patchwork", kind_patchwork, false },
+};
+
+static void area_change(struct area *a)
+{
+	const struct change *change = changes + below(ARRAY_SIZE(changes));
+	size_t first = below(a->npages), npages, i;
+
+	npages = 1 + below(percent(90) ? 4 : a->npages);
+	if (npages > a->npages - first)
+		npages = a->npages - first;
+	if (change->remaps && a->kind->fixed)
+		return;
+	for (i = first; i < first + npages; i++)
+		if (!(change->states & BIT(a->pages[i].state)))
+			return;
+	note("%s: %s %p page %zu, %zu pages", change->name, a->kind->name, a->base, first, npages);
+	change->fn(a, first, npages);
+	nops++;
+}
+
+static void area_delete(struct area *a);
+static void area_new(struct area *a);
+
+/* Its place in the window may be taken by another now. */
+static void area_renew(struct area *a)
+{
+	if (a->kind->make == kind_window && a->pages[0].state == DEAD) {
+		area_delete(a);
+		area_new(a);
+	}
+}
+
+/* There is one stack only. */
+static const struct kind *any_kind(void)
+{
+	const struct kind *kind = kinds + below(ARRAY_SIZE(kinds));
+	size_t i;
+
+	for (i = 0; i < AREAS && kind->make == kind_stack; i++)
+		if (areas[i].kind == kind)
+			kind = kinds;
+	return kind;
+}
+
+static void area_new(struct area *a)
+{
+	char *lot = (char *)ARENA + (a - areas) * LOT * psize;
+	size_t npages = 16 + below(percent(80) ? 64 : 300);
+
+	*a = (struct area){ .kind = any_kind(), .lot = lot, .npages = npages };
+	a->mem = mem_new(MAX_AREA);
+	/* With a neighbour in front of it or behind. */
+	a->base = lot + (percent(50) ? MARGIN : LOT - npages) * psize;
+	note("new: %s, %zu pages", a->kind->name, npages);
+	if (!a->kind->fixed)
+		map_fresh(a, 0, npages);
+	a->kind->make(a);
+	nops++;
+}
+
+static void area_delete(struct area *a)
+{
+	note("delete: %s %p", a->kind->name, a->base);
+	if (a->kind->make == kind_window) {
+		drop_home(a, 0, a->npages);
+	} else if (a->malloced) {
+		/* As malloc() wants to have it. */
+		map_fresh(a, 0, a->npages);
+		free(a->malloced);
+	} else if (!a->kind->fixed) {
+		unmap(a, 0, a->npages);
+	}
+	if (a->cap)
+		CHECK(!zc_drop(&peers[HERE], a->cap), "drop: %s", strerror(errno));
+	mem_put(a->mem);
+	a->npages = 0;
+	nops++;
+}
+
+/* --- transfers */
+
+/* What is to be sent: of @area, and which pages that touches. */
+struct op {
+	struct area *a;
+	struct zcipc_transfer cmd;
+	size_t first;
+	size_t npages;
+	unsigned int peer;
+	enum { DIRECT, COPIED, OF_REGION } how;
+};
+
+static __u32 random_flags(__u32 type, bool aligned, bool fixed)
+{
+	__u32 flags = ZCIPC_F_FROM_MEMORY;
+
+	if (percent(20))
+		flags |= ZCIPC_F_STRICT;
+	if (percent(type == ZCIPC_SHARE ? 3 : 35))
+		flags |= ZCIPC_F_COPY_OK;
+	if (percent(type != ZCIPC_MOVE ? 3 : aligned ? 20 : 90))
+		flags |= ZCIPC_F_ANY_ALIGN;
+	if (!fixed && percent(type == ZCIPC_MOVE ? 20 : 3))
+		flags |= ZCIPC_F_UNMAP;
+	return flags;
+}
+
+/* Bytes from the beginning of the area, and a length: of pages if @aligned, often of a region. */
+static void random_range(const struct area *a, bool aligned, size_t *from, size_t *len)
+{
+	static const size_t most[] = { 2, 2, 2, 2, 16, 16, 16, 16, 64, MAX_SEND };
+	size_t n = 1 + below(most[below(ARRAY_SIZE(most))]);
+	const struct home *home;
+
+	*from = below(a->npages);
+	home = a->pages[*from].home;
+	if (home && percent(50)) {
+		*from = home->first;
+		n = home->mem->npages < MAX_SEND ? home->mem->npages : MAX_SEND;
+	}
+	*from *= psize;
+	*len = n * psize;
+	if (*len > a->npages * psize - *from)
+		*len = a->npages * psize - *from;
+	if (aligned)
+		return;
+	*from += below(percent(50) ? psize : *len);
+	if (*len > a->npages * psize - *from)
+		*len = a->npages * psize - *from;
+	*len = percent(50) ? 1 + below(*len) : *len;
+}
+
+static void random_op(struct op *op)
+{
+	static const __u32 rights[] = { RIGHTS_ALL, RIGHTS_RW, ZCIPC_RIGHT_READ };
+	static const __u32 types[] = { ZCIPC_MOVE, ZCIPC_MOVE, ZCIPC_SHARE, ZCIPC_COPY };
+	struct zcipc_transfer *cmd = &op->cmd;
+	size_t from, len;
+	__u32 type = types[below(ARRAY_SIZE(types))];
+
+	op->a = areas + below(AREAS);
+	op->peer = percent(95) ? below(RECEIVERS) : below(PEERS);
+	random_range(op->a, percent(type == ZCIPC_MOVE ? 50 : 95), &from, &len);
+	op->first = from / psize;
+	op->npages = (from + len + psize - 1) / psize - op->first;
+	*cmd = transfer_cmd(peers + op->peer, type, 0, 0, 0, rights[below(ARRAY_SIZE(rights))]);
+	if (type != ZCIPC_SHARE && percent(50))
+		cmd->rights = 0;
+	cmd->offset = (uintptr_t)op->a->base + from;
+	cmd->len = len;
+	cmd->flags = random_flags(type, !((from | len) % psize), op->a->kind->fixed);
+	cmd->cookie = rnd();
+}
+
+/* What must come of it. Returns whether it becomes a region, even if the peer does not take it. */
+static bool op_predict(struct op *op)
+{
+	const struct zcipc_transfer *cmd = &op->cmd;
+	const struct home *home = home_of(op->a, op->first, op->npages);
+	bool unaligned = (cmd->offset | cmd->len) % psize;
+	__u32 forbidden = 0;
+	size_t i;
+
+	if (cmd->type != ZCIPC_MOVE)
+		forbidden |= ZCIPC_F_ANY_ALIGN | ZCIPC_F_UNMAP;
+	if (cmd->type == ZCIPC_SHARE)
+		forbidden |= ZCIPC_F_COPY_OK;
+	if (cmd->flags & forbidden ||
+	    (unaligned && (home || !(cmd->flags & ZCIPC_F_ANY_ALIGN)))) {
+		fails(EINVAL);
+		return false;
+	}
+	op->how = OF_REGION;
+	if (home) {
+		for (i = 0; i < op->npages; i++)
+			if (is_gone(op->a, op->first + i))
+				fails(ENOENT);
+		if (cmd->type == ZCIPC_MOVE &&
+		    is_shared(home->mem, op->first - home->first, op->npages))
+			fails(EBUSY);
+	} else if (predict(op->a, op->first, op->npages, cmd->type != ZCIPC_MOVE,
+			   cmd->flags & ZCIPC_F_COPY_OK)) {
+		op->how = COPIED;
+	} else if (cmd->type == ZCIPC_MOVE) {
+		op->how = DIRECT;
+	}
+	if (!home && op->how == OF_REGION && !nreasons)
+		home = adopt(op->a, op->first, op->npages, 0);
+	if (refuse[op->peer])
+		fails(refuse[op->peer]);
+	return home;
+}
+
+/* Pages handed over, and bytes copied. */
+static void check_counts(const struct op *op)
+{
+	const struct zcipc_transfer *cmd = &op->cmd;
+	size_t first = (cmd->offset + psize - 1) / psize;
+	size_t end = (cmd->offset + cmd->len) / psize;
+	size_t pages = op->how != COPIED && first < end ? end - first : 0;
+
+	CHECK(cmd->pages * psize + cmd->copied == cmd->len, "%llu pages, %llu bytes copied",
+	      (unsigned long long)cmd->pages, (unsigned long long)cmd->copied);
+	/* Who forks holds pages for a moment. */
+	CHECK(cmd->pages == pages || (loose && cmd->pages < pages), "%llu pages, not %zu",
+	      (unsigned long long)cmd->pages, pages);
+	CHECK(!cmd->migrated && !cmd->off_node && !cmd->result, "results");
+}
+
+/* What the message must say. Returns where the first page is. */
+static char *check_message(const struct op *op, const struct zcipc_recv *m)
+{
+	const struct zcipc_transfer *cmd = &op->cmd;
+	__u64 skip = cmd->offset % psize;
+
+	CHECK_EQ(cmd->type, m->type, "message");
+	CHECK_EQ(cmd->rights ?: RIGHTS_ALL, m->rights, "message");
+	CHECK_EQ(cmd->peer_cap, m->cap, "message");
+	CHECK_EQ(cmd->len, m->len, "message");
+	CHECK_EQ(cmd->cookie, m->cookie, "message");
+	CHECK_EQ(sender.id, m->sender, "message");
+	CHECK_EQ(getpid(), m->sender_pid, "message");
+	CHECK_EQ(0, m->message_flags, "message");
+	CHECK_EQ(0, m->pending, "message");
+	CHECK_EQ(skip, m->offset, "message");
+	CHECK_EQ(skip, m->addr % psize, "message");
+	return (char *)(uintptr_t)m->addr - skip;
+}
+
+/* What the peer has now. Nothing has been taken from the sender yet. */
+static void op_receive(const struct op *op)
+{
+	const struct zcipc_transfer *cmd = &op->cmd;
+	const struct home *home = home_of(op->a, op->first, op->npages);
+	struct item *item = &items[op->peer][nitems[op->peer]++];
+	size_t skip = cmd->offset % psize, left = cmd->len, i, n;
+	struct zcipc_recv m;
+
+	*item = (struct item){ .ep = peers + op->peer, .npages = op->npages,
+			       .writable = !cmd->rights || cmd->rights & ZCIPC_RIGHT_WRITE };
+	if (cmd->type == ZCIPC_SHARE) {
+		item->shared = true;
+		item->mem = home->mem;
+		item->mem->refs++;
+		item->first = op->first - home->first;
+	} else {
+		item->mem = mem_new(op->npages);
+		for (i = 0; i < op->npages; i++, left -= n, skip = 0) {
+			n = left < psize - skip ? left : psize - skip;
+			memcpy(item->mem->bytes + i * psize + skip,
+			       bytes_of(op->a, op->first + i) + skip, n);
+		}
+	}
+	memset(&m, 0, sizeof(m));
+	CHECK(!zc_recv(item->ep, &m), "recv: %s", strerror(errno));
+	item->p = check_message(op, &m);
+	item->cap = m.cap;
+	if (!failed)
+		items_check(item, 1);
+}
+
+/* What has been moved is not the sender's any more. */
+static void op_take(const struct op *op)
+{
+	const struct zcipc_transfer *cmd = &op->cmd;
+	size_t from = cmd->offset - (uintptr_t)op->a->base, i;
+	struct home *home = home_of(op->a, op->first, op->npages);
+	size_t first = (from + psize - 1) / psize, end = (from + cmd->len) / psize;
+
+	if (op->how == DIRECT) {
+		memset(op->a->mem->bytes + from, 0, cmd->len);
+		if (cmd->flags & ZCIPC_F_UNMAP && first < end)
+			set_state(op->a, first, end - first, HOLE);
+	} else if (op->how == OF_REGION) {
+		for (i = 0; i < op->npages; i++)
+			home->mem->gone[op->first - home->first + i] = true;
+		if (op->npages == home->mem->npages)
+			home_die(op->a, home);
+	}
+}
+
+/* What was sent, and what is beside it. */
+static void op_check(const struct op *op)
+{
+	size_t first = op->first ? op->first - 1 : 0, end = op->first + op->npages + 1;
+
+	area_check(op->a, first, (end < op->a->npages ? end : op->a->npages) - first);
+	if (!loose && op->a->base == op->a->lot + MARGIN * psize)
+		margin_check(op->a->lot);
+	if (!loose && op->a->base + op->a->npages * psize == op->a->lot + LOT * psize)
+		margin_check(op->a->lot + LOT * psize);
+}
+
+static void send_one(void)
+{
+	static const char * const types[] = { "", "MOVE", "SHARE", "COPY" };
+	struct op op = {};
+	int rc;
+
+	random_op(&op);
+	while (op.peer < RECEIVERS && nitems[op.peer] == ITEMS)
+		item_drop(&items[op.peer][below(ITEMS)]);
+	note("%s of %s %#llx+%#llx (%p page %zu, %zu pages) to %u flags %#x rights %#x",
+	     types[op.cmd.type], op.a->kind->name, (unsigned long long)op.cmd.offset,
+	     (unsigned long long)op.cmd.len, op.a->base, op.first, op.npages, op.peer,
+	     op.cmd.flags, op.cmd.rights);
+	op_predict(&op);
+	rc = zc_transfer(&sender, &op.cmd);
+	if (rc && errno == EBUSY && loose && op.cmd.flags & ZCIPC_F_STRICT && !nreasons)
+		fails(EBUSY);
+	if (as_expected(rc)) {
+		check_counts(&op);
+		op_receive(&op);
+		if (op.cmd.type == ZCIPC_MOVE)
+			op_take(&op);
+	}
+	op_check(&op);
+	nops++;
+	area_renew(op.a);
+}
+
+/* --- the episode */
+
+static unsigned long nsends;
+static __u64 end_ms;
+
+/* What fails at the end of an episode that had no time may need more of it to be repeated. */
+static bool is_over(unsigned int i)
+{
+	return failed || i >= SENDS || (i >= SENDS / 10 && now_ms() >= end_ms);
+}
+
+static void check_all(void)
+{
+	struct zcipc_stats stats;
+	unsigned int peer, i, n = 0;
+
+	for (i = 0; i < AREAS && !failed; i++)
+		area_check(areas + i, 0, areas[i].npages);
+	for (i = 0; i <= LOTS && !loose; i++)
+		margin_check((char *)ARENA + i * LOT * psize);
+	for (peer = 0; peer < RECEIVERS; peer++) {
+		n += nitems[peer];
+		for (i = 0; i < nitems[peer] && !failed; i += RANGES)
+			items_check(&items[peer][i],
+				    nitems[peer] - i < RANGES ? nitems[peer] - i : RANGES);
+	}
+	/* The full endpoint's one, and those of other's windows. */
+	n += nhomes + 1;
+	for (i = 0; i < AREAS; i++)
+		n += areas[i].npages && areas[i].cap;
+	CHECK(!zc_stats(&sender, &stats), "stats: %s", strerror(errno));
+	if (!loose)
+		CHECK_EQ(n, stats.caps, "stats");
+}
+
+/* One thing that is no transfer. */
+static void other_op(void)
+{
+	struct area *a = areas + below(AREAS);
+	struct item *item = any_item();
+	unsigned int what = below(100);
+
+	if (what < 50) {
+		area_change(a);
+		area_renew(a);
+	} else if (what < 60) {
+		area_delete(a);
+		area_new(a);
+	} else if (what < 62) {
+		note("fork");
+		child_start();
+	} else if (what < 64 && nchildren) {
+		note("end of a child");
+		child_end(below(nchildren));
+	} else if (what < 80 && item) {
+		note("drop");
+		item_drop(item);
+	} else if (what < 92 && item) {
+		note("write to what was received at %p", item->p);
+		item_write(item);
+	} else if (item) {
+		items_check(item, 1);
+	}
+	nops++;
+}
+
+static void peers_start(void)
+{
+	struct zcipc_endpoint_config depth = { .flags = ZCIPC_CONFIG_DEPTH, .queue_depth = 1 };
+	struct buf buf = {};
+	unsigned int i;
+	int rc;
+
+	rc = ep_open(&sender, LOT * AREAS, O_NONBLOCK);
+	rc = rc ?: ep_open(&scratch_ep, WINDOW, O_NONBLOCK);
+	for (i = 0; i < PEERS; i++) {
+		size_t npages = i == NO_ROOM ? 0 : WINDOW;
+
+		if (i == THERE || i == ELSEWHERE)
+			rc = rc ?: peer_fork(peers + i) ?: peer_open(peers + i, npages, O_NONBLOCK);
+		else
+			rc = rc ?: ep_open(peers + i, npages, O_NONBLOCK);
+	}
+	ep_end(peers + GONE);
+	rc = rc ?: zc_create(&sender, 1, &buf) ?: zc_config(peers + FULL, &depth) ?:
+		zc_send(&sender, peers + FULL, ZCIPC_MOVE, buf.cap);
+	CHECK(!rc, "endpoints: %s", strerror(errno));
+}
+
+static void arena_make(void)
+{
+	unsigned int i;
+
+	map_at((char *)ARENA, LOTS * LOT + MARGIN, PROT_READ | PROT_WRITE,
+	       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	for (i = 0; i <= LOTS; i++)
+		fill((char *)ARENA + i * LOT * psize, MARGIN, 7);
+}
+
+static void episode_begin(void)
+{
+	unsigned int i;
+
+	prng = seed;
+	nops = 0;
+	memset(history, 0, sizeof(history));
+	neps = 1;
+	arena_make();
+	peers_start();
+	for (i = 0; i < AREAS && !failed; i++)
+		area_new(areas + i);
+}
+
+static void episode_sends(void)
+{
+	unsigned int i;
+
+	for (i = 0; !is_over(i); i++) {
+		alarm(HANG_SECONDS);
+		while (!failed && percent(50))
+			other_op();
+		if (!failed)
+			send_one();
+		if (!failed && i % 100 == 99)
+			check_all();
+		nsends++;
+	}
+}
+
+/* All go, and nothing is left but the endpoints. */
+static void episode_end(void)
+{
+	struct zcipc_stats now;
+	unsigned int i;
+
+	while (nchildren)
+		child_end(0);
+	for (i = 0; i < RECEIVERS; i++)
+		while (nitems[i] && !failed)
+			item_drop(&items[i][0]);
+	for (i = 0; i < AREAS && !failed; i++)
+		area_delete(areas + i);
+	munmap((char *)ARENA, (LOTS * LOT + MARGIN) * psize);
+	CHECK(!zc_stats(&sender, &now), "stats: %s", strerror(errno));
+	if (!failed) {
+		CHECK_EQ(1, now.caps, "stats");
+		CHECK_EQ(1, now.regions, "stats");
+		CHECK_EQ(1, now.frames, "stats");
+		CHECK_EQ(1, now.maps, "stats");
+		CHECK_EQ(1, now.messages, "stats");
+		CHECK_EQ(1, now.user_pages, "stats");
+		CHECK_EQ(0, now.user_pinned, "stats");
+	}
+	for (i = 0; i < PEERS; i++)
+		ep_end(peers + i);
+	ep_end(&scratch_ep);
+	ep_end(&sender);
+}
+
+FIXTURE(random)
+{
+	struct base base;
+	__u64 start;
+};
+
+FIXTURE_SETUP(random)
+{
+	base_setup(_metadata, &self->base);
+	signal(SIGALRM, hang);
+	seed = number_from_env("ZCIPC_SEED", (time(NULL) ^ getpid()) & 0xffffff);
+	self->start = now_ms();
+	end_ms = self->start + 1000 * number_from_env("ZCIPC_SECONDS", 4);
+	TH_LOG("ZCIPC_SEED=%llu", (unsigned long long)seed);
+	desk = mmap(NULL, RANGES * (MAX_SEND + 1) * psize, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)desk);
+}
+
+FIXTURE_TEARDOWN_BASE(random)
+
+static void episode(void (*sends)(void))
+{
+	char pages[(STACK_PAGES + 1) * 4096];
+
+	stack = pages;
+	episode_begin();
+	sends();
+	if (!failed)
+		check_all();
+	episode_end();
+	stack = NULL;
+}
+
+#define RUN(sends)							\
+do {									\
+	unsigned long episodes = 0;					\
+									\
+	do {								\
+		episode(sends);						\
+		episodes++;						\
+		ASSERT_FALSE(failed);					\
+		seed++;							\
+	} while (now_ms() < end_ms);					\
+	TH_LOG("%lu transfers in %lu episodes, %lu calls to fail, %llu transfers/s", nsends,	\
+	       episodes, nrefused,					\
+	       nsends * 1000ULL / (unsigned long long)(now_ms() - self->start + 1));	\
+} while (0)
+
+TEST_F_TIMEOUT(random, one_by_one, 36000)
+{
+	RUN(episode_sends);
+}
+
+/* --- all at once */
+
+static volatile bool stop;
+
+/*
+ * What a thread writes: its number is in each byte, so that it cannot be torn to pieces that are
+ * nobody's. Zero is nobody's too.
+ */
+static __u64 tag(unsigned int writer)
+{
+	return (rnd() & 0x0f0f0f0f0f0f0f0f) | 0x8080808080808080 | writer * 0x1010101010101010;
+}
+
+static bool is_tag(unsigned char byte)
+{
+	return !byte || (byte & 0xf0) == 0x80 || (byte & 0xf0) == 0x90;
+}
+
+enum { SCRATCH_WRITERS = 2, NEIGHBOUR = SCRATCH_WRITERS };
+
+/* The first word of each page of the margins. */
+static __u64 margins[LOTS + 1][MARGIN];
+
+/* Some pages, with what is in them: one owner, who finds there what it has left. */
+static void use_margin(__u64 *words, char *p, unsigned int n)
+{
+	__u64 val = tag(NEIGHBOUR);
+
+	switch (below(6)) {
+	case 0:
+		munmap(p, n * psize);
+		msleep(below(2));
+		map_at(p, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+		memset(words, 0, n * sizeof(*words));
+		break;
+	case 1:
+		map_at(p, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+		memset(words, 0, n * sizeof(*words));
+		break;
+	case 2:
+		CHECK(!touch_write(p, val), "writing the page %p", p);
+		*words = val;
+		break;
+	default:
+		CHECK(!compare(p, (char *)words, sizeof(*words)), "the page %p", p);
+	}
+}
+
+static void *neighbour(void *arg)
+{
+	unsigned int i;
+
+	prng = (uintptr_t)arg;
+	for (i = 0; i < (LOTS + 1) * MARGIN; i++)
+		margins[i / MARGIN][i % MARGIN] = pattern(7, i % MARGIN, 0);
+	for (; !stop && !failed; msleep(below(4))) {
+		unsigned int lot = below(LOTS + 1), page = below(MARGIN);
+
+		use_margin(&margins[lot][page], (char *)ARENA + (lot * LOT + page) * psize,
+			   1 + below(MARGIN - page));
+	}
+	return NULL;
+}
+
+/* Children that end at once, or after a while. */
+static void *forker(void *arg)
+{
+	pid_t pid;
+
+	prng = (uintptr_t)arg;
+	while (!stop && !failed) {
+		unsigned int ms = percent(50) ? 0 : below(20);
+
+		pid = fork();
+		if (!pid) {
+			if (ms)
+				msleep(ms);
+			_exit(0);
+		}
+		CHECK(pid > 0 && waitpid(pid, NULL, 0) == pid, "fork: %s", strerror(errno));
+		msleep(below(30));
+	}
+	return NULL;
+}
+
+static void scratch_send(void)
+{
+	size_t first = below(SCRATCH_PAGES), n = 1 + below(SCRATCH_PAGES - first);
+	__u32 type = 1 + below(3);
+	struct zcipc_transfer cmd = transfer_cmd(&scratch_ep, type, 0, 0, 0, RIGHTS_RW);
+
+	cmd.flags = random_flags(type, true, false);
+	cmd.offset = (uintptr_t)SCRATCH + first * psize;
+	cmd.len = n * psize;
+	if (cmd.flags & ZCIPC_F_ANY_ALIGN && percent(50)) {
+		cmd.offset += below(psize);
+		cmd.len -= psize - 1 - below(psize);
+	}
+	if (!zc_transfer(&sender, &cmd))
+		return;
+	switch (errno) {
+	case EINVAL: case EFAULT: case EACCES: case EOPNOTSUPP: case EBUSY: case ENOENT:
+	case ESTALE: case EAGAIN:
+		return;
+	}
+	fail("scratch: %s", strerror(errno));
+}
+
+static void scratch_import(char *p, size_t npages)
+{
+	struct zcipc_region_import cmd = {
+		.size = sizeof(cmd), .addr = (uintptr_t)p, .len = npages * psize,
+	};
+
+	if (zc_ioctl(&sender, ZCIPC_IOC_REGION_IMPORT, &cmd))
+		CHECK(errno == EFAULT || errno == EACCES || errno == EOPNOTSUPP, "scratch: %s",
+		      strerror(errno));
+	else
+		CHECK(!zc_drop(&sender, cmd.cap) || errno == ESTALE, "scratch: %s",
+		      strerror(errno));
+}
+
+/* Does to the scratch area what comes to its mind. */
+static void *scratch_user(void *arg)
+{
+	static const int prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
+	static const int advice[] = { MADV_DONTNEED, MADV_HUGEPAGE, 21 /* MADV_PAGEOUT */ };
+	unsigned int me = (uintptr_t)arg % SCRATCH_WRITERS, i;
+
+	prng = (uintptr_t)arg;
+	for (; !stop && !failed; msleep(below(4))) {
+		size_t first = below(SCRATCH_PAGES), n = 1 + below(SCRATCH_PAGES - first);
+		char *p = SCRATCH + first * psize;
+
+		switch (below(12)) {
+		case 0:
+			munmap(p, n * psize);
+			break;
+		case 1: case 2:
+			map_at(p, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+			break;
+		case 3:
+			mprotect(p, n * psize, prots[below(ARRAY_SIZE(prots))]);
+			break;
+		case 4:
+			madvise(p, n * psize, advice[below(ARRAY_SIZE(advice))]);
+			break;
+		case 5:
+			scratch_import(p, n);
+			break;
+		case 6:
+			scratch_send();
+			break;
+		default:
+			for (i = 0; i < 100; i++)
+				touch_write(SCRATCH + below(SCRATCH_PAGES * psize / 8) * 8,
+					    tag(me));
+		}
+	}
+	return NULL;
+}
+
+/* Receives what was sent from there. It is what somebody wrote, and zero beside that. */
+static void scratch_receive(void)
+{
+	struct zcipc_recv m;
+
+	while (!failed && !zc_recv(&scratch_ep, &m)) {
+		const unsigned char *p = (void *)(uintptr_t)m.addr, *page = p - m.offset;
+		size_t i, end = (m.offset + m.len + psize - 1) / psize * psize;
+
+		for (i = 0; i < end && !failed; i++) {
+			bool inside = i >= m.offset && i < m.offset + m.len;
+
+			CHECK(inside ? is_tag(page[i]) : !page[i],
+			      "scratch, at byte %zu of %llu after %llu: %#x", i,
+			      (unsigned long long)m.len, (unsigned long long)m.offset, page[i]);
+		}
+		CHECK(!zc_drop(&scratch_ep, m.cap), "drop: %s", strerror(errno));
+	}
+}
+
+static void episode_with_threads(void)
+{
+	void *(*fns[])(void *) = { scratch_user, scratch_user, neighbour, forker };
+	pthread_t threads[ARRAY_SIZE(fns)];
+	unsigned int i;
+
+	stop = false;
+	for (i = 0; i < ARRAY_SIZE(fns); i++)
+		CHECK(!pthread_create(threads + i, NULL, fns[i], (void *)(seed * 2000 + i)),
+		      "thread");
+	for (i = 0; !is_over(i); i++) {
+		alarm(HANG_SECONDS);
+		while (!failed && percent(50))
+			other_op();
+		if (!failed)
+			send_one();
+		if (percent(20))
+			scratch_send();
+		scratch_receive();
+		if (!failed && i % 100 == 99)
+			check_all();
+		nsends++;
+	}
+	stop = true;
+	for (i = 0; i < ARRAY_SIZE(fns); i++)
+		pthread_join(threads[i], NULL);
+	scratch_receive();
+}
+
+TEST_F_TIMEOUT(random, all_at_once, 36000)
+{
+	loose = true;
+	RUN(episode_with_threads);
+}
+
+TEST_HARNESS_MAIN
