@@ -19,37 +19,7 @@
 #define N 8
 #define HUGE (2UL << 20)
 
-static int zc_import(struct ep *ep, char *p, size_t npages, struct buf *b)
-{
-	struct zcipc_region_import cmd = {
-		.size = sizeof(cmd), .addr = (uintptr_t)p, .len = npages * psize,
-	};
-	int rc = zc_ioctl(ep, ZCIPC_IOC_REGION_IMPORT, &cmd);
-
-	if (!rc)
-		*b = (struct buf){ .cap = cmd.cap, .region = cmd.region, .npages = npages,
-				   .p = p };
-	return rc;
-}
-
-#define test_import(...)		TEST_OK(zc_import(__VA_ARGS__))
-#define test_err_import(err, ...)	TEST_ERR(err, zc_import(__VA_ARGS__))
-
 /* --- kinds of memory */
-
-static char *anonymous(size_t npages)
-{
-	return mmap(NULL, npages * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		    0);
-}
-
-static char *memory_touched(size_t npages)
-{
-	char *p = anonymous(npages);
-
-	fill(p, npages, 1);
-	return p;
-}
 
 /* The zero page, where a huge one is not in its place. */
 static char *memory_read(size_t npages)
@@ -297,30 +267,6 @@ TEST_F(adopt, owner_dies_not)
 }
 
 /* --- straight from memory */
-
-static struct zcipc_transfer direct_cmd(struct ep *to, __u32 type, const void *p, size_t len,
-					__u32 flags)
-{
-	struct zcipc_transfer cmd = transfer_cmd(to, type, 0, 0, 0, 0);
-
-	cmd.flags = ZCIPC_F_FROM_MEMORY | flags;
-	cmd.offset = (uintptr_t)p;
-	cmd.len = len;
-	if (type == ZCIPC_SHARE)
-		cmd.rights = RIGHTS_ALL;
-	return cmd;
-}
-
-static int zc_direct(struct ep *from, struct ep *to, __u32 type, const void *p, size_t len,
-		     __u32 flags)
-{
-	struct zcipc_transfer cmd = direct_cmd(to, type, p, len, flags);
-
-	return zc_transfer(from, &cmd);
-}
-
-#define test_direct(...)		TEST_OK(zc_direct(__VA_ARGS__))
-#define test_err_direct(err, ...)	TEST_ERR(err, zc_direct(__VA_ARGS__))
 
 FIXTURE(direct)
 {

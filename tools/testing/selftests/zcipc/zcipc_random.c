@@ -1094,7 +1094,8 @@ static void check_counts(const struct op *op)
 	CHECK(cmd->pages * psize + cmd->copied == cmd->len, "%llu pages, %llu bytes copied",
 	      (unsigned long long)cmd->pages, (unsigned long long)cmd->copied);
 	/* Who forks holds pages for a moment, and a part of a huge page may hold the others. */
-	CHECK(cmd->pages == pages || ((loose || op->a->huge) && cmd->pages < pages), "%llu pages, not %zu",
+	CHECK(cmd->pages == pages || ((loose || op->a->huge) && cmd->pages < pages),
+	      "%llu pages, not %zu",
 	      (unsigned long long)cmd->pages, pages);
 	CHECK(!cmd->migrated && !cmd->off_node && !cmd->result, "results");
 }
@@ -1198,7 +1199,8 @@ static void send_one(void)
 	     op.cmd.flags, op.cmd.rights);
 	op_predict(&op);
 	rc = zc_transfer(&sender, &op.cmd);
-	if (rc && errno == EBUSY && (loose || op.a->huge) && op.cmd.flags & ZCIPC_F_STRICT && !nreasons)
+	if (rc && errno == EBUSY && (loose || op.a->huge) && op.cmd.flags & ZCIPC_F_STRICT &&
+	    !nreasons)
 		fails(EBUSY);
 	if (as_expected(rc)) {
 		check_counts(&op);

@@ -172,6 +172,22 @@ static int check(const char *p, size_t first, size_t npages, __u64 seed)
 	return 0;
 }
 
+/* --- memory that can be imported */
+
+static inline char *anonymous(size_t npages)
+{
+	return mmap(NULL, npages * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		    0);
+}
+
+static inline char *memory_touched(size_t npages)
+{
+	char *p = anonymous(npages);
+
+	fill(p, npages, 1);
+	return p;
+}
+
 /* --- endpoints, here and in peer processes */
 
 struct ep {
@@ -742,6 +758,41 @@ static inline int zc_pass_rights(struct ep *from, struct ep *to, __u32 type, __u
 	return zc_send_rights(from, to, type, cap, rights) ? -1 : zc_take(to, b);
 }
 
+static inline int zc_import(struct ep *ep, char *p, size_t npages, struct buf *b)
+{
+	struct zcipc_region_import cmd = {
+		.size = sizeof(cmd), .addr = (uintptr_t)p, .len = npages * psize,
+	};
+	int rc = zc_ioctl(ep, ZCIPC_IOC_REGION_IMPORT, &cmd);
+
+	if (!rc)
+		*b = (struct buf){ .cap = cmd.cap, .region = cmd.region, .npages = npages,
+				   .p = p };
+	return rc;
+}
+
+/* From memory. Bytes. */
+static inline struct zcipc_transfer direct_cmd(struct ep *to, __u32 type, const void *p,
+					       size_t len, __u32 flags)
+{
+	struct zcipc_transfer cmd = transfer_cmd(to, type, 0, 0, 0, 0);
+
+	cmd.flags = ZCIPC_F_FROM_MEMORY | flags;
+	cmd.offset = (uintptr_t)p;
+	cmd.len = len;
+	if (type == ZCIPC_SHARE)
+		cmd.rights = RIGHTS_ALL;
+	return cmd;
+}
+
+static inline int zc_direct(struct ep *from, struct ep *to, __u32 type, const void *p, size_t len,
+			    __u32 flags)
+{
+	struct zcipc_transfer cmd = direct_cmd(to, type, p, len, flags);
+
+	return zc_transfer(from, &cmd);
+}
+
 /* Pages, not bytes. */
 static inline struct zcipc_grant grant_cmd(struct ep *to, __u64 cap, size_t first, size_t npages,
 					   __u32 rights)
@@ -834,6 +885,10 @@ do {									\
 
 #define test_create(...)		TEST_OK(zc_create(__VA_ARGS__))
 #define test_err_create(err, ...)	TEST_ERR(err, zc_create(__VA_ARGS__))
+#define test_import(...)		TEST_OK(zc_import(__VA_ARGS__))
+#define test_err_import(err, ...)	TEST_ERR(err, zc_import(__VA_ARGS__))
+#define test_direct(...)		TEST_OK(zc_direct(__VA_ARGS__))
+#define test_err_direct(err, ...)	TEST_ERR(err, zc_direct(__VA_ARGS__))
 #define test_query(...)			TEST_OK(zc_query(__VA_ARGS__))
 #define test_err_query(err, ...)	TEST_ERR(err, zc_query(__VA_ARGS__))
 #define test_map(...)			TEST_OK(zc_map(__VA_ARGS__))
