@@ -16,7 +16,7 @@ MODULE_DIR = $(DESTDIR)/lib/modules/$(RELEASE)/updates
 HEADER     = $(DESTDIR)$(PREFIX)/include/linux/zcipc.h
 MANPAGE    = $(DESTDIR)$(PREFIX)/share/man/man4/zcipc.4
 
-.PHONY: module run demo check test breakages icount vm install uninstall clean help
+.PHONY: module run demo check test stress breakages icount vm install uninstall clean help
 
 module: ## the module, for the running kernel or KVER=6.1|6.12|debug|RELEASE (default)
 	@scripts/build-module $(KVER) $(if $(W),W=$(W)) $(if $(C),C=$(C))
@@ -32,6 +32,9 @@ test: ## the selftests in a VM, on KERNEL=6.1|6.12|debug (6.12), TESTS=... for s
 
 icount: ## instructions that a transfer costs, counted in a VM
 	@scripts/icount
+
+stress: ## the tests that take long, on KERNEL (ZCIPC_SECONDS=N: each random one for so long)
+	@scripts/selftests $(or $(KERNEL),6.12) zcipc_random zcipc_limits zcipc_model
 
 breakages: ## break the module on purpose, one way after the other: a test must fail for each
 	@scripts/breakages $(ONLY)
