@@ -1221,7 +1221,7 @@ static __u64 end_ms;
 /* What fails at the end of an episode that had no time may need more of it to be repeated. */
 static bool is_over(unsigned int i)
 {
-	return failed || i >= SENDS || (i >= SENDS / 10 && now_ms() >= end_ms);
+	return failed || i >= SENDS || (i >= SENDS / 50 && now_ms() >= end_ms);
 }
 
 static void check_all(void)
@@ -1258,7 +1258,7 @@ static void other_op(void)
 	if (what < 50) {
 		area_change(a);
 		area_renew(a);
-	} else if (what < 60) {
+	} else if (what < 57) {
 		area_delete(a);
 		area_new(a);
 	} else if (what < 62) {
@@ -1446,6 +1446,15 @@ static bool is_tag(unsigned char byte)
 	return !byte || (byte & 0xf0) == 0x80 || (byte & 0xf0) == 0x90;
 }
 
+/*
+ * Lets the others do something too, above all the one who sends: a thread rests four times as long
+ * as it has worked. Some kernels take very long to fork.
+ */
+static void rest(__u64 since)
+{
+	msleep(below(4) + 4 * (now_ms() - since));
+}
+
 enum { SCRATCH_WRITERS = 2, NEIGHBOUR = SCRATCH_WRITERS };
 
 /* The first word of each page of the margins. */
@@ -1479,11 +1488,12 @@ static void use_margin(__u64 *words, char *p, unsigned int n)
 static void *neighbour(void *arg)
 {
 	unsigned int i;
+	__u64 since;
 
 	prng = (uintptr_t)arg;
 	for (i = 0; i < (LOTS + 1) * MARGIN; i++)
 		margins[i / MARGIN][i % MARGIN] = pattern(7, i % MARGIN, 0);
-	for (; !stop && !failed; msleep(below(4))) {
+	for (since = now_ms(); !stop && !failed; rest(since), since = now_ms()) {
 		unsigned int lot = below(LOTS + 1), page = below(MARGIN);
 
 		use_margin(&margins[lot][page], (char *)ARENA + (lot * LOT + page) * psize,
@@ -1495,10 +1505,11 @@ static void *neighbour(void *arg)
 /* Children that end at once, or after a while. */
 static void *forker(void *arg)
 {
+	__u64 since;
 	pid_t pid;
 
 	prng = (uintptr_t)arg;
-	while (!stop && !failed) {
+	for (since = now_ms(); !stop && !failed; rest(since), since = now_ms()) {
 		unsigned int ms = percent(50) ? 0 : below(20);
 
 		pid = fork();
@@ -1508,7 +1519,6 @@ static void *forker(void *arg)
 			_exit(0);
 		}
 		CHECK(pid > 0 && waitpid(pid, NULL, 0) == pid, "fork: %s", strerror(errno));
-		msleep(below(30));
 	}
 	return NULL;
 }
@@ -1556,9 +1566,10 @@ static void *scratch_user(void *arg)
 	static const int prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
 	static const int advice[] = { MADV_DONTNEED, MADV_HUGEPAGE, 21 /* MADV_PAGEOUT */ };
 	unsigned int me = (uintptr_t)arg % SCRATCH_WRITERS, i;
+	__u64 since;
 
 	prng = (uintptr_t)arg;
-	for (; !stop && !failed; msleep(below(4))) {
+	for (since = now_ms(); !stop && !failed; rest(since), since = now_ms()) {
 		size_t first = below(SCRATCH_PAGES), n = 1 + below(SCRATCH_PAGES - first);
 		char *p = SCRATCH + first * psize;
 
@@ -1582,7 +1593,7 @@ static void *scratch_user(void *arg)
 			scratch_send();
 			break;
 		default:
-			for (i = 0; i < 100; i++)
+			for (i = 0; i < 50; i++)
 				touch_write(SCRATCH + below(SCRATCH_PAGES * psize / 8) * 8,
 					    tag(me));
 		}
