@@ -107,7 +107,7 @@ struct zcipc_user {
 };
 
 /* Windows of an endpoint: for DEFAULT, STREAMING, UNCACHED, and what can be pinned for long. */
-#define ZCIPC_WINDOW_PINNABLE	(ZCIPC_CACHE_UNCACHED + 1)
+#define ZCIPC_WINDOW_PINNABLE	(ZCIPC_CACHE_WRITEBACK + 1)
 #define ZCIPC_WINDOW_MAX	(ZCIPC_WINDOW_PINNABLE + 1)
 
 /**

@@ -136,7 +136,7 @@ enum zcipc_cache {
 #define ZCIPC_WINDOW_OFFSET(cache)	((__u64)(cache) << 40)
 
 /* The file offset for mmap() of the window for regions that can be pinned. */
-#define ZCIPC_WINDOW_OFFSET_PINNABLE	((__u64)3 << 40)
+#define ZCIPC_WINDOW_OFFSET_PINNABLE	((__u64)5 << 40)
 
 /*
  * NUMA nodes: a number, no preference, or (for a transfer) where the peer was when it last opened
