@@ -421,7 +421,10 @@ static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long f
 					FOLL_WRITE | FOLL_LONGTERM, pages);
 		if (n > 0)
 			n = zcipc_import_add(import, i, region, first + i, pages, n, &found);
-		if (n <= 0)
+		/* Another thread may have made it a region since it was looked at. */
+		if (n == -EEXIST)
+			ret = -EOPNOTSUPP;
+		else if (n <= 0)
 			ret = n ?: -EFAULT;
 		else if (fatal_signal_pending(current))
 			ret = -EINTR;

@@ -1478,7 +1478,7 @@ TEST_F_TIMEOUT(io, hardly_ever_copied, 3600)
 	madvise(t.p, BUSY * psize, MADV_NOHUGEPAGE);
 	run_on(0);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, touch_thread, &t));
-	for (i = 0; i < loops(4000); i++) {
+	for (i = 0; i < loops(1000); i++) {
 		__atomic_store_n(&t.go, true, __ATOMIC_RELEASE);
 		for (k = 0; k < BUSY; k += 2)
 			*(volatile char *)(t.p + k * psize) = 2;
