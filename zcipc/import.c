@@ -401,9 +401,7 @@ static void zcipc_import_drain(void)
 	cpus_read_unlock();
 }
 
-/*
- * As zcipc_import_pin(), of memory whose pages have been charged.
- */
+/* As zcipc_import_pin(), of memory whose pages have been charged. */
 static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long first,
 				    unsigned long npages, unsigned long addr, unsigned long limit)
 {

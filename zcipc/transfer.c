@@ -687,14 +687,16 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 
 	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN && !ucmd->nonblock &&
 	       READ_ONCE(t.dst->full) == ZCIPC_FULL_WAIT) {
+		long left;
+
 		zcipc_transfer_pause(&t);
 		/*
 		 * Whoever makes room tells. So does the end of the peer's window; but a peer that
 		 * has unmapped that, and whose child keeps the file open, dies in silence.
 		 */
-		long left = wait_event_interruptible_timeout(t.dst->room_wait,
-				zcipc_transfer_worth_a_try(&t, room_seq), HZ);
-
+		left = wait_event_interruptible_timeout(t.dst->room_wait,
+							zcipc_transfer_worth_a_try(&t, room_seq),
+							HZ);
 		ret = left < 0 ? left : zcipc_transfer_again(&t);
 		if (ret)
 			break;
