@@ -430,11 +430,13 @@ static u32 zcipc_batch_next(const struct zcipc_batch *b, u32 i)
  */
 static unsigned long zcipc_batch_shown(const struct zcipc_slot *slot)
 {
-	struct zcipc_frame **frames = slot->cap->region->frames + slot->first;
+	struct zcipc_frame **frames;
 	unsigned long n;
 
-	if (slot->cap->revoked)
+	/* A file's pages are not placed at all. */
+	if (!slot->cap || slot->cap->revoked)
 		return 0;
+	frames = slot->cap->region->frames + slot->first;
 	for (n = 0; n < slot->npages && frames[n]; n++)
 		;
 	return n;
@@ -452,14 +454,15 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 
 	while (i < b->n && b->entries[i].t.dst == dst) {
 		const struct zcipc_slot *slot = &b->entries[i].to->slot;
-		struct zcipc_frame **frames = slot->cap->region->frames + slot->first;
 		unsigned long pgoff = slot->pgoff;
 		unsigned long npages = zcipc_batch_shown(slot);
 		bool writable = slot->writable;
+		struct zcipc_frame **frames;
 
 		i = zcipc_batch_next(b, i + 1);
 		if (!npages)
 			continue;
+		frames = slot->cap->region->frames + slot->first;
 		if (npages == 1) {
 			/* Single pages side by side go together. */
 			b->frames[0] = *frames;

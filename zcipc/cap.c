@@ -184,6 +184,25 @@ static void zcipc_cap_remove_slots(struct zcipc_cap *cap)
 	}
 }
 
+/*
+ * Something derived from a capability has gone. If nobody knows that one, and that was the last, it
+ * has to go too. Its endpoint's lock is not held: it is as if that revoked it.
+ */
+static void zcipc_cap_lost_child(struct zcipc_cap *cap)
+{
+	struct zcipc_region *region = cap->region;
+
+	if (!cap->implicit || !region->file || cap->revoked || !list_empty(&cap->children))
+		return;
+	WRITE_ONCE(cap->revoked, true);
+	kref_get(&cap->ep->kref);
+	cap->revoker = cap->ep;
+	list_move_tail(&cap->region_entry, &region->revoked);
+	zcipc_region_get(region);
+	if (!queue_work(zcipc_reapers, &region->reap))
+		zcipc_region_put(region);
+}
+
 /* What is derived from a capability becomes its parent's, or stands alone. */
 static void zcipc_cap_leave_tree(struct zcipc_cap *cap)
 {
@@ -198,6 +217,8 @@ static void zcipc_cap_leave_tree(struct zcipc_cap *cap)
 		cond_resched();
 	}
 	list_del_init(&cap->sibling);
+	if (cap->parent)
+		zcipc_cap_lost_child(cap->parent);
 }
 
 /**
@@ -243,6 +264,18 @@ void zcipc_cap_remove(struct zcipc_cap *cap)
 	zcipc_cap_detach(cap);
 	mutex_unlock(&region->lock);
 	zcipc_cap_free(cap);
+}
+
+/* As zcipc_cap_remove(), if it is still there. No lock is held. */
+void zcipc_cap_remove_token(struct zcipc_endpoint *ep, u64 token)
+{
+	struct zcipc_cap *cap;
+
+	mutex_lock(&ep->lock);
+	cap = zcipc_cap_find(ep, token);
+	if (!IS_ERR(cap))
+		zcipc_cap_remove(cap);
+	mutex_unlock(&ep->lock);
 }
 
 /* Takes away all that an endpoint has. The caller holds its lock. */
@@ -345,6 +378,7 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct mm_struct *mm = ep->mm;
 	bool exec = cmd->rights & ZCIPC_RIGHT_EXEC;
+	struct zcipc_region *file_region = NULL;
 	unsigned long first, npages, pgoff;
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
@@ -374,6 +408,11 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	ret = zcipc_cap_range(cap, cmd->offset, cmd->len, &first, &npages);
 	if (!ret && cmd->rights & ~cap->rights)
 		ret = -EACCES;
+	if (!ret && cap->region->file) {
+		file_region = zcipc_region_get(cap->region);
+		mutex_unlock(&file_region->lock);
+		goto out_unlock;
+	}
 	if (!ret && cap->nslots >= ZCIPC_MAX_SLOTS)
 		ret = -ENOBUFS;
 	if (!ret && exec)
@@ -396,6 +435,11 @@ out_unlock:
 	mmap_read_unlock(mm);
 out_free:
 	kfree(slot);
+	if (file_region) {
+		ret = zcipc_file_map(ucmd->file, cmd->cap, file_region, first, npages,
+				     cmd->rights & ZCIPC_RIGHT_WRITE, &cmd->addr);
+		zcipc_region_put(file_region);
+	}
 	if (ret)
 		return ret;
 	/* Probed above, and too late to say anything but that it was done. */
@@ -505,6 +549,7 @@ static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker
 /* Kills a capability, unless @keep, and all that is derived from it. Returns how many. */
 static u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_endpoint *revoker)
 {
+	struct zcipc_cap *parent = keep ? NULL : root->parent;
 	LIST_HEAD(todo);
 	u64 n;
 
@@ -523,6 +568,8 @@ static u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_e
 		zcipc_cap_kill(cap, revoker);
 		cond_resched();
 	}
+	if (parent)
+		zcipc_cap_lost_child(parent);
 	return n;
 }
 
@@ -590,7 +637,8 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 	known = list_empty(&cap->msg.entry) && !cap->msg.unheard;
 	zcipc_cap_detach(cap);
 	mutex_unlock(&region->lock);
-	ep->stats[ZCIPC_STAT_REVOKED]++;
+	if (!cap->implicit || !region->file)
+		ep->stats[ZCIPC_STAT_REVOKED]++;
 	cap->msg.region = region->id;
 	cap->region = NULL;
 	zcipc_region_put(region);

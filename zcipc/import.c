@@ -556,7 +556,8 @@ static void zcipc_import_populate(struct zcipc_endpoint *ep, u64 token)
 	cap = zcipc_cap_find_locked(ep, token);
 	if (!IS_ERR(cap)) {
 		list_for_each_entry(slot, &cap->slots, cap_entry)
-			zcipc_slot_populate(slot);
+			if (!slot->view)
+				zcipc_slot_populate(slot);
 		mutex_unlock(&cap->region->lock);
 	}
 	mutex_unlock(&ep->lock);
@@ -644,7 +645,8 @@ static void zcipc_import_forget(struct zcipc_endpoint *ep, u64 token)
 
 	mutex_lock(&ep->lock);
 	cap = zcipc_cap_find(ep, token);
-	if (!IS_ERR(cap) && cap->nslots && cap->slot.addr && !cap->slot.nvmas)
+	if (!IS_ERR(cap) && (cap->region->file ||
+			     (cap->nslots && cap->slot.addr && !cap->slot.nvmas)))
 		zcipc_cap_remove(cap);
 	else if (!IS_ERR(cap))
 		cap->implicit = true;
@@ -674,6 +676,9 @@ int zcipc_import_memory(struct zcipc_ucmd *ucmd)
 		return ret;
 	ret = zcipc_import_adopt(ucmd, cmd->addr, cmd->len >> PAGE_SHIFT, false, &cmd->cap,
 				 &cmd->region);
+	if (ret == -EOPNOTSUPP)
+		ret = zcipc_file_import(ucmd->ep, cmd->addr, cmd->len >> PAGE_SHIFT, false,
+					&cmd->cap, &cmd->region);
 	if (ret)
 		return ret;
 	/* Probed above, and too late to say anything but that it was done. */

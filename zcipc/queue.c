@@ -185,6 +185,65 @@ static int zcipc_message_deliver(struct zcipc_ucmd *ucmd, struct zcipc_message *
 	return 0;
 }
 
+/* Of the oldest message, which is about a range of a file that is to be mapped, or NULL. */
+static struct zcipc_cap *zcipc_message_unmapped(struct zcipc_endpoint *ep)
+{
+	struct zcipc_message *msg = zcipc_message_first(ep);
+
+	return msg && msg->unmapped ? zcipc_message_cap(msg) : NULL;
+}
+
+/*
+ * Maps what the oldest message is about, if it is a range of a file: only a task of the receiver's
+ * can do that. Where it does not work the message has no address.
+ */
+static int zcipc_message_map(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_endpoint *ep = ucmd->ep;
+	struct zcipc_region *region = NULL;
+	unsigned long first, npages;
+	struct zcipc_cap *cap;
+	u64 token, addr = 0;
+	bool writable;
+	int ret;
+
+	/* One after the other: nobody receives it meanwhile. */
+	ret = mutex_lock_killable(&ep->adopt_lock);
+	if (ret)
+		return ret;
+	mutex_lock(&ep->lock);
+	cap = zcipc_message_unmapped(ep);
+	if (cap) {
+		region = zcipc_region_get(cap->region);
+		token = cap->token;
+		first = cap->first;
+		npages = cap->npages;
+		writable = cap->rights & ZCIPC_RIGHT_WRITE;
+	}
+	mutex_unlock(&ep->lock);
+	if (!region)
+		goto out;
+	ret = zcipc_file_map(ucmd->file, token, region, first, npages, writable, &addr);
+	zcipc_region_put(region);
+	if (ret == -EINTR)
+		goto out;
+	ret = 0;
+	mutex_lock(&ep->lock);
+	cap = zcipc_cap_find(ep, token);
+	if (!IS_ERR(cap)) {
+		cap->msg.addr = addr;
+		cap->msg.unmapped = false;
+		addr = 0;
+	}
+	mutex_unlock(&ep->lock);
+	/* It has been revoked, and nobody will know where it was. */
+	if (addr)
+		vm_munmap(addr, npages << PAGE_SHIFT);
+out:
+	mutex_unlock(&ep->adopt_lock);
+	return ret;
+}
+
 /**
  * zcipc_message_recv() - ZCIPC_IOC_RECV
  * @ucmd: the call
@@ -197,6 +256,7 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd)
 	struct zcipc_recv *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct zcipc_message *msg;
+	bool unmapped;
 	int ret;
 
 	if (cmd->flags)
@@ -205,8 +265,16 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd)
 	for (;;) {
 		mutex_lock(&ep->lock);
 		msg = zcipc_message_first(ep);
-		ret = msg ? zcipc_message_deliver(ucmd, msg) : -EAGAIN;
+		unmapped = msg && msg->unmapped;
+		if (!unmapped)
+			ret = msg ? zcipc_message_deliver(ucmd, msg) : -EAGAIN;
 		mutex_unlock(&ep->lock);
+		if (unmapped) {
+			ret = zcipc_message_map(ucmd);
+			if (ret)
+				return ret;
+			continue;
+		}
 		if (!ret)
 			break;
 		if (ret == -EFAULT) {

@@ -2,6 +2,7 @@
 /*
  * Regions: make, take apart, free, and what is done to all mappings of one.
  */
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/sched.h>
@@ -11,6 +12,25 @@
 #include "zcipc.h"
 
 static atomic64_t zcipc_last_region;
+
+/* A region without anything. */
+static struct zcipc_region *zcipc_region_make(struct zcipc_user *user, unsigned long npages)
+{
+	struct zcipc_region *region = kzalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
+
+	if (!region)
+		return NULL;
+	kref_init(&region->kref);
+	region->id = atomic64_inc_return(&zcipc_last_region);
+	region->npages = npages;
+	region->user = zcipc_user_ref(user);
+	mutex_init(&region->lock);
+	INIT_LIST_HEAD(&region->caps);
+	INIT_LIST_HEAD(&region->revoked);
+	INIT_WORK(&region->reap, zcipc_cap_reap_work);
+	zcipc_stat_inc(REGIONS);
+	return region;
+}
 
 /**
  * zcipc_region_alloc() - a region without frames
@@ -24,35 +44,36 @@ static atomic64_t zcipc_last_region;
 struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long npages, bool charge)
 {
 	unsigned long ncharged = charge ? npages : 0;
+	struct zcipc_frame **frames;
 	struct zcipc_region *region;
 	int ret;
 
 	ret = zcipc_charge(user, ncharged);
 	if (ret)
 		return ERR_PTR(ret);
-	region = kzalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
-	if (!region)
-		goto err_uncharge;
-	region->frames = kvcalloc(npages, sizeof(*region->frames), GFP_KERNEL_ACCOUNT);
-	if (!region->frames)
-		goto err_free;
-	kref_init(&region->kref);
-	region->id = atomic64_inc_return(&zcipc_last_region);
-	region->npages = npages;
-	region->user = zcipc_user_ref(user);
+	frames = kvcalloc(npages, sizeof(*frames), GFP_KERNEL_ACCOUNT);
+	region = frames ? zcipc_region_make(user, npages) : NULL;
+	if (!region) {
+		kvfree(frames);
+		zcipc_uncharge(user, ncharged);
+		return ERR_PTR(-ENOMEM);
+	}
+	region->frames = frames;
 	region->ncharged = ncharged;
-	mutex_init(&region->lock);
-	INIT_LIST_HEAD(&region->caps);
-	INIT_LIST_HEAD(&region->revoked);
-	INIT_WORK(&region->reap, zcipc_cap_reap_work);
-	zcipc_stat_inc(REGIONS);
 	return region;
+}
 
-err_free:
-	kfree(region);
-err_uncharge:
-	zcipc_uncharge(user, ncharged);
-	return ERR_PTR(-ENOMEM);
+/* A region that is a range of a file, of which it takes over the reference; or NULL. */
+struct zcipc_region *zcipc_region_alloc_file(struct zcipc_user *user, unsigned long npages,
+					     struct file *file, unsigned long pgoff)
+{
+	struct zcipc_region *region = zcipc_region_make(user, npages);
+
+	if (region) {
+		region->file = file;
+		region->file_pgoff = pgoff;
+	}
+	return region;
 }
 
 struct zcipc_region *zcipc_region_get(struct zcipc_region *region)
@@ -67,7 +88,9 @@ static void zcipc_region_free(struct kref *kref)
 	unsigned long i;
 
 	WARN_ON_ONCE(!list_empty(&region->caps) || !list_empty(&region->revoked));
-	for (i = 0; i < region->npages; i++) {
+	if (region->file)
+		fput(region->file);
+	for (i = 0; region->frames && i < region->npages; i++) {
 		if (region->frames[i])
 			zcipc_frame_put(region->frames[i]);
 		if (!(i % ZCIPC_RESCHED_PAGES))
@@ -87,7 +110,7 @@ void zcipc_region_put(struct zcipc_region *region)
 }
 
 /**
- * zcipc_region_present() - are all pages of a range there, none moved away?
+ * zcipc_region_present() - are all pages of a range there, none moved away? A file's are.
  * @region: the region; the caller holds its lock
  * @first: first page
  * @npages: number of pages
@@ -98,7 +121,7 @@ bool zcipc_region_present(const struct zcipc_region *region, unsigned long first
 	unsigned long i;
 
 	lockdep_assert_held(&region->lock);
-	for (i = first; i < first + npages; i++)
+	for (i = first; region->frames && i < first + npages; i++)
 		if (!region->frames[i])
 			return false;
 	return true;
@@ -451,13 +474,8 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	zcipc_region_put(region);
 
 	ret = zcipc_ucmd_respond(ucmd);
-	if (ret) {
-		mutex_lock(&ep->lock);
-		cap = zcipc_cap_find(ep, cmd->cap);
-		if (!IS_ERR(cap))
-			zcipc_cap_remove(cap);
-		mutex_unlock(&ep->lock);
-	}
+	if (ret)
+		zcipc_cap_remove_token(ep, cmd->cap);
 	return ret;
 
 err_cap:
@@ -500,10 +518,10 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 	cmd->offset = (u64)cap->first << PAGE_SHIFT;
 	cmd->len = (u64)cap->npages << PAGE_SHIFT;
 	cmd->rights = cap->rights;
-	cmd->present = 0;
+	cmd->present = region->file ? cmd->len : 0;
 	cmd->shared = 0;
 	cmd->node = ZCIPC_NODE_ANY;
-	for (i = cap->first; i < cap->first + cap->npages; i++) {
+	for (i = cap->first; region->frames && i < cap->first + cap->npages; i++) {
 		struct zcipc_frame *frame = region->frames[i];
 		int node;
 

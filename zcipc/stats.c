@@ -151,7 +151,7 @@ static void zcipc_stats_region(const struct zcipc_region *region, u64 *stats)
 
 	memcpy(stats, region->stats, sizeof(region->stats));
 	stats[ZCIPC_STAT_REGIONS] = 1;
-	for (i = 0; i < region->npages; i++)
+	for (i = 0; region->frames && i < region->npages; i++)
 		stats[ZCIPC_STAT_FRAMES] += !!region->frames[i];
 	list_for_each_entry(cap, &region->caps, region_entry) {
 		stats[ZCIPC_STAT_CAPS]++;

@@ -220,7 +220,7 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t)
 	ret = zcipc_cap_reserve(dst, dst->nreserved + 1, ZCIPC_GFP_LOCKED);
 	if (ret)
 		return ret;
-	if (t->cmd->type != ZCIPC_GRANTED) {
+	if (zcipc_transfer_places(t)) {
 		ret = zcipc_window_reserve(dst, t->window, zcipc_transfer_span(t), &t->pgoff);
 		if (ret)
 			return ret;
@@ -233,7 +233,7 @@ void zcipc_transfer_unreserve(struct zcipc_transfer_state *t)
 {
 	zcipc_uncharge_pins(t->dst->user, t->pins);
 	t->dst->nreserved--;
-	if (t->cmd->type != ZCIPC_GRANTED)
+	if (zcipc_transfer_places(t))
 		zcipc_window_release(t->dst, t->pgoff, zcipc_transfer_span(t));
 }
 
@@ -380,6 +380,12 @@ int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	u32 type = t->cmd->type;
 	int ret = 0;
 
+	t->file = region->file;
+	/* Others can reach its pages, and it is not for us to say where they are. */
+	if (t->file && (type == ZCIPC_MOVE || type == ZCIPC_COPY ||
+			t->cmd->cache != ZCIPC_CACHE_DEFAULT ||
+			t->cmd->flags & ZCIPC_F_NODE_STRICT))
+		return -EOPNOTSUPP;
 	if (!zcipc_region_present(region, t->first, t->npages))
 		return -ENOENT;
 	if (type == ZCIPC_MOVE && !(t->cmd->flags & ZCIPC_F_REVOKE_OTHERS) &&
@@ -401,7 +407,7 @@ int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	zcipc_transfer_plan(t);
 	if (type == ZCIPC_MOVE)
 		ret = zcipc_transfer_take(t, region);
-	else if (t->plan.node != NUMA_NO_NODE)
+	else if (t->plan.node != NUMA_NO_NODE && !t->file)
 		ret = zcipc_transfer_migrate(t, cap);
 	if (!ret && type == ZCIPC_COPY)
 		ret = zcipc_cow_snapshot(region, t->first, t->npages, t->region,
@@ -531,7 +537,9 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 	}
 	cap->msg.offset = direct ? direct->skip : 0;
 	cap->msg.len = direct ? direct->len : t->npages << PAGE_SHIFT;
-	if (cmd->type != ZCIPC_GRANTED) {
+	cap->msg.unmapped = t->file && cmd->type != ZCIPC_GRANTED;
+	cap->msg.addr = 0;
+	if (zcipc_transfer_places(t)) {
 		zcipc_slot_install(&cap->slot, cap, t->pgoff, t->first, zcipc_transfer_span(t),
 				   t->rights & ZCIPC_RIGHT_WRITE);
 		zcipc_test_point("committed");
@@ -723,6 +731,7 @@ static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer 
 	struct zcipc_transfer as_region = *cmd;
 	struct zcipc_direct direct = {};
 	unsigned long from;
+	bool file = false;
 	u64 id;
 	int ret;
 
@@ -750,8 +759,15 @@ static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer 
 		if (cmd->flags & ZCIPC_F_COPY_OK && (ret == -EOPNOTSUPP || ret == -EACCES))
 			return zcipc_transfer_run(ucmd, cmd, &direct, 0);
 	}
+	if (ret == -EOPNOTSUPP && cmd->type == ZCIPC_SHARE) {
+		as_region.offset = 0;
+		ret = zcipc_file_import(ucmd->ep, from, direct.npages, true, &as_region.cap, &id);
+		file = !ret;
+	}
 	direct.snapshot = cmd->type == ZCIPC_COPY;
 	ret = zcipc_transfer_run(ucmd, &as_region, direct.snapshot ? &direct : NULL, ret);
+	if (file && ret)
+		zcipc_cap_remove_token(ucmd->ep, as_region.cap);
 	cmd->pages = as_region.pages;
 	cmd->copied = as_region.copied;
 	cmd->migrated = as_region.migrated;

@@ -78,13 +78,13 @@ static u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff)
 
 static bool zcipc_slot_is_exec(const struct zcipc_slot *slot)
 {
-	return slot->pgoff >= ZCIPC_OUTSIDE_START && !slot->addr;
+	return slot->pgoff >= ZCIPC_OUTSIDE_START && !slot->addr && !slot->view;
 }
 
 /* Where a slot is: a user address, or the file offset of one that is executable. */
 u64 zcipc_slot_addr(const struct zcipc_slot *slot)
 {
-	if (slot->addr)
+	if (slot->addr || slot->view)
 		return slot->addr;
 	if (zcipc_slot_is_exec(slot))
 		return (u64)slot->pgoff << PAGE_SHIFT;
@@ -212,6 +212,7 @@ void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned
 	slot->first = first;
 	slot->writable = writable;
 	slot->nvmas = 0;
+	slot->view = NULL;
 	rb_add(&slot->node, &cap->ep->slots, zcipc_slot_less);
 	list_add_tail(&slot->cap_entry, &cap->slots);
 	cap->nslots++;
@@ -244,10 +245,13 @@ void zcipc_window_unmap(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned
 	mutex_unlock(&ep->hide_lock);
 }
 
-/* Takes what a slot shows out of all page tables. */
+/* Takes what a slot shows out of all page tables. Of a view it is for good. */
 void zcipc_slot_unmap(struct zcipc_slot *slot)
 {
-	zcipc_window_unmap(slot->cap->ep, slot->pgoff, slot->npages);
+	if (slot->view)
+		zcipc_file_unmap(slot->view);
+	else
+		zcipc_window_unmap(slot->cap->ep, slot->pgoff, slot->npages);
 }
 
 /**
@@ -265,6 +269,8 @@ void zcipc_slot_remove(struct zcipc_slot *slot)
 	list_del(&slot->cap_entry);
 	slot->cap->nslots--;
 	zcipc_window_release(ep, slot->pgoff, slot->npages);
+	if (slot->view)
+		zcipc_file_detach(slot->view);
 	if (slot != &slot->cap->slot)
 		kfree(slot);
 	zcipc_count(ep, NULL, MAPS, -1);
@@ -338,7 +344,7 @@ static bool zcipc_window_shows(struct zcipc_endpoint *ep, unsigned long pgoff, u
  *
  * Context: May sleep; no lock is held.
  * Return: 0, or -ENOENT when it is not one region's, -EINVAL when it is, but not page-aligned,
- * -EINTR
+ * -EOPNOTSUPP when it is a file's region's, but another endpoint's, or not all of it, -EINTR
  */
 int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, u64 *token,
 		      u64 *offset)
@@ -353,11 +359,17 @@ int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 		return ret;
 	ret = -ENOENT;
 	vma = vma_lookup(ep->mm, addr);
-	if (!vma || !zcipc_vma_is_of(vma, ep))
+	if (!vma)
 		goto out;
 	pgoff = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
 	npages = (PAGE_ALIGN(addr + len) - (addr & PAGE_MASK)) >> PAGE_SHIFT;
 	mutex_lock(&ep->lock);
+	if (!zcipc_vma_is_of(vma, ep)) {
+		ret = zcipc_file_find(ep, vma, addr, npages, token, offset);
+		if (!ret && !PAGE_ALIGNED(addr | len))
+			ret = -EINVAL;
+		goto unlock;
+	}
 	slot = zcipc_slot_find(ep, pgoff);
 	if (slot && slot->pgoff + slot->npages - pgoff >= npages &&
 	    zcipc_window_shows(ep, pgoff, addr & PAGE_MASK, npages)) {
@@ -365,6 +377,7 @@ int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 		*offset = (u64)(slot->first + pgoff - slot->pgoff - slot->cap->first) << PAGE_SHIFT;
 		ret = PAGE_ALIGNED(addr | len) ? 0 : -EINVAL;
 	}
+unlock:
 	mutex_unlock(&ep->lock);
 out:
 	mmap_read_unlock(ep->mm);
@@ -377,7 +390,8 @@ out:
  * @addr: as zcipc_slot_addr() says
  * @exec: it is executable, and @addr a file offset
  *
- * Return: 0, or -ENOENT
+ * Context: May sleep; no lock is held. The current task is the endpoint's.
+ * Return: 0, or -ENOENT, -EINTR
  */
 int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec)
 {
@@ -397,7 +411,7 @@ int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec)
 		ret = 0;
 	}
 	mutex_unlock(&ep->lock);
-	return ret;
+	return ret && !exec ? zcipc_file_unmap_at(ep, addr) : ret;
 }
 
 /**
@@ -1030,18 +1044,22 @@ static const struct vm_operations_struct zcipc_pinnable_ops = {
 	.map_pages = zcipc_window_map_pages,
 };
 
-/* Its slot stays. But it may be the last to see that the address space goes away. */
-static void zcipc_outside_close(struct vm_area_struct *vma)
+/* What is outside of windows may be the last to see that the address space goes away. */
+void zcipc_window_last_close(const struct vm_area_struct *vma, struct zcipc_endpoint *ep)
 {
-	struct zcipc_endpoint *ep = vma->vm_private_data;
-
 	if (vma->vm_mm == ep->mm && !atomic_read(&ep->mm->mm_users))
 		zcipc_endpoint_shutdown(ep);
 }
 
+/* Its slot stays. */
+static void zcipc_exec_close(struct vm_area_struct *vma)
+{
+	zcipc_window_last_close(vma, vma->vm_private_data);
+}
+
 /* Never writable. */
 static const struct vm_operations_struct zcipc_exec_ops = {
-	.close = zcipc_outside_close,
+	.close = zcipc_exec_close,
 	.mremap = zcipc_window_mremap,
 	.fault = zcipc_window_fault,
 	.map_pages = zcipc_window_map_pages,
@@ -1093,7 +1111,7 @@ static void zcipc_adopted_close(struct vm_area_struct *vma)
 	if (slot && !--slot->nvmas && slot->cap->implicit)
 		zcipc_cap_remove(slot->cap);
 	mutex_unlock(&ep->lock);
-	zcipc_outside_close(vma);
+	zcipc_window_last_close(vma, ep);
 }
 
 static const struct vm_operations_struct zcipc_adopted_ops = {
@@ -1150,18 +1168,22 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 
 /*
  * mmap() of what ZCIPC_IOC_MAP gave an offset for, or of a part of it; or of memory that is being
- * adopted, in its place.
+ * adopted, in its place; or of a view.
  */
 static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
 {
 	const struct vm_operations_struct *ops = &zcipc_exec_ops;
 	unsigned long never = VM_MAYWRITE;
+	struct zcipc_view *view = NULL;
 	struct zcipc_slot *slot;
 	int ret = -EINVAL;
 
 	mutex_lock(&ep->lock);
 	slot = zcipc_slot_find(ep, vma->vm_pgoff);
-	if (slot && slot->addr) {
+	if (slot && slot->view) {
+		if (slot->pgoff == vma->vm_pgoff && zcipc_file_may_mmap(slot->view, vma))
+			view = slot->view;
+	} else if (slot && slot->addr) {
 		if (ep->adopter == current && slot->addr == vma->vm_start &&
 		    slot->npages == vma_pages(vma)) {
 			slot->nvmas = 1;
@@ -1178,6 +1200,9 @@ static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_s
 		ret = 0;
 	}
 	mutex_unlock(&ep->lock);
+	/* It is kept by the current task, which is in zcipc_file_map(). */
+	if (view)
+		return zcipc_file_mmap(view, vma);
 	if (ret)
 		return ret;
 	vma->vm_ops = ops;
@@ -1208,7 +1233,8 @@ int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
 		ret = zcipc_window_make(ep, vma, vma->vm_pgoff >> ZCIPC_WINDOW_SHIFT);
 	else
 		ret = zcipc_window_make_outside(ep, vma);
-	if (ret)
+	/* A view has its own ideas. */
+	if (ret || vma->vm_file->f_mapping != ep->inode->i_mapping)
 		return ret;
 	/*
 	 * Not inherited, not grown, not dumped: the contents are also other processes'. What is

@@ -51,8 +51,9 @@
 
 struct file;
 struct inode;
-struct zcipc_accept;
 struct pid;
+struct zcipc_accept;
+struct zcipc_view;
 
 /*
  * All but the first six only grow. Up to FAULTS the order is that of the members of struct
@@ -216,6 +217,8 @@ struct zcipc_endpoint {
  * @cache: enum zcipc_cache of all frames, DEFAULT for write-back; changes under @lock and the lock
  *	of the sole owner's endpoint
  * @pinnable: frames can be pinned for long, so they are never shared with a snapshot
+ * @file: the file that it is a range of, or NULL; then it has no frames, and only SHARE works
+ * @file_pgoff: where it begins there, in pages
  * @reap: goes through @revoked, if the one who revoked cannot
  * @lock: protects all that follows, and the PTEs that map the region
  * @caps: struct zcipc_cap.region_entry, and through them all slots
@@ -232,6 +235,8 @@ struct zcipc_region {
 	unsigned long ncharged;
 	u32 cache;
 	bool pinnable;
+	struct file *file;
+	unsigned long file_pgoff;
 	struct work_struct reap;
 
 	struct mutex lock; /* protects all that follows, and PTEs */
@@ -253,6 +258,7 @@ struct zcipc_region {
  * @first: first page in the region
  * @writable: PTEs may be writable
  * @nvmas: of adopted memory: VMAs that show a part of it; ep->lock
+ * @view: how a range of a file is shown, or NULL
  */
 struct zcipc_slot {
 	struct rb_node node;
@@ -264,6 +270,7 @@ struct zcipc_slot {
 	unsigned long first;
 	bool writable;
 	unsigned int nvmas;
+	struct zcipc_view *view;
 };
 
 /**
@@ -281,6 +288,7 @@ struct zcipc_slot {
  * @uid: the sender's effective user
  * @sender_rights: what the sender had, and gets back if it comes back
  * @unheard: the capability was revoked before the endpoint received the message, and never will
+ * @unmapped: it is a range of a file, which the endpoint has to map when it receives this
  */
 struct zcipc_message {
 	struct list_head entry;
@@ -296,6 +304,7 @@ struct zcipc_message {
 	kuid_t uid;
 	u32 sender_rights;
 	bool unheard;
+	bool unmapped;
 };
 
 /**
@@ -308,7 +317,8 @@ struct zcipc_message {
  * @rights: enum zcipc_right
  * @revoked: dead: nothing is mapped by it and nothing will be, only the table still has it. Set
  *	under the region's lock.
- * @implicit: of adopted memory; goes when that is unmapped
+ * @implicit: nobody has been told the token. Of adopted memory: goes when that is unmapped. Of a
+ *	file: goes with the last that is derived from it
  * @unready: of memory that is being adopted; cannot be found; ep->lock
  * @nslots: number of @slots
  * @revoker: who did that, with a reference; region->lock
@@ -412,6 +422,7 @@ void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region,
 void zcipc_cap_detach(struct zcipc_cap *cap);
 void zcipc_cap_free(struct zcipc_cap *cap);
 void zcipc_cap_remove(struct zcipc_cap *cap);
+void zcipc_cap_remove_token(struct zcipc_endpoint *ep, u64 token);
 void zcipc_cap_remove_all(struct zcipc_endpoint *ep);
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to);
 struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 token);
@@ -479,6 +490,8 @@ struct zcipc_plan {
 
 struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long npages,
 					bool charge);
+struct zcipc_region *zcipc_region_alloc_file(struct zcipc_user *user, unsigned long npages,
+					     struct file *file, unsigned long pgoff);
 struct zcipc_region *zcipc_region_get(struct zcipc_region *region);
 void zcipc_region_put(struct zcipc_region *region);
 bool zcipc_region_present(const struct zcipc_region *region, unsigned long first,
@@ -697,6 +710,21 @@ u64 zcipc_slot_addr(const struct zcipc_slot *slot);
 int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, u64 *token,
 		      u64 *offset);
 
+void zcipc_window_last_close(const struct vm_area_struct *vma, struct zcipc_endpoint *ep);
+
+/* file.c */
+int zcipc_file_mmap(struct zcipc_view *view, struct vm_area_struct *vma);
+bool zcipc_file_may_mmap(struct zcipc_view *view, struct vm_area_struct *vma);
+void zcipc_file_unmap(struct zcipc_view *view);
+void zcipc_file_detach(struct zcipc_view *view);
+int zcipc_file_map(struct file *holder, u64 token, struct zcipc_region *region,
+		   unsigned long first, unsigned long npages, bool writable, u64 *addr);
+int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr);
+int zcipc_file_find(struct zcipc_endpoint *ep, const struct vm_area_struct *vma,
+		    unsigned long addr, unsigned long npages, u64 *token, u64 *offset);
+int zcipc_file_import(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
+		      bool implicit, u64 *token, u64 *id);
+
 /* queue.c */
 void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
 			 const struct zcipc_endpoint *sender);
@@ -721,6 +749,7 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd);
  * @region: for the peer, if it gets a new one: charged to it, not filled
  * @pgoff: where it is to be mapped
  * @direct: it is straight from the caller's memory
+ * @file: the region is a file's
  * @cache: policy that the peer's region is to have
  * @window: where it is to be mapped
  * @set_cache: another policy than now
@@ -747,6 +776,7 @@ struct zcipc_transfer_state {
 	struct zcipc_region *region;
 	unsigned long pgoff;
 	struct zcipc_direct *direct;
+	bool file;
 	u32 cache;
 	unsigned int window;
 	bool set_cache;
@@ -808,6 +838,12 @@ struct zcipc_direct {
 	bool taken;
 	u64 copied;
 };
+
+/* Is anything placed in the peer's window? A file's pages are not: see zcipc_message_recv(). */
+static inline bool zcipc_transfer_places(const struct zcipc_transfer_state *t)
+{
+	return t->cmd->type != ZCIPC_GRANTED && !t->file;
+}
 
 /* Number of pages that the peer gets. */
 static inline unsigned long zcipc_transfer_span(const struct zcipc_transfer_state *t)

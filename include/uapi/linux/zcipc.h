@@ -333,7 +333,8 @@ struct zcipc_region_create {
  * @flags: must be 0
  * @addr: where it begins, a multiple of the page size
  * @len: bytes, a multiple of the page size
- * @cap: [out] capability with all rights
+ * @cap: [out] capability with all rights, or, of shared memory, with those that its mapping has,
+ *	and GRANT
  * @region: [out] the region's id, never used again
  *
  * Nothing is copied. The memory stays at its address, with its contents, also while other threads
@@ -346,7 +347,7 @@ struct zcipc_region_create {
  *   too; so do futexes that processes share. ZCIPC_IOC_REGION_ORDINARY ends that;
  * - munmap() takes the mapping away, but the memory is freed when no capability is left.
  *
- * It has to be private anonymous memory (malloc(), mmap() with MAP_PRIVATE | MAP_ANONYMOUS),
+ * All this is of private anonymous memory (malloc(), mmap() with MAP_PRIVATE | MAP_ANONYMOUS),
  * readable and writable. Never touched, swapped, merged (KSM) and huge pages are taken as they are;
  * several mappings side by side are one region. A thread that unmaps or discards a part of it
  * during the call may find it there again afterwards.
@@ -356,13 +357,20 @@ struct zcipc_region_create {
  * one that its process had when it opened the endpoint. A huge page of which only a part is
  * imported stays as a whole: the rest is charged, too, to whoever had it imported.
  *
+ * Shared memory is nobody's own, and the region is just a name for a range of its file: of a memfd,
+ * of tmpfs, of a MAP_SHARED mapping without a file, or of a file on a disk. Nothing about the
+ * caller's mapping changes, nothing is charged or pinned, and only SHARE and ZCIPC_IOC_GRANT work,
+ * since others can reach it. Whoever is given it maps the file's pages, which are as ordinary there
+ * as they are here: see ZCIPC_SHARE.
+ *
  * A struct that another thread makes unwritable during the call is not filled in; the result 0
  * stands, and the capability goes when the range is unmapped.
  *
- * Errors: EFAULT where nothing is mapped. EACCES where it is not both readable and writable.
- * EOPNOTSUPP for other memory: shared, of a file, of a device, executable, huge pages of hugetlbfs,
- * a stack that grows, what userfaultfd watches, and what is a region already. EDQUOT, EINTR. ENOMEM
- * also when RLIMIT_MEMLOCK does not allow it.
+ * Errors: EFAULT where nothing is mapped. EACCES where it is not both readable and writable, or,
+ * of shared memory, not readable. EOPNOTSUPP for other memory: private of a file, shared of a
+ * device, of FUSE or a network file system, executable, huge pages of hugetlbfs, a stack that
+ * grows, what userfaultfd watches, more than one range of a file, and what is a region already.
+ * EDQUOT, EINTR. ENOMEM also when RLIMIT_MEMLOCK does not allow it.
  */
 struct zcipc_region_import {
 	__u32 size;
@@ -443,7 +451,7 @@ struct zcipc_region_query {
  * @rights: ZCIPC_RIGHT_READ, with ZCIPC_RIGHT_WRITE if it is to be writable, or with
  *	ZCIPC_RIGHT_EXEC if it is to be executable
  * @__reserved: must be 0
- * @addr: [out] where it is
+ * @addr: [out] where it is; of shared memory that was imported, not in the window
  *
  * A range can be mapped more than once, with one capability up to 1024 times.
  *
@@ -481,6 +489,7 @@ enum zcipc_unmap_flags {
  * @addr: the address at which something was mapped, by whichever call
  *
  * The capability stays. Do not use munmap() for this: it takes a part of the window away for good.
+ * Only for what is mapped outside of it munmap() does the same.
  *
  * Errors: ENOENT nothing is mapped that begins there.
  */
@@ -516,7 +525,10 @@ struct zcipc_drop {
  *	ZCIPC_F_REVOKE_OTHERS. A frame that somebody holds beyond its mappings (I/O that is under
  *	way, a page in a pipe) is copied: the holder keeps the old one.
  * @ZCIPC_SHARE: both have the same memory. The peer gets a capability for the range with @rights,
- *	derived from the caller's. Needs the right GRANT and those that are given.
+ *	derived from the caller's. Needs the right GRANT and those that are given. Shared memory
+ *	(see REGION_IMPORT) is not placed in the peer's window, but mapped elsewhere when the peer
+ *	receives the message, which has no address if that does not work (a seal of the file, no
+ *	memory).
  * @ZCIPC_COPY: the peer gets a new region with the contents of the range at one instant. Frames are
  *	shared until either side writes to them. A frame that somebody holds beyond its mappings
  *	is copied at once. Needs the right READ.
@@ -573,15 +585,18 @@ enum zcipc_transfer_flags {
  * the other part is copied, as if somebody held it.
  *
  * SHARE and COPY make the range a region first, which stays where it is: as REGION_IMPORT does, but
- * its capability goes when the range is unmapped. It remains a region when the transfer fails.
+ * its capability goes when the range is unmapped. It remains a region when the transfer fails. Of
+ * shared memory, which only SHARE is for, the capability goes with the last that is derived from
+ * it, or when the transfer fails.
  *
  * A range that lies in a mapping of a region is transferred as a part of that region. It has to be
  * page-aligned then, but for COPY.
  *
  * Errors, besides those of TRANSFER: EFAULT and EACCES as for REGION_IMPORT. EOPNOTSUPP for other
- * kinds of memory, and with NODE_STRICT or a cache policy. EBUSY with ZCIPC_F_STRICT when somebody
- * holds a page. If that happens only while the pages are being taken away, the contents are put
- * back, but to other pages: whoever got hold of one in that moment keeps it.
+ * kinds of memory, of shared memory but for SHARE, and with NODE_STRICT or a cache policy. EBUSY
+ * with ZCIPC_F_STRICT when somebody holds a page. If that happens only while the pages are being
+ * taken away, the contents are put back, but to other pages: whoever got hold of one in that moment
+ * keeps it.
  */
 
 /**

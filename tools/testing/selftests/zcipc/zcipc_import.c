@@ -623,9 +623,12 @@ FIXTURE_SETUP(kinds)
 
 FIXTURE_TEARDOWN_BASE(kinds)
 
-/* Refused, and left as it is; copied if that is allowed. */
+/*
+ * Refused, and left as it is; copied if that is allowed. What others can reach can be shared, but
+ * that is another matter (zcipc_files).
+ */
 static void test_kind(struct __test_metadata *_metadata, FIXTURE_DATA(kinds) *self, char *p,
-		      int err, bool readable)
+		      int err, bool readable, bool shared)
 {
 	struct zcipc_transfer cmd;
 	struct zcipc_recv m;
@@ -634,8 +637,11 @@ static void test_kind(struct __test_metadata *_metadata, FIXTURE_DATA(kinds) *se
 	__u64 val;
 
 	ASSERT_NE(MAP_FAILED, p);
-	test_err_import(err, &self->a, p, 2, &buf);
+	if (!shared)
+		test_err_import(err, &self->a, p, 2, &buf);
 	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type++) {
+		if (shared && type == ZCIPC_SHARE)
+			continue;
 		test_err_direct(err, &self->a, &self->b, type, p, 2 * psize, 0);
 		if (readable)
 			test_check(&self->a, p, 2, 6);
@@ -666,7 +672,7 @@ TEST_F(kinds, shared)
 		       0);
 
 	fill(p, 2, 6);
-	test_kind(_metadata, self, p, EOPNOTSUPP, true);
+	test_kind(_metadata, self, p, EOPNOTSUPP, true, true);
 }
 
 TEST_F(kinds, memfd)
@@ -677,11 +683,11 @@ TEST_F(kinds, memfd)
 	ASSERT_EQ(0, ftruncate(fd, 2 * psize));
 	p = mmap(NULL, 2 * psize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	fill(p, 2, 6);
-	test_kind(_metadata, self, p, EOPNOTSUPP, true);
+	test_kind(_metadata, self, p, EOPNOTSUPP, true, true);
 	munmap(p, 2 * psize);
 	ASSERT_EQ(0, fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
 	p = mmap(NULL, 2 * psize, PROT_READ, MAP_PRIVATE, fd, 0);
-	test_kind(_metadata, self, p, EOPNOTSUPP, true);
+	test_kind(_metadata, self, p, EOPNOTSUPP, true, false);
 	close(fd);
 }
 
@@ -693,7 +699,7 @@ TEST_F(kinds, private_of_file)
 	ASSERT_EQ(0, ftruncate(fd, 2 * psize));
 	p = mmap(NULL, 2 * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	fill(p, 2, 6);
-	test_kind(_metadata, self, p, EOPNOTSUPP, true);
+	test_kind(_metadata, self, p, EOPNOTSUPP, true, false);
 	close(fd);
 }
 
@@ -703,7 +709,7 @@ TEST_F(kinds, read_only)
 
 	fill(p, 2, 6);
 	ASSERT_EQ(0, mprotect(p, 2 * psize, PROT_READ));
-	test_kind(_metadata, self, p, EACCES, true);
+	test_kind(_metadata, self, p, EACCES, true, false);
 }
 
 TEST_F(kinds, no_access)
@@ -711,7 +717,7 @@ TEST_F(kinds, no_access)
 	char *p = memory_touched(2);
 
 	ASSERT_EQ(0, mprotect(p, 2 * psize, PROT_NONE));
-	test_kind(_metadata, self, p, EACCES, false);
+	test_kind(_metadata, self, p, EACCES, false, false);
 }
 
 TEST_F(kinds, not_all_there)
@@ -739,7 +745,7 @@ TEST_F(kinds, hugetlb)
 	if (p == MAP_FAILED)
 		SKIP(return, "no huge pages: %s", strerror(errno));
 	fill(p, 2, 6);
-	test_kind(_metadata, self, p, EOPNOTSUPP, true);
+	test_kind(_metadata, self, p, EOPNOTSUPP, true, false);
 	munmap(p, HUGE);
 	file_write("/proc/sys/vm/nr_hugepages", "0");
 }

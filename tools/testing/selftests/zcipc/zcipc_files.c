@@ -1,0 +1,830 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Shared memory that there is already: memfds, tmpfs, MAP_SHARED, page cache.
+ *
+ * Guarantees: G2 (no MOVE of what others can reach), G5 coherence, G6 rights and revocation, G8
+ * death, G10 ordinary memory.
+ * Attacks: 3 pieces of a mapping, 4 fork, 7 read-only, 13 rights, 19 kinds of memory, 20 truncation
+ * and holes.
+ */
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/userfaultfd.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "zcipc_utils.h"
+
+#define N 8
+#define RIGHTS_READ ZCIPC_RIGHT_READ
+
+/* Where files are, and what they are made with. Each returns an fd, or -1. */
+static int file_memfd(void)
+{
+	return memfd_create("zcipc", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+}
+
+static int file_at(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	unlink(path);
+	return fd;
+}
+
+static int file_root(void)
+{
+	return file_at("/zcipc_file");
+}
+
+static int file_tmpfs(void)
+{
+	int fd;
+
+	if (mount("zcipc", "/mnt", "tmpfs", 0, NULL))
+		return -1;
+	fd = file_at("/mnt/file");
+	umount2("/mnt", MNT_DETACH);
+	return fd;
+}
+
+static int file_huge(void)
+{
+	int fd;
+
+	if (mount("zcipc", "/mnt", "tmpfs", 0, "huge=always"))
+		return -1;
+	fd = file_at("/mnt/file");
+	umount2("/mnt", MNT_DETACH);
+	return fd;
+}
+
+FIXTURE(file)
+{
+	struct base base;
+	struct ep a, b, c;
+	int fd;
+	char *p;
+};
+
+FIXTURE_VARIANT(file)
+{
+	int (*make)(void);		/* NULL: memory without a name */
+};
+
+FIXTURE_VARIANT_ADD(file, memfd) { .make = file_memfd };
+FIXTURE_VARIANT_ADD(file, anonymous) { .make = NULL };
+FIXTURE_VARIANT_ADD(file, tmpfs) { .make = file_tmpfs };
+FIXTURE_VARIANT_ADD(file, huge) { .make = file_huge };
+FIXTURE_VARIANT_ADD(file, root) { .make = file_root };
+
+FIXTURE_SETUP(file)
+{
+	base_setup(_metadata, &self->base);
+	/* They need no windows. */
+	test_open(&self->a, 0, O_NONBLOCK);
+	ASSERT_FALSE(peer_fork(&self->b) || peer_open(&self->b, 0, O_NONBLOCK));
+	ASSERT_FALSE(peer_fork(&self->c) || peer_open(&self->c, 0, O_NONBLOCK));
+	self->fd = -1;
+	if (variant->make) {
+		self->fd = variant->make();
+		if (self->fd < 0)
+			SKIP(return, "no such file: %s", strerror(errno));
+		ASSERT_EQ(0, ftruncate(self->fd, N * psize));
+	}
+	self->p = mmap(NULL, N * psize, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | (variant->make ? 0 : MAP_ANONYMOUS), self->fd, 0);
+	ASSERT_NE(MAP_FAILED, self->p);
+	ASSERT_EQ(0, fill(self->p, N, 1));
+}
+
+FIXTURE_TEARDOWN(file)
+{
+	munmap(self->p, N * psize);
+	if (self->fd >= 0)
+		close(self->fd);
+	base_teardown(_metadata, &self->base);
+}
+
+/* SHARE from memory, and what the peer receives. */
+static int share(struct ep *from, struct ep *to, const char *p, size_t npages, __u32 rights,
+		 struct zcipc_recv *m)
+{
+	struct zcipc_transfer cmd = direct_cmd(to, ZCIPC_SHARE, p, npages * psize, 0);
+
+	cmd.rights = rights;
+	if (zc_transfer(from, &cmd))
+		return -1;
+	if (cmd.copied || cmd.pages != npages) {
+		errno = EUCLEAN;
+		return -1;
+	}
+	return zc_recv(to, m);
+}
+
+#define test_share(...)			TEST_OK(share(__VA_ARGS__))
+#define test_err_share(err, ...)	TEST_ERR(err, share(__VA_ARGS__))
+
+static char *at(const struct zcipc_recv *m)
+{
+	return (char *)(uintptr_t)m->addr;
+}
+
+/* A system call of a peer's. */
+static long call_syscall(struct ep *ep, struct call *c)
+{
+	const long *a = (const long *)c->cmd;
+
+	(void)ep;
+	return syscall(c->n, a[0], a[1], a[2], a[3], a[4]);
+}
+
+static long peer_syscall(struct ep *ep, long nr, const void *p, long b, long c, long d, long e)
+{
+	struct call call = { .fn = call_syscall, .n = nr };
+	long a[5] = { (uintptr_t)p, b, c, d, e };
+
+	memcpy(call.cmd, a, sizeof(a));
+	return ep_call(ep, &call);
+}
+
+/* Both see one memory, at once, whoever writes. */
+TEST_F(file, coherent)
+{
+	struct zcipc_recv m, m2;
+
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	ASSERT_EQ(ZCIPC_SHARE, m.type);
+	ASSERT_EQ(RIGHTS_RW, m.rights);
+	ASSERT_EQ(N * psize, m.len);
+	ASSERT_NE(0, m.addr);
+	test_check(&self->b, at(&m), N, 1);
+	test_fill(&self->b, at(&m), N, 2);
+	test_check(&self->a, self->p, N, 2);
+	test_fill(&self->a, self->p, N, 3);
+	test_check(&self->b, at(&m), N, 3);
+	/* A part of it, shared once more; the peer writes where it has not read. */
+	test_share(&self->a, &self->c, self->p + 2 * psize, 3, RIGHTS_RW, &m2);
+	ASSERT_EQ(3 * psize, m2.len);
+	test_touch_write(0, &self->c, at(&m2));
+	test_fill(&self->c, at(&m2), 3, 4);
+	test_check(&self->a, self->p + 2 * psize, 3, 4);
+	test_check(&self->b, at(&m) + 2 * psize, 3, 4);
+	test_check(&self->a, self->p, 2, 3);
+	test_touch_read(SIGSEGV, &self->c, (char *)8);
+}
+
+/* What the sender does with its mapping, or its file, is its own affair. */
+TEST_F(file, survives)
+{
+	struct zcipc_recv m;
+
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	ASSERT_EQ(0, munmap(self->p, N * psize));
+	if (self->fd >= 0)
+		close(self->fd);
+	self->fd = -1;
+	test_check(&self->b, at(&m), N, 1);
+	ep_end(&self->a);
+	test_fill(&self->b, at(&m), N, 2);
+	test_check(&self->b, at(&m), N, 2);
+}
+
+/* Nor does the mapping go with the endpoint's file descriptor. */
+static long call_close_fd(struct ep *ep, struct call *c)
+{
+	(void)c;
+	return close(ep->fd);
+}
+
+static long call_reopen(struct ep *ep, struct call *c)
+{
+	(void)c;
+	ep->fd = -1;
+	return 0;
+}
+
+TEST_F(file, closed)
+{
+	struct call c = { .fn = call_close_fd };
+	struct zcipc_stats stats;
+	struct zcipc_recv m;
+	__u64 maps;
+
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	ASSERT_EQ(0, ep_call(&self->b, &c));
+	c = (struct call){ .fn = call_reopen };
+	ASSERT_EQ(0, ep_call(&self->b, &c));
+	test_check(&self->b, at(&m), N, 1);
+	test_fill(&self->b, at(&m), N, 2);
+	test_check(&self->a, self->p, N, 2);
+	test_stats(&self->base.ep, &stats);
+	maps = stats.maps;
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, at(&m), N * psize, 0, 0, 0));
+	ASSERT_TRUE(wait_until(!zc_stats(&self->base.ep, &stats) && stats.maps == maps - 1));
+}
+
+/* Reading is all that one may do. */
+TEST_F(file, read_only)
+{
+	struct zcipc_recv m, m2;
+	struct iovec local = { &m2, 8 }, remote;
+	char path[32];
+	char *p;
+	int fd;
+
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_READ | ZCIPC_RIGHT_GRANT, &m);
+	test_check(&self->b, at(&m), N, 1);
+	test_touch_write(SIGSEGV, &self->b, at(&m));
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mprotect, at(&m), N * psize,
+				   PROT_READ | PROT_WRITE, 0, 0));
+	ASSERT_EQ(EACCES, errno);
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_madvise, at(&m), N * psize, MADV_REMOVE, 0, 0));
+	remote = (struct iovec){ at(&m), 8 };
+	ASSERT_EQ(-1, process_vm_writev(self->b.pid, &local, 1, &remote, 1, 0));
+	ASSERT_EQ(EFAULT, errno);
+	ASSERT_EQ(8, process_vm_readv(self->b.pid, &local, 1, &remote, 1, 0));
+	snprintf(path, sizeof(path), "/proc/%d/mem", self->b.pid);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(-1, pwrite(fd, path, 8, m.addr));
+	close(fd);
+	test_err_map(EACCES, &self->b, m.cap, 0, N, RIGHTS_RW, &p);
+	test_err_share(EACCES, &self->b, &self->c, at(&m), N, RIGHTS_RW, &m2);
+	test_share(&self->b, &self->c, at(&m), N, RIGHTS_READ, &m2);
+	test_touch_write(SIGSEGV, &self->c, at(&m2));
+	test_check(&self->c, at(&m2), N, 1);
+	test_check(&self->a, self->p, N, 1);
+	/* Nobody shares what he has not. */
+	ASSERT_EQ(0, mprotect(self->p, psize, PROT_READ));
+	test_err_share(EACCES, &self->a, &self->b, self->p, N, RIGHTS_RW, &m2);
+	ASSERT_EQ(0, mprotect(self->p, psize, PROT_NONE));
+	test_err_share(EACCES, &self->a, &self->b, self->p, N, RIGHTS_READ, &m2);
+}
+
+/* No way leads to the rest of the file, or to a mapping that cannot be revoked. */
+TEST_F(file, no_way_out)
+{
+	struct zcipc_recv m;
+	char *p;
+
+	test_share(&self->a, &self->b, self->p + psize, 4, RIGHTS_RW, &m);
+	p = at(&m);
+	test_fill(&self->b, p, 4, 2);
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_remap_file_pages, p, psize, 0, 5, 0));
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mremap, p, 4 * psize, 8 * psize, MREMAP_MAYMOVE,
+				   0));
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mremap, p, 0, 4 * psize, MREMAP_MAYMOVE, 0));
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mremap, p, 4 * psize, 4 * psize,
+				   MREMAP_MAYMOVE | MREMAP_DONTUNMAP, 0));
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mprotect, p, psize, PROT_READ | PROT_EXEC, 0, 0));
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_msync, p, 4 * psize, MS_SYNC, 0, 0));
+	test_check(&self->b, p, 4, 2);
+	test_check(&self->a, self->p + psize, 4, 2);
+	test_check_from(&self->a, self->p + 5 * psize, 5, 3, 1);
+}
+
+/* Where in the endpoint's file it is said to be cannot be mapped by anybody else. */
+TEST_F(file, not_by_offset)
+{
+	struct zcipc_recv m;
+	size_t i;
+
+	test_share(&self->a, &self->a, self->p, N, RIGHTS_RW, &m);
+	/* The first ones outside of windows. */
+	for (i = 0; i < 64; i++)
+		ASSERT_EQ(MAP_FAILED, mmap(NULL, N * psize, PROT_READ, MAP_SHARED, self->a.fd,
+					   (6UL << 40) + i * psize));
+	munmap(at(&m), N * psize);
+}
+
+/* A child has nothing. */
+static long call_fork_touch(struct ep *ep, struct call *c)
+{
+	__u64 val;
+	pid_t pid;
+	int status;
+
+	(void)ep;
+	if (madvise((void *)(uintptr_t)c->addr, c->n, MADV_DOFORK))
+		return -1;
+	pid = fork();
+	if (!pid)
+		_exit(touch_read((void *)(uintptr_t)c->addr, &val));
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_F(file, forked)
+{
+	struct call c = { .fn = call_fork_touch, .n = N * psize };
+	struct zcipc_recv m;
+
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	test_check(&self->b, at(&m), N, 1);
+	c.addr = m.addr;
+	ASSERT_EQ(SIGBUS, ep_call(&self->b, &c));
+	test_check(&self->b, at(&m), N, 1);
+}
+
+/* When REVOKE returns there is nothing left, at any depth; the owner does not notice. */
+TEST_F(file, revoke)
+{
+	struct zcipc_transfer cmd = direct_cmd(&self->b, ZCIPC_SHARE, self->p, N * psize, 0);
+	struct zcipc_recv m, m2;
+	__u64 n;
+	char *p;
+
+	cmd.rights = RIGHTS_RW | ZCIPC_RIGHT_GRANT;
+	test_transfer(&self->a, &cmd);
+	test_recv(&self->b, &m);
+	test_check(&self->b, at(&m), N, 1);
+	test_map(&self->b, m.cap, 2, 2, RIGHTS_RW, &p);
+	test_check_from(&self->b, p, 2, 2, 1);
+	test_share(&self->b, &self->c, at(&m) + psize, 2, RIGHTS_RW, &m2);
+	test_fill(&self->c, at(&m2), 2, 4);
+	test_revoke(&self->a, &self->b, cmd.peer_cap, 0, &n);
+	ASSERT_EQ(2, n);
+	test_gone(&self->b, at(&m), N);
+	test_gone(&self->b, p, 2);
+	test_gone(&self->c, at(&m2), 2);
+	test_check(&self->a, self->p + psize, 2, 4);
+	test_recv(&self->b, &m);
+	ASSERT_EQ(ZCIPC_REVOKED, m.type);
+	test_recv(&self->c, &m2);
+	ASSERT_EQ(ZCIPC_REVOKED, m2.type);
+	/* The owner's own, of which nobody had the token, goes too, and nobody hears of it. */
+	test_err_recv(EAGAIN, &self->a, &m);
+}
+
+/* A message that is not yet received is not heard of any more. */
+TEST_F(file, revoke_unheard)
+{
+	struct zcipc_transfer cmd = direct_cmd(&self->b, ZCIPC_SHARE, self->p, N * psize, 0);
+	struct zcipc_recv m;
+	__u64 n;
+
+	cmd.rights = RIGHTS_RW;
+	test_transfer(&self->a, &cmd);
+	test_revoke(&self->a, &self->b, cmd.peer_cap, 0, &n);
+	ASSERT_EQ(1, n);
+	test_err_recv(EAGAIN, &self->b, &m);
+}
+
+struct toucher {
+	char *p;
+	size_t npages;
+	volatile bool stop;
+};
+
+static void *touch_all(void *data)
+{
+	struct toucher *t = data;
+	__u64 val;
+	size_t i;
+
+	for (i = 0; !t->stop; i = (i + 1) % t->npages)
+		touch_read(t->p + i * psize, &val);
+	return NULL;
+}
+
+static long call_touch(struct ep *ep, struct call *c)
+{
+	static struct toucher toucher;
+	static pthread_t thread;
+	(void)ep;
+
+	if (c->addr) {
+		toucher = (struct toucher){ (char *)(uintptr_t)c->addr, c->n, false };
+		return pthread_create(&thread, NULL, touch_all, &toucher);
+	}
+	toucher.stop = true;
+	return pthread_join(thread, NULL);
+}
+
+/* Threads that fault all the time do not get anything back. */
+TEST_F(file, revoke_under_faults)
+{
+	struct zcipc_transfer cmd = direct_cmd(&self->b, ZCIPC_SHARE, self->p, N * psize, 0);
+	struct zcipc_recv m;
+	unsigned int i;
+	__u64 n;
+
+	cmd.rights = RIGHTS_RW;
+	for (i = 0; i < loops(20); i++) {
+		struct call c = { .fn = call_touch, .n = N };
+
+		test_transfer(&self->a, &cmd);
+		test_recv(&self->b, &m);
+		c.addr = m.addr;
+		ASSERT_EQ(0, ep_call(&self->b, &c));
+		msleep(i % 4);
+		test_revoke(&self->a, &self->b, cmd.peer_cap, 0, &n);
+		test_gone(&self->b, at(&m), N);
+		c.addr = 0;
+		ASSERT_EQ(0, ep_call(&self->b, &c));
+		test_gone(&self->b, at(&m), N);
+		test_recv(&self->b, &m);
+		ASSERT_EQ(ZCIPC_REVOKED, m.type);
+	}
+}
+
+/* A fault that has its page already, and is as slow as can be. */
+TEST_F(file, revoke_of_a_slow_fault)
+{
+	struct zcipc_transfer cmd = direct_cmd(&self->b, ZCIPC_SHARE, self->p, N * psize, 0);
+	struct call c = { .fn = call_touch, .n = N };
+	struct zcipc_recv m;
+	__u64 n;
+
+	need_points();
+	cmd.rights = RIGHTS_RW;
+	/* Nothing there: core mm cannot insert what it does not have. */
+	ASSERT_EQ(0, madvise(self->p, N * psize, MADV_REMOVE));
+	test_transfer(&self->a, &cmd);
+	test_recv(&self->b, &m);
+	point_set("view", 300);
+	c.addr = m.addr;
+	ASSERT_EQ(0, ep_call(&self->b, &c));
+	ASSERT_TRUE(point_reached());
+	test_revoke(&self->a, &self->b, cmd.peer_cap, 0, &n);
+	point_set("", 0);
+	c.addr = 0;
+	ASSERT_EQ(0, ep_call(&self->b, &c));
+	test_gone(&self->b, at(&m), N);
+}
+
+/* Once nobody has anything that was derived from it, what nobody could drop goes by itself. */
+TEST_F(file, nothing_is_left)
+{
+	struct zcipc_stats before, stats;
+	struct zcipc_recv m, m2;
+	int i;
+
+	test_stats(&self->base.ep, &before);
+	for (i = 0; i < 3; i++) {
+		test_share(&self->a, &self->b, self->p, N, RIGHTS_RW | ZCIPC_RIGHT_GRANT, &m);
+		test_share(&self->b, &self->c, at(&m), N, RIGHTS_READ, &m2);
+		test_stats(&self->base.ep, &stats);
+		ASSERT_EQ(before.regions + 1, stats.regions);
+		ASSERT_EQ(before.caps + 3, stats.caps);
+		ASSERT_EQ(before.maps + 2, stats.maps);
+		ASSERT_EQ(before.frames, stats.frames);
+		test_drop(&self->b, m.cap);
+		test_gone(&self->b, at(&m), N);
+		test_check(&self->c, at(&m2), N, 1);
+		test_stats(&self->base.ep, &stats);
+		ASSERT_EQ(before.caps + 2, stats.caps);
+		if (i == 1)
+			test_drop(&self->c, m2.cap);
+		else if (i == 2)
+			ep_end(&self->c);
+		else
+			test_revoke(&self->a, &self->c, m2.cap, 0, &stats.caps);
+		if (!i)
+			test_recv(&self->c, &m2);
+		ASSERT_TRUE(wait_until(!zc_stats(&self->base.ep, &stats) &&
+				       stats.regions == before.regions &&
+				       stats.caps == before.caps && stats.maps == before.maps));
+	}
+	/* Nor is anything left of what did not work. */
+	test_depth(&self->b, 1);
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	test_drop(&self->b, m.cap);
+	ASSERT_TRUE(wait_until(!zc_stats(&self->base.ep, &stats) &&
+			       stats.regions == before.regions));
+	test_policy(&self->b, ZCIPC_POLICY_NOBODY);
+	test_err_share(EPERM, &self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	ASSERT_TRUE(wait_until(!zc_stats(&self->base.ep, &stats) &&
+			       stats.regions == before.regions && stats.caps == before.caps));
+}
+
+/* UNMAP, munmap() of all and of a part, and DROP. */
+TEST_F(file, unmap)
+{
+	struct zcipc_region_query query;
+	struct zcipc_recv m;
+	char *p;
+
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	query.cap = m.cap;
+	test_query(&self->b, m.cap, &query);
+	ASSERT_EQ(1, query.maps);
+	ASSERT_EQ(N * psize, query.present);
+	ASSERT_EQ(0, query.shared);
+	test_err_unmap(ENOENT, &self->b, at(&m) + psize);
+	test_unmap(&self->b, at(&m));
+	test_touch_read(SIGSEGV, &self->b, at(&m));
+	test_err_unmap(ENOENT, &self->b, at(&m));
+	test_query(&self->b, m.cap, &query);
+	ASSERT_EQ(0, query.maps);
+
+	test_map(&self->b, m.cap, 1, 4, RIGHTS_RW, &p);
+	test_check_from(&self->b, p, 1, 4, 1);
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, p + psize, psize, 0, 0, 0));
+	test_check_from(&self->b, p, 1, 1, 1);
+	test_check_from(&self->b, p + 2 * psize, 3, 2, 1);
+	test_query(&self->b, m.cap, &query);
+	ASSERT_EQ(1, query.maps);
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, p, 4 * psize, 0, 0, 0));
+	test_query(&self->b, m.cap, &query);
+	ASSERT_EQ(0, query.maps);
+
+	test_map(&self->b, m.cap, 0, 0, RIGHTS_READ, &p);
+	test_touch_write(SIGSEGV, &self->b, p);
+	test_drop(&self->b, m.cap);
+	test_touch_read(SIGBUS, &self->b, p);
+}
+
+/* IMPORT makes a capability that can be used more than once. */
+TEST_F(file, import)
+{
+	struct zcipc_region_query query;
+	struct zcipc_recv m;
+	struct buf buf, got;
+	char *p;
+
+	test_import(&self->a, self->p, N, &buf);
+	test_check(&self->a, self->p, N, 1);
+	test_query(&self->a, buf.cap, &query);
+	ASSERT_EQ(RIGHTS_RW | ZCIPC_RIGHT_GRANT, query.rights);
+	ASSERT_EQ(0, query.maps);
+	test_give_part(&self->a, &self->b, buf.cap, 2, 3, RIGHTS_RW, &got);
+	test_map(&self->b, got.cap, 1, 1, RIGHTS_RW, &p);
+	test_check_from(&self->b, p, 3, 1, 1);
+	test_send_rights(&self->a, &self->c, ZCIPC_SHARE, buf.cap, RIGHTS_READ);
+	test_recv(&self->c, &m);
+	test_check(&self->c, at(&m), N, 1);
+	/* Others can reach it. */
+	test_err_send(EACCES, &self->a, &self->b, ZCIPC_MOVE, buf.cap);
+	test_err_send(EOPNOTSUPP, &self->a, &self->b, ZCIPC_COPY, buf.cap);
+	test_drop(&self->b, got.cap);
+	test_drop(&self->c, m.cap);
+	test_query(&self->a, buf.cap, &query);
+	ASSERT_EQ(1, query.caps);
+	test_drop(&self->a, buf.cap);
+	test_check(&self->a, self->p, N, 1);
+}
+
+/* In a batch, beside others. */
+TEST_F(file, batch)
+{
+	struct zcipc_transfer transfers[3];
+	struct zcipc_transfer_batch cmd = {
+		.size = sizeof(cmd), .transfers = (uintptr_t)transfers, .ntransfers = 3,
+		.transfer_size = sizeof(transfers[0]),
+	};
+	struct zcipc_recv m;
+	struct buf buf, own;
+	struct ep d;
+	int i;
+
+	test_open(&d, 64, O_NONBLOCK);
+	test_import(&self->a, self->p, N, &buf);
+	test_import(&self->a, memory_touched(2), 2, &own);
+	transfers[0] = transfer_cmd(&d, ZCIPC_SHARE, buf.cap, 0, N, 0);
+	transfers[1] = transfer_cmd(&d, ZCIPC_SHARE, own.cap, 0, 2, 0);
+	transfers[2] = transfer_cmd(&d, ZCIPC_SHARE, buf.cap, 1, 2, 0);
+	for (i = 0; i < 3; i++)
+		transfers[i].rights = RIGHTS_READ;
+	TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_TRANSFER_BATCH, &cmd));
+	ASSERT_EQ(3, cmd.done);
+	test_recv(&d, &m);
+	test_check(&d, at(&m), N, 1);
+	munmap(at(&m), N * psize);
+	test_recv(&d, &m);
+	test_check(&d, at(&m), 2, 1);
+	test_recv(&d, &m);
+	test_check_from(&d, at(&m), 1, 2, 1);
+	munmap(at(&m), 2 * psize);
+	munmap(own.p, 2 * psize);
+}
+
+/* Pages of it take part in I/O, and in futexes of both processes. */
+static long call_futex(struct ep *ep, struct call *c)
+{
+	struct timespec t = { .tv_sec = 20 };
+
+	(void)ep;
+	return syscall(SYS_futex, c->addr, FUTEX_WAIT, c->val, &t, NULL, 0);
+}
+
+TEST_F(file, ordinary)
+{
+	struct call c = { .fn = call_futex };
+	struct zcipc_recv m;
+	int fds[2];
+	char path[40];
+	__u64 val;
+	int fd;
+
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW | ZCIPC_RIGHT_GRANT, &m);
+	/* get_user_pages() of another process, for writing. */
+	snprintf(path, sizeof(path), "/proc/%d/mem", self->b.pid);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	val = 0x1234;
+	ASSERT_EQ(8, pwrite(fd, &val, 8, m.addr + psize));
+	close(fd);
+	ASSERT_EQ(0x1234, *(__u64 *)(self->p + psize));
+	/* Pages themselves in a pipe. */
+	ASSERT_EQ(0, pipe(fds));
+	test_share(&self->b, &self->a, at(&m), N, RIGHTS_READ, &m);
+	ASSERT_EQ(psize, vmsplice(fds[1], &(struct iovec){ at(&m), psize }, 1, 0));
+	ASSERT_EQ(8, read(fds[0], &val, 8));
+	ASSERT_EQ(pattern(1, 0, 0), val);
+	close(fds[0]);
+	close(fds[1]);
+	munmap(at(&m), N * psize);
+	/* One sleeps here, and is woken up there. */
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	*(int *)(self->p + 2 * psize) = 5;
+	c.addr = m.addr + 2 * psize;
+	c.val = 5;
+	ASSERT_EQ(0, ep_send(&self->b, &c));
+	ASSERT_TRUE(wait_until(syscall(SYS_futex, self->p + 2 * psize, FUTEX_WAKE, 1, NULL, NULL,
+				       0) == 1));
+	ASSERT_EQ(0, ep_wait(&self->b, &c));
+}
+
+TEST_F(file, errors)
+{
+	struct zcipc_transfer cmd = direct_cmd(&self->b, ZCIPC_SHARE, self->p, N * psize, 0);
+	struct zcipc_recv m;
+	struct buf buf;
+	char *p;
+
+	if (self->fd < 0)
+		return;
+	cmd.rights = RIGHTS_RW;
+	cmd.cache = ZCIPC_CACHE_WRITEBACK;
+	test_err_transfer(EOPNOTSUPP, &self->a, &cmd);
+	/* Two ranges of the file side by side, in another order. */
+	p = mmap(NULL, 2 * psize, PROT_READ, MAP_SHARED, self->fd, psize);
+	ASSERT_EQ(p + psize, mmap(p + psize, psize, PROT_READ, MAP_SHARED | MAP_FIXED, self->fd,
+				  0));
+	test_err_share(EOPNOTSUPP, &self->a, &self->b, p, 2, RIGHTS_READ, &m);
+	test_err_import(EOPNOTSUPP, &self->a, p, 2, &buf);
+	/* In order it does not matter that there are two. */
+	ASSERT_EQ(p + psize, mmap(p + psize, psize, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_FIXED, self->fd, 2 * psize));
+	test_err_share(EACCES, &self->a, &self->b, p, 2, RIGHTS_RW, &m);
+	test_share(&self->a, &self->b, p, 2, RIGHTS_READ, &m);
+	test_check_from(&self->b, at(&m), 1, 2, 1);
+	/* A gap, and other kinds of memory. */
+	ASSERT_EQ(0, munmap(p + psize, psize));
+	test_err_share(EFAULT, &self->a, &self->b, p, 2, RIGHTS_READ, &m);
+	p = mmap(p, 2 * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, self->fd, 0);
+	test_err_share(EOPNOTSUPP, &self->a, &self->b, p, 2, RIGHTS_READ, &m);
+	/* Another endpoint's view of the same process. */
+	test_share(&self->a, &self->base.ep, self->p, N, RIGHTS_RW, &m);
+	test_err_share(EOPNOTSUPP, &self->a, &self->b, at(&m), N, RIGHTS_READ, &m);
+	test_err_import(EOPNOTSUPP, &self->a, at(&m), N, &buf);
+	test_err_import(EOPNOTSUPP, &self->base.ep, at(&m), N, &buf);
+	munmap(at(&m), N * psize);
+	test_drop(&self->base.ep, m.cap);
+	munmap(p, 2 * psize);
+}
+
+/* What becomes of the file is seen by all. */
+TEST_F(file, truncated)
+{
+	struct zcipc_recv m;
+	__u64 val;
+
+	if (self->fd < 0)
+		return;
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	test_check(&self->b, at(&m), N, 1);
+	ASSERT_EQ(0, ftruncate(self->fd, 3 * psize));
+	test_check(&self->b, at(&m), 3, 1);
+	test_gone(&self->b, at(&m) + 3 * psize, N - 3);
+	ASSERT_EQ(0, ftruncate(self->fd, N * psize));
+	ASSERT_EQ(0, ep_read(&self->b, at(&m) + 4 * psize, &val));
+	ASSERT_EQ(0, val);
+	test_fill(&self->b, at(&m) + 4 * psize, 2, 7);
+	test_check(&self->a, self->p + 4 * psize, 2, 7);
+	if (fallocate(self->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 2 * psize))
+		return;
+	ASSERT_EQ(0, ep_read(&self->b, at(&m), &val));
+	ASSERT_EQ(0, val);
+	test_fill(&self->a, self->p, 2, 8);
+	test_check(&self->b, at(&m), 2, 8);
+}
+
+/* Under pressure they come and go. */
+TEST_F(file, paged_out)
+{
+	struct zcipc_recv m;
+
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	test_check(&self->b, at(&m), N, 1);
+	peer_syscall(&self->b, SYS_madvise, at(&m), N * psize, 21 /* MADV_PAGEOUT */, 0, 0);
+	madvise(self->p, N * psize, 21);
+	file_write("/proc/sys/vm/drop_caches", "3");
+	file_write("/proc/sys/vm/compact_memory", "1");
+	test_check(&self->b, at(&m), N, 1);
+	test_fill(&self->b, at(&m), N, 2);
+	test_check(&self->a, self->p, N, 2);
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_madvise, at(&m), N * psize, MADV_DONTNEED, 0, 0));
+	test_check(&self->b, at(&m), N, 2);
+}
+
+/* --- seals of memfds */
+
+FIXTURE(seals)
+{
+	struct base base;
+	struct ep a, b;
+	int fd;
+};
+
+FIXTURE_SETUP(seals)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, 0, O_NONBLOCK);
+	ASSERT_FALSE(peer_fork(&self->b) || peer_open(&self->b, 0, O_NONBLOCK));
+	self->fd = file_memfd();
+	ASSERT_EQ(0, ftruncate(self->fd, N * psize));
+}
+
+FIXTURE_TEARDOWN(seals)
+{
+	close(self->fd);
+	base_teardown(_metadata, &self->base);
+}
+
+/* As long as somebody can write to it, it cannot be sealed against that. */
+TEST_F(seals, write)
+{
+	char *p = mmap(NULL, N * psize, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
+	struct zcipc_recv m;
+	struct buf buf;
+	char *q;
+
+	ASSERT_EQ(0, fill(p, N, 1));
+	test_import(&self->a, p, N, &buf);
+	test_share(&self->a, &self->b, p, N, RIGHTS_RW, &m);
+	ASSERT_EQ(0, munmap(p, N * psize));
+	ASSERT_EQ(-1, fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE));
+	ASSERT_EQ(EBUSY, errno);
+	test_check(&self->b, at(&m), N, 1);
+	test_fill(&self->b, at(&m), N, 2);
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, at(&m), N * psize, 0, 0, 0));
+	ASSERT_TRUE(wait_until(!fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE)));
+	/* And afterwards nobody can any more, whatever he was given before. */
+	test_err_map(EACCES, &self->b, m.cap, 0, N, RIGHTS_RW, &q);
+	test_map(&self->b, m.cap, 0, N, RIGHTS_READ, &q);
+	test_check(&self->b, q, N, 2);
+	test_send_rights(&self->a, &self->b, ZCIPC_SHARE, buf.cap, RIGHTS_RW);
+	test_recv(&self->b, &m);
+	ASSERT_EQ(0, m.addr);
+	test_map(&self->b, m.cap, 0, N, RIGHTS_READ, &q);
+	test_check(&self->b, q, N, 2);
+}
+
+/* New mappings only, the old one stays writable: it is not a way to get more. */
+TEST_F(seals, future_write)
+{
+	char *p = mmap(NULL, N * psize, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
+	struct zcipc_recv m;
+	char *q;
+
+	ASSERT_EQ(0, fill(p, N, 1));
+	ASSERT_EQ(0, fcntl(self->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE));
+	test_share(&self->a, &self->b, p, N, RIGHTS_RW, &m);
+	ASSERT_EQ(0, m.addr);
+	test_err_map(EACCES, &self->b, m.cap, 0, N, RIGHTS_RW, &q);
+	test_map(&self->b, m.cap, 0, N, RIGHTS_READ, &q);
+	test_check(&self->b, q, N, 1);
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mprotect, q, psize, PROT_READ | PROT_WRITE, 0,
+				   0));
+	munmap(p, N * psize);
+}
+
+/* A file that was opened for reading. */
+TEST_F(seals, opened_for_reading)
+{
+	char path[40];
+	struct zcipc_recv m;
+	char *p;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	p = mmap(NULL, N * psize, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	test_err_share(EACCES, &self->a, &self->b, p, N, RIGHTS_RW, &m);
+	test_share(&self->a, &self->b, p, N, RIGHTS_READ, &m);
+	test_check(&self->b, at(&m), 1, 0);
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mprotect, at(&m), psize, PROT_READ | PROT_WRITE,
+				   0, 0));
+	/* Who only reads is in nobody's way. */
+	ASSERT_EQ(0, fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE));
+	munmap(p, N * psize);
+	close(fd);
+}
+
+TEST_HARNESS_MAIN

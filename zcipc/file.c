@@ -1,0 +1,604 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Regions of files: shared memory that there is already, in memfds, tmpfs, MAP_SHARED, or the page
+ * cache.
+ *
+ * Its pages are the file's, and core mm wants to find all mappings of them by the file: for
+ * truncation, reclaim and migration. So what maps such a region, a *view*, is a VMA of the file
+ * itself, with all that this means: pages come as the file gives them, and take part in all I/O.
+ * It differs in two things. Its vm_file is none that was opened, but one of our own for the same
+ * inode: nobody gets at the rest of the file by way of it, as remap_file_pages() would. And its
+ * pages are always inserted under a lock, so that a view which is dead stays empty.
+ */
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/mount.h>
+#include <linux/pagemap.h>
+#include <linux/shmem_fs.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/userfaultfd_k.h>
+
+#include "zcipc.h"
+
+/**
+ * struct zcipc_view - how an endpoint sees a range of a file
+ * @orig: what the file's own mappings have, or NULL before the first one
+ * @holder: the endpoint's file: it is not closed before the mapping is gone
+ * @real: the region's file
+ * @file: VMAs have a reference to this one; the view goes with it
+ * @slot: what it shows, or NULL; ep->lock
+ * @mapper: the task that may map it now, or NULL; ep->lock
+ * @nvmas: its VMAs; ep->lock
+ * @pgoff: where it begins in the file, in pages
+ * @npages: its length
+ * @writable: it may be written to
+ * @lock: PTEs are inserted under it
+ * @dead: and from now on none are
+ */
+struct zcipc_view {
+	const struct vm_operations_struct *orig;
+	struct file *holder;
+	struct file *real;
+	struct file *file;
+	struct zcipc_slot *slot;
+	struct task_struct *mapper;
+	unsigned int nvmas;
+	unsigned long pgoff;
+	unsigned long npages;
+	bool writable;
+	spinlock_t lock; /* PTEs */
+	bool dead;
+};
+
+static vm_fault_t zcipc_view_fault(struct vm_fault *vmf);
+
+/* The view that a VMA shows a part of, or NULL. */
+static struct zcipc_view *zcipc_view_of(const struct vm_area_struct *vma)
+{
+	if (!vma || !vma->vm_ops || vma->vm_ops->fault != zcipc_view_fault)
+		return NULL;
+	return vma->vm_file->private_data;
+}
+
+static struct zcipc_endpoint *zcipc_view_ep(const struct zcipc_view *view)
+{
+	return view->holder->private_data;
+}
+
+/* Lets the file insert pages that it has, unless the view is dead. */
+static vm_fault_t zcipc_view_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t end)
+{
+	struct zcipc_view *view = zcipc_view_of(vmf->vma);
+	vm_fault_t ret = 0;
+
+	/* A child got the VMA by MADV_DOFORK: it is not ours to serve. */
+	if (vmf->vma->vm_mm != zcipc_view_ep(view)->mm)
+		return 0;
+	spin_lock(&view->lock);
+	if (!view->dead)
+		ret = view->orig->map_pages(vmf, start, end);
+	spin_unlock(&view->lock);
+	return ret;
+}
+
+/*
+ * A fault: the file gets the page, which is then inserted as those around it are. Core mm would
+ * insert it after we have returned, when the view may have died.
+ */
+static vm_fault_t zcipc_view_fault(struct vm_fault *vmf)
+{
+	struct zcipc_view *view = zcipc_view_of(vmf->vma);
+	enum fault_flag flags = vmf->flags;
+	struct folio *folio;
+	vm_fault_t ret;
+
+	if (vmf->vma->vm_mm != zcipc_view_ep(view)->mm || READ_ONCE(view->dead))
+		return VM_FAULT_SIGBUS;
+	ret = view->orig->fault(vmf);
+	if (ret & (VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY | VM_FAULT_DONE_COW))
+		return ret;
+	folio = page_folio(vmf->page);
+	if (!(ret & VM_FAULT_LOCKED))
+		folio_lock(folio);
+	if (PageHWPoison(vmf->page))
+		ret = VM_FAULT_HWPOISON;
+	/* Where it is a mark for a reader who comes this way pages are not inserted. */
+	folio_clear_readahead(folio);
+	folio_unlock(folio);
+	folio_put(folio);
+	vmf->page = NULL;
+	if (ret & VM_FAULT_HWPOISON)
+		return ret;
+	zcipc_test_point("view");
+	/* It is not for us to make it dirty: a write finds it read-only, if that is to be known. */
+	vmf->flags &= ~FAULT_FLAG_WRITE;
+	zcipc_view_map_pages(vmf, vmf->pgoff, vmf->pgoff);
+	vmf->flags = flags;
+	return (ret & VM_FAULT_MAJOR) | VM_FAULT_NOPAGE;
+}
+
+/* Core mm makes the PTE writable only if it is still there. */
+static vm_fault_t zcipc_view_mkwrite(struct vm_fault *vmf)
+{
+	return zcipc_view_of(vmf->vma)->orig->page_mkwrite(vmf);
+}
+
+static void zcipc_view_open(struct vm_area_struct *vma)
+{
+	struct zcipc_view *view = zcipc_view_of(vma);
+	struct zcipc_endpoint *ep = zcipc_view_ep(view);
+
+	if (view->orig->open)
+		view->orig->open(vma);
+	if (vma->vm_mm != ep->mm)
+		return;
+	mutex_lock(&ep->lock);
+	view->nvmas++;
+	mutex_unlock(&ep->lock);
+}
+
+/* Removes what a view shows, if it shows anything. The caller holds the endpoint's lock. */
+static void zcipc_view_remove_slot(struct zcipc_view *view)
+{
+	struct zcipc_region *region;
+
+	if (!view->slot)
+		return;
+	region = view->slot->cap->region;
+	mutex_lock(&region->lock);
+	zcipc_slot_unmap(view->slot);
+	zcipc_slot_remove(view->slot);
+	mutex_unlock(&region->lock);
+}
+
+static void zcipc_view_close(struct vm_area_struct *vma)
+{
+	struct zcipc_view *view = zcipc_view_of(vma);
+	struct zcipc_endpoint *ep = zcipc_view_ep(view);
+
+	if (view->orig->close)
+		view->orig->close(vma);
+	if (vma->vm_mm != ep->mm)
+		return;
+	mutex_lock(&ep->lock);
+	if (!--view->nvmas)
+		zcipc_view_remove_slot(view);
+	mutex_unlock(&ep->lock);
+	zcipc_window_last_close(vma, ep);
+}
+
+/* As for all that is mapped from an endpoint. */
+static int zcipc_view_mremap(struct vm_area_struct *vma)
+{
+	return -EINVAL;
+}
+
+static const struct vm_operations_struct zcipc_view_ops = {
+	.open = zcipc_view_open,
+	.close = zcipc_view_close,
+	.mremap = zcipc_view_mremap,
+	.fault = zcipc_view_fault,
+	.map_pages = zcipc_view_map_pages,
+};
+
+/* Of a file that wants to know what is written to. */
+static const struct vm_operations_struct zcipc_view_mkwrite_ops = {
+	.open = zcipc_view_open,
+	.close = zcipc_view_close,
+	.mremap = zcipc_view_mremap,
+	.fault = zcipc_view_fault,
+	.map_pages = zcipc_view_map_pages,
+	.page_mkwrite = zcipc_view_mkwrite,
+};
+
+/* msync() is as it would be with a mapping that was not ours. */
+static int zcipc_view_fsync(struct file *file, loff_t start, loff_t end, int datasync)
+{
+	struct zcipc_view *view = file->private_data;
+
+	return vfs_fsync_range(view->real, start, end, datasync);
+}
+
+/* The last VMA has gone. */
+static int zcipc_view_release(struct inode *inode, struct file *file)
+{
+	struct zcipc_view *view = file->private_data;
+
+	if (view->writable)
+		mapping_unmap_writable(view->real->f_mapping);
+	fput(view->real);
+	fput(view->holder);
+	kfree(view);
+	return 0;
+}
+
+/* Nobody can open it, nor map it again. */
+static const struct file_operations zcipc_view_fops = {
+	.owner = THIS_MODULE,
+	.fsync = zcipc_view_fsync,
+	.release = zcipc_view_release,
+};
+
+/*
+ * Is a file sealed against new mappings that can be written to? Some kernels look only where user
+ * space maps the file itself.
+ */
+static bool zcipc_file_is_sealed(const struct file *file)
+{
+	struct inode *inode = file_inode(file);
+
+	return IS_ENABLED(CONFIG_SHMEM) && inode->i_sb->s_magic == TMPFS_MAGIC &&
+	       SHMEM_I(inode)->seals & F_SEAL_FUTURE_WRITE;
+}
+
+/* A view that shows nothing yet: its file, or an errno. */
+static struct file *zcipc_view_alloc(struct file *holder, struct zcipc_region *region,
+				     unsigned long first, unsigned long npages, bool writable)
+{
+	struct inode *inode = file_inode(region->file);
+	struct zcipc_view *view;
+	struct file *file;
+	int ret;
+
+	view = kzalloc(sizeof(*view), GFP_KERNEL_ACCOUNT);
+	if (!view)
+		return ERR_PTR(-ENOMEM);
+	/* As long as it exists a memfd cannot be sealed against it. */
+	ret = -EACCES;
+	if (writable && (zcipc_file_is_sealed(region->file) ||
+			 mapping_map_writable(region->file->f_mapping)))
+		goto err_free;
+	__module_get(THIS_MODULE);
+	ihold(inode);
+	file = alloc_file_pseudo(inode, region->file->f_path.mnt, "zcipc",
+				 writable ? O_RDWR : O_RDONLY, &zcipc_view_fops);
+	if (IS_ERR(file)) {
+		ret = PTR_ERR(file);
+		goto err_inode;
+	}
+	file_ra_state_init(&file->f_ra, file->f_mapping);
+	spin_lock_init(&view->lock);
+	view->holder = get_file(holder);
+	view->real = get_file(region->file);
+	view->file = file;
+	view->pgoff = region->file_pgoff + first;
+	view->npages = npages;
+	view->writable = writable;
+	file->private_data = view;
+	return file;
+
+err_inode:
+	iput(inode);
+	module_put(THIS_MODULE);
+	if (writable)
+		mapping_unmap_writable(region->file->f_mapping);
+err_free:
+	kfree(view);
+	return ERR_PTR(ret);
+}
+
+/**
+ * zcipc_file_mmap() - mmap() of a view, which the current task is about to make
+ * @view: the view
+ * @vma: the new VMA
+ *
+ * Return: 0, or -EACCES when the file says no, -EOPNOTSUPP
+ */
+int zcipc_file_mmap(struct zcipc_view *view, struct vm_area_struct *vma)
+{
+	unsigned long never = VM_EXEC | VM_MAYEXEC;
+	int ret;
+
+	vma->vm_pgoff = view->pgoff;
+	vma_set_file(vma, view->file);
+	if (!view->writable)
+		never |= VM_WRITE | VM_MAYWRITE;
+	zcipc_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, never);
+	ret = call_mmap(view->real, vma);
+	if (ret)
+		return ret == -EPERM ? -EACCES : ret;
+	if (!vma->vm_ops || !vma->vm_ops->fault || !vma->vm_ops->map_pages ||
+	    vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP))
+		return -EOPNOTSUPP;
+	/* Not what else there is: a NUMA policy, say, would be the file's. */
+	view->orig = vma->vm_ops;
+	vma->vm_ops = view->orig->page_mkwrite ? &zcipc_view_mkwrite_ops : &zcipc_view_ops;
+	return 0;
+}
+
+/* May the current task map a view now? Once. The caller holds the endpoint's lock. */
+bool zcipc_file_may_mmap(struct zcipc_view *view, struct vm_area_struct *vma)
+{
+	if (view->mapper != current || vma_pages(vma) != view->npages)
+		return false;
+	view->mapper = NULL;
+	view->nvmas = 1;
+	return true;
+}
+
+/* Takes what a view shows out of all page tables for good. The caller holds the region's lock. */
+void zcipc_file_unmap(struct zcipc_view *view)
+{
+	spin_lock(&view->lock);
+	view->dead = true;
+	spin_unlock(&view->lock);
+	unmap_mapping_pages(view->real->f_mapping, view->pgoff, view->npages, false);
+	zcipc_stat_inc(SHOOTDOWNS);
+}
+
+/* Its slot goes. The caller holds the endpoint's lock. */
+void zcipc_file_detach(struct zcipc_view *view)
+{
+	view->slot = NULL;
+}
+
+/* Enters a slot for a view that is about to be mapped, and finds its file offset. */
+static int zcipc_file_enter(u64 token, unsigned long first, unsigned long npages,
+			    struct zcipc_view *view, unsigned long *pgoff)
+{
+	struct zcipc_endpoint *ep = zcipc_view_ep(view);
+	struct zcipc_slot *slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	struct zcipc_cap *cap;
+	int ret;
+
+	if (!slot)
+		return -ENOMEM;
+	mutex_lock(&ep->lock);
+	cap = zcipc_cap_find_locked(ep, token);
+	ret = PTR_ERR_OR_ZERO(cap);
+	if (ret)
+		goto out;
+	ret = cap->nslots < ZCIPC_MAX_SLOTS ? 0 : -ENOBUFS;
+	if (!ret)
+		ret = zcipc_window_reserve_outside(ep, npages, pgoff);
+	if (!ret) {
+		zcipc_slot_install(slot, cap, *pgoff, first, npages, view->writable);
+		slot->view = view;
+		view->slot = slot;
+		view->mapper = current;
+		slot = NULL;
+	}
+	mutex_unlock(&cap->region->lock);
+out:
+	mutex_unlock(&ep->lock);
+	kfree(slot);
+	return ret;
+}
+
+/**
+ * zcipc_file_map() - map a range of a file's region in the current task's address space
+ * @holder: the file of the task's endpoint
+ * @token: a capability that names the range and has the rights
+ * @region: of the file
+ * @first: first page of the range
+ * @npages: number of pages
+ * @writable: it is to be writable
+ * @addr: [out] where it is
+ *
+ * Context: May sleep; no lock is held.
+ * Return: 0 or an errno of struct zcipc_map
+ */
+int zcipc_file_map(struct file *holder, u64 token, struct zcipc_region *region,
+		   unsigned long first, unsigned long npages, bool writable, u64 *addr)
+{
+	struct zcipc_endpoint *ep = holder->private_data;
+	struct zcipc_view *view;
+	unsigned long at, pgoff;
+	struct file *file;
+	int ret;
+
+	file = zcipc_view_alloc(holder, region, first, npages, writable);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	view = file->private_data;
+	ret = zcipc_file_enter(token, first, npages, view, &pgoff);
+	if (ret)
+		goto out;
+	at = vm_mmap(holder, 0, npages << PAGE_SHIFT, PROT_READ | (writable ? PROT_WRITE : 0),
+		     MAP_SHARED, pgoff << PAGE_SHIFT);
+	if (IS_ERR_VALUE(at))
+		/* Of what mlockall() would lock too much mmap() says it its way. */
+		ret = (long)at == -EAGAIN ? -ENOMEM : (long)at;
+	mutex_lock(&ep->lock);
+	view->mapper = NULL;
+	if (ret)
+		zcipc_view_remove_slot(view);
+	else if (view->slot)
+		view->slot->addr = at;
+	mutex_unlock(&ep->lock);
+	if (!ret)
+		*addr = at;
+out:
+	/* VMAs have references of their own. */
+	fput(file);
+	return ret;
+}
+
+/**
+ * zcipc_file_unmap_at() - unmap the view that begins somewhere
+ * @ep: the current task's endpoint
+ * @addr: user address
+ *
+ * Context: May sleep; no lock is held.
+ * Return: 0, or -ENOENT, -EINTR
+ */
+int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr)
+{
+	struct vm_area_struct *vma;
+	struct zcipc_view *view;
+	unsigned long len = 0;
+	int ret;
+
+	ret = mmap_read_lock_killable(ep->mm);
+	if (ret)
+		return ret;
+	mutex_lock(&ep->lock);
+	vma = vma_lookup(ep->mm, addr);
+	view = zcipc_view_of(vma);
+	if (view && zcipc_view_ep(view) == ep && view->slot && view->slot->addr == addr) {
+		len = vma->vm_end - addr;
+		/* What another thread maps there meanwhile is its own affair. */
+		if (view->nvmas != 1)
+			len = 0;
+		zcipc_view_remove_slot(view);
+	} else {
+		ret = -ENOENT;
+	}
+	mutex_unlock(&ep->lock);
+	mmap_read_unlock(ep->mm);
+	if (len)
+		vm_munmap(addr, len);
+	return ret;
+}
+
+/**
+ * zcipc_file_find() - find the capability by which a view is mapped
+ * @ep: the current task's endpoint; the caller holds its lock
+ * @vma: of the current task
+ * @addr: in @vma
+ * @npages: how much from there on
+ * @token: [out] the capability
+ * @offset: [out] bytes from the beginning of the capability's range
+ *
+ * Return: 0, or -ENOENT when it is no view, -EOPNOTSUPP when it is, but not of this kind
+ */
+int zcipc_file_find(struct zcipc_endpoint *ep, const struct vm_area_struct *vma,
+		    unsigned long addr, unsigned long npages, u64 *token, u64 *offset)
+{
+	const struct zcipc_view *view = zcipc_view_of(vma);
+	const struct zcipc_slot *slot;
+	unsigned long at;
+
+	if (!view)
+		return -ENOENT;
+	slot = view->slot;
+	/* What is not served is not there: it has been revoked, or is another endpoint's. */
+	at = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT) - view->pgoff;
+	if (zcipc_view_ep(view) != ep || !slot ||
+	    npages > (vma->vm_end - addr) >> PAGE_SHIFT)
+		return -EOPNOTSUPP;
+	*token = slot->cap->token;
+	*offset = (u64)(slot->first + at - slot->cap->first) << PAGE_SHIFT;
+	return 0;
+}
+
+/*
+ * Is it a file whose pages are shared by mapping them, and are there when they are needed? Not so
+ * those that another process or machine serves, which may take its time, or asks who opened the
+ * file.
+ */
+static bool zcipc_file_can_share(const struct file *file)
+{
+	const struct inode *inode = file_inode(file);
+	const struct super_block *sb = inode->i_sb;
+
+	if (!S_ISREG(inode->i_mode) || IS_DAX(inode) || file->f_mapping != inode->i_mapping)
+		return false;
+	return sb->s_magic == TMPFS_MAGIC || sb->s_magic == RAMFS_MAGIC ||
+	       (sb->s_type->fs_flags & FS_REQUIRES_DEV && sb->s_magic != FUSE_SUPER_MAGIC);
+}
+
+static int zcipc_file_check_vma(struct vm_area_struct *vma)
+{
+	if (!vma->vm_file || !(vma->vm_flags & VM_MAYSHARE) || zcipc_view_of(vma) ||
+	    vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP | VM_HUGETLB) || !vma->vm_ops ||
+	    !vma->vm_ops->fault || !vma->vm_ops->map_pages || userfaultfd_armed(vma) ||
+	    !zcipc_file_can_share(vma->vm_file))
+		return -EOPNOTSUPP;
+	return vma->vm_flags & VM_READ ? 0 : -EACCES;
+}
+
+/* Finds the file, with a reference, that all of a range of memory shows, and the rights to it. */
+static struct file *zcipc_file_get(unsigned long addr, unsigned long npages,
+				   unsigned long *pgoff, u32 *rights)
+{
+	unsigned long end = addr + (npages << PAGE_SHIFT);
+	struct vm_area_struct *vma;
+	struct file *file = NULL;
+	unsigned long at = addr;
+	int ret;
+
+	*rights = ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_GRANT;
+	ret = mmap_read_lock_killable(current->mm);
+	if (ret)
+		return ERR_PTR(ret);
+	while (!ret && at < end) {
+		vma = vma_lookup(current->mm, at);
+		ret = vma ? zcipc_file_check_vma(vma) : -EFAULT;
+		if (ret)
+			break;
+		if (!file) {
+			file = get_file(vma->vm_file);
+			*pgoff = vma->vm_pgoff + ((at - vma->vm_start) >> PAGE_SHIFT);
+		} else if (vma->vm_file->f_mapping != file->f_mapping ||
+			   vma->vm_pgoff != *pgoff + ((at - addr) >> PAGE_SHIFT)) {
+			ret = -EOPNOTSUPP;
+		}
+		if (!(vma->vm_flags & VM_WRITE))
+			*rights &= ~ZCIPC_RIGHT_WRITE;
+		at = vma->vm_end;
+	}
+	mmap_read_unlock(current->mm);
+	if (!ret)
+		return file;
+	if (file)
+		fput(file);
+	return ERR_PTR(ret);
+}
+
+/**
+ * zcipc_file_import() - make a region of shared memory of the current task
+ * @ep: the task's endpoint
+ * @addr: user address
+ * @npages: how much
+ * @implicit: the capability is to go with the last that is derived from it
+ * @token: [out] a capability with the rights that the mapping has, and GRANT
+ * @id: [out] the region
+ *
+ * Context: May sleep; no lock is held.
+ * Return: 0, or -EFAULT, -EACCES, -EOPNOTSUPP, -ENOBUFS, -ENOMEM, -EINTR
+ */
+int zcipc_file_import(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
+		      bool implicit, u64 *token, u64 *id)
+{
+	struct zcipc_region *region;
+	struct zcipc_cap *cap;
+	unsigned long pgoff;
+	struct file *file;
+	u32 rights;
+	int ret;
+
+	file = zcipc_file_get(addr, npages, &pgoff, &rights);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	region = zcipc_region_alloc_file(ep->user, npages, file, pgoff);
+	if (!region) {
+		fput(file);
+		return -ENOMEM;
+	}
+	ret = -ENOMEM;
+	cap = zcipc_cap_alloc(NUMA_NO_NODE);
+	if (!cap)
+		goto out;
+	mutex_lock(&ep->lock);
+	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
+	if (!ret) {
+		mutex_lock(&region->lock);
+		zcipc_cap_enter(cap, ep);
+		zcipc_cap_install(cap, region, NULL, 0, npages, rights);
+		mutex_unlock(&region->lock);
+		cap->implicit = implicit;
+		*token = cap->token;
+		*id = region->id;
+		cap = NULL;
+	}
+	mutex_unlock(&ep->lock);
+	zcipc_cap_free(cap);
+out:
+	zcipc_region_put(region);
+	return ret;
+}
