@@ -7,6 +7,7 @@
  * memory, 28 with pins.
  */
 #include <linux/io_uring.h>
+#include <linux/userfaultfd.h>
 #include <sched.h>
 #include <sys/personality.h>
 #include <sys/ptrace.h>
@@ -14,6 +15,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include "zcipc_fuse.h"
 #include "zcipc_utils.h"
 
 #define N 8
@@ -802,8 +804,22 @@ TEST_F(kinds, replaced)
 
 enum source { CREATED, ADOPTED, DIRECT };
 
+/* A call that has pages for as long as a file's server does not answer. */
+struct in_flight {
+	struct stalled file;
+	pthread_t thread;
+	ssize_t (*call)(struct in_flight *io);
+	char *map;		/* the file, or NULL */
+	char *p;
+	size_t len;
+	ssize_t rc;
+	bool started;
+	bool done;
+};
+
 /* Who has pages beyond their mapping, and what he does with them. */
 struct holder {
+	struct in_flight io;
 	int fds[2];
 	int ring;
 	struct io_uring_params params;
@@ -841,6 +857,108 @@ static int hold_fixed(struct holder *h, char *p, size_t npages)
 	if (syscall(SYS_io_uring_register, h->ring, IORING_REGISTER_BUFFERS, &iov, 1))
 		return errno;
 	return 0;
+}
+
+static void *in_flight_run(void *arg)
+{
+	struct in_flight *io = arg;
+
+	io->rc = io->call(io);
+	if (io->rc < 0)
+		io->rc = -errno;
+	__atomic_store_n(&io->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* Begins a call, and returns when it has its pages: 0, or an errno. */
+static int in_flight_start(struct in_flight *io, char *p, size_t npages, bool map,
+			   ssize_t (*call)(struct in_flight *io))
+{
+	int err;
+
+	io->p = p;
+	io->len = npages * psize;
+	io->call = call;
+	if (stalled_open(&io->file, io->len, map ? 0 : FOPEN_DIRECT_IO, map ? 0 : O_DIRECT))
+		return errno;
+	if (map) {
+		io->map = mmap(NULL, io->len, PROT_READ | PROT_WRITE, MAP_PRIVATE, io->file.fd, 0);
+		if (io->map == MAP_FAILED)
+			return errno;
+	}
+	err = pthread_create(&io->thread, NULL, in_flight_run, io);
+	if (err)
+		return err;
+	io->started = true;
+	/* What it asks the server for comes after it has taken the pages. */
+	return stalled_waits(&io->file, 20000) && !io->done ? 0 : ETIME;
+}
+
+/* Lets it go on, and waits for its end. */
+static int in_flight_end(struct in_flight *io)
+{
+	int i;
+
+	for (i = 0; i < 4000 && !__atomic_load_n(&io->done, __ATOMIC_ACQUIRE); i++)
+		if (fuse_serve(&io->file, 5) < 0)
+			return -1;
+	return io->done && io->rc == (ssize_t)io->len ? 0 : -1;
+}
+
+/* Whatever state it is in. */
+static void in_flight_free(struct in_flight *io)
+{
+	stalled_close(&io->file);
+	if (io->started)
+		pthread_join(io->thread, NULL);
+	if (io->map)
+		munmap(io->map, io->len);
+}
+
+/* O_DIRECT: the file's server writes to the pages, or reads them. */
+static ssize_t in_flight_read(struct in_flight *io)
+{
+	return pread(io->file.fd, io->p, io->len, 0);
+}
+
+static ssize_t in_flight_write(struct in_flight *io)
+{
+	return pwrite(io->file.fd, io->p, io->len, 0);
+}
+
+/* Pins for a moment only, had not the other side of the copy to be read from the file first. */
+static ssize_t in_flight_vm_readv(struct in_flight *io)
+{
+	struct iovec local = { io->map, io->len }, remote = { io->p, io->len };
+
+	return process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+}
+
+static ssize_t in_flight_vm_writev(struct in_flight *io)
+{
+	struct iovec local = { io->map, io->len }, remote = { io->p, io->len };
+
+	return process_vm_writev(getpid(), &local, 1, &remote, 1, 0);
+}
+
+static int hold_direct_read(struct holder *h, char *p, size_t npages)
+{
+	return in_flight_start(&h->io, p, npages, false, in_flight_read);
+}
+
+static int hold_direct_write(struct holder *h, char *p, size_t npages)
+{
+	return in_flight_start(&h->io, p, npages, false, in_flight_write);
+}
+
+static int hold_vm_readv(struct holder *h, char *p, size_t npages)
+{
+	return in_flight_start(&h->io, p, npages, true, in_flight_vm_readv);
+}
+
+static int hold_vm_writev(struct holder *h, char *p, size_t npages)
+{
+	return in_flight_start(&h->io, p, npages, true, in_flight_vm_writev);
 }
 
 /* A child that has inherited the memory. */
@@ -909,6 +1027,26 @@ static int check_fixed(struct holder *h, size_t npages)
 		0 : -1;
 }
 
+/* Writes to the pages it has. */
+static int check_in_flight(struct holder *h, size_t npages)
+{
+	(void)npages;
+	return in_flight_end(&h->io);
+}
+
+/* The old bytes are what goes to the file, or comes out of the copy. */
+static int check_direct_write(struct holder *h, size_t npages)
+{
+	if (in_flight_end(&h->io) || h->io.file.ngot != npages * psize)
+		return -1;
+	return check(h->io.file.got, 1, npages, 1);
+}
+
+static int check_vm_readv(struct holder *h, size_t npages)
+{
+	return in_flight_end(&h->io) ? -1 : check(h->io.map, 1, npages, 1);
+}
+
 static int check_child(struct holder *h, size_t npages)
 {
 	char byte = 1;
@@ -934,7 +1072,9 @@ FIXTURE_VARIANT(held)
 	enum source source;
 	__u32 type;
 	bool writes;			/* the holder, to what it holds */
+	bool lasts;			/* its pin does */
 	bool unshared;			/* it has pages of its own */
+	bool needs_fuse;
 };
 
 #define HELD(name, _source, _type, ...)					\
@@ -942,8 +1082,14 @@ FIXTURE_VARIANT(held)
 		.source = (_source), .type = (_type), __VA_ARGS__	\
 	}
 #define BY_PIPE		.hold = hold_pipe, .check = check_pipe
-#define BY_FIXED	.hold = hold_fixed, .check = check_fixed, .writes = true
+#define BY_FIXED	.hold = hold_fixed, .check = check_fixed, .writes = true, .lasts = true
 #define BY_CHILD	.hold = hold_child, .check = check_child, .unshared = true
+#define BY_READ		.hold = hold_direct_read, .check = check_in_flight, .writes = true, \
+			.needs_fuse = true
+#define BY_WRITE	.hold = hold_direct_write, .check = check_direct_write, .needs_fuse = true
+#define BY_READV	.hold = hold_vm_readv, .check = check_vm_readv, .needs_fuse = true
+#define BY_WRITEV	.hold = hold_vm_writev, .check = check_in_flight, .writes = true, \
+			.needs_fuse = true
 
 HELD(pipe_created_move, CREATED, ZCIPC_MOVE, BY_PIPE);
 HELD(pipe_created_copy, CREATED, ZCIPC_COPY, BY_PIPE);
@@ -961,14 +1107,43 @@ HELD(child_adopted_move, ADOPTED, ZCIPC_MOVE, BY_CHILD);
 HELD(child_adopted_copy, ADOPTED, ZCIPC_COPY, BY_CHILD);
 HELD(child_direct_move, DIRECT, ZCIPC_MOVE, BY_CHILD);
 HELD(child_direct_copy, DIRECT, ZCIPC_COPY, BY_CHILD);
+HELD(odirect_read_created_move, CREATED, ZCIPC_MOVE, BY_READ);
+HELD(odirect_read_created_copy, CREATED, ZCIPC_COPY, BY_READ);
+HELD(odirect_read_adopted_move, ADOPTED, ZCIPC_MOVE, BY_READ);
+HELD(odirect_read_adopted_copy, ADOPTED, ZCIPC_COPY, BY_READ);
+HELD(odirect_read_direct_move, DIRECT, ZCIPC_MOVE, BY_READ);
+HELD(odirect_read_direct_copy, DIRECT, ZCIPC_COPY, BY_READ);
+HELD(odirect_write_created_move, CREATED, ZCIPC_MOVE, BY_WRITE);
+HELD(odirect_write_created_copy, CREATED, ZCIPC_COPY, BY_WRITE);
+HELD(odirect_write_adopted_move, ADOPTED, ZCIPC_MOVE, BY_WRITE);
+HELD(odirect_write_adopted_copy, ADOPTED, ZCIPC_COPY, BY_WRITE);
+HELD(odirect_write_direct_move, DIRECT, ZCIPC_MOVE, BY_WRITE);
+HELD(odirect_write_direct_copy, DIRECT, ZCIPC_COPY, BY_WRITE);
+HELD(vm_readv_created_move, CREATED, ZCIPC_MOVE, BY_READV);
+HELD(vm_readv_created_copy, CREATED, ZCIPC_COPY, BY_READV);
+HELD(vm_readv_adopted_move, ADOPTED, ZCIPC_MOVE, BY_READV);
+HELD(vm_readv_adopted_copy, ADOPTED, ZCIPC_COPY, BY_READV);
+HELD(vm_readv_direct_move, DIRECT, ZCIPC_MOVE, BY_READV);
+HELD(vm_readv_direct_copy, DIRECT, ZCIPC_COPY, BY_READV);
+HELD(vm_writev_created_move, CREATED, ZCIPC_MOVE, BY_WRITEV);
+HELD(vm_writev_created_copy, CREATED, ZCIPC_COPY, BY_WRITEV);
+HELD(vm_writev_adopted_move, ADOPTED, ZCIPC_MOVE, BY_WRITEV);
+HELD(vm_writev_adopted_copy, ADOPTED, ZCIPC_COPY, BY_WRITEV);
+HELD(vm_writev_direct_move, DIRECT, ZCIPC_MOVE, BY_WRITEV);
+HELD(vm_writev_direct_copy, DIRECT, ZCIPC_COPY, BY_WRITEV);
 
 FIXTURE_SETUP(held)
 {
+	if (variant->needs_fuse && !stalled_exists())
+		SKIP(_exit(KSFT_SKIP), "there is no FUSE");
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
 	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
 	ASSERT_EQ(0, pipe(self->h.fds));
 	self->h.ring = -1;
+	self->h.io.file.dev = -1;
+	self->h.io.file.fd = -1;
+	self->h.io.file.mount = -1;
 	if (variant->source == CREATED) {
 		test_create(&self->a, N, &self->src);
 		test_fill(&self->a, self->src.p, N, 1);
@@ -983,6 +1158,7 @@ FIXTURE_TEARDOWN(held)
 	close(self->h.fds[0]);
 	close(self->h.fds[1]);
 	close(self->h.ring);
+	in_flight_free(&self->h.io);
 	if (self->h.child)
 		kill(self->h.child, SIGKILL);
 	if (variant->source != CREATED)
@@ -1001,7 +1177,7 @@ TEST_F(held, keeps)
 	int err;
 
 	err = variant->hold(&self->h, self->h.p, 2);
-	if (variant->source == CREATED && variant->writes) {
+	if (variant->source == CREATED && variant->lasts) {
 		/* Core mm pins no memory of this kind for long. */
 		ASSERT_TRUE(err == EFAULT || err == EOPNOTSUPP) TH_LOG("%s", strerror(err));
 		return;
@@ -1504,6 +1680,325 @@ TEST_F_TIMEOUT(io, hardly_ever_copied, 3600)
 	munmap(t.p, BUSY * psize);
 	TH_LOG("%lu of %lu pages copied", copied, pages);
 	ASSERT_LE(copied * 10000, pages + 10000);
+}
+
+/* --- memory whose owner does not provide it */
+
+/* The call of a peer's thread, which waits for memory. */
+struct stuck {
+	pthread_t thread;
+	unsigned int nr;
+	int fd;
+	unsigned char cmd[512];
+	void *arg;
+	int rc;
+	int err;
+	bool done;
+};
+
+static void *stuck_thread(void *arg)
+{
+	struct stuck *stuck = arg;
+
+	stuck->rc = ioctl(stuck->fd, stuck->nr, stuck->arg);
+	stuck->err = errno;
+	__atomic_store_n(&stuck->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static struct stuck stuck;
+
+/* With the struct that is sent along, or one at an address. */
+static long call_stuck(struct ep *ep, struct call *c)
+{
+	stuck = (struct stuck){ .nr = c->n, .fd = ep->fd };
+	memcpy(stuck.cmd, c->cmd, sizeof(stuck.cmd));
+	stuck.arg = c->addr ? (void *)(uintptr_t)c->addr : stuck.cmd;
+	return pthread_create(&stuck.thread, NULL, stuck_thread, &stuck) ? -1 : 0;
+}
+
+/* 1: it still is, else what came of it. */
+static long call_stuck_result(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	(void)c;
+	if (!__atomic_load_n(&stuck.done, __ATOMIC_ACQUIRE))
+		return 1;
+	errno = stuck.err;
+	return stuck.rc;
+}
+
+static int ep_stuck_result(struct ep *ep)
+{
+	struct call c = { .fn = call_stuck_result };
+
+	return ep_call(ep, &c);
+}
+
+static int watch_fd = -1;
+
+/* New memory that nobody provides for: userfaultfd watches it. */
+static long call_watched(struct ep *ep, struct call *c)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { .len = c->n * psize }, .mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	char *p = anonymous(c->n);
+
+	(void)ep;
+	reg.range.start = (uintptr_t)p;
+	c->addr = (uintptr_t)p;
+	watch_fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (watch_fd < 0 || ioctl(watch_fd, UFFDIO_API, &api))
+		return -1;
+	return ioctl(watch_fd, UFFDIO_REGISTER, &reg);
+}
+
+/* Waits until somebody waits. */
+static long call_watched_waits(struct ep *ep, struct call *c)
+{
+	struct pollfd pfd = { .fd = watch_fd, .events = POLLIN };
+
+	(void)ep;
+	(void)c;
+	return poll(&pfd, 1, 20000) == 1 && pfd.revents & POLLIN ? 0 : -1;
+}
+
+static long call_unwatch(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	(void)c;
+	return close(watch_fd);
+}
+
+static long call_touched(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	c->addr = (uintptr_t)memory_touched(c->n);
+	return 0;
+}
+
+enum stalls { IN_MEMORY, IN_STRUCT, IN_BATCH, IN_WATCHED };
+
+FIXTURE(stall)
+{
+	struct base base;
+	struct ep v, b, c;
+	struct stalled file;
+	char *map;
+};
+
+FIXTURE_VARIANT(stall)
+{
+	enum stalls where;
+	__u32 type;
+	size_t skip;			/* bytes of a page that are not sent */
+};
+
+FIXTURE_VARIANT_ADD(stall, move) { .where = IN_MEMORY, .type = ZCIPC_MOVE };
+FIXTURE_VARIANT_ADD(stall, copy) { .where = IN_MEMORY, .type = ZCIPC_COPY };
+FIXTURE_VARIANT_ADD(stall, copy_part) { .where = IN_MEMORY, .type = ZCIPC_COPY, .skip = 24 };
+FIXTURE_VARIANT_ADD(stall, call) { .where = IN_STRUCT };
+FIXTURE_VARIANT_ADD(stall, batch) { .where = IN_BATCH };
+FIXTURE_VARIANT_ADD(stall, watched_move) { .where = IN_WATCHED, .type = ZCIPC_MOVE };
+FIXTURE_VARIANT_ADD(stall, watched_copy) { .where = IN_WATCHED, .type = ZCIPC_COPY };
+
+FIXTURE_SETUP(stall)
+{
+	int fd;
+
+	if (variant->where == IN_WATCHED) {
+		fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+		if (fd < 0)
+			SKIP(_exit(KSFT_SKIP), "userfaultfd: %s", strerror(errno));
+		close(fd);
+	} else if (!stalled_exists()) {
+		SKIP(_exit(KSFT_SKIP), "there is no FUSE");
+	}
+	base_setup(_metadata, &self->base);
+	if (variant->where == IN_WATCHED) {
+		self->file = (struct stalled){ .dev = -1, .mount = -1, .fd = -1 };
+	} else {
+		ASSERT_EQ(0, stalled_open(&self->file, N * psize, 0, 0));
+		self->map = mmap(NULL, N * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+				 self->file.fd, 0);
+		ASSERT_NE(MAP_FAILED, self->map);
+	}
+	/* They have inherited the mapping, not the server. */
+	test_start(&self->v, true, WINDOW_PAGES);
+	test_start(&self->b, true, WINDOW_PAGES);
+	test_open(&self->c, WINDOW_PAGES, O_NONBLOCK);
+}
+
+FIXTURE_TEARDOWN(stall)
+{
+	stalled_close(&self->file);
+	if (self->map)
+		munmap(self->map, N * psize);
+	base_teardown(_metadata, &self->base);
+}
+
+/* A thread of the victim waits for memory. */
+static void stall(struct __test_metadata *_metadata, FIXTURE_DATA(stall) *self,
+		  const FIXTURE_VARIANT(stall) *variant)
+{
+	struct call watch = { .fn = call_watched, .n = N }, waits = { .fn = call_watched_waits };
+	struct call c = { .fn = call_stuck, .n = ZCIPC_IOC_TRANSFER };
+	struct zcipc_transfer_batch batch = {
+		.size = sizeof(batch), .transfers = (uintptr_t)self->map, .ntransfers = 2,
+		.transfer_size = sizeof(struct zcipc_transfer),
+	};
+	struct zcipc_transfer cmd;
+	char *p = self->map;
+	struct buf buf;
+
+	if (variant->where == IN_WATCHED) {
+		ASSERT_EQ(0, ep_call(&self->v, &watch));
+		p = (char *)(uintptr_t)watch.addr;
+	}
+	cmd = direct_cmd(&self->b, variant->type, p + variant->skip,
+			 N * psize - 2 * variant->skip, ZCIPC_F_COPY_OK);
+	if (variant->skip)
+		cmd.flags |= ZCIPC_F_ANY_ALIGN;
+	switch (variant->where) {
+	case IN_MEMORY:
+	case IN_WATCHED:
+		/* Without a copy it is not waited for. */
+		test_err_import(EOPNOTSUPP, &self->v, p, N, &buf);
+		test_err_direct(EOPNOTSUPP, &self->v, &self->b, variant->type, p, N * psize, 0);
+		memcpy(c.cmd, &cmd, sizeof(cmd));
+		break;
+	case IN_STRUCT:
+		c.addr = (uintptr_t)p;
+		break;
+	case IN_BATCH:
+		c.n = ZCIPC_IOC_TRANSFER_BATCH;
+		memcpy(c.cmd, &batch, sizeof(batch));
+		break;
+	}
+	ASSERT_EQ(0, ep_call(&self->v, &c));
+	ASSERT_TRUE(variant->where == IN_WATCHED ? !ep_call(&self->v, &waits) :
+						   stalled_waits(&self->file, 20000));
+	ASSERT_EQ(1, ep_stuck_result(&self->v));
+}
+
+/* Sends one page and receives it. */
+static void pass_one(struct __test_metadata *_metadata, struct ep *from, struct ep *to, __u32 type)
+{
+	struct buf src, dst;
+
+	test_create(from, 1, &src);
+	test_fill(from, src.p, 1, 5);
+	test_pass(from, to, type, src.cap, &dst);
+	test_check(to, dst.p, 1, 5);
+	test_fill(to, dst.p, 1, 6);
+	test_check(to, dst.p, 1, 6);
+	test_drop(to, dst.cap);
+	if (type != ZCIPC_MOVE)
+		test_drop(from, src.cap);
+}
+
+/* Sends memory and receives it. */
+static void pass_memory(struct __test_metadata *_metadata, struct ep *from, struct ep *to,
+			__u32 type)
+{
+	struct call memory = { .fn = call_touched, .n = N };
+	struct buf buf;
+	char *p;
+
+	ASSERT_EQ(0, ep_call(from, &memory));
+	p = (char *)(uintptr_t)memory.addr;
+	test_direct(from, to, type, p, N * psize, 0);
+	test_take(to, &buf);
+	test_check(to, buf.p, N, 1);
+	test_drop(to, buf.cap);
+	test_check(from, p, N, type == ZCIPC_MOVE ? 0 : 1);
+	if (from->sock < 0)
+		munmap(p, N * psize);
+}
+
+/* Whoever else there is, be it in the same endpoint or process. */
+static void others_go_on(struct __test_metadata *_metadata, FIXTURE_DATA(stall) *self)
+{
+	struct zcipc_stats stats;
+	__u32 type;
+
+	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type++) {
+		pass_one(_metadata, &self->c, &self->b, type);
+		pass_one(_metadata, &self->b, &self->v, type);
+		pass_one(_metadata, &self->v, &self->b, type);
+		pass_memory(_metadata, &self->c, &self->b, type);
+		pass_memory(_metadata, &self->c, &self->v, type);
+		pass_memory(_metadata, &self->v, &self->b, type);
+	}
+	test_stats(&self->c, &stats);
+	test_stats(&self->v, &stats);
+	ASSERT_EQ(1, ep_stuck_result(&self->v));
+}
+
+/* 21: nobody else waits for it, and who does can be killed. */
+TEST_F_TIMEOUT(stall, killed, 60)
+{
+	struct zcipc_recv m;
+
+	stall(_metadata, self, variant);
+	others_go_on(_metadata, self);
+	ASSERT_EQ(0, kill(self->v.pid, SIGKILL));
+	ASSERT_TRUE(wait_until(waitpid(self->v.pid, NULL, WNOHANG) == self->v.pid));
+	pass_one(_metadata, &self->c, &self->b, ZCIPC_MOVE);
+	pass_memory(_metadata, &self->c, &self->b, ZCIPC_MOVE);
+	/* Nothing of what had been begun has come. */
+	test_direct(&self->c, &self->b, ZCIPC_COPY, "only this", 10,
+		    ZCIPC_F_ANY_ALIGN | ZCIPC_F_COPY_OK);
+	test_recv(&self->b, &m);
+	ASSERT_EQ(10, m.len);
+}
+
+/* 21: it goes on when the memory is there. */
+TEST_F_TIMEOUT(stall, goes_on, 60)
+{
+	size_t from = variant->skip, to = N * psize - variant->skip, i;
+	struct call unwatch = { .fn = call_unwatch };
+	struct zcipc_recv m;
+	__u64 val;
+	int rc;
+
+	stall(_metadata, self, variant);
+	others_go_on(_metadata, self);
+	if (variant->where == IN_WATCHED)
+		ASSERT_EQ(0, ep_call(&self->v, &unwatch));
+	for (i = 0; i < 4000; i++) {
+		rc = ep_stuck_result(&self->v);
+		if (rc != 1)
+			break;
+		if (variant->where == IN_WATCHED)
+			msleep(5);
+		else if (fuse_serve(&self->file, 5) < 0)
+			break;
+	}
+	if (variant->where == IN_STRUCT) {
+		ASSERT_EQ(-1, rc);
+		ASSERT_EQ(E2BIG, errno);
+		return;
+	}
+	ASSERT_EQ(0, rc) TH_LOG("%s", strerror(errno));
+	/* The peer gets no message of those in a batch, which are all wrong. */
+	if (variant->where == IN_BATCH) {
+		pass_one(_metadata, &self->v, &self->b, ZCIPC_MOVE);
+		return;
+	}
+	test_recv(&self->b, &m);
+	ASSERT_EQ(to - from, m.len);
+	ASSERT_EQ(from, m.offset);
+	for (i = 0; i < N * psize; i += sizeof(val)) {
+		ASSERT_EQ(0, ep_read(&self->b, (char *)(uintptr_t)m.addr - m.offset + i, &val));
+		ASSERT_EQ(i < from || i >= to || variant->where == IN_WATCHED ? 0 : STALLED_WORD,
+			  val);
+		/* Most are like the others: a call for each word takes long. */
+		if (i % psize >= 64 && i % psize < psize - 64)
+			i = i / psize * psize + psize - 64 - sizeof(val);
+	}
 }
 
 TEST_HARNESS_MAIN
