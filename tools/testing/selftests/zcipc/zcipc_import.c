@@ -2001,4 +2001,366 @@ TEST_F_TIMEOUT(stall, goes_on, 60)
 	}
 }
 
+/* --- pages that the kernel has merged */
+
+#define KSM "/sys/kernel/mm/ksm/"
+
+static void number_write(const char *path, long n)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%ld", n);
+	file_write(path, text);
+}
+
+/* The frame that a page is in. 0: none. */
+static __u64 frame_of(const void *p)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	__u64 entry = 0;
+
+	if (pread(fd, &entry, sizeof(entry), (uintptr_t)p / psize * sizeof(entry)) !=
+	    sizeof(entry) || !(entry >> 63))
+		entry = 0;
+	close(fd);
+	return entry & ((1ULL << 55) - 1);
+}
+
+static long call_frame(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	c->val = frame_of((void *)(uintptr_t)c->addr);
+	return 0;
+}
+
+static __u64 ep_frame(struct ep *ep, const char *p)
+{
+	struct call c = { .fn = call_frame, .addr = (uintptr_t)p };
+
+	return ep_call(ep, &c) ? 0 : c.val;
+}
+
+static long call_mergeable(struct ep *ep, struct call *c)
+{
+	char *p = memory_touched(c->n);
+
+	(void)ep;
+	c->addr = (uintptr_t)p;
+	return madvise(p, c->n * psize, MADV_MERGEABLE);
+}
+
+/* New memory with the same contents as all that this has made. */
+static char *ep_mergeable(struct ep *ep, size_t npages)
+{
+	struct call c = { .fn = call_mergeable, .n = npages };
+
+	return ep_call(ep, &c) ? NULL : (char *)(uintptr_t)c.addr;
+}
+
+/* Each page of two areas is one page. */
+static bool merged(struct ep *a, const char *p, struct ep *b, const char *q, size_t npages)
+{
+	size_t i;
+
+	for (i = 0; i < npages * psize; i += psize) {
+		__u64 frame = ep_frame(a, p + i);
+
+		if (!frame || frame != ep_frame(b, q + i))
+			return false;
+	}
+	return true;
+}
+
+FIXTURE(ksm)
+{
+	struct base base;
+	struct ep a, b, c;
+	char *p, *q, *r;
+	long old_scan, old_sleep;
+};
+
+FIXTURE_SETUP(ksm)
+{
+	if (access(KSM "run", W_OK))
+		SKIP(_exit(KSFT_SKIP), "there is no KSM");
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, WINDOW_PAGES);
+	test_start(&self->c, true, WINDOW_PAGES);
+	self->old_scan = file_number(KSM "pages_to_scan", NULL);
+	self->old_sleep = file_number(KSM "sleep_millisecs", NULL);
+	number_write(KSM "pages_to_scan", 1000);
+	number_write(KSM "sleep_millisecs", 5);
+	number_write(KSM "run", 1);
+	/* One that is sent, one that stays, and one of another process. */
+	self->p = ep_mergeable(&self->a, N);
+	self->q = ep_mergeable(&self->a, N);
+	self->r = ep_mergeable(&self->b, N);
+	ASSERT_NE(NULL, self->p);
+	ASSERT_NE(NULL, self->q);
+	ASSERT_NE(NULL, self->r);
+}
+
+FIXTURE_TEARDOWN(ksm)
+{
+	munmap(self->p, N * psize);
+	munmap(self->q, N * psize);
+	base_teardown(_metadata, &self->base);
+	/* What has been merged is so no longer. */
+	number_write(KSM "run", 2);
+	number_write(KSM "run", 0);
+	number_write(KSM "pages_to_scan", self->old_scan);
+	number_write(KSM "sleep_millisecs", self->old_sleep);
+}
+
+/* Waits until all are one, and stops it there: it looks at pages, for which it holds them. */
+static void ksm_merge(struct __test_metadata *_metadata, FIXTURE_DATA(ksm) *self)
+{
+	ASSERT_TRUE(wait_until(merged(&self->a, self->p, &self->a, self->q, N) &&
+			       merged(&self->a, self->q, &self->b, self->r, N)));
+	number_write(KSM "run", 0);
+	ASSERT_TRUE(merged(&self->a, self->p, &self->a, self->q, N));
+}
+
+/* Whoever else has the pages has them as they were, now and after it has looked at all again. */
+static void ksm_others(struct __test_metadata *_metadata, FIXTURE_DATA(ksm) *self)
+{
+	long scans;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		test_check(&self->a, self->q, N, 1);
+		test_check(&self->b, self->r, N, 1);
+		ASSERT_TRUE(merged(&self->a, self->q, &self->b, self->r, N));
+		if (i)
+			break;
+		number_write(KSM "run", 1);
+		scans = file_number(KSM "full_scans", NULL);
+		ASSERT_TRUE(wait_until(file_number(KSM "full_scans", NULL) > scans + 2));
+	}
+	number_write(KSM "run", 0);
+}
+
+/* 19, G4: a merged page that is adopted is the owner's alone. */
+TEST_F_TIMEOUT(ksm, adopted, 120)
+{
+	struct zcipc_transfer cmd;
+	struct buf buf, dst, copy;
+
+	ksm_merge(_metadata, self);
+	test_import(&self->a, self->p, N, &buf);
+	test_check(&self->a, self->p, N, 1);
+	test_pass(&self->a, &self->c, ZCIPC_COPY, buf.cap, &copy);
+	test_pass(&self->a, &self->b, ZCIPC_SHARE, buf.cap, &dst);
+	test_fill(&self->a, self->p, N, 2);
+	test_check(&self->b, dst.p, N, 2);
+	ksm_others(_metadata, self);
+	test_fill(&self->b, dst.p, N, 3);
+	test_check(&self->a, self->p, N, 3);
+	ksm_others(_metadata, self);
+	test_check(&self->c, copy.p, N, 1);
+	test_drop(&self->b, dst.cap);
+	cmd = transfer_cmd(&self->c, ZCIPC_MOVE, buf.cap, 0, 0, 0);
+	cmd.flags = ZCIPC_F_STRICT;
+	test_transfer(&self->a, &cmd);
+	ASSERT_EQ(N, cmd.pages);
+	test_take(&self->c, &dst);
+	test_gone(&self->a, self->p, N);
+	test_fill(&self->c, dst.p, N, 4);
+	ksm_others(_metadata, self);
+	test_check(&self->c, dst.p, N, 4);
+	test_check(&self->c, copy.p, N, 1);
+}
+
+/* 19, G2: and so is one that is sent. */
+TEST_F_TIMEOUT(ksm, moved, 120)
+{
+	struct zcipc_transfer cmd;
+	struct buf dst;
+
+	ksm_merge(_metadata, self);
+	cmd = direct_cmd(&self->b, ZCIPC_MOVE, self->p, N * psize, ZCIPC_F_STRICT);
+	test_transfer(&self->a, &cmd);
+	ASSERT_EQ(0, cmd.copied);
+	ASSERT_EQ(N, cmd.pages);
+	test_check(&self->a, self->p, N, 0);
+	test_take(&self->b, &dst);
+	test_check(&self->b, dst.p, N, 1);
+	ksm_others(_metadata, self);
+	test_check(&self->b, dst.p, N, 1);
+	test_fill(&self->b, dst.p, N, 2);
+	ksm_others(_metadata, self);
+	test_check(&self->b, dst.p, N, 2);
+	/* What the others write is not what has been sent, either. */
+	test_fill(&self->a, self->q, N, 3);
+	test_fill(&self->b, self->r, N, 4);
+	test_check(&self->b, dst.p, N, 2);
+	test_check(&self->a, self->p, N, 0);
+	test_check(&self->a, self->q, N, 3);
+}
+
+TEST_F_TIMEOUT(ksm, copied, 120)
+{
+	struct zcipc_transfer cmd;
+	struct buf dst;
+
+	ksm_merge(_metadata, self);
+	cmd = direct_cmd(&self->c, ZCIPC_COPY, self->p, N * psize, ZCIPC_F_STRICT);
+	test_transfer(&self->a, &cmd);
+	ASSERT_EQ(0, cmd.copied);
+	ASSERT_EQ(N, cmd.pages);
+	test_take(&self->c, &dst);
+	test_fill(&self->a, self->p, N, 2);
+	test_check(&self->c, dst.p, N, 1);
+	ksm_others(_metadata, self);
+	test_fill(&self->c, dst.p, N, 3);
+	test_check(&self->a, self->p, N, 2);
+	ksm_others(_metadata, self);
+	test_check(&self->c, dst.p, N, 3);
+}
+
+/* 5, 20: what has been adopted is not merged any more, whatever its owner would like. */
+TEST_F_TIMEOUT(ksm, advised_after, 120)
+{
+	char *p = memory_touched(N);
+	__u64 frames[N];
+	struct buf buf, dst;
+	int i;
+
+	test_import(&self->a, p, N, &buf);
+	test_pass(&self->a, &self->b, ZCIPC_SHARE, buf.cap, &dst);
+	for (i = 0; i < N; i++)
+		frames[i] = frame_of(p + i * psize);
+	ASSERT_EQ(0, madvise(p, N * psize, MADV_MERGEABLE));
+	/* That it works is seen by those that are merged. */
+	ksm_merge(_metadata, self);
+	ksm_others(_metadata, self);
+	for (i = 0; i < N; i++) {
+		ASSERT_NE(0, frames[i]);
+		ASSERT_EQ(frames[i], frame_of(p + i * psize));
+		ASSERT_NE(frames[i], frame_of(self->q + i * psize));
+	}
+	test_check(&self->a, p, N, 1);
+	test_fill(&self->a, p, N, 2);
+	test_check(&self->b, dst.p, N, 2);
+	test_fill(&self->b, dst.p, N, 3);
+	test_check(&self->a, p, N, 3);
+	ASSERT_EQ(0, madvise(p, N * psize, MADV_UNMERGEABLE));
+	test_check(&self->a, p, N, 3);
+	ksm_others(_metadata, self);
+	munmap(p, N * psize);
+}
+
+/* --- much at once */
+
+#define LARGE (256UL << 20)
+#define LARGE_PAGES (LARGE / psize)
+
+FIXTURE(large)
+{
+	struct base base;
+	struct ep a, b;
+	char *p;
+};
+
+FIXTURE_VARIANT(large)
+{
+	int advice;
+};
+
+FIXTURE_VARIANT_ADD(large, small) { .advice = MADV_NOHUGEPAGE };
+FIXTURE_VARIANT_ADD(large, huge) { .advice = MADV_HUGEPAGE };
+
+/* A word of each page. */
+static long call_words(struct ep *ep, struct call *c)
+{
+	char *p = (char *)(uintptr_t)c->addr;
+	size_t i;
+	__u64 val;
+
+	(void)ep;
+	for (i = 0; i < c->n; i++)
+		if (touch_read(p + i * psize + i % 512 * 8, &val) || val != pattern(7, i, 0))
+			return i + 1;
+	return 0;
+}
+
+static long ep_words(struct ep *ep, const char *p)
+{
+	struct call c = { .fn = call_words, .addr = (uintptr_t)p, .n = LARGE_PAGES };
+
+	return ep_call(ep, &c);
+}
+
+FIXTURE_SETUP(large)
+{
+	size_t i;
+	void *p;
+
+	if (file_number("/proc/meminfo", "MemAvailable:") < (long)(3 * LARGE / 1024))
+		SKIP(_exit(KSFT_SKIP), "too little memory");
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, 2 * LARGE_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, 2 * LARGE_PAGES);
+	/* Of huge pages all is sent: the rest of one would be copied. */
+	ASSERT_EQ(0, posix_memalign(&p, HUGE, LARGE));
+	self->p = p;
+	madvise(p, LARGE, variant->advice);
+	for (i = 0; i < LARGE_PAGES; i++)
+		*(__u64 *)(self->p + i * psize + i % 512 * 8) = pattern(7, i, 0);
+}
+
+FIXTURE_TEARDOWN(large)
+{
+	munmap(self->p, LARGE);
+	base_teardown(_metadata, &self->base);
+}
+
+static __u64 all_copied(const struct zcipc_stats *stats)
+{
+	return stats->copied_write + stats->copied_held + stats->copied_node +
+	       stats->copied_memory;
+}
+
+/* G1: whatever the size, nothing is copied. */
+TEST_F_TIMEOUT(large, adopted, 240)
+{
+	struct zcipc_stats before, after;
+	struct zcipc_transfer cmd;
+	struct buf buf;
+
+	test_stats(&self->a, &before);
+	test_import(&self->a, self->p, LARGE_PAGES, &buf);
+	ASSERT_EQ(0, ep_words(&self->a, self->p));
+	cmd = transfer_cmd(&self->b, ZCIPC_MOVE, buf.cap, 0, 0, 0);
+	test_transfer(&self->a, &cmd);
+	ASSERT_EQ(0, cmd.copied);
+	ASSERT_EQ(LARGE_PAGES, cmd.pages);
+	test_take(&self->b, &buf);
+	ASSERT_EQ(0, ep_words(&self->b, buf.p));
+	test_gone(&self->a, self->p, 8);
+	test_stats(&self->a, &after);
+	ASSERT_EQ(all_copied(&before), all_copied(&after));
+}
+
+TEST_F_TIMEOUT(large, direct, 240)
+{
+	struct zcipc_stats before, after;
+	struct zcipc_transfer cmd;
+	struct buf buf;
+	size_t i;
+
+	test_stats(&self->a, &before);
+	cmd = direct_cmd(&self->b, ZCIPC_MOVE, self->p, LARGE, 0);
+	test_transfer(&self->a, &cmd);
+	ASSERT_EQ(0, cmd.copied);
+	ASSERT_EQ(LARGE_PAGES, cmd.pages);
+	test_take(&self->b, &buf);
+	ASSERT_EQ(0, ep_words(&self->b, buf.p));
+	test_stats(&self->a, &after);
+	ASSERT_EQ(all_copied(&before), all_copied(&after));
+	for (i = 0; i < LARGE; i += 100 * psize)
+		test_check(&self->a, self->p + i, 1, 0);
+}
+
 TEST_HARNESS_MAIN
