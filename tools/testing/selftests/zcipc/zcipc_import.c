@@ -3,8 +3,8 @@
  * Memory that was there before: adopted where it is, and sent straight from it.
  *
  * Guarantees: G1 zero-copy, G2 MOVE, G3, G4 snapshots, G5, G10, G11 limits.
- * Attacks: 8 and 9 pins, 12 races with the owner, 15 pins and MOVE, 19 and 20 limits, 21 kinds of
- * memory, 28 with pins.
+ * Attacks: 8 and 9 pins, 12 races with the owner, 15 pins and MOVE, 19 kinds of memory, 20 KSM,
+ * 21 memory that is not provided, 28 with pins.
  */
 #include <linux/io_uring.h>
 #include <linux/userfaultfd.h>

@@ -2924,7 +2924,7 @@ static bool load_ended(struct ep *ep)
 TEST_F_TIMEOUT(load, contents, 900)
 {
 	struct call c[WORKERS];
-	unsigned int i, k, n = loops(access("/proc/lockdep", F_OK) ? 400 : 100);
+	unsigned int i, k, n = loops(access("/proc/lockdep", F_OK) ? 400 : 60);
 	unsigned int sent = 0, received = 0, refused = 0;
 	long swapped = file_number("/proc/vmstat", "pswpout ");
 	long migrated = file_number("/proc/vmstat", "pgmigrate_success ");
