@@ -2003,16 +2003,6 @@ TEST_F_TIMEOUT(stall, goes_on, 60)
 
 /* --- pages that the kernel has merged */
 
-#define KSM "/sys/kernel/mm/ksm/"
-
-static void number_write(const char *path, long n)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%ld", n);
-	file_write(path, text);
-}
-
 /* The frame that a page is in. 0: none. */
 static __u64 frame_of(const void *p)
 {
@@ -2076,7 +2066,7 @@ FIXTURE(ksm)
 	struct base base;
 	struct ep a, b, c;
 	char *p, *q, *r;
-	long old_scan, old_sleep;
+	struct ksm_settings old;
 };
 
 FIXTURE_SETUP(ksm)
@@ -2087,11 +2077,7 @@ FIXTURE_SETUP(ksm)
 	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
 	test_start(&self->b, true, WINDOW_PAGES);
 	test_start(&self->c, true, WINDOW_PAGES);
-	self->old_scan = file_number(KSM "pages_to_scan", NULL);
-	self->old_sleep = file_number(KSM "sleep_millisecs", NULL);
-	number_write(KSM "pages_to_scan", 1000);
-	number_write(KSM "sleep_millisecs", 5);
-	number_write(KSM "run", 1);
+	ksm_start(&self->old, 1000);
 	/* One that is sent, one that stays, and one of another process. */
 	self->p = ep_mergeable(&self->a, N);
 	self->q = ep_mergeable(&self->a, N);
@@ -2106,11 +2092,7 @@ FIXTURE_TEARDOWN(ksm)
 	munmap(self->p, N * psize);
 	munmap(self->q, N * psize);
 	base_teardown(_metadata, &self->base);
-	/* What has been merged is so no longer. */
-	number_write(KSM "run", 2);
-	number_write(KSM "run", 0);
-	number_write(KSM "pages_to_scan", self->old_scan);
-	number_write(KSM "sleep_millisecs", self->old_sleep);
+	ksm_end(&self->old);
 }
 
 /* Waits until all are one, and stops it there: it looks at pages, for which it holds them. */
@@ -2256,11 +2238,14 @@ TEST_F_TIMEOUT(ksm, advised_after, 120)
 #define LARGE (256UL << 20)
 #define LARGE_PAGES (LARGE / psize)
 
+#define PROACTIVENESS "/proc/sys/vm/compaction_proactiveness"
+
 FIXTURE(large)
 {
 	struct base base;
 	struct ep a, b;
 	char *p;
+	long proactiveness;
 };
 
 FIXTURE_VARIANT(large)
@@ -2300,6 +2285,9 @@ FIXTURE_SETUP(large)
 	if (file_number("/proc/meminfo", "MemAvailable:") < (long)(3 * LARGE / 1024))
 		SKIP(_exit(KSFT_SKIP), "too little memory");
 	base_setup(_metadata, &self->base);
+	/* Who looks for pages to move holds them meanwhile. */
+	self->proactiveness = file_number(PROACTIVENESS, NULL);
+	number_write(PROACTIVENESS, 0);
 	test_open(&self->a, 2 * LARGE_PAGES, O_NONBLOCK);
 	test_start(&self->b, true, 2 * LARGE_PAGES);
 	/* Of huge pages all is sent: the rest of one would be copied. */
@@ -2314,6 +2302,7 @@ FIXTURE_TEARDOWN(large)
 {
 	munmap(self->p, LARGE);
 	base_teardown(_metadata, &self->base);
+	number_write(PROACTIVENESS, self->proactiveness);
 }
 
 static __u64 all_copied(const struct zcipc_stats *stats)

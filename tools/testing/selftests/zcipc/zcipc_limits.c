@@ -2857,14 +2857,13 @@ fail:
 	return -1;
 }
 
-#define KSM "/sys/kernel/mm/ksm/"
-
 FIXTURE(load)
 {
 	struct base base;
 	struct ep a;
 	struct ep w[WORKERS];
 	struct swap swap;
+	struct ksm_settings old;
 };
 
 FIXTURE_SETUP(load)
@@ -2878,18 +2877,14 @@ FIXTURE_SETUP(load)
 		ASSERT_EQ(0, peer_open(&self->w[i], WINDOW_PAGES, O_NONBLOCK));
 	}
 	swap_on(&self->swap);
-	file_write(KSM "sleep_millisecs", "5");
-	file_write(KSM "pages_to_scan", "500");
+	ksm_start(&self->old, 500);
 }
 
 FIXTURE_TEARDOWN(load)
 {
 	base_teardown(_metadata, &self->base);
 	swap_off(&self->swap);
-	file_write(KSM "run", "2");
-	file_write(KSM "run", "0");
-	file_write(KSM "sleep_millisecs", "20");
-	file_write(KSM "pages_to_scan", "100");
+	ksm_end(&self->old);
 }
 
 /* All that core mm does to memory, once. */
@@ -2961,8 +2956,7 @@ TEST_F_TIMEOUT(load, contents, 900)
 	TH_LOG("%u sent, %u received, %u not, %u times disturbed", sent, received, refused, k);
 	TH_LOG("%ld pages swapped, %ld migrated, up to %ld merged", swapped, migrated, merged);
 	EXPECT_EQ(sent, received);
-	EXPECT_LT(refused, sent);
-	EXPECT_LT(n, sent);
+	EXPECT_LT(WORKERS, sent);
 }
 
 TEST_HARNESS_MAIN

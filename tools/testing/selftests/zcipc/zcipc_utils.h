@@ -990,6 +990,14 @@ static inline void file_write(const char *path, const char *text)
 	close(fd);
 }
 
+static inline void number_write(const char *path, long n)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%ld", n);
+	file_write(path, text);
+}
+
 /* The first number in a file, or after a word in it. -1: there is none. */
 static inline long file_number(const char *path, const char *word)
 {
@@ -1030,10 +1038,39 @@ static inline bool point_reached(void)
 
 static inline void quota_set(long mib)
 {
-	char text[24];
+	number_write(QUOTA, mib);
+}
 
-	snprintf(text, sizeof(text), "%ld", mib);
-	file_write(QUOTA, text);
+/* --- KSM, and other things that the kernel does now and then */
+
+#define KSM "/sys/kernel/mm/ksm/"
+
+/* What was set before. */
+struct ksm_settings {
+	long run, scan, sleep;
+};
+
+static inline void ksm_start(struct ksm_settings *old, long scan)
+{
+	old->run = file_number(KSM "run", NULL);
+	old->scan = file_number(KSM "pages_to_scan", NULL);
+	old->sleep = file_number(KSM "sleep_millisecs", NULL);
+	if (old->run < 0)
+		return;
+	number_write(KSM "pages_to_scan", scan);
+	number_write(KSM "sleep_millisecs", 5);
+	number_write(KSM "run", 1);
+}
+
+/* What has been merged is so no longer. */
+static inline void ksm_end(const struct ksm_settings *old)
+{
+	if (old->run < 0)
+		return;
+	number_write(KSM "run", 2);
+	number_write(KSM "run", old->run);
+	number_write(KSM "pages_to_scan", old->scan);
+	number_write(KSM "sleep_millisecs", old->sleep);
 }
 
 /* --- what is checked around every test */
