@@ -2576,6 +2576,7 @@ struct worker {
 	__u64 random;
 	__u64 seed;
 	__u64 next;			/* the endpoint that gets what this one sends */
+	char *common;			/* others have the same */
 	unsigned int sent, received, failed;
 	char why[200];
 };
@@ -2767,13 +2768,22 @@ static int load_round(struct ep *ep)
 	return 0;
 }
 
+/* Something to be merged with, from the beginning. */
+static long call_load_begin(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	worker = (struct worker){ .random = c->val, .seed = c->val << 14, .next = c->addr };
+	worker.common = memory_touched(LOAD_PAGES);
+	madvise(worker.common, LOAD_PAGES * psize, MADV_MERGEABLE);
+	return fill(worker.common, LOAD_PAGES, LOAD_COMMON);
+}
+
 /* So many rounds. */
 static long call_load(struct ep *ep, struct call *c)
 {
 	__u64 i;
 	int rc = 0;
 
-	worker = (struct worker){ .random = c->val, .seed = c->val << 14, .next = c->addr };
 	for (i = 0; i < c->n && !rc; i++)
 		rc = load_round(ep);
 	snprintf((char *)c->cmd, sizeof(c->cmd), "%s in round %llu", worker.why,
@@ -2788,6 +2798,8 @@ static long call_load_end(struct ep *ep, struct call *c)
 
 	while (!rc && worker.nkept)
 		rc = load_drop(ep, 0);
+	if (!rc && check(worker.common, 0, LOAD_PAGES, LOAD_COMMON))
+		rc = load_fails("what was merged has changed");
 	c->n = worker.sent;
 	c->val = worker.received;
 	c->val2 = worker.failed;
@@ -2928,9 +2940,15 @@ TEST_F_TIMEOUT(load, contents, 900)
 
 	for (i = 0; i < WORKERS; i++) {
 		c[i] = (struct call){
-			.fn = call_load, .n = n, .val = 1 + i,
+			.fn = call_load_begin, .val = 1 + i,
 			.addr = self->w[(i + 1) % WORKERS].id,
 		};
+		ASSERT_EQ(0, ep_call(&self->w[i], &c[i]));
+	}
+	if (self->old.run >= 0)
+		ASSERT_TRUE(wait_until(file_number(KSM "pages_sharing", NULL) >= LOAD_PAGES));
+	for (i = 0; i < WORKERS; i++) {
+		c[i] = (struct call){ .fn = call_load, .n = n };
 		ASSERT_EQ(0, ep_send(&self->w[i], &c[i]));
 	}
 	for (k = 0, ended = false; !ended; k++) {
