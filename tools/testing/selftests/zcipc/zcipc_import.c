@@ -2282,6 +2282,8 @@ FIXTURE_SETUP(large)
 	size_t i;
 	void *p;
 
+	if (!access("/proc/lockdep", F_OK))
+		SKIP(_exit(KSFT_SKIP), "takes minutes on a kernel that checks itself");
 	if (file_number("/proc/meminfo", "MemAvailable:") < (long)(3 * LARGE / 1024))
 		SKIP(_exit(KSFT_SKIP), "too little memory");
 	base_setup(_metadata, &self->base);
