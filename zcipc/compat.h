@@ -84,6 +84,16 @@ static inline void zcipc_lru_drain(void)
 }
 #endif
 
+/* An address space has more, or fewer, pages of files mapped than core mm has counted. */
+static inline void zcipc_mm_add_file_pages(struct mm_struct *mm, long n)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+	atomic_long_add(n, &mm->rss_stat.count[MM_FILEPAGES]);
+#else
+	percpu_counter_add(&mm->rss_stat[MM_FILEPAGES], n);
+#endif
+}
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 /* Takes a range out of a VMA that it is in. */
 static inline void zcipc_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long len)

@@ -268,10 +268,14 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 		if (ret)
 			return ret;
 	}
+	t->plan.take = true;
+	/* Where that works nothing is to be replaced. */
+	if (t->carry && !t->set_cache && t->plan.node == NUMA_NO_NODE &&
+	    zcipc_carry_out(t->carry, region, t->first, t->npages, t->src, t->dst, t->pgoff))
+		return 0;
 	if (!t->unmapped || !list_is_singular(&region->caps))
 		zcipc_region_unmap(region, t->first, t->npages, t->unmapped ? t->src : NULL);
 	zcipc_test_point("unmapped");
-	t->plan.take = true;
 	ret = zcipc_region_plan(region, t->first, t->npages, ZCIPC_GFP_LOCKED, &t->plan);
 	if (ret && t->charged)
 		zcipc_uncharge(t->dst->user, region->ncharged);
@@ -543,7 +547,9 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 		zcipc_slot_install(&cap->slot, cap, t->pgoff, t->first, zcipc_transfer_span(t),
 				   t->rights & ZCIPC_RIGHT_WRITE);
 		zcipc_test_point("committed");
-		if (populate)
+		if (t->carry && t->carry->out)
+			zcipc_carry_in(t->carry, &cap->slot);
+		else if (populate)
 			zcipc_slot_populate(&cap->slot);
 		cap->msg.addr = zcipc_slot_addr(&cap->slot) + cap->msg.offset;
 	}
@@ -623,6 +629,7 @@ static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 {
 	struct mm_struct *mm = t->dst->mm;
+	struct zcipc_carry carry;
 	cycles_t start;
 	int ret;
 
@@ -632,6 +639,8 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 		return -ESRCH;
 	ret = mmap_read_lock_killable(mm);
 	if (!ret) {
+		zcipc_carry_init(&carry);
+		t->carry = &carry;
 		zcipc_endpoints_lock(t->src, t->dst);
 		start = get_cycles();
 		ret = zcipc_transfer_locked(t);
@@ -640,6 +649,8 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 		*room_seq = t->dst->room_seq;
 		zcipc_endpoints_unlock(t->src, t->dst);
 		mmap_read_unlock(mm);
+		zcipc_carry_free(&carry);
+		t->carry = NULL;
 	}
 	/* If the peer has exited this takes its address space down: not in our context. */
 	mmput_async(mm);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Windows: the VMA in which an endpoint sees memory, the slots in it, and its faults. The only file
- * that touches VMAs and PTEs.
+ * that touches VMAs and PTEs of windows, but for carry.c.
  *
  * A slot is a range of file offsets of the endpoint's own inode. Taking pages away is done by core
  * mm for such a range, in all VMAs and with all TLB flushes that are due. PTEs are inserted with
@@ -69,7 +69,7 @@ static struct zcipc_window *zcipc_window_at(struct zcipc_endpoint *ep, unsigned 
 }
 
 /* User address of an offset in a window. */
-static u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff)
+u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff)
 {
 	const struct zcipc_window *window = zcipc_window_at(ep, pgoff);
 
@@ -303,8 +303,8 @@ static struct zcipc_slot *zcipc_slot_find_addr(struct zcipc_endpoint *ep, u64 ad
  * The VMA that shows a file offset at an address where the endpoint's owner has not replaced it, or
  * NULL. The caller holds the mmap_lock.
  */
-static struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
-						  unsigned long addr)
+struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
+					   unsigned long addr)
 {
 	struct vm_area_struct *vma = vma_lookup(ep->mm, addr);
 
@@ -564,9 +564,8 @@ static int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma
  * The endpoint's process need not be the current one. What cannot be inserted (no memory, the owner
  * has unmapped a part of the window) is left to faults.
  */
-static void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff,
-				  unsigned long addr, struct zcipc_frame **frames,
-				  unsigned long npages, bool writable)
+void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
+			   struct zcipc_frame **frames, unsigned long npages, bool writable)
 {
 	lockdep_assert_held(&ep->lock);
 	mmap_assert_locked(ep->mm);

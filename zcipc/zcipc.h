@@ -710,7 +710,51 @@ u64 zcipc_slot_addr(const struct zcipc_slot *slot);
 int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, u64 *token,
 		      u64 *offset);
 
+u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff);
+struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
+					   unsigned long addr);
+void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
+			   struct zcipc_frame **frames, unsigned long npages, bool writable);
 void zcipc_window_last_close(const struct vm_area_struct *vma, struct zcipc_endpoint *ep);
+
+/* carry.c */
+#define ZCIPC_CARRY_SMALL	1024UL
+
+/**
+ * struct zcipc_carry - PTEs on their way from one page table to another
+ * @out: they have been taken
+ * @from: from whom
+ * @vma: where they are to be
+ * @addr: user address of the first one there
+ * @frames: what they show
+ * @first: first page in the region, until it is moved
+ * @npages: number of pages
+ * @which: a bit for each page whose PTE has been taken
+ * @small: for a few
+ */
+struct zcipc_carry {
+	bool out;
+	struct mm_struct *from;
+	struct vm_area_struct *vma;
+	unsigned long addr;
+	struct zcipc_frame **frames;
+	unsigned long first;
+	unsigned long npages;
+	unsigned long *which;
+	DECLARE_BITMAP(small, ZCIPC_CARRY_SMALL);
+};
+
+static inline void zcipc_carry_init(struct zcipc_carry *carry)
+{
+	carry->out = false;
+	carry->which = carry->small;
+}
+
+bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, unsigned long first,
+		     unsigned long npages, struct zcipc_endpoint *src, struct zcipc_endpoint *dst,
+		     unsigned long pgoff);
+void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot);
+void zcipc_carry_free(struct zcipc_carry *carry);
 
 /* file.c */
 int zcipc_file_mmap(struct zcipc_view *view, struct vm_area_struct *vma);
@@ -755,6 +799,7 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd);
  * @set_cache: another policy than now
  * @keep_cache: which cannot be taken back, so must not be
  * @plan: what becomes of frames that cannot be given away
+ * @carry: PTEs that go from the sender to the peer; NULL: none do
  * @charged: the peer's user has been charged
  * @pins: charged to the peer's user
  * @unmapped: the sender's mappings of the range have gone already
@@ -782,6 +827,7 @@ struct zcipc_transfer_state {
 	bool set_cache;
 	bool keep_cache;
 	struct zcipc_plan plan;
+	struct zcipc_carry *carry;
 	bool charged;
 	unsigned long pins;
 	bool unmapped;

@@ -1349,6 +1349,7 @@ static void episode(struct ep *ep)
 
 	alarm(HANG_SECONDS);
 	prng = seed;
+	carry_set(rnd() % 2 ? "2" : "1000000");
 	nops = 0;
 	memset(history, 0, sizeof(history));
 	memset(&counted, 0, sizeof(counted));
@@ -2080,6 +2081,7 @@ TEST_F_TIMEOUT(model, all_at_once, 36000)
 	do {
 		memset(actors, 0, PROCESSES * sizeof(*actors));
 		prng = seed;
+		carry_set(rnd() % 2 ? "2" : "1000000");
 		for (i = 0; i < PROCESSES; i++)
 			actor_start(i);
 		for (i = 0; i < ROUNDS && !failed; i++) {

@@ -1317,6 +1317,7 @@ static void episode_begin(void)
 	unsigned int i;
 
 	prng = seed;
+	carry_set(rnd() % 2 ? "2" : "1000000");
 	nops = 0;
 	memset(history, 0, sizeof(history));
 	neps = 1;

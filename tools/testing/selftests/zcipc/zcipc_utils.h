@@ -1073,6 +1073,16 @@ static inline void ksm_end(const struct ksm_settings *old)
 	number_write(KSM "sleep_millisecs", old->sleep);
 }
 
+/* --- how a MOVE gets pages from one page table to another */
+
+#define CARRY "/sys/module/zcipc/parameters/carry_min"
+
+/* From so many pages on by carrying PTEs over, below by unmapping and mapping. */
+static inline void carry_set(const char *npages)
+{
+	file_write(CARRY, npages);
+}
+
 /* --- what is checked around every test */
 
 struct base {
@@ -1094,6 +1104,8 @@ static inline void base_setup(struct __test_metadata *_metadata, struct base *ba
 	if (access(ZCIPC_DEVICE, F_OK))
 		SKIP(_exit(KSFT_SKIP), "there is no %s", ZCIPC_DEVICE);
 	test_open(&base->ep, 0, 0);
+	/* Nearly always, so that there is no need for many pages; or as whoever runs this wants. */
+	carry_set(getenv("ZCIPC_CARRY") ?: "2");
 	/* A process of the test before may not be gone yet. */
 	for (i = 0; i < 200; i++) {
 		test_stats(&base->ep, &base->stats);

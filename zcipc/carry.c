@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Carrying: the PTEs of what is moved go from the sender's page tables to the receiver's as they
+ * are. To unmap a page and to map it again costs ten times as much: a reference, a count of
+ * mappings, and statistics are given back and taken again, for the same page.
+ *
+ * As always when PTEs go away nobody knows that nobody uses them until all TLBs are flushed. Core
+ * mm does that for whoever says, by inc_tlb_flush_pending(), that there are changes it does not
+ * know of, when it unmaps anything of the same address space.
+ *
+ * It is for what nearly all MOVEs are: of a range that the sender alone has mapped, once, and
+ * whose pages nobody holds. Whatever is different goes the other way, after all has been put back.
+ */
+#include <linux/bitmap.h>
+#include <linux/mm.h>
+#include <linux/mm_inline.h>
+#include <linux/moduleparam.h>
+#include <linux/slab.h>
+#include <linux/userfaultfd_k.h>
+
+#include "trace.h"
+#include "zcipc.h"
+
+/* So many PTEs are worth the flush of a whole address space. */
+static unsigned int carry_min = 16;
+module_param(carry_min, uint, 0644);
+MODULE_PARM_DESC(carry_min, "from how many pages on a MOVE carries page table entries over");
+
+static pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pgprot_t prot, bool writable)
+{
+	pte_t pte;
+
+	if (zcipc_frame_is_imported(frame))
+		pte = pte_mkspecial(pfn_pte(page_to_pfn(zcipc_frame_page(frame)), prot));
+	else
+		pte = mk_pte((struct page *)frame, prot);
+	if (writable && zcipc_frame_exclusive(frame))
+		pte = pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pte)));
+	return pte;
+}
+
+/* One end of what is carried: a range of page tables. */
+struct zcipc_carry_end {
+	struct zcipc_carry *carry;
+	struct vm_area_struct *vma;
+	unsigned long addr;
+	bool writable;
+};
+
+static int zcipc_carry_take(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct zcipc_carry_end *end = data;
+
+	if (!pte_present(zcipc_ptep_get(ptep)))
+		return 0;
+	ptep_get_and_clear(end->vma->vm_mm, addr, ptep);
+	__set_bit((addr - end->addr) >> PAGE_SHIFT, end->carry->which);
+	return 0;
+}
+
+static int zcipc_carry_put(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct zcipc_carry_end *end = data;
+	unsigned long i = (addr - end->addr) >> PAGE_SHIFT;
+
+	if (test_bit(i, end->carry->which))
+		set_pte_at(end->vma->vm_mm, addr, ptep,
+			   zcipc_carry_pte(end->carry->frames[i], end->vma->vm_page_prot,
+					   end->writable));
+	return 0;
+}
+
+/* Inserts PTEs that were taken. The page tables are there. */
+static void zcipc_carry_insert(struct zcipc_carry *carry, struct vm_area_struct *vma,
+			       unsigned long addr, bool writable)
+{
+	struct zcipc_carry_end end = {
+		.carry = carry, .vma = vma, .addr = addr,
+		.writable = writable && vma->vm_flags & VM_WRITE,
+	};
+
+	WARN_ON_ONCE(apply_to_page_range(vma->vm_mm, addr, carry->npages << PAGE_SHIFT,
+					 zcipc_carry_put, &end));
+}
+
+/* Has nobody a reference to what was taken, but the region and the PTE? */
+static bool zcipc_carry_is_free(const struct zcipc_carry *carry)
+{
+	struct folio *huge = NULL;
+	unsigned long i;
+
+	for (i = 0; i < carry->npages; i++) {
+		const struct zcipc_frame *frame = carry->frames[i];
+
+		if (i % ZCIPC_RESCHED_PAGES == ZCIPC_RESCHED_PAGES - 1)
+			cond_resched();
+		/* Who holds what a snapshot has, too, holds it for reading. */
+		if (!zcipc_frame_exclusive(frame))
+			continue;
+		if (zcipc_frame_is_imported(frame) ? !zcipc_frame_is_free(frame, &huge) :
+		    zcipc_frame_refs(frame) != test_bit(i, carry->which))
+			return false;
+	}
+	return true;
+}
+
+/* The only mapping of a range, which is the sender's, or NULL. */
+static struct zcipc_slot *zcipc_carry_slot(const struct zcipc_region *region,
+					   const struct zcipc_carry *carry,
+					   const struct zcipc_endpoint *ep)
+{
+	struct zcipc_slot *slot;
+	struct zcipc_cap *cap;
+
+	if (!list_is_singular(&region->caps))
+		return NULL;
+	cap = list_first_entry(&region->caps, struct zcipc_cap, region_entry);
+	if (cap->ep != ep || !list_is_singular(&cap->slots))
+		return NULL;
+	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
+	if (carry->first < slot->first ||
+	    carry->first + carry->npages > slot->first + slot->npages)
+		return NULL;
+	return slot;
+}
+
+/* Under the sender's mmap_lock. */
+static bool zcipc_carry_out_locked(struct zcipc_carry *carry, struct zcipc_slot *slot)
+{
+	unsigned long skip = carry->first - slot->first;
+	unsigned long size = carry->npages << PAGE_SHIFT;
+	struct zcipc_carry_end end = { .carry = carry };
+	struct mm_struct *mm = slot->cap->ep->mm;
+
+	end.addr = zcipc_slot_addr(slot) + (skip << PAGE_SHIFT);
+	end.vma = zcipc_window_lookup(slot->cap->ep, slot->pgoff + skip, end.addr);
+	if (!end.vma || end.addr + size > end.vma->vm_end)
+		return false;
+	inc_tlb_flush_pending(mm);
+	apply_to_existing_page_range(mm, end.addr, size, zcipc_carry_take, &end);
+	zcipc_window_unmap(slot->cap->ep, slot->pgoff + skip, carry->npages);
+	dec_tlb_flush_pending(mm);
+	zcipc_test_point("unmapped");
+	if (zcipc_carry_is_free(carry))
+		return true;
+	zcipc_carry_insert(carry, end.vma, end.addr, slot->writable);
+	bitmap_zero(carry->which, carry->npages);
+	return false;
+}
+
+/**
+ * zcipc_carry_out() - take the PTEs of a range that is to be moved
+ * @carry: zcipc_carry_init()
+ * @region: the caller holds its lock
+ * @first: first page of the range, of which all are there
+ * @npages: number of pages
+ * @src: the sender, the current task's; the caller holds its lock
+ * @dst: the receiver; the caller holds its lock, and its mmap_lock
+ * @pgoff: where it is to be mapped there, as a file offset
+ *
+ * zcipc_carry_in() must follow when this returns true, and zcipc_carry_free() in any case.
+ *
+ * Return: true when the PTEs are taken, nothing else shows the range, and nobody holds a page of
+ * it. Otherwise all is as it was.
+ */
+bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, unsigned long first,
+		     unsigned long npages, struct zcipc_endpoint *src, struct zcipc_endpoint *dst,
+		     unsigned long pgoff)
+{
+	struct zcipc_slot *slot;
+	bool done = false;
+
+	if (npages < READ_ONCE(carry_min))
+		return false;
+	carry->frames = region->frames + first;
+	carry->first = first;
+	carry->npages = npages;
+	slot = zcipc_carry_slot(region, carry, src);
+	if (!slot)
+		return false;
+	carry->addr = zcipc_window_addr(dst, pgoff);
+	carry->vma = zcipc_window_lookup(dst, pgoff, carry->addr);
+	if (!carry->vma || !(carry->vma->vm_flags & VM_READ) || userfaultfd_wp(carry->vma) ||
+	    carry->addr + (npages << PAGE_SHIFT) > carry->vma->vm_end)
+		return false;
+	if (npages > ZCIPC_CARRY_SMALL)
+		carry->which = bitmap_zalloc(npages, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+	else
+		bitmap_zero(carry->which, npages);
+	/* The page tables come first: after that nothing can fail. */
+	if (!carry->which || apply_to_page_range(dst->mm, carry->addr, npages << PAGE_SHIFT, NULL,
+						 NULL))
+		return false;
+	/* Nobody may wait for a second one. */
+	if (src->mm == dst->mm || mmap_read_trylock(src->mm)) {
+		done = zcipc_carry_out_locked(carry, slot);
+		if (src->mm != dst->mm)
+			mmap_read_unlock(src->mm);
+	}
+	carry->out = done;
+	if (done)
+		carry->from = src->mm;
+	return done;
+}
+
+/**
+ * zcipc_carry_in() - insert what zcipc_carry_out() has taken
+ * @carry: the locks are still held
+ * @slot: the receiver's
+ *
+ * What the sender had not mapped is inserted as any other page.
+ */
+void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
+{
+	struct mm_struct *to = carry->vma->vm_mm;
+	unsigned long i, end, n;
+
+	trace_zcipc_insert(slot->cap->ep, slot->pgoff, carry->npages);
+	/* It may be a new region's now. */
+	carry->frames = slot->cap->region->frames + slot->first;
+	zcipc_carry_insert(carry, carry->vma, carry->addr, slot->writable);
+	for_each_clear_bitrange(i, end, carry->which, carry->npages)
+		zcipc_window_populate(slot->cap->ep, slot->pgoff + i,
+				      carry->addr + (i << PAGE_SHIFT), carry->frames + i, end - i,
+				      slot->writable);
+	if (carry->from == to)
+		return;
+	/* Special PTEs are not counted. */
+	n = bitmap_weight(carry->which, carry->npages);
+	if (slot->cap->region->npinned)
+		for_each_set_bit(i, carry->which, carry->npages)
+			n -= zcipc_frame_is_imported(carry->frames[i]);
+	zcipc_mm_add_file_pages(carry->from, -n);
+	zcipc_mm_add_file_pages(to, n);
+}
+
+void zcipc_carry_free(struct zcipc_carry *carry)
+{
+	if (carry->which != carry->small)
+		bitmap_free(carry->which);
+}
