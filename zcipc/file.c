@@ -69,7 +69,10 @@ static struct zcipc_endpoint *zcipc_view_ep(const struct zcipc_view *view)
 	return view->holder->private_data;
 }
 
-/* Lets the file insert pages that it has, unless the view is dead. */
+/*
+ * Inserts pages that the file has, unless the view is dead. Not by its own map_pages: where there is
+ * another one, as XFS had, that is this one inside of a lock that sleeps.
+ */
 static vm_fault_t zcipc_view_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t end)
 {
 	struct zcipc_view *view = zcipc_view_of(vmf->vma);
@@ -80,7 +83,7 @@ static vm_fault_t zcipc_view_map_pages(struct vm_fault *vmf, pgoff_t start, pgof
 		return 0;
 	spin_lock(&view->lock);
 	if (!view->dead)
-		ret = view->orig->map_pages(vmf, start, end);
+		ret = filemap_map_pages(vmf, start, end);
 	spin_unlock(&view->lock);
 	return ret;
 }
