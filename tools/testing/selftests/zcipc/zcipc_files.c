@@ -9,6 +9,7 @@
  */
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/loop.h>
 #include <linux/userfaultfd.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -60,6 +61,35 @@ static int file_huge(void)
 	return fd;
 }
 
+/* On a disk, by way of a loop device. It goes with the last that is open of the file system. */
+static int file_ext4(void)
+{
+	struct loop_info64 info = { .lo_flags = LO_FLAGS_AUTOCLEAR };
+	int disk, loop, control, fd = -1;
+	char dev[32];
+
+	control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	if (control < 0)
+		return -1;
+	snprintf(dev, sizeof(dev), "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
+	close(control);
+	disk = memfd_create("disk", MFD_CLOEXEC);
+	loop = open(dev, O_RDWR | O_CLOEXEC);
+	if (!ftruncate(disk, 4 << 20) && !ioctl(loop, LOOP_SET_FD, disk) &&
+	    !ioctl(loop, LOOP_SET_STATUS64, &info)) {
+		char command[80];
+
+		snprintf(command, sizeof(command), "mke2fs -F %s >/dev/null 2>&1", dev);
+		if (!system(command) && !mount(dev, "/mnt", "ext4", 0, NULL)) {
+			fd = file_at("/mnt/file");
+			umount2("/mnt", MNT_DETACH);
+		}
+	}
+	close(loop);
+	close(disk);
+	return fd;
+}
+
 FIXTURE(file)
 {
 	struct base base;
@@ -78,6 +108,7 @@ FIXTURE_VARIANT_ADD(file, anonymous) { .make = NULL };
 FIXTURE_VARIANT_ADD(file, tmpfs) { .make = file_tmpfs };
 FIXTURE_VARIANT_ADD(file, huge) { .make = file_huge };
 FIXTURE_VARIANT_ADD(file, root) { .make = file_root };
+FIXTURE_VARIANT_ADD(file, ext4) { .make = file_ext4 };
 
 FIXTURE_SETUP(file)
 {
@@ -711,6 +742,29 @@ TEST_F(file, truncated)
 	ASSERT_EQ(0, val);
 	test_fill(&self->a, self->p, 2, 8);
 	test_check(&self->b, at(&m), 2, 8);
+}
+
+/* What is written there is written to the file, also after it has been written back once. */
+TEST_F(file, written_back)
+{
+	struct zcipc_recv m;
+	__u64 val;
+	int i;
+
+	if (self->fd < 0)
+		return;
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	/* So that nothing but the peer's mapping can tell that it is dirty. */
+	ASSERT_EQ(0, munmap(self->p, N * psize));
+	for (i = 2; i < 5; i++) {
+		test_fill(&self->b, at(&m), N, i);
+		ASSERT_EQ(0, peer_syscall(&self->b, SYS_msync, at(&m), N * psize, MS_SYNC, 0, 0));
+		file_write("/proc/sys/vm/drop_caches", "3");
+		ASSERT_EQ(0, posix_fadvise(self->fd, 0, 0, POSIX_FADV_DONTNEED));
+		ASSERT_EQ(8, pread(self->fd, &val, 8, psize));
+		ASSERT_EQ(pattern(i, 1, 0), val);
+		test_check(&self->b, at(&m), N, i);
+	}
 }
 
 /* Under pressure they come and go. */
