@@ -70,8 +70,8 @@ static struct zcipc_endpoint *zcipc_view_ep(const struct zcipc_view *view)
 }
 
 /*
- * Inserts pages that the file has, unless the view is dead. Not by its own map_pages: where there is
- * another one, as XFS had, that is this one inside of a lock that sleeps.
+ * Inserts pages that the file has, unless the view is dead. Not by its own map_pages: where that is
+ * another one, as XFS had, it is this one inside of a lock that sleeps.
  */
 static vm_fault_t zcipc_view_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t end)
 {
