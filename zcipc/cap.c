@@ -185,12 +185,14 @@ static void zcipc_cap_remove_slots(struct zcipc_cap *cap)
 }
 
 /*
- * Something derived from a capability has gone. If nobody knows that one, and that was the last, it
- * has to go too. Its endpoint's lock is not held: it is as if that revoked it.
+ * Something derived from a capability has gone. If nobody was told of that one, and that was the
+ * last, it has to go too, with what somebody who guessed its token has mapped. Its endpoint's lock
+ * is not held: it is as if that revoked it.
  */
 static void zcipc_cap_lost_child(struct zcipc_cap *cap)
 {
 	struct zcipc_region *region = cap->region;
+	struct zcipc_slot *slot;
 
 	if (!cap->implicit || !region->file || cap->revoked || !list_empty(&cap->children))
 		return;
@@ -198,6 +200,8 @@ static void zcipc_cap_lost_child(struct zcipc_cap *cap)
 	kref_get(&cap->ep->kref);
 	cap->revoker = cap->ep;
 	list_move_tail(&cap->region_entry, &region->revoked);
+	list_for_each_entry(slot, &cap->slots, cap_entry)
+		zcipc_slot_unmap(slot);
 	zcipc_region_get(region);
 	if (!queue_work(zcipc_reapers, &region->reap))
 		zcipc_region_put(region);

@@ -568,6 +568,25 @@ TEST_F(file, unmap)
 	test_touch_read(SIGBUS, &self->b, p);
 }
 
+/* The token of the sender's capability can be guessed. What it maps goes with it, too. */
+TEST_F(file, guessed)
+{
+	struct zcipc_recv m;
+	struct buf buf;
+	char *p, *q;
+
+	test_import(&self->a, self->p, N, &buf);
+	test_drop(&self->a, buf.cap);
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	buf.cap += 1 << 20;
+	test_map(&self->a, buf.cap, 0, 0, RIGHTS_RW, &p);
+	ASSERT_EQ(0, check(p, 0, N, 1));
+	test_drop(&self->b, m.cap);
+	ASSERT_TRUE(wait_until(!ep_gone(&self->a, p, N)));
+	test_err_map(ESTALE, &self->a, buf.cap, 0, 0, RIGHTS_RW, &q);
+	ASSERT_EQ(0, munmap(p, N * psize));
+}
+
 /* IMPORT makes a capability that can be used more than once. */
 TEST_F(file, import)
 {
