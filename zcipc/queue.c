@@ -196,8 +196,11 @@ static struct zcipc_cap *zcipc_message_unmapped(struct zcipc_endpoint *ep)
 /*
  * Maps what the oldest message is about, if it is a range of a file: only a task of the receiver's
  * can do that. Where it does not work the message has no address.
+ *
+ * If all is well the endpoint's lock is held on return, and @msg is the oldest message, or NULL. So
+ * what has just been mapped can be delivered before it is revoked: else nobody would unmap it.
  */
-static int zcipc_message_map(struct zcipc_ucmd *ucmd)
+static int zcipc_message_map(struct zcipc_ucmd *ucmd, struct zcipc_message **msg)
 {
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct zcipc_region *region = NULL;
@@ -220,25 +223,32 @@ static int zcipc_message_map(struct zcipc_ucmd *ucmd)
 		npages = cap->npages;
 		writable = cap->rights & ZCIPC_RIGHT_WRITE;
 	}
-	mutex_unlock(&ep->lock);
-	if (!region)
+	if (!region) {
+		*msg = zcipc_message_first(ep);
 		goto out;
+	}
+	mutex_unlock(&ep->lock);
 	ret = zcipc_file_map(ucmd->file, token, region, first, npages, writable, &addr);
 	zcipc_region_put(region);
+	zcipc_test_point("mapped");
 	if (ret == -EINTR)
 		goto out;
 	ret = 0;
 	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find(ep, token);
-	if (!IS_ERR(cap)) {
+	cap = zcipc_message_unmapped(ep);
+	if (cap && cap->token == token) {
 		cap->msg.addr = addr;
 		cap->msg.unmapped = false;
-		addr = 0;
+		*msg = &cap->msg;
+		goto out;
 	}
-	mutex_unlock(&ep->lock);
 	/* It has been revoked, and nobody will know where it was. */
-	if (addr)
+	if (addr) {
+		mutex_unlock(&ep->lock);
 		vm_munmap(addr, npages << PAGE_SHIFT);
+		mutex_lock(&ep->lock);
+	}
+	*msg = zcipc_message_first(ep);
 out:
 	mutex_unlock(&ep->adopt_lock);
 	return ret;
@@ -256,7 +266,6 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd)
 	struct zcipc_recv *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct zcipc_message *msg;
-	bool unmapped;
 	int ret;
 
 	if (cmd->flags)
@@ -265,16 +274,14 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd)
 	for (;;) {
 		mutex_lock(&ep->lock);
 		msg = zcipc_message_first(ep);
-		unmapped = msg && msg->unmapped;
-		if (!unmapped)
-			ret = msg ? zcipc_message_deliver(ucmd, msg) : -EAGAIN;
-		mutex_unlock(&ep->lock);
-		if (unmapped) {
-			ret = zcipc_message_map(ucmd);
+		while (msg && msg->unmapped) {
+			mutex_unlock(&ep->lock);
+			ret = zcipc_message_map(ucmd, &msg);
 			if (ret)
 				return ret;
-			continue;
 		}
+		ret = msg ? zcipc_message_deliver(ucmd, msg) : -EAGAIN;
+		mutex_unlock(&ep->lock);
 		if (!ret)
 			break;
 		if (ret == -EFAULT) {

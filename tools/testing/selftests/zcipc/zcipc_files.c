@@ -587,6 +587,53 @@ TEST_F(file, guessed)
 	ASSERT_EQ(0, munmap(p, N * psize));
 }
 
+/* How many mappings of views there are in an endpoint's process. */
+static long call_count_views(struct ep *ep, struct call *c)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[256];
+	long n = 0;
+
+	(void)ep;
+	(void)c;
+	while (fgets(line, sizeof(line), maps))
+		/* Not the program itself. */
+		n += strstr(line, "zcipc") && !strstr(line, "zcipc_");
+	fclose(maps);
+	return n;
+}
+
+/* Revoked just when it is received: nothing is mapped where nobody knows of it. */
+TEST_F(file, revoked_in_recv)
+{
+	struct zcipc_transfer cmd = direct_cmd(&self->b, ZCIPC_SHARE, self->p, N * psize, 0);
+	struct call count = { .fn = call_count_views };
+	struct call c = { .fn = call_ioctl, .n = ZCIPC_IOC_RECV };
+	struct zcipc_recv *m = (struct zcipc_recv *)c.cmd;
+	long views;
+	__u64 n;
+
+	need_points();
+	cmd.rights = RIGHTS_RW;
+	views = ep_call(&self->b, &count);
+	test_transfer(&self->a, &cmd);
+	point_set("mapped", 300);
+	m->size = sizeof(*m);
+	ASSERT_EQ(0, ep_send(&self->b, &c));
+	ASSERT_TRUE(point_reached());
+	test_revoke(&self->a, &self->b, cmd.peer_cap, 0, &n);
+	point_set("", 0);
+	if (ep_wait(&self->b, &c)) {
+		ASSERT_EQ(EAGAIN, errno);
+	} else {
+		ASSERT_EQ(ZCIPC_SHARE, m->type);
+		test_gone(&self->b, at(m), N);
+		ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, at(m), N * psize, 0, 0, 0));
+	}
+	count = (struct call){ .fn = call_count_views };
+	ASSERT_EQ(views, ep_call(&self->b, &count));
+}
+
 /* IMPORT makes a capability that can be used more than once. */
 TEST_F(file, import)
 {
