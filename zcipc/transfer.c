@@ -755,10 +755,11 @@ static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer 
 	as_region.len = direct.npages << PAGE_SHIFT;
 	from = direct.addr - direct.skip + (direct.first << PAGE_SHIFT);
 	if (cmd->type == ZCIPC_COPY && direct.npages)
-		ret = zcipc_window_find(ucmd->ep, from, as_region.len, &as_region.cap,
-					&as_region.offset);
+		ret = zcipc_window_find(ucmd->ep, from, as_region.len, false,
+					&as_region.cap, &as_region.offset);
 	else
-		ret = zcipc_window_find(ucmd->ep, direct.addr, direct.len, &as_region.cap,
+		ret = zcipc_window_find(ucmd->ep, direct.addr, direct.len,
+					cmd->type == ZCIPC_SHARE, &as_region.cap,
 					&as_region.offset);
 	if (ret == -ENOENT && (cmd->type == ZCIPC_MOVE || !direct.npages))
 		return zcipc_transfer_run(ucmd, cmd, &direct, 0);

@@ -337,6 +337,7 @@ static bool zcipc_window_shows(struct zcipc_endpoint *ep, unsigned long pgoff, u
  * @ep: the current task's endpoint
  * @addr: user address
  * @len: bytes
+ * @share: it is to be shared; else what is a file's is as any other memory
  * @token: [out] a capability for it
  * @offset: [out] bytes from the beginning of that one's range
  *
@@ -346,8 +347,8 @@ static bool zcipc_window_shows(struct zcipc_endpoint *ep, unsigned long pgoff, u
  * Return: 0, or -ENOENT when it is not one region's, -EINVAL when it is, but not page-aligned,
  * -EOPNOTSUPP when it is a file's region's, but another endpoint's, or not all of it, -EINTR
  */
-int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, u64 *token,
-		      u64 *offset)
+int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, bool share,
+		      u64 *token, u64 *offset)
 {
 	const struct vm_area_struct *vma;
 	const struct zcipc_slot *slot;
@@ -365,7 +366,8 @@ int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 	npages = (PAGE_ALIGN(addr + len) - (addr & PAGE_MASK)) >> PAGE_SHIFT;
 	mutex_lock(&ep->lock);
 	if (!zcipc_vma_is_of(vma, ep)) {
-		ret = zcipc_file_find(ep, vma, addr, npages, token, offset);
+		if (share)
+			ret = zcipc_file_find(ep, vma, addr, npages, token, offset);
 		if (!ret && !PAGE_ALIGNED(addr | len))
 			ret = -EINVAL;
 		goto unlock;

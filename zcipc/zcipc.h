@@ -707,8 +707,8 @@ struct zcipc_range {
 void zcipc_window_unmap_ranges(struct zcipc_endpoint *ep, struct zcipc_range *ranges,
 			       unsigned int n);
 u64 zcipc_slot_addr(const struct zcipc_slot *slot);
-int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, u64 *token,
-		      u64 *offset);
+int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, bool share,
+		      u64 *token, u64 *offset);
 
 u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff);
 struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,

@@ -587,6 +587,41 @@ TEST_F(file, guessed)
 	ASSERT_EQ(0, munmap(p, N * psize));
 }
 
+/* What cannot be a snapshot is copied if that is all right, from a view as from others. */
+TEST_F(file, copied)
+{
+	struct zcipc_transfer cmd;
+	struct zcipc_recv m;
+	struct buf buf, got;
+	struct ep d;
+
+	test_open(&d, 64, O_NONBLOCK);
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_READ, &m);
+	cmd = direct_cmd(&d, ZCIPC_COPY, at(&m), N * psize, 0);
+	test_err_transfer(EOPNOTSUPP, &self->b, &cmd);
+	cmd.flags |= ZCIPC_F_COPY_OK;
+	test_transfer(&self->b, &cmd);
+	ASSERT_EQ(N * psize, cmd.copied);
+	test_take(&d, &got);
+	test_check(&d, got.p, N, 1);
+	cmd.flags |= ZCIPC_F_ANY_ALIGN;
+	cmd.offset += 8;
+	cmd.len -= 16;
+	test_transfer(&self->b, &cmd);
+	test_take(&d, &got);
+	cmd = direct_cmd(&d, ZCIPC_MOVE, at(&m), N * psize, ZCIPC_F_COPY_OK);
+	test_transfer(&self->b, &cmd);
+	test_take(&d, &got);
+	test_check(&d, got.p, N, 1);
+	test_check(&self->b, at(&m), N, 1);
+	/* The same with a capability of one's own. */
+	test_import(&self->a, self->p, N, &buf);
+	cmd = direct_cmd(&d, ZCIPC_COPY, self->p, N * psize, ZCIPC_F_COPY_OK);
+	test_transfer(&self->a, &cmd);
+	test_take(&d, &got);
+	test_check(&d, got.p, N, 1);
+}
+
 /* How many mappings of views there are in an endpoint's process. */
 static long call_count_views(struct ep *ep, struct call *c)
 {
