@@ -260,10 +260,13 @@ static struct file *zcipc_view_alloc(struct file *holder, struct zcipc_region *r
 	file = alloc_file_pseudo(inode, region->file->f_path.mnt, "zcipc",
 				 writable ? O_RDWR : O_RDONLY, &zcipc_view_fops);
 	if (IS_ERR(file)) {
-		ret = PTR_ERR(file);
+		/* There may be too many files. */
+		ret = -ENOMEM;
 		goto err_inode;
 	}
 	file_ra_state_init(&file->f_ra, file->f_mapping);
+	/* Nobody opened it. */
+	file->f_mode |= FMODE_NONOTIFY;
 	spin_lock_init(&view->lock);
 	view->holder = get_file(holder);
 	view->real = get_file(region->file);
@@ -289,7 +292,7 @@ err_free:
  * @view: the view
  * @vma: the new VMA
  *
- * Return: 0, or -EACCES when the file says no, -EOPNOTSUPP
+ * Return: 0, or -EACCES when the file says no, -EOPNOTSUPP, -ENOMEM
  */
 int zcipc_file_mmap(struct zcipc_view *view, struct vm_area_struct *vma)
 {
@@ -302,8 +305,12 @@ int zcipc_file_mmap(struct zcipc_view *view, struct vm_area_struct *vma)
 		never |= VM_WRITE | VM_MAYWRITE;
 	zcipc_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, never);
 	ret = call_mmap(view->real, vma);
+	if (ret == -EPERM)
+		return -EACCES;
+	if (ret && ret != -ENOMEM)
+		return -EOPNOTSUPP;
 	if (ret)
-		return ret == -EPERM ? -EACCES : ret;
+		return ret;
 	if (!vma->vm_ops || !vma->vm_ops->fault || !vma->vm_ops->map_pages ||
 	    vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP))
 		return -EOPNOTSUPP;

@@ -11,6 +11,7 @@
 #include <linux/futex.h>
 #include <linux/loop.h>
 #include <linux/userfaultfd.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -620,6 +621,27 @@ TEST_F(file, copied)
 	test_transfer(&self->a, &cmd);
 	test_take(&d, &got);
 	test_check(&d, got.p, N, 1);
+}
+
+/* Who watches a file does not hear of views: nobody opens it. */
+TEST_F(file, not_opened)
+{
+	struct zcipc_recv m;
+	char path[40], event[512];
+	int watch;
+
+	if (self->fd < 0)
+		return;
+	watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
+	ASSERT_LE(0, inotify_add_watch(watch, path, IN_OPEN | IN_CLOSE));
+	test_share(&self->a, &self->a, self->p, N, RIGHTS_RW, &m);
+	test_check(&self->a, at(&m), N, 1);
+	test_drop(&self->a, m.cap);
+	ASSERT_EQ(0, munmap(at(&m), N * psize));
+	ASSERT_EQ(-1, read(watch, event, sizeof(event)));
+	ASSERT_EQ(EAGAIN, errno);
+	close(watch);
 }
 
 /* How many mappings of views there are in an endpoint's process. */
