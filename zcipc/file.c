@@ -99,7 +99,9 @@ static vm_fault_t zcipc_view_fault(struct vm_fault *vmf)
 	struct folio *folio;
 	vm_fault_t ret;
 
-	if (vmf->vma->vm_mm != zcipc_view_ep(view)->mm || READ_ONCE(view->dead))
+	/* Userfaultfd's markers take the place of PTEs: see zcipc_window_touch(). */
+	if (vmf->vma->vm_mm != zcipc_view_ep(view)->mm || READ_ONCE(view->dead) ||
+	    userfaultfd_wp(vmf->vma))
 		return VM_FAULT_SIGBUS;
 	ret = view->orig->fault(vmf);
 	if (ret & (VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY | VM_FAULT_DONE_COW))
