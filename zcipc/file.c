@@ -146,7 +146,7 @@ static void zcipc_view_open(struct vm_area_struct *vma)
 	mutex_unlock(&ep->lock);
 }
 
-/* Removes what a view shows, if it shows anything. The caller holds the endpoint's lock. */
+/* Removes what a view shows, and is not mapped any more. The caller holds the endpoint's lock. */
 static void zcipc_view_remove_slot(struct zcipc_view *view)
 {
 	struct zcipc_region *region;
@@ -155,7 +155,6 @@ static void zcipc_view_remove_slot(struct zcipc_view *view)
 		return;
 	region = view->slot->cap->region;
 	mutex_lock(&region->lock);
-	zcipc_slot_unmap(view->slot);
 	zcipc_slot_remove(view->slot);
 	mutex_unlock(&region->lock);
 }
@@ -441,6 +440,7 @@ out:
 int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr)
 {
 	struct vm_area_struct *vma;
+	struct file *file = NULL;
 	struct zcipc_view *view;
 	unsigned long len = 0;
 	int ret;
@@ -452,19 +452,33 @@ int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr)
 	vma = vma_lookup(ep->mm, addr);
 	view = zcipc_view_of(vma);
 	if (view && zcipc_view_ep(view) == ep && view->slot && view->slot->addr == addr) {
-		len = vma->vm_end - addr;
-		/* What another thread maps there meanwhile is its own affair. */
-		if (view->nvmas != 1)
-			len = 0;
-		zcipc_view_remove_slot(view);
+		file = get_file(view->file);
+		if (view->nvmas == 1)
+			len = vma->vm_end - addr;
 	} else {
 		ret = -ENOENT;
 	}
 	mutex_unlock(&ep->lock);
 	mmap_read_unlock(ep->mm);
+	if (!file)
+		return ret;
+	/*
+	 * So it can be revoked until it is unmapped, and those of others stay mapped. What another
+	 * thread maps there meanwhile is its own affair.
+	 */
 	if (len)
 		vm_munmap(addr, len);
-	return ret;
+	/* In pieces, or not to be unmapped: it stays as one that was revoked. */
+	mutex_lock(&ep->lock);
+	if (view->slot) {
+		mutex_lock(&view->slot->cap->region->lock);
+		zcipc_file_unmap(view);
+		mutex_unlock(&view->slot->cap->region->lock);
+		zcipc_view_remove_slot(view);
+	}
+	mutex_unlock(&ep->lock);
+	fput(file);
+	return 0;
 }
 
 /**

@@ -13,6 +13,7 @@
 #include <linux/userfaultfd.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -567,6 +568,45 @@ TEST_F(file, unmap)
 	test_touch_write(SIGSEGV, &self->b, p);
 	test_drop(&self->b, m.cap);
 	test_touch_read(SIGBUS, &self->b, p);
+}
+
+/* How often this thread has to fault to read all pages. */
+static long faults(const char *p, size_t npages)
+{
+	struct rusage before, after;
+	__u64 val;
+	size_t i;
+
+	getrusage(RUSAGE_THREAD, &before);
+	for (i = 0; i < npages; i++)
+		touch_read(p + i * psize, &val);
+	getrusage(RUSAGE_THREAD, &after);
+	return after.ru_minflt - before.ru_minflt;
+}
+
+/* Who takes his own mapping away does not disturb those of others. The kernel itself may. */
+TEST_F(file, unmap_of_ones_own)
+{
+	bool undisturbed[2] = {};
+	struct zcipc_recv m;
+	int i;
+
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	test_check(&self->b, at(&m), N, 1);
+	for (i = 0; i < 40 && !(undisturbed[0] && undisturbed[1]); i++) {
+		char *p;
+
+		test_map(&self->b, m.cap, 0, 0, RIGHTS_RW, &p);
+		test_check(&self->b, p, N, 1);
+		faults(self->p, N);
+		if (i % 2)
+			test_unmap(&self->b, p);
+		else
+			ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, p, N * psize, 0, 0, 0));
+		undisturbed[i % 2] |= !faults(self->p, N);
+	}
+	ASSERT_TRUE(undisturbed[0]);
+	ASSERT_TRUE(undisturbed[1]);
 }
 
 /* The token of the sender's capability can be guessed. What it maps goes with it, too. */
