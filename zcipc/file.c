@@ -528,6 +528,15 @@ static bool zcipc_file_can_share(const struct file *file)
 	       (sb->s_type->fs_flags & FS_REQUIRES_DEV && sb->s_magic != FUSE_SUPER_MAGIC);
 }
 
+/*
+ * May the current task write to the file? REVOKE takes a range out of everybody's page tables for a
+ * moment: not out of what all programs are made of, at anybody's will. MADV_PAGEOUT asks the same.
+ */
+static bool zcipc_file_may_disturb(struct file *file)
+{
+	return file->f_mode & FMODE_WRITE || !file_permission(file, MAY_WRITE);
+}
+
 static int zcipc_file_check_vma(struct vm_area_struct *vma)
 {
 	if (!vma->vm_file || !(vma->vm_flags & VM_MAYSHARE) || zcipc_view_of(vma) ||
@@ -535,7 +544,7 @@ static int zcipc_file_check_vma(struct vm_area_struct *vma)
 	    !vma->vm_ops->fault || !vma->vm_ops->map_pages || userfaultfd_armed(vma) ||
 	    !zcipc_file_can_share(vma->vm_file))
 		return -EOPNOTSUPP;
-	return vma->vm_flags & VM_READ ? 0 : -EACCES;
+	return vma->vm_flags & VM_READ && zcipc_file_may_disturb(vma->vm_file) ? 0 : -EACCES;
 }
 
 /* Finds the file, with a reference, that all of a range of memory shows, and the rights to it. */

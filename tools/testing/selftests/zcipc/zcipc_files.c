@@ -14,6 +14,7 @@
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -1018,6 +1019,41 @@ TEST_F(seals, future_write)
 	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mprotect, q, psize, PROT_READ | PROT_WRITE, 0,
 				   0));
 	munmap(p, N * psize);
+}
+
+/*
+ * REVOKE disturbs all who have mapped the file. So one has to be allowed to write to it: nobody has
+ * a say about what all programs are made of.
+ */
+static long call_import_foreign(struct ep *ep, struct call *c)
+{
+	struct zcipc_region_import cmd = { .size = sizeof(cmd), .len = c->n };
+	int fd = open("/zcipc_foreign", O_RDONLY | O_CLOEXEC);
+
+	cmd.addr = (uintptr_t)mmap(NULL, c->n, PROT_READ, MAP_SHARED, fd, 0);
+	close(fd);
+	if (fd < 0 || (void *)(uintptr_t)cmd.addr == MAP_FAILED)
+		return -2;
+	return ioctl(ep->fd, ZCIPC_IOC_REGION_IMPORT, &cmd);
+}
+
+TEST_F(seals, of_others)
+{
+	struct call import = { .fn = call_import_foreign, .n = N * psize };
+	struct call c = { .fn = call_setuid, .n = 65534 };
+	struct ep other;
+	int fd;
+
+	fd = open("/zcipc_foreign", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	ASSERT_EQ(0, ftruncate(fd, N * psize));
+	ASSERT_FALSE(peer_fork(&other) || ep_call(&other, &c) || peer_open(&other, 0, 0));
+	ASSERT_EQ(-1, ep_call(&other, &import));
+	ASSERT_EQ(EACCES, errno);
+	ASSERT_EQ(0, fchmod(fd, 0666));
+	import = (struct call){ .fn = call_import_foreign, .n = N * psize };
+	ASSERT_EQ(0, ep_call(&other, &import));
+	close(fd);
+	unlink("/zcipc_foreign");
 }
 
 /* A file that was opened for reading. */
