@@ -428,6 +428,19 @@ static struct file_system_type zcipc_fs_type = {
 	.kill_sb = kill_anon_super,
 };
 
+/* A file that is nobody's yet, of an endpoint's own inode, or an errno. */
+struct file *zcipc_endpoint_file(struct zcipc_endpoint *ep, int flags,
+				 const struct file_operations *fops)
+{
+	struct file *file;
+
+	ihold(ep->inode);
+	file = alloc_file_pseudo(ep->inode, zcipc_mnt, "zcipc", flags, fops);
+	if (IS_ERR(file))
+		iput(ep->inode);
+	return file;
+}
+
 int zcipc_endpoint_init(void)
 {
 	zcipc_mnt = kern_mount(&zcipc_fs_type);

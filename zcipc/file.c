@@ -239,11 +239,40 @@ static bool zcipc_file_is_sealed(const struct file *file)
 	       SHMEM_I(inode)->seals & F_SEAL_FUTURE_WRITE;
 }
 
+/*
+ * A file of our own for what another one has open: alloc_file_clone(), which modules cannot call. A
+ * dentry of our own would be an alias of the inode: file systems take any one for the file's place
+ * in a directory, and when one of a deleted file's goes all who watch it are told that it has gone.
+ */
+static struct file *zcipc_view_clone(struct zcipc_endpoint *ep, const struct file *real, int flags)
+{
+	struct file *file = zcipc_endpoint_file(ep, flags, &zcipc_view_fops);
+	struct path path;
+
+	if (IS_ERR(file))
+		return file;
+	if (!(file->f_mode & FMODE_WRITE)) {
+		i_readcount_dec(file_inode(file));
+		i_readcount_inc(file_inode(real));
+	}
+	path = file->f_path;
+	path_get(&real->f_path);
+	file->f_path = real->f_path;
+	file->f_inode = file_inode(real);
+	file->f_mapping = real->f_mapping;
+	file->f_wb_err = filemap_sample_wb_err(file->f_mapping);
+	file->f_sb_err = file_sample_sb_err(file);
+	file_ra_state_init(&file->f_ra, file->f_mapping);
+	/* Nobody opened it. */
+	file->f_mode |= FMODE_NONOTIFY;
+	path_put(&path);
+	return file;
+}
+
 /* A view that shows nothing yet: its file, or an errno. */
 static struct file *zcipc_view_alloc(struct file *holder, struct zcipc_region *region,
 				     unsigned long first, unsigned long npages, bool writable)
 {
-	struct inode *inode = file_inode(region->file);
 	struct zcipc_view *view;
 	struct file *file;
 	int ret;
@@ -257,17 +286,12 @@ static struct file *zcipc_view_alloc(struct file *holder, struct zcipc_region *r
 			 mapping_map_writable(region->file->f_mapping)))
 		goto err_free;
 	__module_get(THIS_MODULE);
-	ihold(inode);
-	file = alloc_file_pseudo(inode, region->file->f_path.mnt, "zcipc",
-				 writable ? O_RDWR : O_RDONLY, &zcipc_view_fops);
+	file = zcipc_view_clone(holder->private_data, region->file, writable ? O_RDWR : O_RDONLY);
 	if (IS_ERR(file)) {
 		/* There may be too many files. */
 		ret = -ENOMEM;
-		goto err_inode;
+		goto err_module;
 	}
-	file_ra_state_init(&file->f_ra, file->f_mapping);
-	/* Nobody opened it. */
-	file->f_mode |= FMODE_NONOTIFY;
 	spin_lock_init(&view->lock);
 	view->holder = get_file(holder);
 	view->real = get_file(region->file);
@@ -278,8 +302,7 @@ static struct file *zcipc_view_alloc(struct file *holder, struct zcipc_region *r
 	file->private_data = view;
 	return file;
 
-err_inode:
-	iput(inode);
+err_module:
 	module_put(THIS_MODULE);
 	if (writable)
 		mapping_unmap_writable(region->file->f_mapping);

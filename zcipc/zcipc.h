@@ -21,6 +21,7 @@
 #define ZCIPC_H
 
 #include <linux/cred.h>
+#include <linux/fs.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mm.h>
@@ -49,8 +50,6 @@
 /* A loop over the pages of a region lets others run after this many. */
 #define ZCIPC_RESCHED_PAGES	1024
 
-struct file;
-struct inode;
 struct pid;
 struct zcipc_accept;
 struct zcipc_view;
@@ -409,6 +408,8 @@ struct zcipc_endpoint *zcipc_endpoint_next(const struct pid *pid, unsigned long 
 int zcipc_endpoint_config(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_info(struct zcipc_ucmd *ucmd);
+struct file *zcipc_endpoint_file(struct zcipc_endpoint *ep, int flags,
+				 const struct file_operations *fops);
 int zcipc_endpoint_init(void);
 void zcipc_endpoint_exit(void);
 

@@ -367,8 +367,8 @@ struct zcipc_region_create {
  * stands, and the capability goes when the range is unmapped.
  *
  * Errors: EFAULT where nothing is mapped. EACCES where it is not both readable and writable, or,
- * of shared memory, not readable, or of a file that the caller may not write to: REVOKE makes all who
- * have mapped it fault once more. EOPNOTSUPP for other memory: private of a file, shared of a
+ * of shared memory, not readable, or of a file that the caller may not write to: REVOKE makes all
+ * who have mapped it fault once more. EOPNOTSUPP for other memory: private of a file, shared of a
  * device, of FUSE or a network file system, executable, huge pages of hugetlbfs, a stack that
  * grows, what userfaultfd watches, more than one range of a file, and what is a region already.
  * EDQUOT, EINTR. ENOMEM also when RLIMIT_MEMLOCK does not allow it.
