@@ -674,6 +674,8 @@ TEST_F(file, not_opened)
 	if (self->fd < 0)
 		return;
 	watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (watch < 0)
+		SKIP(return, "no inotify: %s", strerror(errno));
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
 	ASSERT_LE(0, inotify_add_watch(watch, path, IN_OPEN | IN_CLOSE));
 	test_share(&self->a, &self->a, self->p, N, RIGHTS_RW, &m);
