@@ -16,7 +16,8 @@ MODULE_DIR = $(DESTDIR)/lib/modules/$(RELEASE)/updates
 HEADER     = $(DESTDIR)$(PREFIX)/include/linux/zcipc.h
 MANPAGE    = $(DESTDIR)$(PREFIX)/share/man/man4/zcipc.4
 
-.PHONY: module run demo check test stress breakages icount vm install uninstall clean help
+.PHONY: module run demo check test stress breakages icount bench bench-native vm install uninstall \
+	clean help
 
 module: ## the module, for the running kernel or KVER=6.1|6.12|debug|RELEASE (default)
 	@scripts/build-module $(KVER) $(if $(W),W=$(W)) $(if $(C),C=$(C))
@@ -32,6 +33,12 @@ test: ## the selftests in a VM, on KERNEL=6.1|6.12|debug (6.12), TESTS=... for s
 
 icount: ## instructions that a transfer costs, counted in a VM
 	@scripts/icount
+
+bench: ## zcipc beside what Linux has: figures, plots (KERNEL=6.1|6.12, MODE=icount|mttcg)
+	@scripts/bench $(if $(KERNEL),--kernel $(KERNEL)) $(if $(MODE),--mode $(MODE))
+
+bench-native: ## the same on this machine, which has the module loaded
+	@scripts/bench --native
 
 stress: ## the tests that take long, on KERNEL (ZCIPC_SECONDS=N: each random one for so long)
 	@scripts/selftests $(or $(KERNEL),6.12) zcipc_random zcipc_limits zcipc_model
@@ -56,4 +63,4 @@ clean: ## remove build/ (the cache of kernels stays)
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14

@@ -1,0 +1,727 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What it costs to hand a message over: zcipc beside everything that Linux has.
+ *
+ * Two processes send a message back and forth: fill it (a mark in each page), send it, receive it,
+ * touch and verify every page, release it. The median of several rounds counts, half of it: one
+ * message, all work of both sides. What filling and touching costs on memory that is mapped is
+ * measured and taken off; so is, but for per_message, what it costs to wake each other up, which is
+ * that of a futex. Nanoseconds; where QEMU runs with -icount shift=0, that is instructions.
+ */
+#include <getopt.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "bench.h"
+
+#define MAX_SAMPLES	1000
+#define MAX_PAIRS	64
+#define WARM_UP		3
+
+static bool icount;
+static double clock_cost, wake;
+static const char *running = "start";
+
+void complain(const char *fmt, ...)
+{
+	int error = errno;
+	va_list args;
+
+	fprintf(stderr, "# zcipc-bench: %s: ", running);
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fprintf(stderr, ": %s\n", strerror(error));
+}
+
+static long long now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(double *samples, int n)
+{
+	qsort(samples, n, sizeof(*samples), compare);
+	return n % 2 ? samples[n / 2] : (samples[n / 2 - 1] + samples[n / 2]) / 2;
+}
+
+/* --- memory, and what is in it */
+
+char *private_memory(size_t len, bool huge)
+{
+	/* Not at the same distance from a huge page each time: emulated TLBs have but one way. */
+	static size_t apart;
+	size_t skip = huge ? 0 : (++apart & 15) * PAGE;
+	const size_t room = len + 2 * HUGE_PAGE;
+	char *all = mmap(NULL, room, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *p;
+
+	if (all == MAP_FAILED)
+		die("mmap of %zu bytes", len);
+	p = (char *)(((unsigned long)all + HUGE_PAGE) & ~(HUGE_PAGE - 1)) + skip;
+	munmap(all, p - all);
+	munmap(p + len, all + room - (p + len));
+	madvise(p, len, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	if (madvise(p, len, MADV_POPULATE_WRITE))
+		die("MADV_POPULATE_WRITE of %zu bytes", len);
+	return p;
+}
+
+char *shared_memory(size_t len)
+{
+	char *p = mmap(NULL, len ? len : PAGE, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (p == MAP_FAILED)
+		die("mmap of %zu bytes", len);
+	return p;
+}
+
+void stamp(char *p, size_t npages, __u64 seq, size_t step)
+{
+	size_t i;
+
+	for (i = 0; i < npages; i += step)
+		*(volatile __u64 *)(p + i * PAGE) = (seq << 20) + i;
+}
+
+size_t touch(const char *p, size_t npages, __u64 seq)
+{
+	size_t i, wrong = 0;
+
+	for (i = 0; i < npages; i++)
+		wrong += *(const volatile __u64 *)(p + i * PAGE) != (seq << 20) + i;
+	return wrong;
+}
+
+/* --- two processes */
+
+void post(__u32 *turn, __u32 n)
+{
+	__atomic_store_n(turn, n, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, turn, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+void await(__u32 *turn, __u32 n)
+{
+	__u32 seen;
+
+	while ((seen = __atomic_load_n(turn, __ATOMIC_SEQ_CST)) < n)
+		syscall(SYS_futex, turn, FUTEX_WAIT, seen, NULL, NULL, 0);
+}
+
+void barrier(struct side *s)
+{
+	__u32 n = s->sh->barrier[s->me] + 1;
+
+	post(&s->sh->barrier[s->me], n);
+	await(&s->sh->barrier[!s->me], n);
+}
+
+/* Since @start, which, like this, has read the clock: that is nobody's time. */
+static void spend(struct side *s, enum spent what, long long start)
+{
+	long long *spent = s->sh->spent[s->me], cost = clock_cost;
+	long long t = now() - start;
+
+	if (what == PAUSED) {
+		spent[PAUSED] += t + cost;
+	} else {
+		spent[what] += t - cost;
+		spent[PAUSED] += 2 * cost;
+	}
+}
+
+static void fill(struct side *s)
+{
+	if (s->mech->take)
+		s->mech->take(s);
+	if (s->tx)
+		stamp(s->tx, s->npages, s->seq, 1);
+}
+
+static void send_message(struct side *s)
+{
+	const struct mechanism *m = s->mech;
+	long long start = 0;
+
+	s->seq++;
+	if (m->flags & UNTIMED)
+		start = now();
+	fill(s);
+	if (m->flags & UNTIMED)
+		spend(s, PAUSED, start);
+	start = now();
+	m->send(s);
+	spend(s, CALL, start);
+	if (m->written)
+		stamp(s->tx, s->npages, ~s->seq, 100 / m->written);
+	if (m->flags & NOTIFY)
+		post(&s->sh->turn[!s->me], s->seq);
+}
+
+static void receive_message(struct side *s)
+{
+	const struct mechanism *m = s->mech;
+	long long start;
+	size_t wrong;
+
+	if (!(m->flags & ALONE))
+		s->seq++;
+	if (m->flags & NOTIFY)
+		await(&s->sh->turn[s->me], s->seq);
+	if (m->receive)
+		m->receive(s);
+	if (s->rx && !(m->flags & OWN_TOUCH)) {
+		wrong = touch(s->rx, s->npages, s->seq);
+		if (wrong)
+			die("message %llu: %zu of %zu pages are wrong", s->seq, wrong, s->npages);
+	}
+	if (m->release) {
+		start = now();
+		m->release(s);
+		spend(s, RELEASE, start);
+	}
+}
+
+/* How many rounds are worth it. */
+static int nsamples(size_t npages)
+{
+	size_t n = (icount ? 8192 : 32768) / (npages ? npages : 1);
+	size_t max = icount ? 50 : MAX_SAMPLES;
+
+	return n > max ? max : n < 3 ? 3 : n;
+}
+
+static void play(struct side *s)
+{
+	double hop[MAX_SAMPLES], call[MAX_SAMPLES], release[MAX_SAMPLES];
+	const bool alone = s->mech->flags & ALONE;
+	long long (*spent)[NSPENT] = s->sh->spent;
+	int i, n = nsamples(s->npages);
+
+	memset(hop, 0, sizeof(hop));
+	memset(call, 0, sizeof(call));
+	memset(release, 0, sizeof(release));
+	if (s->mech->start)
+		s->mech->start(s);
+	barrier(s);
+	for (i = -WARM_UP; i < n && s->me; i++) {
+		receive_message(s);
+		send_message(s);
+	}
+	for (i = -WARM_UP; i < n && !s->me; i++) {
+		long long paused = spent[0][PAUSED] + spent[1][PAUSED];
+		long long called = spent[0][CALL];
+		long long released = spent[0][RELEASE] + spent[1][RELEASE];
+		long long t = now();
+
+		send_message(s);
+		receive_message(s);
+		t = now() - t - clock_cost;
+		if (i < 0)
+			continue;
+		t -= spent[0][PAUSED] + spent[1][PAUSED] - paused;
+		released = spent[0][RELEASE] + spent[1][RELEASE] - released;
+		hop[i] = alone ? t : t / 2.0;
+		release[i] = alone ? released : released / 2.0;
+		call[i] = spent[0][CALL] - called;
+	}
+	/* Nobody goes while the other one may need him. */
+	barrier(s);
+	if (s->me)
+		return;
+	s->sh->hop = median(hop, n);
+	s->sh->call = median(call, n);
+	s->sh->release = median(release, n);
+}
+
+/* The @n-th of the CPUs that there are for us, if there are so many. */
+static void pin(int n)
+{
+	cpu_set_t all, one;
+	int cpu;
+
+	if (sched_getaffinity(0, sizeof(all), &all))
+		return;
+	n %= CPU_COUNT(&all);
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all) || n--)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		sched_setaffinity(0, sizeof(one), &one);
+		return;
+	}
+}
+
+static pid_t start_side(struct side *s, int pair)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		die("fork");
+	if (child)
+		return child;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	pin(2 * pair + s->me);
+	play(s);
+	_exit(0);
+}
+
+/* Plays, @npairs times at once. */
+static bool run(const struct mechanism *m, size_t len, int npairs, struct shared *result)
+{
+	pid_t pids[2 * MAX_PAIRS];
+	struct shared *sh[MAX_PAIRS];
+	int i, n = 0, status;
+	bool ok = true;
+
+	running = m->name;
+	fflush(NULL);
+	for (i = 0; i < npairs; i++) {
+		struct side s = {
+			.mech = m, .len = len, .npages = m->flags & EMPTY ? 0 : len / PAGE,
+			.fd = { -1, -1 }, .wfd = { -1, -1 },
+		};
+		int j;
+
+		sh[i] = (struct shared *)shared_memory(sizeof(*sh[i]));
+		s.sh = sh[i];
+		if (m->flags & ALONE)
+			s.sh->barrier[1] = ~0U;
+		if (m->connect)
+			m->connect(&s);
+		for (s.me = 0; s.me < (m->flags & ALONE ? 1 : 2); s.me++)
+			pids[n++] = start_side(&s, i);
+		for (j = 0; j < 2; j++) {
+			close(s.fd[j]);
+			close(s.wfd[j]);
+		}
+		if (s.area)
+			munmap(s.area, 2 * len);
+	}
+	for (i = n; i; i--) {
+		if (wait(&status) < 0)
+			die("wait");
+		if (status && ok) {
+			int j;
+
+			ok = false;
+			if (WIFSIGNALED(status))
+				fprintf(stderr, "# zcipc-bench: %s: killed by signal %d\n",
+					m->name, WTERMSIG(status));
+			for (j = 0; j < n; j++)
+				kill(pids[j], SIGKILL);
+		}
+	}
+	for (i = 0; i < npairs; i++) {
+		result[i] = *sh[i];
+		munmap(sh[i], sizeof(*sh[i]));
+	}
+	running = "zcipc-bench";
+	return ok;
+}
+
+/* --- figures */
+
+static void row(const char *name, size_t size, const char *metric, double value, const char *unit)
+{
+	printf("%s,%zu,%s,%.1f,%s\n", name, size, metric, value,
+	       unit ? unit : icount ? "instructions" : "ns");
+	fflush(stdout);
+}
+
+/* What filling and touching take where everything is mapped. */
+static void own_cost(size_t npages, double *filling, double *touching)
+{
+	char *p = private_memory(npages * PAGE, false);
+	int i, n = nsamples(npages);
+	double samples[2][MAX_SAMPLES];
+	long long start;
+
+	stamp(p, npages, 0, 1);
+	for (i = 0; i < n; i++) {
+		start = now();
+		stamp(p, npages, i, 1);
+		samples[0][i] = now() - start - clock_cost;
+		start = now();
+		if (touch(p, npages, i))
+			die("memory does not keep what is in it");
+		samples[1][i] = now() - start - clock_cost;
+	}
+	munmap(p, npages * PAGE);
+	*filling = median(samples[0], n);
+	*touching = median(samples[1], n);
+}
+
+/* One message, with the wake-up. */
+static double per_message(const struct mechanism *m, size_t len, const struct shared *r)
+{
+	static double filling, touching;
+	static size_t last;
+
+	if (m->flags & EMPTY)
+		return r->hop;
+	if (last != len)
+		own_cost(len / PAGE, &filling, &touching);
+	last = len;
+	return r->hop - touching - (m->flags & UNTIMED ? 0 : filling) - filling * m->written / 100;
+}
+
+static void figures(const struct mechanism *m, size_t len, const struct shared *r)
+{
+	const double npages = len / PAGE, message = per_message(m, len, r);
+	const double cost = message - (m->flags & ALONE ? 0 : wake);
+	const double hop = cost - (m->flags & SHORT ? r->release : 0);
+
+	if (m->flags & EMPTY) {
+		row(m->name, 0, "per_message", message, NULL);
+		return;
+	}
+	row(m->name, len, "per_message", message, NULL);
+	if (len == BATCH * PAGE && m->min == len && m->max == len && m->flags & OWN_TOUCH) {
+		row(m->name, len, "per_entry", r->call / npages, NULL);
+		row(m->name, len, "received_per_entry", cost / npages, NULL);
+		return;
+	}
+	row(m->name, len, "per_page", hop / npages, NULL);
+	if (len == PAGE)
+		row(m->name, len, "fixed", m->flags & WITH_WAKE ? message : hop, NULL);
+	if (m->flags & HUGE)
+		row(m->name, len, "per_2m_page", hop / (len / HUGE_PAGE), NULL);
+	if (m->flags & SNAPSHOT)
+		row(m->name, len, "call_per_page", r->call / npages, NULL);
+	if (m->flags & SHORT)
+		row(m->name, len, "release_per_page", r->release / npages, NULL);
+}
+
+static size_t available(void)
+{
+	char line[128];
+	size_t kib = 0;
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %zu", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib << 10;
+}
+
+static bool usable(const struct mechanism *m)
+{
+	const char *missing = m->missing ? m->missing(m) : NULL;
+
+	if (missing)
+		printf("# SKIP %s: %s\n", m->name, missing);
+	return !missing;
+}
+
+static bool fits(const struct mechanism *m, size_t len)
+{
+	const size_t min = m->flags & HUGE ? HUGE_PAGE : m->min;
+
+	return len >= min && (!m->max || len <= m->max);
+}
+
+static bool measure(const struct mechanism *m, size_t first, size_t last)
+{
+	bool ok = true;
+	struct shared r;
+	size_t len;
+
+	if (!usable(m))
+		return true;
+	for (len = first; len <= last; len *= 4) {
+		if (!fits(m, len))
+			continue;
+		/* Each side's source and destination, and what is between them. */
+		if (6 * len > available()) {
+			printf("# SKIP %s: %zu MiB of memory would be needed for %zu MiB\n",
+			       m->name, 6 * len >> 20, len >> 20);
+			continue;
+		}
+		if (run(m, len, 1, &r))
+			figures(m, len, &r);
+		else
+			ok = false;
+	}
+	return ok;
+}
+
+static const struct mechanism *find(const char *name)
+{
+	const struct mechanism *m;
+
+	for (m = zcipcs; m->name; m++)
+		if (!strcmp(m->name, name))
+			return m;
+	for (m = peers; m->name; m++)
+		if (!strcmp(m->name, name))
+			return m;
+	return NULL;
+}
+
+/* What becomes of it when there are many others. */
+static bool measure_growth(void)
+{
+	static const char * const names[] = {
+		"zcipc-move-4k", "zcipc-move-fast", "zcipc-share", "zcipc-copy-0",
+		"zcipc-stream-4k", "zcipc-batch-256",
+	};
+	static const struct {
+		const char *what;
+		long *load;
+		long values[5];
+	} loads[] = {
+		{ "endpoints", &load.endpoints, { 1, 10, 100, 1000 } },
+		{ "regions", &load.regions, { 1, 100, 1000, 10000, 100000 } },
+		{ "queues", &load.queues, { 1, 10, 100 } },
+	};
+	size_t i, j, k;
+	bool ok = true;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const struct mechanism *m = find(names[i]);
+		const size_t len = m->min ? m->min : 64 << 10;
+
+		if (!usable(m))
+			continue;
+		for (j = 0; j < sizeof(loads) / sizeof(loads[0]); j++) {
+			for (k = 0; k < 5 && loads[j].values[k]; k++) {
+				char metric[64];
+				struct shared r;
+
+				*loads[j].load = loads[j].values[k];
+				sprintf(metric, "%s_%ld", loads[j].what, loads[j].values[k]);
+				if (run(m, len, 1, &r))
+					row(m->name, len, metric, per_message(m, len, &r), NULL);
+				else
+					ok = false;
+			}
+			*loads[j].load = 0;
+		}
+	}
+	return ok;
+}
+
+/* How many messages in a second when every two CPUs have a pair of processes. */
+static bool measure_scaling(void)
+{
+	static const char * const names[] = {
+		"zcipc-move-4k", "zcipc-move-fast", "process-vm-readv", "memfd-populate",
+		"ring-1copy",
+	};
+	static const size_t sizes[] = { 4 << 10, 64 << 10, 1 << 20 };
+	int ncpus = sysconf(_SC_NPROCESSORS_ONLN);
+	int npairs = ncpus < 2 ? 1 : ncpus / 2;
+	struct shared r[MAX_PAIRS];
+	bool ok = true;
+	size_t i, j;
+
+	if (npairs > MAX_PAIRS)
+		npairs = MAX_PAIRS;
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const struct mechanism *m = find(names[i]);
+
+		for (j = 0; j < sizeof(sizes) / sizeof(sizes[0]) && usable(m); j++) {
+			double rate = 0;
+			char metric[64];
+			int pair;
+
+			if (!run(m, sizes[j], npairs, r)) {
+				ok = false;
+				continue;
+			}
+			for (pair = 0; pair < npairs; pair++)
+				rate += 1e9 / r[pair].hop;
+			sprintf(metric, "rate_%d_cpus", ncpus);
+			row(m->name, sizes[j], metric, rate, "messages/s");
+		}
+	}
+	return ok;
+}
+
+/*
+ * The kernel still does things in the background after boot. Sleeps, which takes no time where
+ * instructions are counted, then waits until a loop takes as long as it has instructions.
+ */
+static void settle(void)
+{
+	const long n = 10 * 1000 * 1000;
+	int tries;
+
+	sleep(30);
+	for (tries = 0; tries < 300; tries++) {
+		long left = n;
+		long long start = now();
+		double per_insn;
+
+		__asm__ volatile("1: dec %0; jnz 1b" : "+r" (left));
+		per_insn = (now() - start) / (2.0 * n);
+		if (per_insn > 0.99 && per_insn < 1.01)
+			return;
+	}
+	die("the guest is never idle, or its nanoseconds are no instructions");
+}
+
+static void calibrate(void)
+{
+	double samples[101];
+	struct shared r;
+	int i;
+
+	for (i = 0; i < 101; i++) {
+		long long start = now();
+
+		samples[i] = now() - start;
+	}
+	clock_cost = median(samples, 101);
+	if (!run(find("futex"), PAGE, 1, &r))
+		exit(1);
+	wake = r.hop;
+	printf("# reading the clock: %.0f, waking up with a futex: %.0f\n", clock_cost, wake);
+}
+
+static void list(const struct mechanism *m)
+{
+	for (; m->name; m++)
+		printf("%s\n", m->name);
+}
+
+static void help(FILE *f)
+{
+	fputs("usage: zcipc-bench [OPTION]... [MECHANISM]...\n\n"
+	      "  --min SIZE     the shortest message (4K)\n"
+	      "  --max SIZE     the longest (256M); each is four times the one before\n"
+	      "  --growth       cost with many endpoints, regions, and full queues\n"
+	      "  --scaling      messages in a second, with a pair of processes for every 2 CPUs\n"
+	      "  --icount       a nanosecond is an instruction: wait until the guest is idle\n"
+	      "  --list         the names of all mechanisms\n\n"
+	      "Measures the mechanisms named (all), or what --growth and --scaling say, and prints\n"
+	      "mechanism,size_bytes,metric,value,unit. Lines with a # are remarks, such as why\n"
+	      "something is skipped. Metrics:\n\n"
+	      "  per_message    fill, send, receive, touch, release; all that both sides do, and\n"
+	      "                 the wake-up, but not the filling and touching on mapped memory\n"
+	      "  per_page       the same without the wake-up, for 4 KiB; of COPY without release\n"
+	      "  per_2m_page    the same for 2 MiB\n"
+	      "  fixed          what one page costs; of zcipc-share-*: with the wake-up\n"
+	      "  call_per_page  until the call that takes the snapshot returns\n"
+	      "  release_per_page  what it takes to be done with the snapshot\n"
+	      "  per_entry      of TRANSFER_BATCH; received_per_entry: with RECV and touching\n",
+	      f);
+}
+
+static size_t size_of(const char *arg)
+{
+	static const char units[] = "KMG";
+	const char *unit;
+	char *end;
+	size_t size = strtoul(arg, &end, 0);
+
+	for (unit = units; *unit && *end && *unit != *end; unit++)
+		;
+	if (*end && *unit) {
+		size <<= 10 * (unit - units + 1);
+		end++;
+	}
+	if (*end || !size || size % PAGE || size > (4UL << 30)) {
+		fprintf(stderr, "zcipc-bench: no size of whole pages up to 4G: %s\n", arg);
+		exit(2);
+	}
+	return size;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "min", required_argument, NULL, 'm' }, { "max", required_argument, NULL, 'M' },
+		{ "growth", no_argument, NULL, 'g' }, { "scaling", no_argument, NULL, 's' },
+		{ "icount", no_argument, NULL, 'i' }, { "list", no_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
+	};
+	static const struct rlimit nofile = { 4096, 4096 };
+	static const struct rlimit memlock = { RLIM_INFINITY, RLIM_INFINITY };
+	size_t min = PAGE, max = 256UL << 20;
+	bool growth = false, scaling = false, ok = true;
+	const struct mechanism *m;
+	int c, i;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (c) {
+		case 'm':
+			min = size_of(optarg);
+			break;
+		case 'M':
+			max = size_of(optarg);
+			break;
+		case 'g':
+			growth = true;
+			break;
+		case 's':
+			scaling = true;
+			break;
+		case 'i':
+			icount = true;
+			break;
+		case 'l':
+			list(zcipcs);
+			list(peers);
+			return 0;
+		case 'h':
+			help(stdout);
+			return 0;
+		default:
+			help(stderr);
+			return 2;
+		}
+	}
+	for (i = optind; i < argc; i++) {
+		if (!find(argv[i])) {
+			fprintf(stderr, "zcipc-bench: no such mechanism (--list): %s\n", argv[i]);
+			return 2;
+		}
+	}
+	if (sysconf(_SC_PAGESIZE) != PAGE)
+		die("pages are not of 4 KiB");
+	/* As far as one may. */
+	setrlimit(RLIMIT_NOFILE, &nofile);
+	setrlimit(RLIMIT_MEMLOCK, &memlock);
+	if (icount)
+		settle();
+	calibrate();
+	for (i = optind; i < argc; i++)
+		ok &= measure(find(argv[i]), min, max);
+	if (optind == argc && !growth && !scaling) {
+		for (m = zcipcs; m->name; m++)
+			ok &= measure(m, min, max);
+		for (m = peers; m->name; m++)
+			ok &= measure(m, min, max);
+	}
+	if (growth)
+		ok &= measure_growth();
+	if (scaling)
+		ok &= measure_scaling();
+	return !ok;
+}

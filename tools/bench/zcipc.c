@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * MOVE, SHARE and COPY.
+ */
+#include <fcntl.h>
+#include <linux/zcipc.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "bench.h"
+
+#define WINDOW_LEN	(16UL << 30)
+
+struct load load;
+
+/* Where the pages of a batch are. */
+static char *pages[BATCH];
+
+static const char *device_missing(const struct mechanism *mech)
+{
+	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
+
+	(void)mech;
+	if (fd < 0)
+		return "no " ZCIPC_DEVICE;
+	close(fd);
+	return NULL;
+}
+
+static int open_endpoint(__u64 *id)
+{
+	struct zcipc_info info = { .size = sizeof(info) };
+	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		die(ZCIPC_DEVICE);
+	if (ioctl(fd, ZCIPC_IOC_INFO, &info))
+		die("INFO");
+	*id = info.endpoint;
+	return fd;
+}
+
+static __u64 create(int fd, size_t len, char **addr)
+{
+	struct zcipc_region_create create = {
+		.size = sizeof(create),
+		.flags = ZCIPC_CREATE_MAP,
+		.len = len,
+		.node = ZCIPC_NODE_ANY,
+	};
+
+	if (ioctl(fd, ZCIPC_IOC_REGION_CREATE, &create))
+		die("REGION_CREATE of %zu bytes", len);
+	if (addr)
+		*addr = (char *)create.addr;
+	return create.cap;
+}
+
+static void transfer_init(struct zcipc_transfer *cmd, struct side *s, __u32 type, __u64 cap)
+{
+	memset(cmd, 0, sizeof(*cmd));
+	cmd->size = sizeof(*cmd);
+	cmd->type = type;
+	cmd->rights = type == ZCIPC_SHARE ? ZCIPC_RIGHT_READ : 0;
+	cmd->cap = cap;
+	cmd->peer = s->sh->endpoint[!s->me];
+	cmd->node = ZCIPC_NODE_ANY;
+}
+
+static void transfer(struct side *s, struct zcipc_transfer *cmd)
+{
+	if (ioctl(s->own_fd, ZCIPC_IOC_TRANSFER, cmd))
+		die("TRANSFER");
+	if (cmd->copied)
+		die("TRANSFER copied %llu bytes", cmd->copied);
+}
+
+static void grant(int fd, __u64 cap, __u64 peer)
+{
+	struct zcipc_grant cmd = {
+		.size = sizeof(cmd), .cap = cap, .peer = peer, .rights = ZCIPC_RIGHT_READ,
+	};
+
+	if (ioctl(fd, ZCIPC_IOC_GRANT, &cmd))
+		die("GRANT");
+}
+
+static char *receive(struct side *s)
+{
+	struct zcipc_recv cmd = { .size = sizeof(cmd) };
+
+	if (ioctl(s->own_fd, ZCIPC_IOC_RECV, &cmd))
+		die("RECV");
+	s->got = cmd.cap;
+	return (char *)cmd.addr;
+}
+
+static void drop(struct side *s)
+{
+	struct zcipc_drop cmd = { .size = sizeof(cmd), .cap = s->got };
+
+	if (ioctl(s->own_fd, ZCIPC_IOC_DROP, &cmd))
+		die("DROP");
+}
+
+static void carry(struct side *s)
+{
+	__u64 cap, id;
+	long i, j;
+
+	for (i = 0; i < load.regions; i++)
+		create(s->own_fd, PAGE, NULL);
+	for (i = 0; i < load.endpoints; i++)
+		open_endpoint(&id);
+	if (!load.queues)
+		return;
+	cap = create(s->own_fd, PAGE, NULL);
+	for (i = 0; i < load.queues; i++) {
+		open_endpoint(&id);
+		for (j = 0; j < 1024; j++)
+			grant(s->own_fd, cap, id);
+	}
+}
+
+/* Both have endpoints afterwards, that know each other. */
+static void start(struct side *s)
+{
+	s->own_fd = open_endpoint(&s->sh->endpoint[s->me]);
+	if (mmap(NULL, WINDOW_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, s->own_fd, 0) == MAP_FAILED)
+		die("mmap of the window");
+	if (!s->me)
+		carry(s);
+	barrier(s);
+}
+
+/* One region, that goes back and forth. */
+static void move_start(struct side *s)
+{
+	start(s);
+	if (!s->me)
+		s->cap = create(s->own_fd, s->len, &s->tx);
+}
+
+/* So does memory that was there before. */
+static void import_start(struct side *s)
+{
+	struct zcipc_region_import cmd = { .size = sizeof(cmd), .len = s->len };
+
+	start(s);
+	if (s->me)
+		return;
+	s->tx = private_memory(s->len, false);
+	cmd.addr = (unsigned long)s->tx;
+	if (ioctl(s->own_fd, ZCIPC_IOC_REGION_IMPORT, &cmd))
+		die("REGION_IMPORT");
+	s->cap = cmd.cap;
+}
+
+/* Each has one of its own. */
+static void both_start(struct side *s)
+{
+	start(s);
+	s->cap = create(s->own_fd, s->len, &s->tx);
+}
+
+static void zcipc_send(struct side *s)
+{
+	struct zcipc_transfer cmd;
+
+	transfer_init(&cmd, s, s->mech->option, s->cap);
+	transfer(s, &cmd);
+}
+
+static void zcipc_receive(struct side *s)
+{
+	s->rx = receive(s);
+}
+
+/* What was received is the next to be sent. */
+static void move_receive(struct side *s)
+{
+	s->rx = receive(s);
+	s->tx = s->rx;
+	s->cap = s->got;
+}
+
+/* SHARE once, then ... */
+static void once_start(struct side *s)
+{
+	both_start(s);
+	zcipc_send(s);
+	zcipc_receive(s);
+	barrier(s);
+}
+
+/* ... a capability that nobody maps says that there is something in the region. */
+static void once_send(struct side *s)
+{
+	grant(s->own_fd, s->cap, s->sh->endpoint[!s->me]);
+}
+
+static void once_receive(struct side *s)
+{
+	receive(s);
+}
+
+/* ... or a futex in other memory does. */
+static void nothing(struct side *s)
+{
+	(void)s;
+}
+
+static void stream_take(struct side *s)
+{
+	s->cap = create(s->own_fd, s->len, &s->tx);
+}
+
+/* Memory that is no region. */
+static void direct_start(struct side *s)
+{
+	start(s);
+	s->tx = private_memory(s->len, false);
+}
+
+static void direct_send(struct side *s)
+{
+	struct zcipc_transfer cmd;
+
+	transfer_init(&cmd, s, ZCIPC_MOVE, 0);
+	cmd.flags = ZCIPC_F_FROM_MEMORY;
+	cmd.offset = (unsigned long)s->tx;
+	cmd.len = s->len;
+	transfer(s, &cmd);
+}
+
+/* One-page regions in every second slot of the sender. */
+static void batch_start(struct side *s)
+{
+	int i;
+
+	start(s);
+	if (s->me)
+		return;
+	for (i = 0; i < BATCH; i++) {
+		s->caps[i] = create(s->own_fd, PAGE, &pages[i]);
+		create(s->own_fd, PAGE, NULL);
+	}
+}
+
+static void batch_take(struct side *s)
+{
+	int i;
+
+	for (i = 0; i < BATCH; i++)
+		stamp(pages[i], 1, s->seq, 1);
+}
+
+static void batch_send(struct side *s)
+{
+	struct zcipc_transfer transfers[BATCH];
+	struct zcipc_transfer_batch cmd = {
+		.size = sizeof(cmd),
+		.transfers = (unsigned long)transfers,
+		.ntransfers = BATCH,
+		.transfer_size = sizeof(transfers[0]),
+	};
+	int i;
+
+	for (i = 0; i < BATCH; i++)
+		transfer_init(&transfers[i], s, ZCIPC_MOVE, s->caps[i]);
+	if (ioctl(s->own_fd, ZCIPC_IOC_TRANSFER_BATCH, &cmd) || cmd.done != BATCH)
+		die("TRANSFER_BATCH");
+}
+
+static void batch_receive(struct side *s)
+{
+	int i;
+
+	for (i = 0; i < BATCH; i++) {
+		pages[i] = receive(s);
+		s->caps[i] = s->got;
+		if (touch(pages[i], 1, s->seq))
+			die("page %d of the batch is another one", i);
+	}
+}
+
+const struct mechanism zcipcs[] = {
+	{ .name = "zcipc-move-4k", .option = ZCIPC_MOVE, .missing = device_missing,
+	  .start = move_start, .send = zcipc_send, .receive = move_receive },
+	{ .name = "zcipc-move-fast", .option = ZCIPC_MOVE, .missing = device_missing,
+	  .start = import_start, .send = zcipc_send, .receive = move_receive },
+	{ .name = "zcipc-direct", .flags = UNTIMED, .missing = device_missing,
+	  .start = direct_start, .send = direct_send, .receive = zcipc_receive,
+	  .release = drop },
+	{ .name = "zcipc-stream-4k", .option = ZCIPC_MOVE, .missing = device_missing,
+	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
+	  .release = drop },
+	{ .name = "zcipc-share", .option = ZCIPC_SHARE, .missing = device_missing,
+	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	{ .name = "zcipc-share-once", .option = ZCIPC_SHARE, .flags = WITH_WAKE,
+	  .missing = device_missing,
+	  .start = once_start, .send = once_send, .receive = once_receive, .release = drop },
+	{ .name = "zcipc-share-futex", .option = ZCIPC_SHARE, .flags = WITH_WAKE | NOTIFY,
+	  .missing = device_missing, .start = once_start, .send = nothing },
+	{ .name = "zcipc-copy-0", .option = ZCIPC_COPY, .missing = device_missing,
+	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT,
+	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	{ .name = "zcipc-copy-1", .option = ZCIPC_COPY, .missing = device_missing,
+	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .min = 1 << 20, .written = 1,
+	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	{ .name = "zcipc-copy-100", .option = ZCIPC_COPY, .missing = device_missing,
+	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .written = 100,
+	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	{ .name = "zcipc-batch-256", .missing = device_missing,
+	  .flags = UNTIMED | OWN_TOUCH, .min = BATCH * PAGE, .max = BATCH * PAGE,
+	  .start = batch_start, .take = batch_take, .send = batch_send,
+	  .receive = batch_receive },
+	{ .name = "zcipc-msg-64k", .option = ZCIPC_MOVE, .flags = UNTIMED,
+	  .min = 64 << 10, .max = 64 << 10, .missing = device_missing,
+	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
+	  .release = drop },
+	{ .name = "zcipc-msg-1m", .option = ZCIPC_MOVE, .flags = UNTIMED,
+	  .min = 1 << 20, .max = 1 << 20, .missing = device_missing,
+	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
+	  .release = drop },
+	{ .name = NULL },
+};
