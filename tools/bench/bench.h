@@ -39,8 +39,9 @@ enum spent { PAUSED, CALL, RELEASE, NSPENT };
  * @HUGE: a message is a multiple of 2 MiB, and the cost of 2 MiB is of interest
  * @SNAPSHOT: parts of the source are written to after it was sent, see @written
  * @OWN_TOUCH: receive() touches and verifies the pages itself
- * @WITH_WAKE: what a message costs at least is told with the wake-up
+ * @WITH_WAKE: what one page costs is told with the wake-up
  * @EMPTY: nothing is sent
+ * @ENTRIES: many messages at once, of a page each
  */
 enum flags {
 	ALONE		= 1 << 0,
@@ -52,6 +53,7 @@ enum flags {
 	OWN_TOUCH	= 1 << 6,
 	WITH_WAKE	= 1 << 7,
 	EMPTY		= 1 << 8,
+	ENTRIES		= 1 << 9,
 };
 
 /* What both processes map. */

@@ -312,7 +312,7 @@ const struct mechanism zcipcs[] = {
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .written = 100,
 	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
 	{ .name = "zcipc-batch-256", .missing = device_missing,
-	  .flags = UNTIMED | OWN_TOUCH, .min = BATCH * PAGE, .max = BATCH * PAGE,
+	  .flags = UNTIMED | OWN_TOUCH | ENTRIES, .min = BATCH * PAGE, .max = BATCH * PAGE,
 	  .start = batch_start, .take = batch_take, .send = batch_send,
 	  .receive = batch_receive },
 	{ .name = "zcipc-msg-64k", .option = ZCIPC_MOVE, .flags = UNTIMED,
