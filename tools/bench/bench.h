@@ -143,12 +143,15 @@ struct load {
 extern const struct mechanism peers[], zcipcs[];
 extern struct load load;
 
-/* Says what happened, and errno. */
-void complain(const char *fmt, ...);
+/* Says what happened, and errno. Returns the status with which to exit. */
+int complain(const char *fmt, ...);
 
-#define die(...) do {					\
-	complain(__VA_ARGS__);				\
-	_exit(1);					\
+#define die(...)	_exit(complain(__VA_ARGS__))
+
+/* Not a call that failed, but a message that is not what it should be. */
+#define wrong(...) do {					\
+	errno = EBADMSG;				\
+	die(__VA_ARGS__);				\
 } while (0)
 
 void barrier(struct side *s);

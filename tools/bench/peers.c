@@ -300,7 +300,7 @@ static void memfd_receive(struct side *s)
 		die("recvmsg");
 	cmsg = CMSG_FIRSTHDR(&m.msg);
 	if (!cmsg || cmsg->cmsg_type != SCM_RIGHTS)
-		die("no file descriptor in the message");
+		wrong("no file descriptor");
 	memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
 	s->rx = memfd_map(s, fd, PROT_READ);
 	close(fd);
@@ -458,7 +458,7 @@ static void fork_receive(struct side *s)
 
 	post((__u32 *)s->area, s->seq);
 	if (waitpid(s->sh->pid[1], &status, 0) < 0 || status)
-		die("the child of fork saw something else, or died");
+		wrong("what the child of fork saw");
 }
 
 const struct mechanism peers[] = {

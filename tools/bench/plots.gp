@@ -4,7 +4,7 @@
 # One file for each plot and format: OUT-NAME.svg and .png.
 
 moves = "zcipc-move-4k zcipc-move-fast zcipc-share zcipc-copy-0 zcipc-share-once"
-peers = "process-vm-readv ring-1copy vmsplice pipe memfd-kept memfd-populate pool uffdio-move"
+peers = "process-vm-readv ring-1copy vmsplice pipe memfd-kept memfd-populate uffdio-move"
 rivals = "process-vm-readv ring-1copy ring-2copy vmsplice pipe memfd-kept"
 select(m, metric) = sprintf("< awk -F, '$1 == \"%s\" && $3 == \"%s\" { print $2, $4 }' %s", \
 	m, metric, csv)
@@ -46,7 +46,7 @@ do for [format in "svg png"] {
 		set output sprintf("%s-message.%s", out, format)
 		set title title . ": a message, wake-up included"
 		plot for [m in moves] select(m, "per_message") lw 2 title m, \
-		     for [m in peers] select(m, "per_message") dt 2 title m
+		     for [m in peers . " pool"] select(m, "per_message") dt 2 title m
 		set output sprintf("%s-page.%s", out, format)
 		set title title . ": 4 KiB of a message, without the wake-up"
 		set yrange [1:]
@@ -61,12 +61,12 @@ do for [format in "svg png"] {
 		plot for [m in rivals] ratio(m) title m, ratio("zcipc-move-fast") lw 2 \
 		     title "zcipc-move-fast", 1 with lines lw 2 lc rgb "black" title "zcipc-move-4k"
 	}
-	grow = "zcipc-move-4k zcipc-move-fast zcipc-share zcipc-copy-0 zcipc-stream-4k"
+	grow = "zcipc-move-4k zcipc-move-fast zcipc-share zcipc-copy-0 zcipc-stream-4k zcipc-batch-256"
 	unset logscale y
 	set format y "%g"
 	if (has(",endpoints_")) {
 		set output sprintf("%s-growth.%s", out, format)
-		set title title . ": 64 KiB, with other endpoints (solid) or regions (dashed)"
+		set title title . ": a page, with other endpoints (solid) or regions (dashed)"
 		set xlabel "how many others"
 		set ylabel "% more than with one"
 		set xtics auto
@@ -82,7 +82,7 @@ do for [format in "svg png"] {
 		set xlabel "CPUs"
 		set ylabel "messages/s"
 		set xtics (1, 2, 4, 8)
-		plot for [m in "zcipc-move-4k zcipc-move-fast process-vm-readv memfd-populate " \
+		plot for [m in "zcipc-move-4k zcipc-move-fast process-vm-readv memfd-kept " \
 			. "ring-1copy"] rates(m, 65536) title m
 	}
 	set xtics ("4 KiB" 4096, "16" 16384, "64" 65536, "256" 262144, "1 MiB" 1048576, \

@@ -2,7 +2,7 @@
 #
 # What scripts/bench prints about CSV files, from which it draws plots, too:
 #
-#	awk -v what=table|crossovers|check -f report.awk [limits] CSV...
+#	awk -v what=table|summary|crossovers|check -f report.awk [limits] CSV...
 
 BEGIN { FS = ","; nfiles = 0 }
 
@@ -46,7 +46,7 @@ function cell(v) {
 }
 
 # One line for each mechanism: what a message of 4 KiB, 64 KiB and 4 MiB costs, and a page of these.
-function table(	f, i, m, batch) {
+function table(	f, i, m) {
 	for (f = 0; f < nfiles; f++) {
 		printf "%s\n%-18s %11s %11s %11s %9s  %s\n", files[f], "", "4 KiB", "64 KiB",
 		       "4 MiB", "a page", "other"
@@ -73,6 +73,30 @@ function table(	f, i, m, batch) {
 	}
 }
 
+# The same of all files side by side, as in the README.
+function summary(	f, i, m) {
+	printf "%-17s", ""
+	for (f = 0; f < nfiles; f++)
+		printf "%s%33s", f ? "  " : " ", files[f]
+	printf "\n%-17s", ""
+	for (f = 0; f < nfiles; f++)
+		printf "%s%8s %8s %8s %6s", f ? "  " : " ", "4 KiB", "64 KiB", "4 MiB", "a page"
+	printf "\n"
+	for (i = 0; i < nmechanisms; i++) {
+		m = mechanisms[i]
+		if (m ~ /^(futex|pipe-byte)$|batch|msg/)
+			continue
+		printf "%-17s", m
+		for (f = 0; f < nfiles; f++)
+			printf "%s%8s %8s %8s %6s", f ? "  " : " ",
+			       cell(get(files[f], m, 4096, "per_message")),
+			       cell(get(files[f], m, 65536, "per_message")),
+			       cell(get(files[f], m, 4194304, "per_message")),
+			       cell(get(files[f], m, 4194304, "per_page"))
+		printf "\n"
+	}
+}
+
 function other(file, mechanism, size, metric,	v) {
 	v = get(file, mechanism, size, metric)
 	if (v != "")
@@ -80,7 +104,7 @@ function other(file, mechanism, size, metric,	v) {
 }
 
 # From which size on @ours costs less than @theirs: bytes, 0: any, -1: none, "": not measured.
-function crossover(file, ours, theirs,	list, n, i, a, b, last_a, last_b, x, from) {
+function crossover(file, ours, theirs,	list, n, i, a, b, last_a, x, from) {
 	n = split(sizes[file "," ours], list, " ")
 	x = ""
 	for (i = 1; i <= n; i++) {
@@ -131,7 +155,7 @@ function verdict(ok, text) {
 		unmet++
 }
 
-function check(	f, i, l, limit, v, first, of, parts, kind, up, a, b, n, list, ok) {
+function check(	f, i, l, limit, v, first, of, parts, kind, up) {
 	for (f = 0; f < nfiles; f++) {
 		for (i = 0; i < nlimits; i++) {
 			split(limits[i], l, / +/)
@@ -177,6 +201,8 @@ function check(	f, i, l, limit, v, first, of, parts, kind, up, a, b, n, list, ok
 END {
 	if (what == "table")
 		table()
+	else if (what == "summary")
+		summary()
 	else if (what == "crossovers")
 		crossovers()
 	else

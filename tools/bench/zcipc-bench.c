@@ -26,20 +26,30 @@
 #define MAX_PAIRS	64
 #define WARM_UP		3
 
+/* Exit status, as of kselftests. */
+#define SKIPPED		4
+
+enum outcome { GOOD, BAD, NONE };
+
 static bool icount;
 static double clock_cost, wake;
 static const char *running = "start";
+static size_t running_len;
 
-void complain(const char *fmt, ...)
+int complain(const char *fmt, ...)
 {
+	/* A limit that a user has is no fault of ours. */
+	const bool limit = errno == ENOMEM || errno == EDQUOT;
 	int error = errno;
 	va_list args;
 
-	fprintf(stderr, "# zcipc-bench: %s: ", running);
+	fprintf(stderr, "# %s%s, %zu KiB: ", limit ? "SKIP " : "zcipc-bench: ", running,
+		running_len >> 10);
 	va_start(args, fmt);
 	vfprintf(stderr, fmt, args);
 	va_end(args);
 	fprintf(stderr, ": %s\n", strerror(error));
+	return limit ? SKIPPED : 1;
 }
 
 static long long now(void)
@@ -106,11 +116,11 @@ void stamp(char *p, size_t npages, __u64 seq, size_t step)
 
 size_t touch(const char *p, size_t npages, __u64 seq)
 {
-	size_t i, wrong = 0;
+	size_t i, bad = 0;
 
 	for (i = 0; i < npages; i++)
-		wrong += *(const volatile __u64 *)(p + i * PAGE) != (seq << 20) + i;
-	return wrong;
+		bad += *(const volatile __u64 *)(p + i * PAGE) != (seq << 20) + i;
+	return bad;
 }
 
 /* --- two processes */
@@ -183,7 +193,7 @@ static void receive_message(struct side *s)
 {
 	const struct mechanism *m = s->mech;
 	long long start;
-	size_t wrong;
+	size_t bad;
 
 	if (!(m->flags & ALONE))
 		s->seq++;
@@ -192,9 +202,9 @@ static void receive_message(struct side *s)
 	if (m->receive)
 		m->receive(s);
 	if (s->rx && !(m->flags & OWN_TOUCH)) {
-		wrong = touch(s->rx, s->npages, s->seq);
-		if (wrong)
-			die("message %llu: %zu of %zu pages are wrong", s->seq, wrong, s->npages);
+		bad = touch(s->rx, s->npages, s->seq);
+		if (bad)
+			wrong("message %llu: %zu of %zu pages", s->seq, bad, s->npages);
 	}
 	if (m->release) {
 		start = now();
@@ -295,14 +305,15 @@ static pid_t start_side(struct side *s, int pair)
 }
 
 /* Plays, @npairs times at once. */
-static bool run(const struct mechanism *m, size_t len, int npairs, struct shared *result)
+static enum outcome run(const struct mechanism *m, size_t len, int npairs, struct shared *result)
 {
 	pid_t pids[2 * MAX_PAIRS];
 	struct shared *sh[MAX_PAIRS];
 	int i, n = 0, status;
-	bool ok = true;
+	enum outcome outcome = GOOD;
 
 	running = m->name;
+	running_len = len;
 	fflush(NULL);
 	for (i = 0; i < npairs; i++) {
 		struct side s = {
@@ -329,10 +340,10 @@ static bool run(const struct mechanism *m, size_t len, int npairs, struct shared
 	for (i = n; i; i--) {
 		if (wait(&status) < 0)
 			die("wait");
-		if (status && ok) {
+		if (status && outcome == GOOD) {
 			int j;
 
-			ok = false;
+			outcome = WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED ? NONE : BAD;
 			if (WIFSIGNALED(status))
 				fprintf(stderr, "# zcipc-bench: %s: killed by signal %d\n",
 					m->name, WTERMSIG(status));
@@ -344,8 +355,9 @@ static bool run(const struct mechanism *m, size_t len, int npairs, struct shared
 		result[i] = *sh[i];
 		munmap(sh[i], sizeof(*sh[i]));
 	}
-	running = "zcipc-bench";
-	return ok;
+	running = "end";
+	running_len = 0;
+	return outcome;
 }
 
 /* --- figures */
@@ -372,7 +384,7 @@ static void own_cost(size_t npages, double *filling, double *touching)
 		samples[0][i] = now() - start - clock_cost;
 		start = now();
 		if (touch(p, npages, i))
-			die("memory does not keep what is in it");
+			wrong("memory does not keep what is in it");
 		samples[1][i] = now() - start - clock_cost;
 	}
 	munmap(p, npages * PAGE);
@@ -468,10 +480,16 @@ static bool measure(const struct mechanism *m, size_t first, size_t last)
 			       m->name, 6 * len >> 20, len >> 20);
 			continue;
 		}
-		if (run(m, len, 1, &r))
+		switch (run(m, len, 1, &r)) {
+		case GOOD:
 			figures(m, len, &r);
-		else
+			break;
+		case BAD:
 			ok = false;
+			break;
+		case NONE:
+			return ok;
+		}
 	}
 	return ok;
 }
@@ -510,21 +528,22 @@ static bool measure_growth(void)
 
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		const struct mechanism *m = find(names[i]);
-		const size_t len = m->min ? m->min : 64 << 10;
+		const size_t len = m->min ? m->min : PAGE;
 
 		if (!usable(m))
 			continue;
 		for (j = 0; j < sizeof(loads) / sizeof(loads[0]); j++) {
 			for (k = 0; k < 5 && loads[j].values[k]; k++) {
 				char metric[64];
+				enum outcome outcome;
 				struct shared r;
 
 				*loads[j].load = loads[j].values[k];
 				sprintf(metric, "%s_%ld", loads[j].what, loads[j].values[k]);
-				if (run(m, len, 1, &r))
+				outcome = run(m, len, 1, &r);
+				if (outcome == GOOD)
 					row(m->name, len, metric, per_message(m, len, &r), NULL);
-				else
-					ok = false;
+				ok &= outcome != BAD;
 			}
 			*loads[j].load = 0;
 		}
@@ -536,7 +555,7 @@ static bool measure_growth(void)
 static bool measure_scaling(void)
 {
 	static const char * const names[] = {
-		"zcipc-move-4k", "zcipc-move-fast", "process-vm-readv", "memfd-populate",
+		"zcipc-move-4k", "zcipc-move-fast", "process-vm-readv", "memfd-kept",
 		"ring-1copy",
 	};
 	static const size_t sizes[] = { 4 << 10, 64 << 10, 1 << 20 };
@@ -556,7 +575,7 @@ static bool measure_scaling(void)
 			char metric[64];
 			int pair;
 
-			if (!run(m, sizes[j], npairs, r)) {
+			if (run(m, sizes[j], npairs, r) != GOOD) {
 				ok = false;
 				continue;
 			}
@@ -589,6 +608,7 @@ static void settle(void)
 		if (per_insn > 0.99 && per_insn < 1.01)
 			return;
 	}
+	errno = ETIMEDOUT;
 	die("the guest is never idle, or its nanoseconds are no instructions");
 }
 
@@ -604,7 +624,7 @@ static void calibrate(void)
 		samples[i] = now() - start;
 	}
 	clock_cost = median(samples, 101);
-	if (!run(find("futex"), PAGE, 1, &r))
+	if (run(find("futex"), PAGE, 1, &r) != GOOD)
 		exit(1);
 	wake = r.hop;
 	printf("# reading the clock: %.0f, waking up with a futex: %.0f\n", clock_cost, wake);
@@ -709,8 +729,10 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (sysconf(_SC_PAGESIZE) != PAGE)
+	if (sysconf(_SC_PAGESIZE) != PAGE) {
+		errno = EOPNOTSUPP;
 		die("pages are not of 4 KiB");
+	}
 	/* As far as one may. */
 	setrlimit(RLIMIT_NOFILE, &nofile);
 	setrlimit(RLIMIT_MEMLOCK, &memlock);

@@ -72,7 +72,7 @@ static void transfer(struct side *s, struct zcipc_transfer *cmd)
 	if (ioctl(s->own_fd, ZCIPC_IOC_TRANSFER, cmd))
 		die("TRANSFER");
 	if (cmd->copied)
-		die("TRANSFER copied %llu bytes", cmd->copied);
+		wrong("TRANSFER copied %llu bytes", cmd->copied);
 }
 
 static void grant(int fd, __u64 cap, __u64 peer)
@@ -280,7 +280,7 @@ static void batch_receive(struct side *s)
 		pages[i] = receive(s);
 		s->caps[i] = s->got;
 		if (touch(pages[i], 1, s->seq))
-			die("page %d of the batch is another one", i);
+			wrong("page %d of the batch", i);
 	}
 }
 
