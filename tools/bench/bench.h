@@ -64,7 +64,7 @@ struct shared {
 	void *addr[2];
 	pid_t pid[2];
 	long long spent[2][NSPENT];	/* by this side, up to now */
-	double hop, call, release;	/* medians */
+	double hop, call, release;	/* what a typical one took */
 };
 
 /**
