@@ -3,10 +3,10 @@
  * What it costs to hand a message over: zcipc beside everything that Linux has.
  *
  * Two processes send a message back and forth: fill it (a mark in each page), send it, receive it,
- * touch and verify every page, release it. The median of several rounds counts, half of it: one
- * message, all work of both sides. What filling and touching costs on memory that is mapped is
- * measured and taken off; so is, but for per_message, what it costs to wake each other up, which is
- * that of a futex. Nanoseconds; where QEMU runs with -icount shift=0, that is instructions.
+ * touch and verify every page, release it. Half of such a round is what a message costs, with all
+ * that both sides do. What filling and touching costs on memory that is mapped is measured and
+ * taken off; so is, but for per_message, what waking each other up with a futex costs.
+ * Nanoseconds; where QEMU runs with -icount shift=0, that is instructions.
  */
 #include <getopt.h>
 #include <linux/futex.h>
