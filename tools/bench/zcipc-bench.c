@@ -22,7 +22,7 @@
 
 #include "bench.h"
 
-#define MAX_SAMPLES	1000
+#define MAX_SAMPLES	300
 #define MAX_PAIRS	64
 #define WARM_UP		3
 
@@ -497,13 +497,21 @@ static const struct mechanism *find(const char *name)
 	return NULL;
 }
 
+/*
+ * The least of some: it depends on where the scheduler's clock is, and 400 instructions more are
+ * not to be taken off from others.
+ */
 static bool measure_wake(void)
 {
 	struct shared r;
+	int i;
 
-	if (run(find("futex"), PAGE, 1, &r) != GOOD)
-		return false;
-	wake = r.hop;
+	for (i = 0; i < 5; i++) {
+		if (run(find("futex"), PAGE, 1, &r) != GOOD)
+			return false;
+		if (!i || r.hop < wake)
+			wake = r.hop;
+	}
 	return true;
 }
 
