@@ -9,8 +9,8 @@ rivals = "process-vm-readv ring-1copy ring-2copy vmsplice pipe memfd-kept"
 select(m, metric) = sprintf("< awk -F, '$1 == \"%s\" && $3 == \"%s\" { print $2, $4 }' %s", \
 	m, metric, csv)
 # "endpoints_100": 100, and the value against that of "endpoints_1".
-grown(m, kind) = sprintf("< awk -F, '$1 == \"%s\" && sub(/^%s_/, \"\", $3) { if ($3 == 1) f = $4; " \
-	. "print $3, 100 * ($4 / f - 1) }' %s", m, kind, csv)
+grown(m, kind) = sprintf("< awk -F, '$1 == \"%s\" && sub(/^%s_/, \"\", $3) { " \
+	. "if ($3 == 1) f = $4; print $3, 100 * ($4 / f - 1) }' %s", m, kind, csv)
 rates(m, size) = sprintf("< awk -F, '$1 == \"%s\" && $2 == %d && sub(/^rate_/, \"\", $3) " \
 	. "{ print $3 + 0, $4 }' %s", m, size, csv)
 # What @m costs, against MOVE.
@@ -18,8 +18,8 @@ ratio(m) = sprintf("< awk -F, '$3 == \"per_message\" { if ($1 == \"zcipc-move-4k
 	. "else if ($1 == \"%s\" && v[$2]) print $2, $4 / v[$2] }' %s", m, csv)
 has(pattern) = system(sprintf("grep -cE '%s' %s", pattern, csv)) + 0
 
-colours = "#9400d3 #009e73 #56b4e9 #e69f00 #c0a000 #0072b2 #e51e10 #000000 #8b4513 #ff69b4 #228b22 " \
-	. "#708090 #4b0082"
+colours = "#9400d3 #009e73 #56b4e9 #e69f00 #c0a000 #0072b2 #e51e10 #000000 #8b4513 #ff69b4 " \
+	. "#228b22 #708090 #4b0082"
 do for [i = 1:words(colours)] {
 	set linetype i lc rgb word(colours, i) pt i
 }
@@ -61,7 +61,8 @@ do for [format in "svg png"] {
 		plot for [m in rivals] ratio(m) title m, ratio("zcipc-move-fast") lw 2 \
 		     title "zcipc-move-fast", 1 with lines lw 2 lc rgb "black" title "zcipc-move-4k"
 	}
-	grow = "zcipc-move-4k zcipc-move-fast zcipc-share zcipc-copy-0 zcipc-stream-4k zcipc-batch-256"
+	grow = "zcipc-move-4k zcipc-move-fast zcipc-share zcipc-copy-0 zcipc-stream-4k " \
+		. "zcipc-batch-256"
 	unset logscale y
 	set format y "%g"
 	if (has(",endpoints_")) {
