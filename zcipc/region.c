@@ -121,7 +121,7 @@ bool zcipc_region_present(const struct zcipc_region *region, unsigned long first
 	unsigned long i;
 
 	lockdep_assert_held(&region->lock);
-	for (i = first; region->frames && i < first + npages; i++)
+	for (i = first; region->nholes && i < first + npages; i++)
 		if (!region->frames[i])
 			return false;
 	return true;
@@ -365,6 +365,7 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 		zcipc_uncharge_pins(region->user, npinned);
 	memcpy(part->frames, region->frames + first, size);
 	memset(region->frames + first, 0, size);
+	region->nholes += part->npages;
 	if (!part->ncharged) {
 		part->ncharged = part->npages;
 		zcipc_charge_force(part->user, part->npages);

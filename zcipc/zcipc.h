@@ -223,6 +223,7 @@ struct zcipc_endpoint {
  * @caps: struct zcipc_cap.region_entry, and through them all slots
  * @revoked: capabilities that are dead, and still have to be taken out of their tables
  * @frames: NULL where they have been moved away
+ * @nholes: how many are NULL
  * @npinned: imported ones among them, charged to @user
  * @stats: by enum zcipc_stat
  */
@@ -242,6 +243,7 @@ struct zcipc_region {
 	struct list_head caps;
 	struct list_head revoked;
 	struct zcipc_frame **frames;
+	unsigned long nholes;
 	unsigned long npinned;
 	u64 stats[ZCIPC_STAT_COUNT];
 };
