@@ -10,6 +10,8 @@
  *
  * It is for what nearly all MOVEs are: of a range that the sender alone has mapped, once, and
  * whose pages nobody holds. Whatever is different goes the other way, after all has been put back.
+ *
+ * Snapshots do the same within the sender's page tables, where the PTEs come back read-only.
  */
 #include <linux/bitmap.h>
 #include <linux/mm.h>
@@ -104,28 +106,37 @@ static bool zcipc_carry_is_free(const struct zcipc_carry *carry)
 	return true;
 }
 
-/* The only mapping of a range, which is the sender's, or NULL. */
-static struct zcipc_slot *zcipc_carry_slot(const struct zcipc_region *region,
-					   const struct zcipc_carry *carry,
-					   const struct zcipc_endpoint *ep)
+/* Begins with a range: the only mapping of it, which is the sender's, or NULL. */
+static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
+					    const struct zcipc_region *region, unsigned long first,
+					    unsigned long npages, const struct zcipc_endpoint *ep)
 {
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
 
+	if (npages < READ_ONCE(carry_min))
+		return NULL;
+	carry->frames = region->frames + first;
+	carry->first = first;
+	carry->npages = npages;
 	if (!list_is_singular(&region->caps))
 		return NULL;
 	cap = list_first_entry(&region->caps, struct zcipc_cap, region_entry);
 	if (cap->ep != ep || !list_is_singular(&cap->slots))
 		return NULL;
 	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
-	if (carry->first < slot->first ||
-	    carry->first + carry->npages > slot->first + slot->npages)
+	if (first < slot->first || first + npages > slot->first + slot->npages)
 		return NULL;
-	return slot;
+	if (npages > ZCIPC_CARRY_SMALL)
+		carry->which = bitmap_zalloc(npages, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+	else
+		bitmap_zero(carry->which, npages);
+	return carry->which ? slot : NULL;
 }
 
-/* Under the sender's mmap_lock. */
-static bool zcipc_carry_out_locked(struct zcipc_carry *carry, struct zcipc_slot *slot)
+/* Takes the PTEs of a slot, with where they were, under the mmap_lock. */
+static bool zcipc_carry_out_locked(struct zcipc_carry *carry, struct zcipc_slot *slot,
+				   struct vm_area_struct **vma, unsigned long *addr)
 {
 	unsigned long skip = carry->first - slot->first;
 	unsigned long size = carry->npages << PAGE_SHIFT;
@@ -136,6 +147,8 @@ static bool zcipc_carry_out_locked(struct zcipc_carry *carry, struct zcipc_slot 
 	end.vma = zcipc_window_lookup(slot->cap->ep, slot->pgoff + skip, end.addr);
 	if (!end.vma || end.addr + size > end.vma->vm_end)
 		return false;
+	*vma = end.vma;
+	*addr = end.addr;
 	inc_tlb_flush_pending(mm);
 	apply_to_existing_page_range(mm, end.addr, size, zcipc_carry_take, &end);
 	zcipc_window_unmap(slot->cap->ep, slot->pgoff + skip, carry->npages);
@@ -167,15 +180,12 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 		     unsigned long npages, struct zcipc_endpoint *src, struct zcipc_endpoint *dst,
 		     unsigned long pgoff)
 {
+	struct vm_area_struct *vma;
 	struct zcipc_slot *slot;
+	unsigned long addr;
 	bool done = false;
 
-	if (npages < READ_ONCE(carry_min))
-		return false;
-	carry->frames = region->frames + first;
-	carry->first = first;
-	carry->npages = npages;
-	slot = zcipc_carry_slot(region, carry, src);
+	slot = zcipc_carry_begin(carry, region, first, npages, src);
 	if (!slot)
 		return false;
 	carry->addr = zcipc_window_addr(dst, pgoff);
@@ -183,17 +193,12 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 	if (!carry->vma || !(carry->vma->vm_flags & VM_READ) || userfaultfd_wp(carry->vma) ||
 	    carry->addr + (npages << PAGE_SHIFT) > carry->vma->vm_end)
 		return false;
-	if (npages > ZCIPC_CARRY_SMALL)
-		carry->which = bitmap_zalloc(npages, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
-	else
-		bitmap_zero(carry->which, npages);
 	/* The page tables come first: after that nothing can fail. */
-	if (!carry->which || apply_to_page_range(dst->mm, carry->addr, npages << PAGE_SHIFT, NULL,
-						 NULL))
+	if (apply_to_page_range(dst->mm, carry->addr, npages << PAGE_SHIFT, NULL, NULL))
 		return false;
 	/* Nobody may wait for a second one. */
 	if (src->mm == dst->mm || mmap_read_trylock(src->mm)) {
-		done = zcipc_carry_out_locked(carry, slot);
+		done = zcipc_carry_out_locked(carry, slot, &vma, &addr);
 		if (src->mm != dst->mm)
 			mmap_read_unlock(src->mm);
 	}
@@ -232,6 +237,50 @@ void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
 			n -= zcipc_frame_is_imported(carry->frames[i]);
 	zcipc_mm_add_file_pages(carry->from, -n);
 	zcipc_mm_add_file_pages(to, n);
+}
+
+/**
+ * zcipc_carry_freeze() - take the PTEs of a range of which there is to be a snapshot
+ * @carry: zcipc_carry_init()
+ * @region: the caller holds its lock
+ * @first: first page of the range, of which all are there
+ * @npages: number of pages
+ * @src: the sender, the current task's; the caller holds its lock
+ * @locked: the caller holds its mmap_lock, too
+ *
+ * zcipc_carry_thaw() must follow when this returns true, and zcipc_carry_free() in any case.
+ *
+ * Return: as of zcipc_carry_out()
+ */
+bool zcipc_carry_freeze(struct zcipc_carry *carry, struct zcipc_region *region,
+			unsigned long first, unsigned long npages, struct zcipc_endpoint *src,
+			bool locked)
+{
+	struct zcipc_slot *slot;
+
+	/* There PTEs cannot be read-only. */
+	if (region->pinnable)
+		return false;
+	slot = zcipc_carry_begin(carry, region, first, npages, src);
+	if (!slot || (!locked && !mmap_read_trylock(src->mm)))
+		return false;
+	carry->from = locked ? NULL : src->mm;
+	if (zcipc_carry_out_locked(carry, slot, &carry->vma, &carry->addr))
+		return true;
+	if (carry->from)
+		mmap_read_unlock(carry->from);
+	return false;
+}
+
+/**
+ * zcipc_carry_thaw() - put back what zcipc_carry_freeze() has taken, read-only by now
+ * @carry: the locks are still held
+ */
+void zcipc_carry_thaw(struct zcipc_carry *carry)
+{
+	zcipc_carry_insert(carry, carry->vma, carry->addr, true);
+	if (carry->from)
+		mmap_read_unlock(carry->from);
 }
 
 void zcipc_carry_free(struct zcipc_carry *carry)

@@ -15,6 +15,39 @@
 #include "trace.h"
 #include "zcipc.h"
 
+/* Has each frame of a range been shared, so that no mapping of it is writable? */
+bool zcipc_cow_is_frozen(const struct zcipc_region *region, unsigned long first,
+			 unsigned long npages)
+{
+	unsigned long i;
+
+	for (i = first; i < first + npages && !zcipc_frame_exclusive(region->frames[i]); i++)
+		;
+	return i == first + npages;
+}
+
+/**
+ * zcipc_cow_share() - fill a region with frames that nobody can write to meanwhile
+ * @region: the region; the caller holds its lock
+ * @first: first page of the range: nobody can write to it, be it as he holds a page
+ * @npages: length of the range
+ * @snapshot: as for zcipc_cow_snapshot()
+ * @at: as for zcipc_cow_snapshot()
+ */
+void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned long npages,
+		     struct zcipc_region *snapshot, unsigned long at)
+{
+	unsigned long i;
+
+	lockdep_assert_held(&region->lock);
+	for (i = 0; i < npages; i++) {
+		zcipc_frame_share(region->frames[first + i]);
+		snapshot->frames[at + i] = region->frames[first + i];
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+	}
+}
+
 /**
  * zcipc_cow_snapshot() - fill a region with the contents of a range at one instant
  * @region: the region; the caller holds its lock

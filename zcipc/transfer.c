@@ -282,6 +282,29 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 	return ret;
 }
 
+/* Everything about a COPY that can fail. */
+static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	unsigned long at = t->direct ? t->direct->first : 0;
+
+	/* Nobody can write to what other snapshots have. */
+	if (!region->pinnable && zcipc_cow_is_frozen(region, t->first, t->npages)) {
+		zcipc_test_point("frozen");
+		zcipc_cow_share(region, t->first, t->npages, t->region, at);
+		return 0;
+	}
+	if (t->carry && zcipc_carry_freeze(t->carry, region, t->first, t->npages, t->src,
+					   t->src->mm == t->dst->mm)) {
+		zcipc_test_point("frozen");
+		zcipc_cow_share(region, t->first, t->npages, t->region, at);
+		zcipc_carry_thaw(t->carry);
+		return 0;
+	}
+	return zcipc_cow_snapshot(region, t->first, t->npages, t->region, at,
+				  t->unmapped ? t->src : NULL, t->cmd->flags & ZCIPC_F_STRICT,
+				  &t->plan.held);
+}
+
 /* What is to become of the frames. */
 void zcipc_transfer_plan(struct zcipc_transfer_state *t)
 {
@@ -414,10 +437,7 @@ int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	else if (t->plan.node != NUMA_NO_NODE && !t->file)
 		ret = zcipc_transfer_migrate(t, cap);
 	if (!ret && type == ZCIPC_COPY)
-		ret = zcipc_cow_snapshot(region, t->first, t->npages, t->region,
-					 t->direct ? t->direct->first : 0,
-					 t->unmapped ? t->src : NULL,
-					 t->cmd->flags & ZCIPC_F_STRICT, &t->plan.held);
+		ret = zcipc_transfer_snapshot(t, region);
 	if (!ret && t->set_cache) {
 		ret = zcipc_transfer_set_cache(t, region);
 		if (ret && t->charged)
@@ -514,6 +534,12 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 	cmd->off_node = t->plan.off_node;
 }
 
+/* Is it left to the peer to map the pages? Who takes a snapshot wants to go on, not to wait. */
+static bool zcipc_transfer_lazy(const struct zcipc_transfer_state *t)
+{
+	return t->cmd->type == ZCIPC_COPY && t->npages > ZCIPC_FAULT_AROUND;
+}
+
 /**
  * zcipc_transfer_deliver() - the peer's part, which cannot fail
  * @t: the transfer; the caller holds the locks of the peer and of the region
@@ -549,7 +575,7 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 		zcipc_test_point("committed");
 		if (t->carry && t->carry->out)
 			zcipc_carry_in(t->carry, &cap->slot);
-		else if (populate)
+		else if (populate && !zcipc_transfer_lazy(t))
 			zcipc_slot_populate(&cap->slot);
 		cap->msg.addr = zcipc_slot_addr(&cap->slot) + cap->msg.offset;
 	}

@@ -24,8 +24,8 @@
 #include "trace.h"
 #include "zcipc.h"
 
-/* A fault brings this many pages. */
-#define ZCIPC_FAULT_AROUND	16UL
+/* The most that a fault brings of memory that is read from its beginning to its end. */
+#define ZCIPC_FAULT_AROUND_MAX	512U
 
 /* The most pages between two ranges that are unmapped together. */
 #define ZCIPC_HIDE_MAX		512UL
@@ -212,6 +212,8 @@ void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned
 	slot->first = first;
 	slot->writable = writable;
 	slot->nvmas = 0;
+	slot->around = ZCIPC_FAULT_AROUND / 4;
+	slot->next = pgoff;
 	slot->view = NULL;
 	rb_add(&slot->node, &cap->ep->slots, zcipc_slot_less);
 	list_add_tail(&slot->cap_entry, &cap->slots);
@@ -860,15 +862,19 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 				    unsigned long index)
 {
 	struct vm_area_struct *vma = touch->vma;
-	unsigned long n;
+	unsigned long n = 1;
 
 	if (touch->buf) {
 		zcipc_touch_copy(touch, slot->cap->region->frames[index]);
 		return VM_FAULT_NOPAGE;
 	}
-	n = min3(slot->pgoff + slot->npages - touch->pgoff,
-		 (vma->vm_end - touch->addr) >> PAGE_SHIFT,
-		 touch->write ? 1UL : ZCIPC_FAULT_AROUND);
+	if (!touch->write) {
+		slot->around = touch->pgoff == slot->next ?
+			       min(4 * slot->around, ZCIPC_FAULT_AROUND_MAX) : ZCIPC_FAULT_AROUND;
+		n = min3(slot->pgoff + slot->npages - touch->pgoff,
+			 (vma->vm_end - touch->addr) >> PAGE_SHIFT, (unsigned long)slot->around);
+		slot->next = touch->pgoff + n;
+	}
 	zcipc_count(slot->cap->ep, slot->cap->region, FAULTS, 1);
 	return zcipc_slot_insert(slot, vma, touch->pgoff, n) == -ENOMEM ? VM_FAULT_OOM :
 									   VM_FAULT_NOPAGE;

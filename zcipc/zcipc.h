@@ -259,6 +259,8 @@ struct zcipc_region {
  * @first: first page in the region
  * @writable: PTEs may be writable
  * @nvmas: of adopted memory: VMAs that show a part of it; ep->lock
+ * @around: how many pages the last fault brought
+ * @next: file offset, in pages, of the one behind them
  * @view: how a range of a file is shown, or NULL
  */
 struct zcipc_slot {
@@ -271,6 +273,8 @@ struct zcipc_slot {
 	unsigned long first;
 	bool writable;
 	unsigned int nvmas;
+	unsigned int around;
+	unsigned long next;
 	struct zcipc_view *view;
 };
 
@@ -648,6 +652,10 @@ static inline unsigned int zcipc_frame_cache(const struct zcipc_frame *frame)
 }
 
 /* cow.c */
+bool zcipc_cow_is_frozen(const struct zcipc_region *region, unsigned long first,
+			 unsigned long npages);
+void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned long npages,
+		     struct zcipc_region *snapshot, unsigned long at);
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		       struct zcipc_region *snapshot, unsigned long at,
 		       const struct zcipc_endpoint *except, bool strict, u64 *held);
@@ -669,6 +677,9 @@ void zcipc_slot_remove(struct zcipc_slot *slot);
 int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec);
 struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgoff);
 void zcipc_slot_populate(struct zcipc_slot *slot);
+
+/* A fault brings this many pages, for a start. */
+#define ZCIPC_FAULT_AROUND	16UL
 
 /* Two page tables' worth is enough to make look-ups rare. */
 #define ZCIPC_POPULATE_SPAN	1024UL
@@ -726,7 +737,7 @@ void zcipc_window_last_close(const struct vm_area_struct *vma, struct zcipc_endp
 /**
  * struct zcipc_carry - PTEs on their way from one page table to another
  * @out: they have been taken
- * @from: from whom
+ * @from: from whom; of a snapshot, whose mmap_lock has to be given back, or NULL
  * @vma: where they are to be
  * @addr: user address of the first one there
  * @frames: what they show
@@ -757,6 +768,10 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 		     unsigned long npages, struct zcipc_endpoint *src, struct zcipc_endpoint *dst,
 		     unsigned long pgoff);
 void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot);
+bool zcipc_carry_freeze(struct zcipc_carry *carry, struct zcipc_region *region,
+			unsigned long first, unsigned long npages, struct zcipc_endpoint *src,
+			bool locked);
+void zcipc_carry_thaw(struct zcipc_carry *carry);
 void zcipc_carry_free(struct zcipc_carry *carry);
 
 /* file.c */

@@ -532,7 +532,8 @@ struct zcipc_drop {
  *	memory).
  * @ZCIPC_COPY: the peer gets a new region with the contents of the range at one instant. Frames are
  *	shared until either side writes to them. A frame that somebody holds beyond its mappings
- *	is copied at once. Needs the right READ.
+ *	is copied at once. Needs the right READ. Of more than some pages none is mapped before the
+ *	peer touches it: whoever takes a snapshot does not wait for that.
  */
 enum zcipc_type {
 	ZCIPC_MOVE	= 1,
@@ -749,6 +750,9 @@ enum zcipc_revoke_flags {
  * TLB, and none of the tokens is good for anything (ESTALE). Those who lost one, other than the
  * caller, get a message, ZCIPC_REVOKED, unless they had not received the one that brought it: then
  * they never hear of it. The message is beyond the limit of the queue.
+ *
+ * Shared memory that was imported, and mapped outside of a window, raises SIGBUS from then on, and
+ * its addresses stay taken until munmap().
  *
  * What somebody holds beyond its mappings (I/O that is under way, a page in a pipe) stays held, as
  * after munmap(): a page that a victim put in a pipe shows what is written to it later. Memory that

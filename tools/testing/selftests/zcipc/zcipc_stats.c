@@ -480,10 +480,11 @@ TEST_F(stats, held)
 	test_look(&self->a, src.cap, &before);
 	TEST_OK(zc_send_token(&self->a, &self->b, ZCIPC_COPY, src.cap, &token));
 	test_look(&self->a, src.cap, &after);
+	/* PTEs are taken to be made read-only, put back, and taken for good. */
 	test_grew("copy of held pages", {
 		.stats[MODULE] = { .copies = 1, .pages = N - 3, .copied_held = 3 * psize,
 				   .frames = 3, .messages = 1, .caps = 1, .maps = 1,
-				   .regions = 1, .shootdowns = 1 },
+				   .regions = 1, .shootdowns = 2 },
 		.stats[A] = { .copies = 1, .pages = N - 3, .copied_held = 3 * psize },
 		.stats[B] = { .caps = 1, .maps = 1, .messages = 1 },
 		.stats[REGION] = { .copies = 1, .pages = N - 3, .copied_held = 3 * psize },
@@ -492,7 +493,6 @@ TEST_F(stats, held)
 	before = after;
 	TEST_OK(zc_send_token(&self->a, &self->b, ZCIPC_MOVE, src.cap, &token));
 	test_look(&self->b, token, &after);
-	/* Their PTEs are taken to be carried over, put back, and taken for good. */
 	test_grew("move of held pages", {
 		.stats[MODULE] = { .moves = 1, .pages = N - 3, .copied_held = 3 * psize,
 				   .messages = 1, .shootdowns = 2 },
@@ -517,12 +517,19 @@ TEST_F(stats, faults)
 	for (page = 0; page < 64; page++)
 		test_touch_read(0, &self->a, src.p + page * psize);
 	test_look(&self->a, src.cap, &after);
-	test_grew("read", {
-		.stats[MODULE] = { .faults = 4 },
-		.stats[A] = { .faults = 4 },
-		.stats[REGION] = { .faults = 4 },
+	/* Its pages have become read-only, and are there. */
+	test_grew("read by the sender", { .error = 0 });
+	test_look(&self->b, dst.cap, &before);
+	for (page = 0; page < 64; page++)
+		test_touch_read(0, &self->b, dst.p + page * psize);
+	test_look(&self->b, dst.cap, &after);
+	/* 16 pages, and the rest. */
+	test_grew("read by the peer", {
+		.stats[MODULE] = { .faults = 2 },
+		.stats[B] = { .faults = 2 },
+		.stats[REGION] = { .faults = 2 },
 	});
-	before = after;
+	test_look(&self->a, src.cap, &before);
 	test_touch_read(0, &self->a, src.p);
 	test_touch_read(SIGBUS, &self->a, self->a.win + (WINDOW_PAGES - 1) * psize);
 	test_look(&self->a, src.cap, &after);
