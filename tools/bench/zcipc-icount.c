@@ -27,8 +27,8 @@
 #define SAMPLES		100
 
 /* What a hop may cost: of one page beyond what waking up costs, and a page of 1024. */
-#define MAX_FIXED	8000
-#define MAX_PER_PAGE	900
+#define MAX_FIXED	6500
+#define MAX_PER_PAGE	200
 
 /* Transfers in a batch, and what each of them may cost. */
 #define BATCH		256
@@ -37,7 +37,7 @@
 /* What a page of imported memory may cost. */
 #define MAX_DIRECT		1200
 #define MAX_ADOPT		900
-#define MAX_IMPORTED_HOP	300
+#define MAX_IMPORTED_HOP	200
 
 static size_t page_size;
 
