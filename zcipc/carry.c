@@ -75,6 +75,24 @@ static int zcipc_carry_put(pte_t *ptep, unsigned long addr, void *data)
 	return 0;
 }
 
+/* As @apply, which core mm exports two kinds of and which never lets others run. */
+static int zcipc_carry_apply(int (*apply)(struct mm_struct *mm, unsigned long addr,
+					  unsigned long size, pte_fn_t fn, void *data),
+			     struct mm_struct *mm, unsigned long addr, unsigned long npages,
+			     pte_fn_t fn, struct zcipc_carry_end *end)
+{
+	while (npages > ZCIPC_RESCHED_PAGES) {
+		int ret = apply(mm, addr, ZCIPC_RESCHED_PAGES << PAGE_SHIFT, fn, end);
+
+		if (ret)
+			return ret;
+		addr += ZCIPC_RESCHED_PAGES << PAGE_SHIFT;
+		npages -= ZCIPC_RESCHED_PAGES;
+		cond_resched();
+	}
+	return apply(mm, addr, npages << PAGE_SHIFT, fn, end);
+}
+
 /* Inserts PTEs that were taken. The page tables are there. */
 static void zcipc_carry_insert(struct zcipc_carry *carry, struct vm_area_struct *vma,
 			       unsigned long addr, bool writable)
@@ -84,8 +102,8 @@ static void zcipc_carry_insert(struct zcipc_carry *carry, struct vm_area_struct 
 		.writable = writable && vma->vm_flags & VM_WRITE,
 	};
 
-	WARN_ON_ONCE(apply_to_page_range(vma->vm_mm, addr, carry->npages << PAGE_SHIFT,
-					 zcipc_carry_put, &end));
+	WARN_ON_ONCE(zcipc_carry_apply(apply_to_page_range, vma->vm_mm, addr, carry->npages,
+				       zcipc_carry_put, &end));
 }
 
 /* Has nobody a reference to what was taken, but the region and the PTE? */
@@ -153,7 +171,8 @@ static bool zcipc_carry_out_locked(struct zcipc_carry *carry, struct zcipc_slot 
 	*vma = end.vma;
 	*addr = end.addr;
 	inc_tlb_flush_pending(mm);
-	apply_to_existing_page_range(mm, end.addr, size, zcipc_carry_take, &end);
+	zcipc_carry_apply(apply_to_existing_page_range, mm, end.addr, carry->npages,
+			  zcipc_carry_take, &end);
 	zcipc_window_unmap(slot->cap->ep, slot->pgoff + skip, carry->npages);
 	dec_tlb_flush_pending(mm);
 	zcipc_test_point("unmapped");
@@ -197,7 +216,7 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 	    carry->addr + (npages << PAGE_SHIFT) > carry->vma->vm_end)
 		return false;
 	/* The page tables come first: after that nothing can fail. */
-	if (apply_to_page_range(dst->mm, carry->addr, npages << PAGE_SHIFT, NULL, NULL))
+	if (zcipc_carry_apply(apply_to_page_range, dst->mm, carry->addr, npages, NULL, NULL))
 		return false;
 	/* Nobody may wait for a second one. */
 	if (src->mm == dst->mm || mmap_read_trylock(src->mm)) {

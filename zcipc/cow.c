@@ -21,9 +21,13 @@ bool zcipc_cow_is_frozen(const struct zcipc_region *region, unsigned long first,
 {
 	unsigned long i;
 
-	for (i = first; i < first + npages && !zcipc_frame_exclusive(region->frames[i]); i++)
-		;
-	return i == first + npages;
+	for (i = 0; i < npages; i++) {
+		if (zcipc_frame_exclusive(region->frames[first + i]))
+			return false;
+		if (i % ZCIPC_RESCHED_PAGES == ZCIPC_RESCHED_PAGES - 1)
+			cond_resched();
+	}
+	return true;
 }
 
 /**

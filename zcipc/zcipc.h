@@ -12,7 +12,8 @@
  *
  * A batch takes many locks of endpoints, and of regions, in the order of their ids.
  *
- * Never more than one mmap_lock. No access to user memory, and no mmput(), under any of these.
+ * Nobody waits for an mmap_lock while he has another: the second one can only be tried for. No
+ * access to user memory, and no mmput(), under any of these.
  *
  * PTEs that map a region are inserted under the locks of the endpoint and of the region, and only
  * there. So whoever holds the region's lock and has unmapped a page knows that it stays unmapped.
