@@ -639,12 +639,25 @@ static void look(struct area *a, size_t first, size_t npages)
 	area_check(a, first, npages);
 }
 
+/* What others can reach is shared in another way, which is not this model's: see zcipc_files. */
+static bool is_foreign(const struct area *a, size_t first, size_t npages)
+{
+	size_t i;
+
+	for (i = first; i < first + npages; i++)
+		if (a->pages[i].state == FOREIGN)
+			return true;
+	return false;
+}
+
 static void import(struct area *a, size_t first, size_t npages)
 {
 	struct zcipc_region_import cmd = {
 		.size = sizeof(cmd), .addr = (uintptr_t)at(a, first), .len = npages * psize,
 	};
 
+	if (is_foreign(a, first, npages))
+		return;
 	predict(a, first, npages, true, false);
 	if (as_expected(zc_ioctl(&sender, ZCIPC_IOC_REGION_IMPORT, &cmd)))
 		adopt(a, first, npages, cmd.cap);
@@ -1005,6 +1018,8 @@ static void random_op(struct op *op)
 	random_range(op->a, percent(type == ZCIPC_SHARE ? 95 : 50), &from, &len);
 	op->first = from / psize;
 	op->npages = (from + len + psize - 1) / psize - op->first;
+	if (type == ZCIPC_SHARE && is_foreign(op->a, op->first, op->npages))
+		type = ZCIPC_COPY;
 	*cmd = transfer_cmd(peers + op->peer, type, 0, 0, 0, rights[below(ARRAY_SIZE(rights))]);
 	if (type != ZCIPC_SHARE && percent(50))
 		cmd->rights = 0;
