@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Carrying: the PTEs of what is moved go from the sender's page tables to the receiver's as they
- * are. To unmap a page and to map it again costs ten times as much: a reference, a count of
- * mappings, and statistics are given back and taken again, for the same page.
+ * Carrying: PTEs of what is moved are taken out of the sender's page tables, and made anew in the
+ * receiver's. The page's reference and count of mappings go along. To unmap a page and to map it
+ * again gives both back and takes them again, for the same page, which costs several times as much.
  *
  * As always when PTEs go away nobody knows that nobody uses them until all TLBs are flushed. Core
  * mm does that for whoever says, by inc_tlb_flush_pending(), that there are changes it does not

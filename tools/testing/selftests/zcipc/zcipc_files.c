@@ -939,8 +939,8 @@ TEST_F(file, paged_out)
 
 	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
 	test_check(&self->b, at(&m), N, 1);
-	peer_syscall(&self->b, SYS_madvise, at(&m), N * psize, 21 /* MADV_PAGEOUT */, 0, 0);
-	madvise(self->p, N * psize, 21);
+	peer_syscall(&self->b, SYS_madvise, at(&m), N * psize, MADV_PAGEOUT, 0, 0);
+	madvise(self->p, N * psize, MADV_PAGEOUT);
 	file_write("/proc/sys/vm/drop_caches", "3");
 	file_write("/proc/sys/vm/compact_memory", "1");
 	test_check(&self->b, at(&m), N, 1);

@@ -82,7 +82,7 @@ static char *memory_paged_out(size_t npages)
 {
 	char *p = memory_touched(npages);
 
-	madvise(p, npages * psize, 21 /* MADV_PAGEOUT */);
+	madvise(p, npages * psize, MADV_PAGEOUT);
 	return p;
 }
 

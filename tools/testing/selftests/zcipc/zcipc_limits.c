@@ -1309,24 +1309,6 @@ TEST_F_TIMEOUT(fault, nth, 400)
 
 /* --- what becomes of memory after it has been adopted */
 
-#ifndef MADV_COLD
-#define MADV_COLD		20
-#define MADV_PAGEOUT		21
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ	22
-#define MADV_POPULATE_WRITE	23
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE		25
-#endif
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP	4
-#endif
-#ifndef SYS_mseal
-#define SYS_mseal		462
-#endif
-
 #define M 16
 
 /* Adopted by one, who shares it with another. */

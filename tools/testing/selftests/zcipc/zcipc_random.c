@@ -618,7 +618,7 @@ static void lock(struct area *a, size_t first, size_t npages)
 static void page_out(struct area *a, size_t first, size_t npages)
 {
 	/* Refused where memory is locked. */
-	madvise(at(a, first), npages * psize, 21 /* MADV_PAGEOUT */);
+	madvise(at(a, first), npages * psize, MADV_PAGEOUT);
 }
 
 static void split(struct area *a, size_t first, size_t npages)
@@ -1580,7 +1580,7 @@ static void scratch_import(char *p, size_t npages)
 static void *scratch_user(void *arg)
 {
 	static const int prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
-	static const int advice[] = { MADV_DONTNEED, MADV_HUGEPAGE, 21 /* MADV_PAGEOUT */ };
+	static const int advice[] = { MADV_DONTNEED, MADV_HUGEPAGE, MADV_PAGEOUT };
 	unsigned int me = (uintptr_t)arg % SCRATCH_WRITERS, i;
 	__u64 since;
 

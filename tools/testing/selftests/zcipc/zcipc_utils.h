@@ -30,6 +30,25 @@
 
 #include "kselftest_harness.h"
 
+/* What the C library's headers may be too old to know. */
+#ifndef MADV_COLD
+#define MADV_COLD		20
+#define MADV_PAGEOUT		21
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ	22
+#define MADV_POPULATE_WRITE	23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP	4
+#endif
+#ifndef SYS_mseal
+#define SYS_mseal		462
+#endif
+
 #define RIGHTS_ALL \
 	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_EXEC | ZCIPC_RIGHT_GRANT | \
 	 ZCIPC_RIGHT_MOVE)
