@@ -32,8 +32,10 @@ struct zcipc_user *zcipc_user_get(void)
 {
 	struct user_struct *locker = current_user();
 	kuid_t uid = current_euid();
-	struct zcipc_user *user;
+	struct zcipc_user *user, *new;
 
+	/* Not under the lock, which whoever reclaims memory may need. */
+	new = kzalloc(sizeof(*user), GFP_KERNEL_ACCOUNT);
 	mutex_lock(&zcipc_users_lock);
 	list_for_each_entry(user, &zcipc_users, entry) {
 		if (uid_eq(user->uid, uid) && user->locker == locker) {
@@ -41,7 +43,8 @@ struct zcipc_user *zcipc_user_get(void)
 			goto out;
 		}
 	}
-	user = kzalloc(sizeof(*user), GFP_KERNEL_ACCOUNT);
+	user = new;
+	new = NULL;
 	if (user) {
 		user->uid = uid;
 		user->locker = get_uid(locker);
@@ -50,6 +53,7 @@ struct zcipc_user *zcipc_user_get(void)
 	}
 out:
 	mutex_unlock(&zcipc_users_lock);
+	kfree(new);
 	return user;
 }
 
@@ -99,8 +103,13 @@ int zcipc_charge(struct zcipc_user *user, unsigned long npages)
 	long old = atomic_long_read(&user->npages);
 
 	do {
-		if (npages && (npages > quota || old > quota - npages))
-			return -EDQUOT;
+		if (npages && (npages > quota || old > quota - npages)) {
+			/* What is kept for later use is no reason to refuse. */
+			if (npages > quota || !zcipc_recycle_free(user))
+				return -EDQUOT;
+			old = atomic_long_read(&user->npages);
+			continue;
+		}
 	} while (!atomic_long_try_cmpxchg(&user->npages, &old, old + npages));
 	zcipc_user_peak(user, old + npages);
 	return 0;

@@ -453,7 +453,7 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 	struct zcipc_populate populate = { .ep = dst };
 
 	while (i < b->n && b->entries[i].t.dst == dst) {
-		const struct zcipc_slot *slot = &b->entries[i].to->slot;
+		struct zcipc_slot *slot = &b->entries[i].to->slot;
 		unsigned long pgoff = slot->pgoff;
 		unsigned long npages = zcipc_batch_shown(slot);
 		bool writable = slot->writable;
@@ -462,6 +462,11 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 		i = zcipc_batch_next(b, i + 1);
 		if (!npages)
 			continue;
+		if (slot->cap->region->nhuge) {
+			if (locked)
+				zcipc_slot_populate_huge(slot);
+			continue;
+		}
 		frames = slot->cap->region->frames + slot->first;
 		if (npages == 1) {
 			/* Single pages side by side go together. */

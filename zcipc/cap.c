@@ -424,7 +424,9 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	else if (!ret)
 		ret = zcipc_window_reserve(ep, zcipc_region_window(cap->region, cmd->rights &
 								   ZCIPC_RIGHT_WRITE),
-					   npages, &pgoff);
+					   npages,
+					   zcipc_region_alignment(cap->region, first, npages),
+					   &pgoff);
 	if (!ret) {
 		zcipc_slot_install(slot, cap, pgoff, first, npages,
 				   cmd->rights & ZCIPC_RIGHT_WRITE);
@@ -479,6 +481,7 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_drop *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep = ucmd->ep;
+	struct zcipc_region *region = NULL;
 	struct zcipc_cap *cap;
 	int ret = 0;
 
@@ -489,7 +492,12 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 	if (IS_ERR(cap)) {
 		ret = PTR_ERR(cap);
 	} else {
+		if (ep->recycles && cap->npages == cap->region->npages &&
+		    cap->rights & ZCIPC_RIGHT_READ)
+			region = zcipc_region_get(cap->region);
 		zcipc_cap_remove(cap);
+		if (region)
+			zcipc_recycle_keep(ep, region);
 		zcipc_endpoint_made_room(ep);
 	}
 	mutex_unlock(&ep->lock);

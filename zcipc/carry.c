@@ -38,7 +38,7 @@ static pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pgprot_t prot, boo
 	if (zcipc_frame_is_imported(frame))
 		pte = pte_mkspecial(pfn_pte(page_to_pfn(zcipc_frame_page(frame)), prot));
 	else
-		pte = mk_pte((struct page *)frame, prot);
+		pte = mk_pte(zcipc_frame_page(frame), prot);
 	if (writable && zcipc_frame_exclusive(frame))
 		pte = pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pte)));
 	return pte;
@@ -120,7 +120,8 @@ static bool zcipc_carry_is_free(const struct zcipc_carry *carry)
 		/* Who holds what a snapshot has, too, holds it for reading. */
 		if (!zcipc_frame_exclusive(frame))
 			continue;
-		if (zcipc_frame_is_imported(frame) ? !zcipc_frame_is_free(frame, &huge) :
+		/* Only of single pages PTEs are taken for references of others. */
+		if (zcipc_frame_kind(frame) ? !zcipc_frame_is_free(frame, &huge) :
 		    zcipc_frame_refs(frame) != test_bit(i, carry->which))
 			return false;
 	}
@@ -134,6 +135,7 @@ static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
 {
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
+	unsigned long i;
 
 	if (npages < READ_ONCE(carry_min))
 		return NULL;
@@ -148,6 +150,10 @@ static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
 	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
 	if (first < slot->first || first + npages > slot->first + slot->npages)
 		return NULL;
+	/* There may be PMDs. */
+	for (i = first; region->nhuge && i < first + npages; i = ALIGN(i + 1, ZCIPC_HUGE_PAGES))
+		if (zcipc_region_is_huge(region, i))
+			return NULL;
 	if (npages > ZCIPC_CARRY_SMALL)
 		carry->which = bitmap_zalloc(npages, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 	else

@@ -7,6 +7,8 @@
 
 #include <linux/mm.h>
 #include <linux/pagevec.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
 #include <linux/version.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
@@ -28,10 +30,12 @@ static inline void zcipc_vm_flags_mod(struct vm_area_struct *vma, unsigned long 
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
 #define zcipc_pte_mkwrite(pte)			pte_mkwrite(pte)
+#define zcipc_pmd_mkwrite(pmd)			pmd_mkwrite(pmd)
 #define zcipc_ptep_get(ptep)			(*(ptep))
 #else
 /* Of a VMA that is not a shadow stack. */
 #define zcipc_pte_mkwrite(pte)			pte_mkwrite_novma(pte)
+#define zcipc_pmd_mkwrite(pmd)			pmd_mkwrite_novma(pmd)
 #define zcipc_ptep_get(ptep)			ptep_get(ptep)
 #endif
 
@@ -93,6 +97,45 @@ static inline void zcipc_mm_add_file_pages(struct mm_struct *mm, long n)
 	percpu_counter_add(&mm->rss_stat[MM_FILEPAGES], n);
 #endif
 }
+
+typedef unsigned long (*zcipc_shrink_fn)(struct shrinker *shrinker, struct shrink_control *sc);
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+static inline struct shrinker *zcipc_shrinker_register(zcipc_shrink_fn count, zcipc_shrink_fn scan)
+{
+	struct shrinker *shrinker = kzalloc(sizeof(*shrinker), GFP_KERNEL);
+
+	if (!shrinker)
+		return NULL;
+	shrinker->count_objects = count;
+	shrinker->scan_objects = scan;
+	shrinker->seeks = DEFAULT_SEEKS;
+	if (!register_shrinker(shrinker, "zcipc"))
+		return shrinker;
+	kfree(shrinker);
+	return NULL;
+}
+
+static inline void zcipc_shrinker_free(struct shrinker *shrinker)
+{
+	unregister_shrinker(shrinker);
+	kfree(shrinker);
+}
+#else
+static inline struct shrinker *zcipc_shrinker_register(zcipc_shrink_fn count, zcipc_shrink_fn scan)
+{
+	struct shrinker *shrinker = shrinker_alloc(0, "zcipc");
+
+	if (!shrinker)
+		return NULL;
+	shrinker->count_objects = count;
+	shrinker->scan_objects = scan;
+	shrinker_register(shrinker);
+	return shrinker;
+}
+
+#define zcipc_shrinker_free(shrinker)		shrinker_free(shrinker)
+#endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 /* Takes a range out of a VMA that it is in. */

@@ -15,19 +15,87 @@
 #include "trace.h"
 #include "zcipc.h"
 
-/* Has each frame of a range been shared, so that no mapping of it is writable? */
-bool zcipc_cow_is_frozen(const struct zcipc_region *region, unsigned long first,
-			 unsigned long npages)
+/*
+ * Pages of a range, from @i on, that can be mapped writable; [out] the first. 0: none are left.
+ * Does not count to more than @max, but for huge frames.
+ */
+static unsigned long zcipc_cow_writable(const struct zcipc_region *region, unsigned long first,
+					unsigned long npages, unsigned long *i, unsigned long max)
 {
-	unsigned long i;
+	unsigned long n, k = *i;
 
-	for (i = 0; i < npages; i++) {
-		if (zcipc_frame_exclusive(region->frames[first + i]))
-			return false;
-		if (i % ZCIPC_RESCHED_PAGES == ZCIPC_RESCHED_PAGES - 1)
+	while (k < npages && !zcipc_frame_exclusive(region->frames[first + k])) {
+		if (zcipc_region_huge_at(region, first + k, npages - k) &&
+		    zcipc_huge_shared(region->frames[first + k]))
+			k += ZCIPC_HUGE_PAGES;
+		else
+			k++;
+		if (!(k % ZCIPC_RESCHED_PAGES))
 			cond_resched();
 	}
-	return true;
+	*i = k;
+	for (n = 0; k + n < npages && n < max; n++) {
+		if (!zcipc_frame_exclusive(region->frames[first + k + n]))
+			break;
+		if (zcipc_region_huge_at(region, first + k + n, npages - k - n) &&
+		    zcipc_huge_exclusive(region->frames[first + k + n]))
+			n += ZCIPC_HUGE_PAGES - 1;
+		if (!(n % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+	}
+	return n;
+}
+
+/**
+ * zcipc_cow_look() - how much of a range has to be made read-only for a snapshot?
+ * @region: the region; the caller holds its lock
+ * @first: first page of the range
+ * @npages: length of the range
+ *
+ * What belongs to another region already is mapped read-only everywhere.
+ */
+enum zcipc_cow_freeze zcipc_cow_look(const struct zcipc_region *region, unsigned long first,
+				     unsigned long npages)
+{
+	unsigned long i, n, runs = 0;
+
+	if (region->pinnable)
+		return ZCIPC_COW_ALL;
+	for (i = 0; (n = zcipc_cow_writable(region, first, npages, &i, npages / 2 + 1)); i += n)
+		if (++runs > npages / ZCIPC_COW_RUN || n > npages / 2)
+			return ZCIPC_COW_ALL;
+	return runs ? ZCIPC_COW_SOME : ZCIPC_COW_NOTHING;
+}
+
+/* Makes a range read-only, as far as it is not. */
+static void zcipc_cow_freeze(struct zcipc_region *region, unsigned long first,
+			     unsigned long npages, const struct zcipc_endpoint *except,
+			     enum zcipc_cow_freeze freeze)
+{
+	unsigned long i, n;
+
+	if (freeze == ZCIPC_COW_ALL) {
+		zcipc_region_unmap(region, first, npages, except);
+		return;
+	}
+	for (i = 0; (n = zcipc_cow_writable(region, first, npages, &i, npages)); i += n)
+		zcipc_region_unmap(region, first + i, n, except);
+}
+
+/* Shares a block that is a huge frame, if one begins there. Returns how many pages it has, or 0. */
+static unsigned long zcipc_cow_share_block(struct zcipc_region *region, unsigned long index,
+					   unsigned long left, struct zcipc_region *snapshot,
+					   unsigned long at)
+{
+	if (!zcipc_region_huge_at(region, index, left))
+		return 0;
+	zcipc_huge_share(region->frames[index]);
+	memcpy(snapshot->frames + at, region->frames + index,
+	       ZCIPC_HUGE_PAGES * sizeof(*snapshot->frames));
+	if (!(at % ZCIPC_HUGE_PAGES))
+		zcipc_region_set_huge(snapshot, at);
+	cond_resched();
+	return ZCIPC_HUGE_PAGES;
 }
 
 /**
@@ -41,10 +109,15 @@ bool zcipc_cow_is_frozen(const struct zcipc_region *region, unsigned long first,
 void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		     struct zcipc_region *snapshot, unsigned long at)
 {
-	unsigned long i;
+	unsigned long i, n;
 
 	lockdep_assert_held(&region->lock);
-	for (i = 0; i < npages; i++) {
+	snapshot->parts = region->parts;
+	for (i = 0; i < npages; i += n) {
+		n = zcipc_cow_share_block(region, first + i, npages - i, snapshot, at + i);
+		if (n)
+			continue;
+		n = 1;
 		zcipc_frame_share(region->frames[first + i]);
 		snapshot->frames[at + i] = region->frames[first + i];
 		if (!(i % ZCIPC_RESCHED_PAGES))
@@ -60,6 +133,7 @@ void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned 
  * @snapshot: a new region without frames there that nobody else knows
  * @at: where in the snapshot the range begins
  * @except: an endpoint whose mappings of the range have gone already, or NULL
+ * @freeze: zcipc_cow_look()
  * @strict: fail instead of copying
  * @held: increased by the bytes copied
  *
@@ -73,18 +147,27 @@ void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned 
  */
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		       struct zcipc_region *snapshot, unsigned long at,
-		       const struct zcipc_endpoint *except, bool strict, u64 *held)
+		       const struct zcipc_endpoint *except, enum zcipc_cow_freeze freeze,
+		       bool strict, u64 *held)
 {
 	struct folio *huge = NULL;
 	unsigned int nheld = 0;
-	unsigned long i;
+	unsigned long i, n;
 
 	lockdep_assert_held(&region->lock);
-	zcipc_region_unmap(region, first, npages, except);
+	snapshot->parts = region->parts;
+	zcipc_cow_freeze(region, first, npages, except, freeze);
 	zcipc_test_point("frozen");
-	for (i = 0; i < npages; i++) {
+	for (i = 0; i < npages; i += n) {
 		struct zcipc_frame *frame = region->frames[first + i];
 
+		n = 0;
+		if (!region->pinnable && zcipc_frame_is_part(frame) &&
+		    zcipc_frame_is_free(frame, &huge))
+			n = zcipc_cow_share_block(region, first + i, npages - i, snapshot, at + i);
+		if (n)
+			continue;
+		n = 1;
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
 		if ((nheld || region->pinnable) && fatal_signal_pending(current))
@@ -107,6 +190,20 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigne
 	return 0;
 }
 
+/* Makes a huge frame writable as a whole, if the region alone has it. */
+static bool zcipc_cow_reuse_block(struct zcipc_region *region, unsigned long index, int extra)
+{
+	struct zcipc_frame *frame = region->frames[ALIGN_DOWN(index, ZCIPC_HUGE_PAGES)];
+
+	if (!zcipc_region_is_huge(region, index) || !zcipc_huge_sole(frame))
+		return false;
+	zcipc_region_unmap(region, ALIGN_DOWN(index, ZCIPC_HUGE_PAGES), ZCIPC_HUGE_PAGES, NULL);
+	if (zcipc_frame_held(frame, extra, NULL))
+		return false;
+	zcipc_huge_reuse(frame);
+	return true;
+}
+
 /**
  * zcipc_cow_break() - make a page of a region writable in place
  * @ep: who writes; the caller holds its lock
@@ -121,6 +218,9 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigne
  * All mappings of the page go: so that its references can be counted, and so that all see the copy.
  * The caller inserts it for the one who wrote; faults bring it back to the others.
  *
+ * A huge frame that is not all the region's own is none any more after that, as far as the region
+ * goes: a PMD is writable as a whole.
+ *
  * Return: 0, or -EAGAIN when a spare frame is needed, of the region's cache policy
  */
 int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
@@ -129,12 +229,23 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 	struct zcipc_frame *frame = region->frames[index];
 
 	lockdep_assert_held(&region->lock);
-	if (zcipc_frame_exclusive(frame))
+	if (zcipc_frame_exclusive(frame)) {
+		if (zcipc_region_is_huge(region, index) && !zcipc_huge_exclusive(frame)) {
+			zcipc_region_clear_huge(region, index);
+			zcipc_region_unmap(region, index, 1, NULL);
+		}
 		return 0;
+	}
+	if (zcipc_cow_reuse_block(region, index, extra)) {
+		zcipc_count(ep, region, REUSED, ZCIPC_HUGE_PAGES);
+		trace_zcipc_cow_break(ep, region, index, false);
+		return 0;
+	}
 	if (zcipc_frame_sole(frame)) {
+		zcipc_region_clear_huge(region, index);
 		zcipc_region_unmap(region, index, 1, NULL);
 		if (!zcipc_frame_held(frame, extra, NULL)) {
-			atomic_long_andnot(ZCIPC_FRAME_WAS_SHARED, zcipc_frame_state(frame));
+			zcipc_frame_reuse(frame);
 			zcipc_count(ep, region, REUSED, 1);
 			trace_zcipc_cow_break(ep, region, index, false);
 			return 0;
@@ -151,4 +262,40 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 	zcipc_count(ep, region, COPIED_WRITE, PAGE_SIZE);
 	trace_zcipc_cow_break(ep, region, index, true);
 	return 0;
+}
+
+/**
+ * zcipc_cow_break_ahead() - give a region copies of its own before they are asked for
+ * @ep: who writes one page after the other; the caller holds its lock
+ * @region: the region; the caller holds its lock
+ * @index: the first page that has not been written to yet
+ * @max: how many, at most ZCIPC_COW_AHEAD
+ *
+ * Return: how many pages are writable now that were not; the caller inserts them
+ */
+unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_region *region,
+				    unsigned long index, unsigned long max)
+{
+	struct zcipc_frame *frame, *copy, *old[ZCIPC_COW_AHEAD];
+	unsigned long i, n;
+
+	lockdep_assert_held(&region->lock);
+	for (n = 0; n < max; n++) {
+		frame = region->frames[index + n];
+		/* What may not have to be copied is left to zcipc_cow_break(). */
+		if (!frame || zcipc_frame_sole(frame) || region->cache)
+			break;
+		copy = zcipc_frame_copy(frame, GFP_NOWAIT | __GFP_NOWARN, NUMA_NO_NODE);
+		if (!copy)
+			break;
+		old[n] = frame;
+		zcipc_region_set_frame(region, index + n, copy);
+	}
+	if (!n)
+		return 0;
+	zcipc_region_unmap(region, index, n, NULL);
+	for (i = 0; i < n; i++)
+		zcipc_frame_put(old[i]);
+	zcipc_count(ep, region, COPIED_WRITE, n << PAGE_SHIFT);
+	return n;
 }

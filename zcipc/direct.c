@@ -210,7 +210,7 @@ static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 		return -ESRCH;
 	if (!zcipc_transfer_accepted(t))
 		return -EPERM;
-	ret = zcipc_transfer_reserve(t);
+	ret = zcipc_transfer_reserve(t, NULL);
 	if (ret)
 		return ret;
 	zcipc_transfer_plan(t);

@@ -57,6 +57,7 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 	mutex_init(&ep->hide_lock);
 	ep->slots = RB_ROOT;
 	INIT_LIST_HEAD(&ep->messages);
+	INIT_LIST_HEAD(&ep->kept);
 	init_waitqueue_head(&ep->recv_wait);
 	init_waitqueue_head(&ep->room_wait);
 	ep->queue_depth = ZCIPC_MAX_MESSAGES;
@@ -171,6 +172,7 @@ void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep)
 	mutex_lock(&ep->lock);
 	zcipc_cap_remove_all(ep);
 	mutex_unlock(&ep->lock);
+	zcipc_recycle_end(ep);
 }
 
 /* Takes the locks of two endpoints, which may be the same, in the order that everybody does. */

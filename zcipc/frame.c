@@ -334,11 +334,22 @@ void zcipc_frame_share(struct zcipc_frame *frame)
 {
 	atomic_long_t *state = zcipc_frame_state(frame);
 
-	if (zcipc_frame_exclusive(frame))
+	if (zcipc_frame_exclusive(frame)) {
 		atomic_long_set(state, (atomic_long_read(state) + ZCIPC_FRAME_ONE) |
 				ZCIPC_FRAME_WAS_SHARED);
-	else
+		if (zcipc_frame_is_part(frame))
+			atomic_inc(&zcipc_frame_huge(frame)->nshared);
+	} else {
 		atomic_long_add(ZCIPC_FRAME_ONE, state);
+	}
+}
+
+/* Nobody holds it: the only region that has it may write to it again. */
+void zcipc_frame_reuse(struct zcipc_frame *frame)
+{
+	atomic_long_andnot(ZCIPC_FRAME_WAS_SHARED, zcipc_frame_state(frame));
+	if (zcipc_frame_is_part(frame))
+		atomic_dec(&zcipc_frame_huge(frame)->nshared);
 }
 
 /* One region less has this frame. It is not mapped for that region any more. */
@@ -353,6 +364,10 @@ void zcipc_frame_put(struct zcipc_frame *frame)
 	zcipc_stat_dec(FRAMES);
 	if (zcipc_frame_is_imported(frame)) {
 		zcipc_import_put(zcipc_frame_imported(frame));
+		return;
+	}
+	if (zcipc_frame_is_part(frame)) {
+		zcipc_huge_put_part(frame);
 		return;
 	}
 	page = zcipc_frame_page(frame);

@@ -238,6 +238,8 @@ static const struct file_operations zcipc_fops = {
 	.release = zcipc_release,
 	.poll = zcipc_poll,
 	.mmap = zcipc_mmap,
+	/* Where PMDs can be. */
+	.get_unmapped_area = thp_get_unmapped_area,
 #ifdef CONFIG_PROC_FS
 	.show_fdinfo = zcipc_show_fdinfo,
 #endif
@@ -257,9 +259,15 @@ static int __init zcipc_init(void)
 	int ret;
 
 	zcipc_frame_init();
-	ret = zcipc_cap_init();
+	ret = zcipc_huge_init();
 	if (ret)
 		return ret;
+	ret = zcipc_recycle_init();
+	if (ret)
+		goto err_huge;
+	ret = zcipc_cap_init();
+	if (ret)
+		goto err_recycle;
 	ret = zcipc_endpoint_init();
 	if (ret)
 		goto err_cap;
@@ -273,6 +281,10 @@ err_endpoint:
 	zcipc_endpoint_exit();
 err_cap:
 	zcipc_cap_exit();
+err_recycle:
+	zcipc_recycle_exit();
+err_huge:
+	zcipc_huge_exit();
 	return ret;
 }
 
@@ -283,7 +295,9 @@ static void __exit zcipc_exit(void)
 	/* A worker may have the last reference to an endpoint, which must go before the mount. */
 	zcipc_cap_exit();
 	zcipc_endpoint_exit();
+	zcipc_recycle_exit();
 	zcipc_frame_exit();
+	zcipc_huge_exit();
 	zcipc_stats_exit();
 }
 

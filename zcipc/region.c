@@ -5,11 +5,17 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
+#include <linux/moduleparam.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "zcipc.h"
+
+/* Blocks of fewer pages are made of single frames. Tests make it less. */
+static uint huge_min = ZCIPC_HUGE_PAGES;
+module_param(huge_min, uint, 0644);
+MODULE_PARM_DESC(huge_min, "from how many pages on a block is a huge frame (0: never)");
 
 static atomic64_t zcipc_last_region;
 
@@ -51,7 +57,8 @@ struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long n
 	ret = zcipc_charge(user, ncharged);
 	if (ret)
 		return ERR_PTR(ret);
-	frames = kvcalloc(npages, sizeof(*frames), GFP_KERNEL_ACCOUNT);
+	frames = kvcalloc(npages + BITS_TO_LONGS(npages / ZCIPC_HUGE_PAGES), sizeof(*frames),
+			  GFP_KERNEL_ACCOUNT);
 	region = frames ? zcipc_region_make(user, npages) : NULL;
 	if (!region) {
 		kvfree(frames);
@@ -59,6 +66,7 @@ struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long n
 		return ERR_PTR(-ENOMEM);
 	}
 	region->frames = frames;
+	region->huge = (unsigned long *)(frames + npages);
 	region->ncharged = ncharged;
 	return region;
 }
@@ -76,6 +84,13 @@ struct zcipc_region *zcipc_region_alloc_file(struct zcipc_user *user, unsigned l
 	return region;
 }
 
+/* Makes it another region, as far as anybody can tell. Nobody else knows it. */
+void zcipc_region_renew(struct zcipc_region *region)
+{
+	region->id = atomic64_inc_return(&zcipc_last_region);
+	memset(region->stats, 0, sizeof(region->stats));
+}
+
 struct zcipc_region *zcipc_region_get(struct zcipc_region *region)
 {
 	kref_get(&region->kref);
@@ -90,13 +105,17 @@ static void zcipc_region_free(struct kref *kref)
 	WARN_ON_ONCE(!list_empty(&region->caps) || !list_empty(&region->revoked));
 	if (region->file)
 		fput(region->file);
-	for (i = 0; region->frames && i < region->npages; i++) {
-		if (region->frames[i])
-			zcipc_frame_put(region->frames[i]);
-		if (!(i % ZCIPC_RESCHED_PAGES))
-			cond_resched();
-	}
+	/* First: parts of huge frames are charged again, to their creator. */
 	zcipc_uncharge(region->user, region->ncharged);
+	for (i = 0; region->frames && i < region->npages; i++) {
+		if (!(i % ZCIPC_HUGE_PAGES))
+			cond_resched();
+		if (zcipc_region_huge_at(region, i, region->npages - i) &&
+		    zcipc_huge_put(region->frames[i]))
+			i += ZCIPC_HUGE_PAGES - 1;
+		else if (region->frames[i])
+			zcipc_frame_put(region->frames[i]);
+	}
 	zcipc_uncharge_pins(region->user, region->npinned);
 	zcipc_user_put(region->user);
 	kvfree(region->frames);
@@ -172,6 +191,61 @@ unsigned long zcipc_region_count_pins(const struct zcipc_region *region, unsigne
 	return n;
 }
 
+/* A block is a huge frame. */
+void zcipc_region_set_huge(struct zcipc_region *region, unsigned long first)
+{
+	__set_bit(first / ZCIPC_HUGE_PAGES, region->huge);
+	region->nhuge++;
+}
+
+/* The block that a page is in is no huge frame any more. PMDs must go before the lock does. */
+void zcipc_region_clear_huge(struct zcipc_region *region, unsigned long index)
+{
+	if (!zcipc_region_is_huge(region, index))
+		return;
+	__clear_bit(index / ZCIPC_HUGE_PAGES, region->huge);
+	region->nhuge--;
+}
+
+/**
+ * zcipc_region_share_huge() - note which blocks of another region's are huge frames, too
+ * @region: the region; the caller holds its lock
+ * @first: first page of a range
+ * @other: new; will have the same frames
+ * @at: where the range begins there
+ * @npages: number of pages
+ */
+void zcipc_region_share_huge(const struct zcipc_region *region, unsigned long first,
+			     struct zcipc_region *other, unsigned long at, unsigned long npages)
+{
+	unsigned long i = ALIGN(first, ZCIPC_HUGE_PAGES);
+
+	if ((first - at) % ZCIPC_HUGE_PAGES)
+		return;
+	for (; i + ZCIPC_HUGE_PAGES <= first + npages; i += ZCIPC_HUGE_PAGES)
+		if (zcipc_region_is_huge(region, i))
+			zcipc_region_set_huge(other, i - first + at);
+}
+
+/**
+ * zcipc_region_alignment() - where should a range be mapped, so that PMDs can show it?
+ * @region: the region; the caller holds its lock
+ * @first: first page of the range
+ * @npages: number of pages
+ *
+ * Return: how many pages behind the beginning of a block, or -1: anywhere
+ */
+long zcipc_region_alignment(const struct zcipc_region *region, unsigned long first,
+			    unsigned long npages)
+{
+	unsigned long end = (first + npages) / ZCIPC_HUGE_PAGES;
+
+	if (!region->nhuge ||
+	    find_next_bit(region->huge, end, DIV_ROUND_UP(first, ZCIPC_HUGE_PAGES)) >= end)
+		return -1;
+	return first % ZCIPC_HUGE_PAGES;
+}
+
 /* Replaces a frame, which the caller has to put, by one that is not imported. */
 void zcipc_region_set_frame(struct zcipc_region *region, unsigned long index,
 			    struct zcipc_frame *frame)
@@ -181,6 +255,7 @@ void zcipc_region_set_frame(struct zcipc_region *region, unsigned long index,
 		region->npinned--;
 		zcipc_uncharge_pins(region->user, 1);
 	}
+	zcipc_region_clear_huge(region, index);
 	region->frames[index] = frame;
 }
 
@@ -210,6 +285,22 @@ static struct zcipc_frame *zcipc_region_copy_held(struct zcipc_frame *frame, gfp
 	return (struct zcipc_frame *)spare;
 }
 
+/* A part of a huge frame is replaced, so that it can have a cache policy of its own. */
+static int zcipc_region_plan_single(struct zcipc_frame *frame, unsigned long i,
+				    unsigned long npages, gfp_t gfp, struct zcipc_plan *plan)
+{
+	if (zcipc_frame_held(frame, 0, &plan->nheld))
+		return -EBUSY;
+	if (!plan->copies)
+		plan->copies = kvcalloc(npages, sizeof(*plan->copies), gfp);
+	if (plan->copies)
+		plan->copies[i] = zcipc_frame_copy(frame, gfp, plan->node);
+	if (!plan->copies || !plan->copies[i])
+		return -ENOMEM;
+	plan->held += PAGE_SIZE;
+	return 0;
+}
+
 /* What is to be done with one page. */
 static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i,
 				   unsigned long npages, gfp_t gfp, struct zcipc_plan *plan)
@@ -219,6 +310,8 @@ static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i,
 	struct zcipc_frame *copy = NULL;
 	bool held;
 
+	if (plan->single && zcipc_frame_is_part(frame))
+		return zcipc_region_plan_single(frame, i, npages, gfp, plan);
 	if (!plan->take && !away)
 		return 0;
 	if (zcipc_frame_exclusive(frame)) {
@@ -288,8 +381,15 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 
 		if (i % ZCIPC_RESCHED_PAGES == ZCIPC_RESCHED_PAGES - 1)
 			cond_resched();
+		if (plan->node == NUMA_NO_NODE && !plan->single &&
+		    zcipc_region_huge_at(region, first + i, npages - i) &&
+		    zcipc_frame_is_free(frame, &huge)) {
+			i += ZCIPC_HUGE_PAGES - 1;
+			continue;
+		}
 		/* What nearly all are: nobody else's, and anywhere will do. */
 		if (!frame || (plan->node == NUMA_NO_NODE && zcipc_frame_exclusive(frame) &&
+			       !(plan->single && zcipc_frame_is_part(frame)) &&
 			       zcipc_frame_is_free(frame, &huge)))
 			continue;
 		if (fatal_signal_pending(current) && !(gfp & __GFP_NOFAIL))
@@ -356,6 +456,7 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 {
 	unsigned long npinned = zcipc_region_count_pins(region, first, part->npages);
 	size_t size = array_size(part->npages, sizeof(*part->frames));
+	unsigned long i, last = first + part->npages - 1;
 
 	lockdep_assert_held(&region->lock);
 	region->npinned -= npinned;
@@ -363,6 +464,12 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 	part->pinnable = region->pinnable;
 	if (part->user != region->user)
 		zcipc_uncharge_pins(region->user, npinned);
+	part->parts = region->parts;
+	if (region->nhuge) {
+		zcipc_region_share_huge(region, first, part, 0, part->npages);
+		for (i = first; i <= last; i = ALIGN(i + 1, ZCIPC_HUGE_PAGES))
+			zcipc_region_clear_huge(region, i);
+	}
 	memcpy(part->frames, region->frames + first, size);
 	memset(region->frames + first, 0, size);
 	region->nholes += part->npages;
@@ -385,6 +492,73 @@ void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user)
 	region->user = user;
 }
 
+/* Is a block to be a huge frame, and is there one? @n is how many pages of it there are. */
+static bool zcipc_region_fill_huge(struct zcipc_region *region, unsigned long first,
+				   unsigned long n, gfp_t gfp,
+				   const struct zcipc_region_create *cmd)
+{
+	if (region->cache != ZCIPC_CACHE_DEFAULT || cmd->flags & ZCIPC_CREATE_NO_HUGE ||
+	    first % ZCIPC_HUGE_PAGES || !huge_min || n < READ_ONCE(huge_min))
+		return false;
+	/* Who did not ask for it need not wait for memory to be compacted. */
+	gfp |= __GFP_NORETRY;
+	if (!(cmd->flags & ZCIPC_CREATE_HUGE))
+		gfp &= ~__GFP_DIRECT_RECLAIM;
+	if (!zcipc_huge_alloc(region->user, gfp, cmd->node, region->frames + first, n))
+		return false;
+	region->parts = true;
+	if (n == ZCIPC_HUGE_PAGES)
+		zcipc_region_set_huge(region, first);
+	return true;
+}
+
+/* Allocates the frames of a new region. */
+static int zcipc_region_fill(struct zcipc_region *region, gfp_t gfp,
+			     const struct zcipc_region_create *cmd)
+{
+	unsigned long i, n;
+
+	for (i = 0; i < region->npages; i += n) {
+		n = min(region->npages - i, ZCIPC_HUGE_PAGES);
+		if (!zcipc_region_fill_huge(region, i, n, gfp, cmd)) {
+			region->frames[i] = zcipc_frame_alloc(gfp, cmd->node, cmd->cache);
+			if (!region->frames[i])
+				return -ENOMEM;
+			n = 1;
+		}
+		if (!(i % ZCIPC_HUGE_PAGES)) {
+			cond_resched();
+			if (fatal_signal_pending(current))
+				return -EINTR;
+		}
+	}
+	return 0;
+}
+
+/* A region with frames: one that the endpoint had before, if that is allowed, or a new one. */
+static struct zcipc_region *zcipc_region_obtain(struct zcipc_endpoint *ep, unsigned long npages,
+						gfp_t gfp, const struct zcipc_region_create *cmd)
+{
+	struct zcipc_region *region;
+	int ret;
+
+	if (cmd->flags & ZCIPC_CREATE_RECYCLED && cmd->node == NUMA_NO_NODE) {
+		region = zcipc_recycle_take(ep, npages, cmd->flags);
+		if (region)
+			return region;
+	}
+	region = zcipc_region_alloc(ep->user, npages, true);
+	if (IS_ERR(region))
+		return region;
+	region->cache = cmd->cache;
+	region->pinnable = cmd->flags & ZCIPC_CREATE_PINNABLE;
+	ret = zcipc_region_fill(region, gfp, cmd);
+	if (!ret)
+		return region;
+	zcipc_region_put(region);
+	return ERR_PTR(ret);
+}
+
 /**
  * zcipc_region_create() - ZCIPC_IOC_REGION_CREATE
  * @ucmd: the call
@@ -403,11 +577,13 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	unsigned long pgoff = 0;
 	struct zcipc_cap *cap;
 	unsigned long npages;
-	unsigned long i;
 	int ret;
 
-	if (cmd->flags & ~(ZCIPC_CREATE_MAP | ZCIPC_CREATE_NODE_STRICT | ZCIPC_CREATE_PINNABLE) ||
-	    (cmd->flags & ZCIPC_CREATE_PINNABLE && cmd->cache != ZCIPC_CACHE_DEFAULT) ||
+	if (cmd->flags & ~(ZCIPC_CREATE_MAP | ZCIPC_CREATE_HUGE | ZCIPC_CREATE_PINNABLE |
+			   ZCIPC_CREATE_NODE_STRICT | ZCIPC_CREATE_NO_HUGE |
+			   ZCIPC_CREATE_RECYCLED) ||
+	    (cmd->flags & (ZCIPC_CREATE_PINNABLE | ZCIPC_CREATE_RECYCLED) &&
+	     cmd->cache != ZCIPC_CACHE_DEFAULT) ||
 	    cmd->cache == ZCIPC_CACHE_WRITETHROUGH ||
 	    (cmd->cache <= ZCIPC_CACHE_UNCACHED && !zcipc_frame_can_cache(cmd->cache)))
 		return -EOPNOTSUPP;
@@ -416,28 +592,19 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	if (!cmd->len || !PAGE_ALIGNED(cmd->len) ||
 	    cmd->len >> PAGE_SHIFT > ZCIPC_MAX_REGION_PAGES)
 		return -EINVAL;
+	if (cmd->flags & ZCIPC_CREATE_HUGE &&
+	    (cmd->flags & ZCIPC_CREATE_NO_HUGE || cmd->cache != ZCIPC_CACHE_DEFAULT))
+		return -EINVAL;
 	npages = cmd->len >> PAGE_SHIFT;
+	if (cmd->flags & ZCIPC_CREATE_HUGE)
+		npages = ALIGN(npages, ZCIPC_HUGE_PAGES);
 	if (cmd->flags & ZCIPC_CREATE_NODE_STRICT && cmd->node != ZCIPC_NODE_ANY)
 		gfp |= __GFP_THISNODE;
 
-	region = zcipc_region_alloc(ep->user, npages, true);
+	region = zcipc_region_obtain(ep, npages, gfp, cmd);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
-	region->cache = cmd->cache;
-	region->pinnable = cmd->flags & ZCIPC_CREATE_PINNABLE;
 	ret = -ENOMEM;
-	for (i = 0; i < npages; i++) {
-		region->frames[i] = zcipc_frame_alloc(gfp, cmd->node, cmd->cache);
-		if (!region->frames[i])
-			goto err_region;
-		if (!(i % ZCIPC_RESCHED_PAGES)) {
-			cond_resched();
-			if (fatal_signal_pending(current)) {
-				ret = -EINTR;
-				goto err_region;
-			}
-		}
-	}
 	cap = zcipc_cap_alloc(NUMA_NO_NODE);
 	if (!cap)
 		goto err_region;
@@ -451,7 +618,8 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	mutex_lock(&ep->lock);
 	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
 	if (!ret && slot)
-		ret = zcipc_window_reserve(ep, zcipc_region_window(region, true), npages, &pgoff);
+		ret = zcipc_window_reserve(ep, zcipc_region_window(region, true), npages,
+					   zcipc_region_alignment(region, 0, npages), &pgoff);
 	if (!ret) {
 		mutex_lock(&region->lock);
 		zcipc_cap_enter(cap, ep);
@@ -465,6 +633,8 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 		}
 		cmd->cap = cap->token;
 		cmd->region = region->id;
+		cmd->len = (u64)npages << PAGE_SHIFT;
+		cmd->huge = (u64)region->nhuge * ZCIPC_HUGE_PAGES << PAGE_SHIFT;
 		mutex_unlock(&region->lock);
 	}
 	mutex_unlock(&ep->lock);

@@ -210,9 +210,10 @@ static bool zcipc_transfer_others_hold(const struct zcipc_transfer_state *t,
 }
 
 /* Takes room in the peer's queue, table and window, or none. */
-int zcipc_transfer_reserve(struct zcipc_transfer_state *t)
+int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_region *region)
 {
 	struct zcipc_endpoint *dst = t->dst;
+	long align = -1;
 	int ret;
 
 	if (dst->nmessages + dst->nreserved >= dst->queue_depth)
@@ -221,7 +222,14 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t)
 	if (ret)
 		return ret;
 	if (zcipc_transfer_places(t)) {
-		ret = zcipc_window_reserve(dst, t->window, zcipc_transfer_span(t), &t->pgoff);
+		/* A snapshot of unaligned memory begins earlier than what is not copied. */
+		if (region && !t->direct)
+			align = zcipc_region_alignment(region, t->first, t->npages);
+		/* A new region has huge frames only where they stay at the same place in it. */
+		if (align > 0 && t->region)
+			align = -1;
+		ret = zcipc_window_reserve(dst, t->window, zcipc_transfer_span(t), align,
+					   &t->pgoff);
 		if (ret)
 			return ret;
 	}
@@ -286,23 +294,25 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_region *region)
 {
 	unsigned long at = t->direct ? t->direct->first : 0;
+	enum zcipc_cow_freeze freeze;
 
-	/* Nobody can write to what other snapshots have. */
-	if (!region->pinnable && zcipc_cow_is_frozen(region, t->first, t->npages)) {
+	freeze = zcipc_cow_look(region, t->first, t->npages);
+	if (freeze == ZCIPC_COW_NOTHING) {
 		zcipc_test_point("frozen");
 		zcipc_cow_share(region, t->first, t->npages, t->region, at);
 		return 0;
 	}
-	if (t->carry && zcipc_carry_freeze(t->carry, region, t->first, t->npages, t->src,
-					   t->src->mm == t->dst->mm)) {
+	if (freeze == ZCIPC_COW_ALL && t->carry &&
+	    zcipc_carry_freeze(t->carry, region, t->first, t->npages, t->src,
+			       t->src->mm == t->dst->mm)) {
 		zcipc_test_point("frozen");
 		zcipc_cow_share(region, t->first, t->npages, t->region, at);
 		zcipc_carry_thaw(t->carry);
 		return 0;
 	}
 	return zcipc_cow_snapshot(region, t->first, t->npages, t->region, at,
-				  t->unmapped ? t->src : NULL, t->cmd->flags & ZCIPC_F_STRICT,
-				  &t->plan.held);
+				  t->unmapped ? t->src : NULL, freeze,
+				  t->cmd->flags & ZCIPC_F_STRICT, &t->plan.held);
 }
 
 /* What is to become of the frames. */
@@ -314,6 +324,7 @@ void zcipc_transfer_plan(struct zcipc_transfer_state *t)
 	memset(&t->plan, 0, sizeof(t->plan));
 	INIT_LIST_HEAD(&t->plan.spares);
 	t->plan.strict = flags & ZCIPC_F_STRICT || t->set_cache;
+	t->plan.single = t->set_cache;
 	t->plan.node = node == ZCIPC_NUMA_RECEIVER ? READ_ONCE(t->dst->node) : node;
 	t->plan.node_strict = flags & ZCIPC_F_NODE_STRICT;
 }
@@ -376,9 +387,18 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 /* The last thing that can fail. Nothing of the frames is mapped. */
 static int zcipc_transfer_set_cache(struct zcipc_transfer_state *t, struct zcipc_region *region)
 {
+	struct zcipc_plan plan = { .single = true, .node = NUMA_NO_NODE };
 	unsigned long i;
+	int ret;
 
 	if (t->cmd->type == ZCIPC_SHARE) {
+		INIT_LIST_HEAD(&plan.spares);
+		ret = region->parts ? zcipc_region_plan(region, 0, region->npages,
+							ZCIPC_GFP_LOCKED, &plan) : 0;
+		if (ret)
+			return ret;
+		zcipc_region_replace(region, 0, region->npages, &plan);
+		t->plan.held += plan.held;
 		for (i = 0; i < region->npages; i++)
 			if (region->frames[i] &&
 			    zcipc_frame_held(region->frames[i], 0, &t->plan.nheld))
@@ -426,7 +446,7 @@ int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 		ret = zcipc_transfer_charge_pins(t, region);
 	if (ret)
 		return ret;
-	ret = zcipc_transfer_reserve(t);
+	ret = zcipc_transfer_reserve(t, region);
 	if (ret) {
 		zcipc_uncharge_pins(t->dst->user, t->pins);
 		return ret;

@@ -116,12 +116,40 @@ struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgof
 	return node ? rb_entry(node, struct zcipc_slot, node) : NULL;
 }
 
+/* Reserves pages so that they begin @align pages behind a multiple of ZCIPC_HUGE_PAGES. */
+static bool zcipc_window_reserve_huge(struct zcipc_window *window, unsigned long npages,
+				      long align, unsigned long *start)
+{
+	unsigned long used = window->npages - window->huge_hint;
+	bool first = true;
+
+	do {
+		if (used < npages + align)
+			return false;
+		*start = ALIGN_DOWN(used - npages - align, ZCIPC_HUGE_PAGES) + align;
+		used = find_next_bit(window->used, *start + npages, *start);
+		if (used < *start + npages)
+			first = false;
+	} while (used < *start + npages);
+	bitmap_set(window->used, *start, npages);
+	window->nused += npages;
+	window->huge_low = min(window->huge_low, *start);
+	/* Only what has no gap behind it says where the last gap is. */
+	if (first)
+		window->huge_hint = window->npages - *start;
+	return true;
+}
+
 /**
  * zcipc_window_reserve() - find room in a window
  * @ep: the endpoint; the caller holds its lock
  * @which: zcipc_region_window()
  * @npages: number of pages
+ * @align: zcipc_region_alignment()
  * @pgoff: [out] first page, as a file offset
+ *
+ * What PMDs are to show lies at the window's end, since PTEs leave their page tables behind, where
+ * no PMD can be.
  *
  * First fit, so that page tables which are there already are used again. zcipc_slot_install() or
  * zcipc_window_release() must follow.
@@ -130,7 +158,7 @@ struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgof
  * there is no gap that is large enough
  */
 int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
-			 unsigned long *pgoff)
+			 long align, unsigned long *pgoff)
 {
 	struct zcipc_window *window = &ep->windows[which];
 	unsigned long start;
@@ -138,6 +166,10 @@ int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which, unsigned
 	lockdep_assert_held(&ep->lock);
 	if (npages > window->npages)
 		return -ENOBUFS;
+	if (align >= 0 && zcipc_window_reserve_huge(window, npages, align, &start)) {
+		*pgoff = zcipc_window_pgoff(which) + start;
+		return 0;
+	}
 	if (npages == 1)
 		start = find_next_zero_bit(window->used, window->npages, window->hint);
 	else
@@ -172,6 +204,20 @@ void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsign
 		bitmap_clear(window->used, start, npages);
 	window->nused -= npages;
 	window->hint = min(window->hint, start);
+	window->huge_hint = min(window->huge_hint,
+				window->npages - min(window->npages, start + npages));
+	/* Where PMDs may be: what is at the end of an empty window can be used in any way. */
+	if (!window->nused)
+		window->huge_low = window->npages;
+}
+
+/* May there be PMDs in a range of file offsets? Functions for PTEs are not made for them. */
+static bool zcipc_window_may_be_huge(struct zcipc_endpoint *ep, unsigned long pgoff,
+				     unsigned long npages)
+{
+	const struct zcipc_window *window = zcipc_window_at(ep, pgoff);
+
+	return window && (pgoff & ((1UL << ZCIPC_WINDOW_SHIFT) - 1)) + npages > window->huge_low;
 }
 
 /**
@@ -214,6 +260,8 @@ void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned
 	slot->nvmas = 0;
 	slot->around = ZCIPC_FAULT_AROUND / 4;
 	slot->next = pgoff;
+	slot->streak = 0;
+	slot->written = pgoff;
 	slot->view = NULL;
 	rb_add(&slot->node, &cap->ep->slots, zcipc_slot_less);
 	list_add_tail(&slot->cap_entry, &cap->slots);
@@ -444,14 +492,32 @@ static int zcipc_pte_make_writable(pte_t *ptep, unsigned long addr, void *data)
 		return 0;
 	if (!pte_present(pte))
 		return 0;
-	/* The frames are not imported ones. */
-	frame = (struct zcipc_frame *)pte_page(pte);
-	if (writable->frames && frame != writable->frames[i])
+	/* The frames are not imported ones, and where they are not said not parts of huge ones. */
+	frame = writable->frames ? writable->frames[i] : (struct zcipc_frame *)pte_page(pte);
+	if (zcipc_frame_page(frame) != pte_page(pte))
 		return 0;
 	if (!pte_write(pte) && zcipc_frame_exclusive(frame))
 		set_pte_at(vma->vm_mm, addr, ptep,
 			   pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pte))));
 	return 0;
+}
+
+/* vm_insert_pages() of what is not an array of pages. */
+static int zcipc_vma_insert_parts(struct vm_area_struct *vma, unsigned long addr,
+				  struct zcipc_frame **frames, unsigned long npages)
+{
+	struct page *pages[32];
+	unsigned long i, n, left;
+	int ret = 0;
+
+	for (; npages && !ret; npages -= n, frames += n, addr += n << PAGE_SHIFT) {
+		n = min(npages, ARRAY_SIZE(pages));
+		for (i = 0; i < n; i++)
+			pages[i] = zcipc_frame_page(frames[i]);
+		left = n;
+		ret = vm_insert_pages(vma, addr, pages, &left);
+	}
+	return ret;
 }
 
 /* Ordinary PTEs, which pages that the module allocated can have. */
@@ -460,8 +526,12 @@ static int zcipc_vma_insert_pages(struct vm_area_struct *vma, unsigned long addr
 {
 	struct zcipc_writable all = { .vma = vma, .addr = addr, .frames = frames };
 	unsigned long left = npages;
-	int ret = vm_insert_pages(vma, addr, (struct page **)frames, &left);
+	int ret;
 
+	if (zcipc_frame_is_part(*frames))
+		ret = zcipc_vma_insert_parts(vma, addr, frames, npages);
+	else
+		ret = vm_insert_pages(vma, addr, (struct page **)frames, &left);
 	/* Also where PTEs were there before: a page may just have become writable. */
 	if (writable)
 		apply_to_existing_page_range(vma->vm_mm, addr, npages << PAGE_SHIFT,
@@ -515,19 +585,92 @@ static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff,
 	trace_zcipc_insert(vma->vm_private_data, pgoff, npages);
 	writable = writable && vma->vm_flags & VM_WRITE;
 	for (; !ret && addr < end; addr += n << PAGE_SHIFT, frames += n, npages -= n) {
-		bool imported = zcipc_frame_is_imported(*frames);
+		unsigned long kind = zcipc_frame_kind(*frames);
 		struct zcipc_special special = {
 			.vma = vma, .addr = addr, .frames = frames, .writable = writable,
 		};
 
-		for (n = 1; n < npages && zcipc_frame_is_imported(frames[n]) == imported; n++)
+		for (n = 1; n < npages && zcipc_frame_kind(frames[n]) == kind; n++)
 			;
-		if (imported)
+		if (kind == ZCIPC_FRAME_IMPORTED)
 			ret = apply_to_page_range(vma->vm_mm, addr, n << PAGE_SHIFT,
 						  zcipc_pte_insert_special, &special);
 		else
 			ret = zcipc_vma_insert_pages(vma, addr, frames, n, writable);
 	}
+	return ret;
+}
+
+/* The entry for a PMD, or NULL where the tables above it are not there. */
+static pmd_t *zcipc_window_pmd(struct mm_struct *mm, unsigned long addr)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+
+	if (pgd_none(*pgd))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	if (pud_none(*pud) || pud_leaf(*pud))
+		return NULL;
+	return pmd_offset(pud, addr);
+}
+
+/*
+ * As zcipc_window_pmd(), where there was none. Core mm makes the tables above it along with the
+ * page table of a page nearby. So there is a page table in one place of each GiB, for no use.
+ */
+static pmd_t *zcipc_window_make_pmd(struct vm_area_struct *vma, unsigned long addr)
+{
+	unsigned long nearby = max(vma->vm_start, addr & PUD_MASK);
+
+	if (nearby >> PMD_SHIFT == addr >> PMD_SHIFT)
+		nearby = addr + PMD_SIZE;
+	if (nearby >= vma->vm_end || nearby >> PUD_SHIFT != addr >> PUD_SHIFT ||
+	    apply_to_page_range(vma->vm_mm, nearby, PAGE_SIZE, NULL, NULL))
+		return NULL;
+	return zcipc_window_pmd(vma->vm_mm, addr);
+}
+
+/*
+ * Inserts the PMD of a block that is a huge frame. Core mm's function for that makes it special on
+ * newer kernels, so that get_user_pages() would not take it.
+ *
+ * Return: 0, -EAGAIN if a fault has to do it, -ENOENT if PTEs have to do
+ */
+static int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct *vma,
+				  unsigned long pgoff)
+{
+	unsigned long index = ALIGN_DOWN(slot->first + pgoff - slot->pgoff, ZCIPC_HUGE_PAGES);
+	struct zcipc_frame *frame = slot->cap->region->frames[index];
+	unsigned long addr;
+	pmd_t *pmd, old, new;
+	spinlock_t *ptl; /* of @pmd's table */
+	int ret = 0;
+
+	/* The block may begin before the slot does. */
+	pgoff = slot->pgoff + index - slot->first;
+	addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
+	if (index < slot->first || slot->first + slot->npages - index < ZCIPC_HUGE_PAGES ||
+	    addr < vma->vm_start || addr + PMD_SIZE > vma->vm_end || addr & ~PMD_MASK)
+		return -ENOENT;
+	pmd = zcipc_window_pmd(vma->vm_mm, addr) ?: zcipc_window_make_pmd(vma, addr);
+	if (!pmd)
+		return -EAGAIN;
+	new = pmd_mkhuge(pfn_pmd(page_to_pfn(zcipc_frame_page(frame)), vma->vm_page_prot));
+	if (slot->writable && vma->vm_flags & VM_WRITE && zcipc_huge_exclusive(frame))
+		new = pmd_mkdirty(zcipc_pmd_mkwrite(pmd_mkyoung(new)));
+	ptl = pmd_lock(vma->vm_mm, pmd);
+	old = *pmd;
+	if (pmd_none(old) || (pmd_trans_huge(old) && pmd_write(new) && !pmd_write(old)))
+		set_pmd_at(vma->vm_mm, addr, pmd, new);
+	else if (!pmd_trans_huge(old))
+		ret = -ENOENT;
+	spin_unlock(ptl);
+	trace_zcipc_insert(slot->cap->ep, pgoff, ZCIPC_HUGE_PAGES);
 	return ret;
 }
 
@@ -551,6 +694,9 @@ static int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma
 
 	lockdep_assert_held(&slot->cap->ep->lock);
 	lockdep_assert_held(&slot->cap->region->lock);
+	/* There may be a PMD behind the end of the block. */
+	if (slot->cap->region->nhuge)
+		npages = min(npages, ZCIPC_HUGE_PAGES - first % ZCIPC_HUGE_PAGES);
 	for (n = 0; n < npages && frames[n]; n++)
 		;
 	return n ? zcipc_vma_insert(vma, pgoff, frames, n, slot->writable) : 0;
@@ -619,7 +765,7 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 {
 	unsigned long n, left = npages;
 
-	for (n = 0; n < npages && !zcipc_frame_is_imported(frames[n]); n++)
+	for (n = 0; n < npages && !zcipc_frame_kind(frames[n]); n++)
 		;
 	if (n < npages || npages > ZCIPC_POPULATE_SPAN) {
 		zcipc_window_populate(p->ep, pgoff, zcipc_window_addr(p->ep, pgoff), frames, npages,
@@ -652,6 +798,35 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 	}
 }
 
+/* As zcipc_slot_populate(), of a region that has huge frames, or may have. */
+void zcipc_slot_populate_huge(struct zcipc_slot *slot)
+{
+	struct zcipc_region *region = slot->cap->region;
+	unsigned long addr = zcipc_slot_addr(slot);
+	struct vm_area_struct *vma = NULL;
+	unsigned long i, n, k;
+
+	for (i = 0; i < slot->npages; i += n) {
+		unsigned long index = slot->first + i, at = addr + (i << PAGE_SHIFT);
+
+		n = min(slot->npages - i, ZCIPC_HUGE_PAGES - index % ZCIPC_HUGE_PAGES);
+		if (zcipc_region_huge_at(region, index, n)) {
+			if (!vma || at >= vma->vm_end)
+				vma = zcipc_window_lookup(slot->cap->ep, slot->pgoff + i, at);
+			if (!vma || !(vma->vm_flags & VM_READ))
+				return;
+			if (zcipc_slot_insert_huge(slot, vma, slot->pgoff + i) != -ENOENT)
+				continue;
+		}
+		for (k = 0; k < n && region->frames[index + k]; k++)
+			;
+		zcipc_window_populate(slot->cap->ep, slot->pgoff + i, at, region->frames + index,
+				      k, slot->writable);
+		if (k < n)
+			return;
+	}
+}
+
 /* Inserts the PTEs of a new slot, up to a page that has been moved away. */
 void zcipc_slot_populate(struct zcipc_slot *slot)
 {
@@ -659,6 +834,10 @@ void zcipc_slot_populate(struct zcipc_slot *slot)
 	unsigned long n;
 
 	lockdep_assert_held(&slot->cap->region->lock);
+	if (slot->cap->region->nhuge) {
+		zcipc_slot_populate_huge(slot);
+		return;
+	}
 	for (n = 0; n < slot->npages && frames[n]; n++)
 		;
 	zcipc_window_populate(slot->cap->ep, slot->pgoff, zcipc_slot_addr(slot), frames, n,
@@ -757,7 +936,8 @@ static void zcipc_window_unmap_near(struct zcipc_endpoint *ep, const struct zcip
 	unsigned int i;
 
 	/* Executable mappings can be anywhere. */
-	if (n > 1 && npages <= ZCIPC_HIDE_SPAN && zcipc_window_at(ep, start)) {
+	if (n > 1 && npages <= ZCIPC_HIDE_SPAN && zcipc_window_at(ep, start) &&
+	    !zcipc_window_may_be_huge(ep, start, npages)) {
 		hidden.addr = zcipc_window_addr(ep, start);
 		hidden.leave = bitmap_zalloc(npages, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 		hidden.ptes = kvcalloc(npages, sizeof(*hidden.ptes),
@@ -857,12 +1037,31 @@ static void zcipc_touch_copy(const struct zcipc_touch *touch, struct zcipc_frame
 	kunmap_local(p);
 }
 
-/* Under the locks of endpoint and region. */
+/* Somebody may be writing to all pages. Returns how many more have been made ready for that. */
+static unsigned long zcipc_touch_ahead(const struct zcipc_touch *touch, struct zcipc_slot *slot,
+				       unsigned long index)
+{
+	unsigned long left = min(slot->pgoff + slot->npages - touch->pgoff,
+				 (touch->vma->vm_end - touch->addr) >> PAGE_SHIFT) - 1;
+
+	/* The next block may be a huge frame. */
+	if (slot->cap->region->nhuge)
+		left = min(left, -index % ZCIPC_HUGE_PAGES);
+	if (slot->streak < ZCIPC_COW_STREAK) {
+		slot->streak++;
+		return 0;
+	}
+	return zcipc_cow_break_ahead(slot->cap->ep, slot->cap->region, index,
+				     min(left, ZCIPC_COW_AHEAD));
+}
+
+/* Under the locks of endpoint and region. @broken: the page was a part of a huge frame till now. */
 static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcipc_slot *slot,
-				    unsigned long index)
+				    unsigned long index, bool broken)
 {
 	struct vm_area_struct *vma = touch->vma;
-	unsigned long n = 1;
+	unsigned long pgoff = touch->pgoff;
+	unsigned long before = 0, n = 1;
 
 	if (touch->buf) {
 		zcipc_touch_copy(touch, slot->cap->region->frames[index]);
@@ -874,10 +1073,27 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 		n = min3(slot->pgoff + slot->npages - touch->pgoff,
 			 (vma->vm_end - touch->addr) >> PAGE_SHIFT, (unsigned long)slot->around);
 		slot->next = touch->pgoff + n;
+	} else if (touch->pgoff != slot->written) {
+		slot->streak = 0;
+	} else {
+		n += zcipc_touch_ahead(touch, slot, index + 1);
+	}
+	if (touch->write)
+		slot->written = touch->pgoff + n;
+	if (broken) {
+		/* Nothing of the block is mapped any more. */
+		before = min3(index % ZCIPC_HUGE_PAGES, pgoff - slot->pgoff,
+			      (touch->addr - vma->vm_start) >> PAGE_SHIFT);
+		n = before + min3(ZCIPC_HUGE_PAGES - index % ZCIPC_HUGE_PAGES,
+				  slot->pgoff + slot->npages - pgoff,
+				  (vma->vm_end - touch->addr) >> PAGE_SHIFT);
 	}
 	zcipc_count(slot->cap->ep, slot->cap->region, FAULTS, 1);
-	return zcipc_slot_insert(slot, vma, touch->pgoff, n) == -ENOMEM ? VM_FAULT_OOM :
-									   VM_FAULT_NOPAGE;
+	if (zcipc_region_is_huge(slot->cap->region, index) &&
+	    zcipc_slot_insert_huge(slot, vma, touch->pgoff) != -ENOENT)
+		return VM_FAULT_NOPAGE;
+	return zcipc_slot_insert(slot, vma, pgoff - before, n) == -ENOMEM ? VM_FAULT_OOM :
+									     VM_FAULT_NOPAGE;
 }
 
 /*
@@ -895,7 +1111,7 @@ static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
 	struct zcipc_frame *frame;
 	struct zcipc_slot *slot;
 	unsigned long index;
-	bool again;
+	bool again, huge;
 
 	/*
 	 * A child got the VMA by MADV_DOFORK: it is not ours to serve. Userfaultfd's write-protect
@@ -918,13 +1134,15 @@ static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
 		frame = region->frames[index];
 		if (!frame)
 			goto unlock_region;
+		huge = zcipc_region_is_huge(region, index);
 		if (touch->write && zcipc_cow_break(ep, region, index, &spare,
 						    touch->page == zcipc_frame_page(frame))) {
 			again = true;
 			cache = region->cache;
 			goto unlock_region;
 		}
-		ret = zcipc_touch_frame(touch, slot, index);
+		ret = zcipc_touch_frame(touch, slot, index,
+					huge && !zcipc_region_is_huge(region, index));
 unlock_region:
 		mutex_unlock(&region->lock);
 unlock:
@@ -1159,6 +1377,7 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 		window->addr = vma->vm_start;
 		window->npages = npages;
 		window->nvmas = 1;
+		window->huge_low = npages;
 		zcipc_endpoint_seen(ep);
 		swap(window->used, used);
 	}

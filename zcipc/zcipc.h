@@ -119,6 +119,8 @@ struct zcipc_user {
  * @used: a bit for each page that a slot occupies
  * @nused: number of bits set
  * @hint: no page before this one is free
+ * @huge_low: no PMD shows a page before this one
+ * @huge_hint: how many pages at the end are not free
  */
 struct zcipc_window {
 	unsigned long addr;
@@ -127,6 +129,8 @@ struct zcipc_window {
 	unsigned long *used;
 	unsigned long nused;
 	unsigned long hint;
+	unsigned long huge_low;
+	unsigned long huge_hint;
 };
 
 /**
@@ -140,6 +144,9 @@ struct zcipc_window {
  * @user: who pays
  * @pin_limit: pages that @user may have pinned, as it was when the endpoint was opened
  * @inode: private to this endpoint, so that its i_mapping holds its window's VMAs and no others
+ * @recycles: wants regions that it has dropped
+ * @kept: which are these
+ * @nkept: their pages
  * @adopt_lock: outermost of all: one import at a time
  * @hide_lock: innermost of all: whoever takes PTEs away has it, so that none is hidden from him
  * @lock: protects everything that follows
@@ -178,6 +185,9 @@ struct zcipc_endpoint {
 	struct zcipc_user *user;
 	unsigned long pin_limit;
 	struct inode *inode;
+	bool recycles;
+	struct list_head kept;
+	unsigned long nkept;
 
 	struct mutex adopt_lock; /* one import at a time */
 	struct mutex hide_lock; /* PTEs are not hidden */
@@ -220,11 +230,17 @@ struct zcipc_endpoint {
  * @file: the file that it is a range of, or NULL; then it has no frames, and only SHARE works
  * @file_pgoff: where it begins there, in pages
  * @reap: goes through @revoked, if the one who revoked cannot
+ * @keeper: of a region that no capability names: who gets it next
+ * @kept: in keeper->kept, of those
+ * @recycled: in the list of all of those
  * @lock: protects all that follows, and the PTEs that map the region
  * @caps: struct zcipc_cap.region_entry, and through them all slots
  * @revoked: capabilities that are dead, and still have to be taken out of their tables
  * @frames: NULL where they have been moved away
  * @nholes: how many are NULL
+ * @parts: some may be parts of huge frames
+ * @huge: a bit for each block that is a huge frame: all its parts, in order. Behind @frames
+ * @nhuge: number of bits set
  * @npinned: imported ones among them, charged to @user
  * @stats: by enum zcipc_stat
  */
@@ -239,12 +255,18 @@ struct zcipc_region {
 	struct file *file;
 	unsigned long file_pgoff;
 	struct work_struct reap;
+	struct zcipc_endpoint *keeper;
+	struct list_head kept;
+	struct list_head recycled;
 
 	struct mutex lock; /* protects all that follows, and PTEs */
 	struct list_head caps;
 	struct list_head revoked;
 	struct zcipc_frame **frames;
 	unsigned long nholes;
+	bool parts;
+	unsigned long *huge;
+	unsigned long nhuge;
 	unsigned long npinned;
 	u64 stats[ZCIPC_STAT_COUNT];
 };
@@ -262,6 +284,8 @@ struct zcipc_region {
  * @nvmas: of adopted memory: VMAs that show a part of it; ep->lock
  * @around: how many pages the last fault brought
  * @next: file offset, in pages, of the one behind them
+ * @streak: how many pages have been written to one after the other
+ * @written: file offset, in pages, of the one behind them
  * @view: how a range of a file is shown, or NULL
  */
 struct zcipc_slot {
@@ -276,6 +300,8 @@ struct zcipc_slot {
 	unsigned int nvmas;
 	unsigned int around;
 	unsigned long next;
+	unsigned int streak;
+	unsigned long written;
 	struct zcipc_view *view;
 };
 
@@ -474,6 +500,7 @@ static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
  * struct zcipc_plan - frames of a range that are to be replaced
  * @take: also those that somebody holds: the range is to be given away
  * @strict: fail if somebody holds one
+ * @single: also parts of huge frames
  * @node: where they are to be, or NUMA_NO_NODE
  * @node_strict: fail if one cannot be there
  * @copies: a copy, or NULL, for each page of the range; NULL if no frame is to be replaced
@@ -486,6 +513,7 @@ static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
 struct zcipc_plan {
 	bool take;
 	bool strict;
+	bool single;
 	int node;
 	bool node_strict;
 	struct zcipc_frame **copies;
@@ -500,6 +528,7 @@ struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long n
 					bool charge);
 struct zcipc_region *zcipc_region_alloc_file(struct zcipc_user *user, unsigned long npages,
 					     struct file *file, unsigned long pgoff);
+void zcipc_region_renew(struct zcipc_region *region);
 struct zcipc_region *zcipc_region_get(struct zcipc_region *region);
 void zcipc_region_put(struct zcipc_region *region);
 bool zcipc_region_present(const struct zcipc_region *region, unsigned long first,
@@ -520,13 +549,28 @@ unsigned long zcipc_region_count_pins(const struct zcipc_region *region, unsigne
 				      unsigned long npages);
 void zcipc_region_set_frame(struct zcipc_region *region, unsigned long index,
 			    struct zcipc_frame *frame);
+void zcipc_region_share_huge(const struct zcipc_region *region, unsigned long first,
+			     struct zcipc_region *other, unsigned long at, unsigned long npages);
+void zcipc_region_set_huge(struct zcipc_region *region, unsigned long first);
+void zcipc_region_clear_huge(struct zcipc_region *region, unsigned long index);
+long zcipc_region_alignment(const struct zcipc_region *region, unsigned long first,
+			    unsigned long npages);
 int zcipc_region_create(struct zcipc_ucmd *ucmd);
 int zcipc_region_query(struct zcipc_ucmd *ucmd);
+
+/* recycle.c */
+void zcipc_recycle_end(struct zcipc_endpoint *ep);
+bool zcipc_recycle_free(const struct zcipc_user *user);
+void zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region);
+struct zcipc_region *zcipc_recycle_take(struct zcipc_endpoint *ep, unsigned long npages, u32 flags);
+int zcipc_recycle_init(void);
+void zcipc_recycle_exit(void);
 
 /* frame.c */
 struct zcipc_frame *zcipc_frame_alloc(gfp_t gfp, int node, unsigned int cache);
 struct zcipc_frame *zcipc_frame_copy(struct zcipc_frame *frame, gfp_t gfp, int node);
 void zcipc_frame_share(struct zcipc_frame *frame);
+void zcipc_frame_reuse(struct zcipc_frame *frame);
 void zcipc_frame_put(struct zcipc_frame *frame);
 bool zcipc_frame_held(struct zcipc_frame *frame, int extra, unsigned int *nheld);
 bool zcipc_frame_can_cache(unsigned int cache);
@@ -549,11 +593,15 @@ struct zcipc_imported {
 };
 
 /*
- * A frame is a struct page that the module allocated, or, where bit 0 is set, a struct
- * zcipc_imported. Core mm does not let drivers map anonymous pages by ordinary PTEs, nor use their
- * page->private.
+ * A frame is a struct page that the module allocated; or, where bit 0 is set, a struct
+ * zcipc_imported: core mm does not let drivers map anonymous pages by ordinary PTEs, nor use their
+ * page->private; or, where bit 1 is set, the struct page of a part of a huge frame.
  */
 struct zcipc_frame;
+
+#define ZCIPC_FRAME_IMPORTED	1UL
+#define ZCIPC_FRAME_PART	2UL
+#define ZCIPC_FRAME_KIND	(ZCIPC_FRAME_IMPORTED | ZCIPC_FRAME_PART)
 
 /* import.c */
 int zcipc_import_refs(const struct zcipc_imported *frame, bool mapped);
@@ -572,24 +620,39 @@ int zcipc_import_ordinary(struct zcipc_ucmd *ucmd);
 
 static inline bool zcipc_frame_is_imported(const struct zcipc_frame *frame)
 {
-	return (unsigned long)frame & 1;
+	return (unsigned long)frame & ZCIPC_FRAME_IMPORTED;
+}
+
+static inline bool zcipc_frame_is_part(const struct zcipc_frame *frame)
+{
+	return (unsigned long)frame & ZCIPC_FRAME_PART;
+}
+
+static inline unsigned long zcipc_frame_kind(const struct zcipc_frame *frame)
+{
+	return (unsigned long)frame & ZCIPC_FRAME_KIND;
 }
 
 static inline struct zcipc_imported *zcipc_frame_imported(const struct zcipc_frame *frame)
 {
-	return (struct zcipc_imported *)((unsigned long)frame & ~1UL);
+	return (struct zcipc_imported *)((unsigned long)frame & ~ZCIPC_FRAME_IMPORTED);
 }
 
 static inline struct zcipc_frame *zcipc_frame_of(struct zcipc_imported *imported)
 {
-	return (struct zcipc_frame *)((unsigned long)imported | 1);
+	return (struct zcipc_frame *)((unsigned long)imported | ZCIPC_FRAME_IMPORTED);
+}
+
+static inline struct zcipc_frame *zcipc_frame_of_part(struct page *page)
+{
+	return (struct zcipc_frame *)((unsigned long)page | ZCIPC_FRAME_PART);
 }
 
 static inline struct page *zcipc_frame_page(const struct zcipc_frame *frame)
 {
 	if (zcipc_frame_is_imported(frame))
 		return zcipc_frame_imported(frame)->page;
-	return (struct page *)frame;
+	return (struct page *)((unsigned long)frame & ~ZCIPC_FRAME_PART);
 }
 
 /*
@@ -603,11 +666,79 @@ static inline struct page *zcipc_frame_page(const struct zcipc_frame *frame)
 
 static_assert(sizeof_field(struct page, private) == sizeof(atomic_long_t));
 
+/* What one PMD maps. */
+#define ZCIPC_HUGE_ORDER		(PMD_SHIFT - PAGE_SHIFT)
+#define ZCIPC_HUGE_PAGES		(PMD_SIZE / PAGE_SIZE)
+
+/**
+ * struct zcipc_huge_frame - a huge frame. page->private of its first page leads here
+ * @user: who created it, and pays for parts that no region has
+ * @nmade: how many parts there were at first
+ * @nparts: how many are a region's
+ * @nshared: how many are not exclusive, of those
+ * @state: of each part, as page->private of other frames
+ */
+struct zcipc_huge_frame {
+	struct zcipc_user *user;
+	unsigned int nmade;
+	atomic_t nparts;
+	atomic_t nshared;
+	atomic_long_t state[ZCIPC_HUGE_PAGES];
+};
+
+/* The huge frame that a frame is a part of. */
+static inline struct zcipc_huge_frame *zcipc_frame_huge(const struct zcipc_frame *frame)
+{
+	return (struct zcipc_huge_frame *)page_private(compound_head(zcipc_frame_page(frame)));
+}
+
 static inline atomic_long_t *zcipc_frame_state(const struct zcipc_frame *frame)
 {
+	if (likely(!zcipc_frame_kind(frame)))
+		return (atomic_long_t *)&((struct page *)frame)->private;
 	if (zcipc_frame_is_imported(frame))
 		return &zcipc_frame_imported(frame)->state;
-	return (atomic_long_t *)&((struct page *)frame)->private;
+	return &zcipc_frame_huge(frame)->state[page_to_pfn(zcipc_frame_page(frame)) %
+					       ZCIPC_HUGE_PAGES];
+}
+
+/* Is the block that a page is in a huge frame? */
+static inline bool zcipc_region_is_huge(const struct zcipc_region *region, unsigned long index)
+{
+	return region->nhuge && index / ZCIPC_HUGE_PAGES < region->npages / ZCIPC_HUGE_PAGES &&
+	       test_bit(index / ZCIPC_HUGE_PAGES, region->huge);
+}
+
+/* Does one begin at a page, which is all in a range of which @npages are left? */
+static inline bool zcipc_region_huge_at(const struct zcipc_region *region, unsigned long index,
+					unsigned long npages)
+{
+	return region->nhuge && !(index % ZCIPC_HUGE_PAGES) && npages >= ZCIPC_HUGE_PAGES &&
+	       zcipc_region_is_huge(region, index);
+}
+
+/* huge.c */
+bool zcipc_huge_alloc(struct zcipc_user *user, gfp_t gfp, int node, struct zcipc_frame **frames,
+		      unsigned int n);
+void zcipc_huge_put_part(struct zcipc_frame *frame);
+bool zcipc_huge_put(struct zcipc_frame *frame);
+void zcipc_huge_share(struct zcipc_frame *frame);
+bool zcipc_huge_sole(struct zcipc_frame *frame);
+void zcipc_huge_reuse(struct zcipc_frame *frame);
+int zcipc_huge_refs(const struct zcipc_frame *frame);
+int zcipc_huge_init(void);
+void zcipc_huge_exit(void);
+
+/* Are all parts shared, so that no mapping of one is writable? */
+static inline bool zcipc_huge_shared(const struct zcipc_frame *frame)
+{
+	return atomic_read(&zcipc_frame_huge(frame)->nshared) == ZCIPC_HUGE_PAGES;
+}
+
+/* Is no part shared, so that a PMD may be writable? The caller holds the lock of the region. */
+static inline bool zcipc_huge_exclusive(const struct zcipc_frame *frame)
+{
+	return !atomic_read(&zcipc_frame_huge(frame)->nshared);
 }
 
 /**
@@ -628,15 +759,30 @@ static inline int zcipc_frame_refs(const struct zcipc_frame *frame)
 {
 	if (zcipc_frame_is_imported(frame))
 		return zcipc_import_refs(zcipc_frame_imported(frame), false);
+	if (zcipc_frame_is_part(frame))
+		return zcipc_huge_refs(frame);
 	return page_count((struct page *)frame) - 1;
 }
 
-/* Are there none? @huge is as for zcipc_import_is_free(). */
+/*
+ * Are there none? @huge is as for zcipc_import_is_free(). Of a huge frame others may come to hold
+ * parts, but not these.
+ */
 static inline bool zcipc_frame_is_free(const struct zcipc_frame *frame, struct folio **huge)
 {
+	struct folio *folio;
+
+	if (likely(!zcipc_frame_kind(frame)))
+		return page_count((struct page *)frame) == 1;
 	if (zcipc_frame_is_imported(frame))
 		return zcipc_import_is_free(zcipc_frame_imported(frame), false, huge);
-	return page_count((struct page *)frame) == 1;
+	folio = page_folio(zcipc_frame_page(frame));
+	if (folio == *huge)
+		return true;
+	if (zcipc_huge_refs(frame) > 0)
+		return false;
+	*huge = folio;
+	return true;
 }
 
 /* As zcipc_frame_exclusive(), but others may have references from the time when it was shared. */
@@ -653,20 +799,40 @@ static inline unsigned int zcipc_frame_cache(const struct zcipc_frame *frame)
 }
 
 /* cow.c */
-bool zcipc_cow_is_frozen(const struct zcipc_region *region, unsigned long first,
-			 unsigned long npages);
+
+/* Of a range: all is to be unmapped, or just what can be writable, or nothing is. */
+enum zcipc_cow_freeze {
+	ZCIPC_COW_ALL,
+	ZCIPC_COW_SOME,
+	ZCIPC_COW_NOTHING,
+};
+
+/* To unmap a run of pages alone pays off where there is but one in so many. */
+#define ZCIPC_COW_RUN		32UL
+
+/* So many pages are copied at once, */
+#define ZCIPC_COW_AHEAD		16UL
+
+/* when that many have been written one after the other. */
+#define ZCIPC_COW_STREAK	16U
+
+enum zcipc_cow_freeze zcipc_cow_look(const struct zcipc_region *region, unsigned long first,
+				     unsigned long npages);
 void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		     struct zcipc_region *snapshot, unsigned long at);
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		       struct zcipc_region *snapshot, unsigned long at,
-		       const struct zcipc_endpoint *except, bool strict, u64 *held);
+		       const struct zcipc_endpoint *except, enum zcipc_cow_freeze freeze,
+		       bool strict, u64 *held);
+unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_region *region,
+				    unsigned long index, unsigned long max);
 int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
 		    struct zcipc_frame **spare, int extra);
 
 /* window.c */
 int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma);
 int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
-			 unsigned long *pgoff);
+			 long align, unsigned long *pgoff);
 int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages,
 				 unsigned long *pgoff);
 void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages);
@@ -678,6 +844,7 @@ void zcipc_slot_remove(struct zcipc_slot *slot);
 int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec);
 struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgoff);
 void zcipc_slot_populate(struct zcipc_slot *slot);
+void zcipc_slot_populate_huge(struct zcipc_slot *slot);
 
 /* A fault brings this many pages, for a start. */
 #define ZCIPC_FAULT_AROUND	16UL
@@ -866,7 +1033,7 @@ void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
 					bool populate);
 void zcipc_transfer_free(struct zcipc_transfer_state *t);
-int zcipc_transfer_reserve(struct zcipc_transfer_state *t);
+int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_region *region);
 void zcipc_transfer_unreserve(struct zcipc_transfer_state *t);
 void zcipc_transfer_plan(struct zcipc_transfer_state *t);
 struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,

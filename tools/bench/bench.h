@@ -36,7 +36,8 @@ enum spent { PAUSED, CALL, RELEASE, NSPENT };
  * @NOTIFY: send() tells nobody: a futex does, as for those that have premapped memory
  * @UNTIMED: neither taking a buffer nor filling it is part of the cost
  * @SHORT: its release is not part of what a page costs, as in a hop that goes back
- * @HUGE: a message is a multiple of 2 MiB, and the cost of 2 MiB is of interest
+ * @HUGE: of frames of 2 MiB, the cost of which is of interest; a multiple of that, but for @min
+ * @SMALL: none of it is in frames of 2 MiB
  * @SNAPSHOT: parts of the source are written to after it was sent, see @written
  * @OWN_TOUCH: receive() touches and verifies the pages itself
  * @WITH_WAKE: what one page costs is told with the wake-up
@@ -54,6 +55,7 @@ enum flags {
 	WITH_WAKE	= 1 << 7,
 	EMPTY		= 1 << 8,
 	ENTRIES		= 1 << 9,
+	SMALL		= 1 << 10,
 };
 
 /* What both processes map. */

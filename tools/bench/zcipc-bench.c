@@ -446,7 +446,7 @@ static void figures(const struct mechanism *m, size_t len, const struct shared *
 	row(m->name, len, "per_page", hop / npages, NULL);
 	if (len == PAGE)
 		row(m->name, len, "fixed", m->flags & WITH_WAKE ? message : hop, NULL);
-	if (m->flags & HUGE)
+	if (m->flags & HUGE && len >= HUGE_PAGE)
 		row(m->name, len, "per_2m_page", hop / (len / HUGE_PAGE), NULL);
 	if (m->flags & SNAPSHOT)
 		row(m->name, len, "call_per_page", r->call / npages, NULL);
@@ -479,7 +479,7 @@ static bool usable(const struct mechanism *m)
 
 static bool fits(const struct mechanism *m, size_t len)
 {
-	const size_t min = m->flags & HUGE ? HUGE_PAGE : m->min;
+	const size_t min = m->flags & HUGE && !m->min ? HUGE_PAGE : m->min;
 
 	return len >= min && (!m->max || len <= m->max);
 }
@@ -553,7 +553,7 @@ static bool measure(const struct mechanism *m, size_t first, size_t last)
 static bool measure_growth(void)
 {
 	static const char * const names[] = {
-		"zcipc-move-4k", "zcipc-move-fast", "zcipc-share", "zcipc-copy-0",
+		"zcipc-move-4k", "zcipc-move-2m", "zcipc-move-fast", "zcipc-share", "zcipc-copy-0",
 		"zcipc-stream-4k", "zcipc-batch-256",
 	};
 	static const struct {

@@ -40,20 +40,29 @@ static int open_endpoint(__u64 *id)
 	return fd;
 }
 
-static __u64 create(int fd, size_t len, char **addr)
+static __u64 create(int fd, size_t len, __u32 flags, char **addr)
 {
 	struct zcipc_region_create create = {
 		.size = sizeof(create),
-		.flags = ZCIPC_CREATE_MAP,
+		.flags = ZCIPC_CREATE_MAP | flags,
 		.len = len,
 		.node = ZCIPC_NODE_ANY,
 	};
 
 	if (ioctl(fd, ZCIPC_IOC_REGION_CREATE, &create))
 		die("REGION_CREATE of %zu bytes", len);
+	if (flags & ZCIPC_CREATE_HUGE && create.huge != create.len)
+		wrong("%llu of %llu bytes are in 2 MiB frames", create.huge, create.len);
 	if (addr)
 		*addr = (char *)create.addr;
 	return create.cap;
+}
+
+/* Which frames the mechanism is about. */
+static __u32 create_flags(const struct side *s)
+{
+	return s->mech->flags & HUGE ? ZCIPC_CREATE_HUGE :
+	       s->mech->flags & SMALL ? ZCIPC_CREATE_NO_HUGE : 0;
 }
 
 static void transfer_init(struct zcipc_transfer *cmd, struct side *s, __u32 type, __u64 cap)
@@ -109,12 +118,12 @@ static void carry(struct side *s)
 	long i, j;
 
 	for (i = 0; i < load.regions; i++)
-		create(s->own_fd, PAGE, NULL);
+		create(s->own_fd, PAGE, 0, NULL);
 	for (i = 0; i < load.endpoints; i++)
 		open_endpoint(&id);
 	if (!load.queues)
 		return;
-	cap = create(s->own_fd, PAGE, NULL);
+	cap = create(s->own_fd, PAGE, 0, NULL);
 	for (i = 0; i < load.queues; i++) {
 		open_endpoint(&id);
 		for (j = 0; j < 1024; j++)
@@ -138,7 +147,7 @@ static void move_start(struct side *s)
 {
 	start(s);
 	if (!s->me)
-		s->cap = create(s->own_fd, s->len, &s->tx);
+		s->cap = create(s->own_fd, s->len, create_flags(s), &s->tx);
 }
 
 /* So does memory that was there before. */
@@ -160,7 +169,7 @@ static void import_start(struct side *s)
 static void both_start(struct side *s)
 {
 	start(s);
-	s->cap = create(s->own_fd, s->len, &s->tx);
+	s->cap = create(s->own_fd, s->len, create_flags(s), &s->tx);
 }
 
 static void zcipc_send(struct side *s)
@@ -212,7 +221,7 @@ static void nothing(struct side *s)
 
 static void stream_take(struct side *s)
 {
-	s->cap = create(s->own_fd, s->len, &s->tx);
+	s->cap = create(s->own_fd, s->len, create_flags(s) | ZCIPC_CREATE_RECYCLED, &s->tx);
 }
 
 /* Memory that is no region. */
@@ -242,8 +251,8 @@ static void batch_start(struct side *s)
 	if (s->me)
 		return;
 	for (i = 0; i < BATCH; i++) {
-		s->caps[i] = create(s->own_fd, PAGE, &pages[i]);
-		create(s->own_fd, PAGE, NULL);
+		s->caps[i] = create(s->own_fd, PAGE, 0, &pages[i]);
+		create(s->own_fd, PAGE, 0, NULL);
 	}
 }
 
@@ -285,14 +294,23 @@ static void batch_receive(struct side *s)
 }
 
 const struct mechanism zcipcs[] = {
-	{ .name = "zcipc-move-4k", .option = ZCIPC_MOVE, .missing = device_missing,
+	{ .name = "zcipc-move-4k", .option = ZCIPC_MOVE, .flags = SMALL,
+	  .missing = device_missing,
+	  .start = move_start, .send = zcipc_send, .receive = move_receive },
+	{ .name = "zcipc-move-2m", .option = ZCIPC_MOVE, .flags = HUGE, .min = PAGE,
+	  .missing = device_missing,
 	  .start = move_start, .send = zcipc_send, .receive = move_receive },
 	{ .name = "zcipc-move-fast", .option = ZCIPC_MOVE, .missing = device_missing,
 	  .start = import_start, .send = zcipc_send, .receive = move_receive },
 	{ .name = "zcipc-direct", .flags = UNTIMED, .missing = device_missing,
 	  .start = direct_start, .send = direct_send, .receive = zcipc_receive,
 	  .release = drop },
-	{ .name = "zcipc-stream-4k", .option = ZCIPC_MOVE, .missing = device_missing,
+	{ .name = "zcipc-stream-4k", .option = ZCIPC_MOVE, .flags = SMALL,
+	  .missing = device_missing,
+	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
+	  .release = drop },
+	{ .name = "zcipc-stream-2m", .option = ZCIPC_MOVE, .flags = HUGE,
+	  .missing = device_missing,
 	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
 	  .release = drop },
 	{ .name = "zcipc-share", .option = ZCIPC_SHARE, .missing = device_missing,
@@ -311,15 +329,21 @@ const struct mechanism zcipcs[] = {
 	{ .name = "zcipc-copy-100", .option = ZCIPC_COPY, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .written = 100,
 	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	{ .name = "zcipc-copy-4k-0", .option = ZCIPC_COPY, .missing = device_missing,
+	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | SMALL,
+	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	{ .name = "zcipc-copy-4k-100", .option = ZCIPC_COPY, .missing = device_missing,
+	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | SMALL, .written = 100,
+	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
 	{ .name = "zcipc-batch-256", .missing = device_missing,
 	  .flags = UNTIMED | OWN_TOUCH | ENTRIES, .min = BATCH * PAGE, .max = BATCH * PAGE,
 	  .start = batch_start, .take = batch_take, .send = batch_send,
 	  .receive = batch_receive },
-	{ .name = "zcipc-msg-64k", .option = ZCIPC_MOVE, .flags = UNTIMED,
+	{ .name = "zcipc-msg-64k", .option = ZCIPC_MOVE, .flags = UNTIMED | HUGE,
 	  .min = 64 << 10, .max = 64 << 10, .missing = device_missing,
 	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
 	  .release = drop },
-	{ .name = "zcipc-msg-1m", .option = ZCIPC_MOVE, .flags = UNTIMED,
+	{ .name = "zcipc-msg-1m", .option = ZCIPC_MOVE, .flags = UNTIMED | HUGE,
 	  .min = 1 << 20, .max = 1 << 20, .missing = device_missing,
 	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
 	  .release = drop },

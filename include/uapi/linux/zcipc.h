@@ -286,32 +286,48 @@ struct zcipc_lookup {
 /**
  * enum zcipc_create_flags - flags of ZCIPC_IOC_REGION_CREATE
  * @ZCIPC_CREATE_MAP: place the region in the window too, readable and writable
- * @ZCIPC_CREATE_HUGE: 2 MiB frames. Reserved, EOPNOTSUPP
+ * @ZCIPC_CREATE_HUGE: 2 MiB frames, also if memory has to be compacted for them. @len is
+ *	rounded up to a multiple of 2 MiB. With ZCIPC_CACHE_DEFAULT only, else EINVAL
  * @ZCIPC_CREATE_PINNABLE: it can be pinned for long (io_uring's fixed buffers, RDMA). Writable
  *	mappings of it are placed in the window at ZCIPC_WINDOW_OFFSET_PINNABLE. Its pages are never
  *	shared with a snapshot: COPY copies them all. With ZCIPC_CACHE_DEFAULT only.
  * @ZCIPC_CREATE_NODE_STRICT: ENOMEM if @node has not enough memory; otherwise other nodes give it
+ * @ZCIPC_CREATE_NO_HUGE: no 2 MiB frames; with ZCIPC_CREATE_HUGE EINVAL
+ * @ZCIPC_CREATE_RECYCLED: the memory need not be zero: it may be, and contain, what was in a region
+ *	of the same size that the endpoint dropped. From its first such call on what it drops is
+ *	kept for the next, up to module parameter recycle_mib, if nobody else has any of it. That
+ *	remains charged until there is no room for something else. With ZCIPC_CACHE_DEFAULT only
  */
 enum zcipc_create_flags {
 	ZCIPC_CREATE_MAP	= 1 << 0,
 	ZCIPC_CREATE_HUGE	= 1 << 1,
 	ZCIPC_CREATE_PINNABLE	= 1 << 2,
 	ZCIPC_CREATE_NODE_STRICT = 1 << 3,
+	ZCIPC_CREATE_NO_HUGE	= 1 << 4,
+	ZCIPC_CREATE_RECYCLED	= 1 << 5,
 };
 
 /**
  * struct zcipc_region_create - ZCIPC_IOC_REGION_CREATE: new memory
  * @size: sizeof(struct zcipc_region_create)
  * @flags: enum zcipc_create_flags
- * @len: bytes, a multiple of the page size
+ * @len: [in, out] bytes, a multiple of the page size
  * @cache: enum zcipc_cache
  * @node: ZCIPC_NODE_ANY, or the node that the memory is to be on
  * @cap: [out] capability with all rights
  * @addr: [out] with ZCIPC_CREATE_MAP where it is mapped, otherwise 0
  * @region: [out] the region's id, never used again
+ * @huge: [out] bytes that are in 2 MiB frames
  *
- * The memory is zero. It is charged to the quota of the endpoint's user and to the caller's memory
- * cgroup.
+ * The memory is zero, but see ZCIPC_CREATE_RECYCLED. It is charged to the quota of the endpoint's
+ * user and to the caller's memory cgroup.
+ *
+ * Of memory with ZCIPC_CACHE_DEFAULT each whole 2 MiB are one 2 MiB frame, where there is one to be
+ * had without waiting. It is moved, shared and copied as one, and costs about what one page does;
+ * and as one it is taken for held when anybody holds a page of it. Pages of it can be transferred
+ * alone; then, and when a page is written that a snapshot has, it is mapped by pages from there on,
+ * though not copied as a whole. Memory of which no page is left in any region, but for the rest of
+ * its 2 MiB, is charged to who created it until that goes, too.
  *
  * Errors: ENOBUFS, EDQUOT, ENOMEM. EAGAIN with ZCIPC_CREATE_MAP when the window has no gap that is
  * large enough: this call does not wait.
@@ -325,6 +341,7 @@ struct zcipc_region_create {
 	__aligned_u64 cap;
 	__aligned_u64 addr;
 	__aligned_u64 region;
+	__aligned_u64 huge;
 };
 
 /**

@@ -67,7 +67,8 @@ static const struct one_call {
 	     ZCIPC_CONFIG_NAME | ZCIPC_CONFIG_POLICY | ZCIPC_CONFIG_DEPTH | ZCIPC_CONFIG_FULL),
 	CALL("LOOKUP", ZCIPC_IOC_LOOKUP, zcipc_lookup, endpoint, 0),
 	CALL("CREATE", ZCIPC_IOC_REGION_CREATE, zcipc_region_create, region,
-	     ZCIPC_CREATE_MAP | ZCIPC_CREATE_NODE_STRICT | ZCIPC_CREATE_PINNABLE),
+	     ZCIPC_CREATE_MAP | ZCIPC_CREATE_NODE_STRICT | ZCIPC_CREATE_PINNABLE |
+	     ZCIPC_CREATE_HUGE | ZCIPC_CREATE_NO_HUGE | ZCIPC_CREATE_RECYCLED),
 	CALL("IMPORT", ZCIPC_IOC_REGION_IMPORT, zcipc_region_import, region, 0),
 	CALL("QUERY", ZCIPC_IOC_REGION_QUERY, zcipc_region_query, __reserved, 0),
 	CALL("MAP", ZCIPC_IOC_MAP, zcipc_map, addr, 0),
@@ -506,9 +507,6 @@ TEST_F(interface, not_yet)
 		.cache = ZCIPC_CACHE_WRITETHROUGH,
 	};
 
-	TEST_ERR(EOPNOTSUPP, zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &create));
-	create.cache = ZCIPC_CACHE_DEFAULT;
-	create.flags = ZCIPC_CREATE_HUGE;
 	TEST_ERR(EOPNOTSUPP, zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &create));
 	create.flags = ZCIPC_CREATE_PINNABLE;
 	create.cache = ZCIPC_CACHE_UNCACHED;

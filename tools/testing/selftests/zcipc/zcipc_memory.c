@@ -6,6 +6,8 @@
  * Attacks: 22 zeroing, 28 quota. The kernel should be booted with init_on_alloc=0, or it zeroes
  * what the module forgets to.
  */
+#include <sys/uio.h>
+
 #include "zcipc_utils.h"
 
 #define PATTERN 0xa5
@@ -251,6 +253,167 @@ TEST_F(memory, quota_of_parts)
 		EXPECT_EQ(EDQUOT, errno);
 	}
 	quota_set(old);
+}
+
+/* --- memory that is used again */
+
+FIXTURE(recycle)
+{
+	struct base base;
+	struct ep a, b;
+	size_t n;
+};
+
+FIXTURE_VARIANT(recycle)
+{
+	size_t npages;
+};
+
+FIXTURE_VARIANT_ADD(recycle, small) { .npages = 8 };
+FIXTURE_VARIANT_ADD(recycle, huge) { .npages = 512 };
+
+FIXTURE_SETUP(recycle)
+{
+	struct buf b;
+
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, false, WINDOW_PAGES);
+	self->n = variant->npages;
+	/* From now on it is kept. */
+	test_create_flags(&self->a, 1, ZCIPC_CREATE_RECYCLED, &b);
+	test_create_flags(&self->b, 1, ZCIPC_CREATE_RECYCLED, &b);
+}
+
+FIXTURE_TEARDOWN_BASE(recycle)
+
+/* Is memory that an endpoint gets what was filled with @seed before? */
+static bool comes_back(struct __test_metadata *_metadata, struct ep *ep, size_t n, __u64 seed)
+{
+	struct buf b;
+	__u64 val;
+
+	TEST_OK(zc_create_flags(ep, n, ZCIPC_CREATE_RECYCLED, &b));
+	EXPECT_EQ(0, ep_read(ep, b.p + (n - 1) * psize, &val));
+	TEST_OK(zc_drop(ep, b.cap));
+	return val == pattern(seed, n - 1, 0);
+}
+
+/* G1, G8: what was dropped comes back as it was, as another region; and only if that is wanted. */
+TEST_F(recycle, again)
+{
+	struct zcipc_stats before, kept, after;
+	struct zcipc_region_query q;
+	struct buf one, two, other;
+
+	test_create_flags(&self->a, self->n, ZCIPC_CREATE_RECYCLED, &one);
+	test_check(&self->a, one.p, self->n, 0);
+	test_fill(&self->a, one.p, self->n, 1);
+	test_stats(&self->base.ep, &before);
+	test_drop(&self->a, one.cap);
+	test_stats(&self->base.ep, &kept);
+	EXPECT_EQ(before.frames - self->n, kept.frames);
+	EXPECT_EQ(before.regions - 1, kept.regions);
+	EXPECT_EQ(before.user_pages, kept.user_pages);
+	/* Not for who does not want it, nor for another endpoint, nor where the size differs. */
+	test_create(&self->a, self->n, &other);
+	test_check(&self->a, other.p, self->n, 0);
+	test_drop(&self->a, other.cap);
+	test_create_flags(&self->a, self->n - 1, ZCIPC_CREATE_RECYCLED, &other);
+	test_check(&self->a, other.p, self->n - 1, 0);
+	test_create_flags(&self->b, self->n, ZCIPC_CREATE_RECYCLED, &other);
+	test_check(&self->b, other.p, self->n, 0);
+	/* That came last, so it is the first to be used. */
+	test_create_flags(&self->a, self->n, ZCIPC_CREATE_RECYCLED, &other);
+	test_create_flags(&self->a, self->n, ZCIPC_CREATE_RECYCLED, &two);
+	test_check(&self->a, other.p, self->n, 0);
+	test_check(&self->a, two.p, self->n, 1);
+	ASSERT_NE(one.region, two.region);
+	ASSERT_NE(one.cap, two.cap);
+	test_err_query(ESTALE, &self->a, one.cap, &q);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.user_pages + 3 * self->n - 1, after.user_pages);
+	EXPECT_EQ(before.frames + 3 * self->n - 1, after.frames);
+}
+
+/* G2, G6: what others have, or hold, or what is not all there, is not used again. */
+TEST_F(recycle, not_alone)
+{
+	struct iovec iov = { .iov_len = psize };
+	struct buf one, dst, part;
+	int fds[2];
+
+	/* What a peer maps. */
+	test_create(&self->a, self->n, &one);
+	test_fill(&self->a, one.p, self->n, 2);
+	test_pass(&self->a, &self->b, ZCIPC_SHARE, one.cap, &dst);
+	test_drop(&self->a, one.cap);
+	EXPECT_FALSE(comes_back(_metadata, &self->a, self->n, 2));
+	test_check(&self->b, dst.p, self->n, 2);
+	test_drop(&self->b, dst.cap);
+	EXPECT_TRUE(comes_back(_metadata, &self->b, self->n, 2));
+	/* What a snapshot has. */
+	test_create(&self->a, self->n, &one);
+	test_fill(&self->a, one.p, self->n, 3);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, one.cap, &dst);
+	test_drop(&self->a, one.cap);
+	EXPECT_FALSE(comes_back(_metadata, &self->a, self->n, 3));
+	test_check(&self->b, dst.p, self->n, 3);
+	test_drop(&self->b, dst.cap);
+	/* What somebody holds. */
+	test_create(&self->a, self->n, &one);
+	test_fill(&self->a, one.p, self->n, 4);
+	ASSERT_EQ(0, pipe(fds));
+	iov.iov_base = one.p + psize;
+	ASSERT_EQ(psize, vmsplice(fds[1], &iov, 1, 0));
+	test_drop(&self->a, one.cap);
+	EXPECT_FALSE(comes_back(_metadata, &self->a, self->n, 4));
+	close(fds[0]);
+	close(fds[1]);
+	/* What has been moved away in part. */
+	test_create(&self->a, self->n, &one);
+	test_fill(&self->a, one.p, self->n, 5);
+	test_send_part(&self->a, &self->b, ZCIPC_MOVE, one.cap, 0, 1);
+	test_take(&self->b, &part);
+	test_drop(&self->a, one.cap);
+	EXPECT_FALSE(comes_back(_metadata, &self->a, self->n, 5));
+	/* What the endpoint could not see all of. */
+	test_create(&self->a, self->n, &one);
+	test_fill(&self->a, one.p, self->n, 6);
+	test_give_part(&self->a, &self->b, one.cap, 0, 1, ZCIPC_RIGHT_READ, &part);
+	test_drop(&self->a, one.cap);
+	test_drop(&self->b, part.cap);
+	EXPECT_FALSE(comes_back(_metadata, &self->b, self->n, 6));
+}
+
+/* G8: room for it is room for others. */
+TEST_F(recycle, room)
+{
+	long old = file_number(QUOTA, NULL);
+	struct zcipc_stats before, after;
+	struct buf one, two = {};
+	int rc;
+
+	test_create(&self->a, self->n, &one);
+	test_fill(&self->a, one.p, self->n, 1);
+	test_stats(&self->base.ep, &before);
+	test_drop(&self->a, one.cap);
+	/* The machine wants it. */
+	file_write("/proc/sys/vm/drop_caches", "2");
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.user_pages - self->n, after.user_pages);
+	EXPECT_FALSE(comes_back(_metadata, &self->a, self->n, 1));
+	/* The user does. */
+	if (old < 0 || access(QUOTA, W_OK))
+		SKIP(return, "the quota cannot be set");
+	test_create(&self->a, self->n, &one);
+	test_drop(&self->a, one.cap);
+	quota_set(3);
+	rc = zc_create(&self->b, (3 << 20) / psize - 2, &two);
+	quota_set(old);
+	ASSERT_EQ(0, rc);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ((3 << 20) / psize, after.user_pages);
 }
 
 TEST_HARNESS_MAIN

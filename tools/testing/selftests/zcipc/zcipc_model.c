@@ -626,7 +626,7 @@ static void op_create(struct side *side)
 	if (!below(20))
 		cmd.len = below(2) * (psize + 1);
 	if (!below(30))
-		cmd.flags |= ZCIPC_CREATE_HUGE;
+		cmd.flags |= 1 << 15;
 	note("%d create %llu pages flags %x", nr(side), cmd.len / psize, cmd.flags);
 	if (!cmd.len || cmd.len % psize)
 		fails(EINVAL);
@@ -1350,6 +1350,7 @@ static void episode(struct ep *ep)
 	alarm(HANG_SECONDS);
 	prng = seed;
 	carry_set(rnd() % 2 ? "2" : "1000000");
+	huge_set(rnd() % 2 ? "1" : "512");
 	nops = 0;
 	memset(history, 0, sizeof(history));
 	memset(&counted, 0, sizeof(counted));
@@ -2082,6 +2083,7 @@ TEST_F_TIMEOUT(model, all_at_once, 36000)
 		memset(actors, 0, PROCESSES * sizeof(*actors));
 		prng = seed;
 		carry_set(rnd() % 2 ? "2" : "1000000");
+		huge_set(rnd() % 2 ? "1" : "512");
 		for (i = 0; i < PROCESSES; i++)
 			actor_start(i);
 		for (i = 0; i < ROUNDS && !failed; i++) {

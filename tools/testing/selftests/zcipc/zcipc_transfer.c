@@ -181,7 +181,6 @@ TEST_F(transfer, part)
 			n - first - len, 1);
 }
 
-/* 16: the sender maps the range several times. */
 /* G4: a snapshot of what others have in part is one of all of it. */
 TEST_F(transfer, again)
 {
@@ -218,6 +217,33 @@ TEST_F(transfer, again)
 	test_check(&self->b, first.p, 1, 1);
 }
 
+/* G4: where little has been written since the last snapshot, that is what has to be frozen. */
+TEST_F(transfer, few_written)
+{
+	static const size_t few[] = { 0, 3, 4, 300, 599 };
+	struct buf first, dst;
+	__u64 val;
+	size_t i;
+
+	if (variant->type != ZCIPC_COPY || variant->npages < 600)
+		return;
+	test_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &first);
+	for (i = 0; i < ARRAY_SIZE(few); i++)
+		ASSERT_EQ(0, ep_write(&self->a, self->src.p + few[i] * psize, 70 + i));
+	test_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &dst);
+	test_fill(&self->a, self->src.p, variant->npages, 2);
+	test_check(&self->b, first.p, variant->npages, 1);
+	for (i = 0; i < ARRAY_SIZE(few); i++) {
+		ASSERT_EQ(0, ep_read(&self->b, dst.p + few[i] * psize, &val));
+		ASSERT_EQ(70 + i, val);
+		ASSERT_EQ(0, ep_write(&self->b, dst.p + few[i] * psize,
+				      pattern(1, few[i], 0)));
+	}
+	test_check(&self->b, dst.p, variant->npages, 1);
+	test_check(&self->a, self->src.p, variant->npages, 2);
+}
+
+/* 16: the sender maps the range several times. */
 TEST_F(transfer, mapped_often)
 {
 	size_t n = variant->npages;

@@ -576,6 +576,8 @@ static const struct written {
 	{ ZCIPC_IOC_ENDPOINT_CONFIG, offsetof(struct zcipc_endpoint_config, name),
 	  sizeof(struct zcipc_endpoint_config), true },
 	OUT(ZCIPC_IOC_LOOKUP, zcipc_lookup, endpoint, name),
+	{ ZCIPC_IOC_REGION_CREATE, offsetof(struct zcipc_region_create, len),
+	  offsetof(struct zcipc_region_create, cache), true },
 	OUT_END(ZCIPC_IOC_REGION_CREATE, zcipc_region_create, cap),
 	OUT_END(ZCIPC_IOC_REGION_IMPORT, zcipc_region_import, cap),
 	OUT_END(ZCIPC_IOC_REGION_ORDINARY, zcipc_region_ordinary, copied),
@@ -641,20 +643,26 @@ struct buf {
 	__u64 region;
 	char *p;
 	size_t npages;
+	size_t huge;		/* pages that are in 2 MiB frames */
 };
 
-static inline int zc_create(struct ep *ep, size_t npages, struct buf *b)
+static inline int zc_create_flags(struct ep *ep, size_t npages, __u32 flags, struct buf *b)
 {
 	struct zcipc_region_create cmd = {
-		.size = sizeof(cmd), .flags = ep->win ? ZCIPC_CREATE_MAP : 0,
+		.size = sizeof(cmd), .flags = flags | (ep->win ? ZCIPC_CREATE_MAP : 0),
 		.len = npages * psize, .node = ZCIPC_NODE_ANY,
 	};
 	int rc = zc_ioctl(ep, ZCIPC_IOC_REGION_CREATE, &cmd);
 
 	if (!rc)
-		*b = (struct buf){ .cap = cmd.cap, .region = cmd.region, .npages = npages,
-				   .p = (char *)(uintptr_t)cmd.addr };
+		*b = (struct buf){ .cap = cmd.cap, .region = cmd.region, .npages = cmd.len / psize,
+				   .p = (char *)(uintptr_t)cmd.addr, .huge = cmd.huge / psize };
 	return rc;
+}
+
+static inline int zc_create(struct ep *ep, size_t npages, struct buf *b)
+{
+	return zc_create_flags(ep, npages, 0, b);
 }
 
 static inline int zc_query(struct ep *ep, __u64 cap, struct zcipc_region_query *cmd)
@@ -903,6 +911,8 @@ do {									\
 } while (0)
 
 #define test_create(...)		TEST_OK(zc_create(__VA_ARGS__))
+#define test_create_flags(...)		TEST_OK(zc_create_flags(__VA_ARGS__))
+#define test_err_create_flags(err, ...)	TEST_ERR(err, zc_create_flags(__VA_ARGS__))
 #define test_err_create(err, ...)	TEST_ERR(err, zc_create(__VA_ARGS__))
 #define test_import(...)		TEST_OK(zc_import(__VA_ARGS__))
 #define test_err_import(err, ...)	TEST_ERR(err, zc_import(__VA_ARGS__))
@@ -1102,6 +1112,16 @@ static inline void carry_set(const char *npages)
 	file_write(CARRY, npages);
 }
 
+/* --- how large a frame is */
+
+#define HUGE_MIN "/sys/module/zcipc/parameters/huge_min"
+
+/* A region's memory is 2 MiB frames from so many pages of each on. */
+static inline void huge_set(const char *npages)
+{
+	file_write(HUGE_MIN, npages);
+}
+
 /* --- what is checked around every test */
 
 struct base {
@@ -1125,6 +1145,8 @@ static inline void base_setup(struct __test_metadata *_metadata, struct base *ba
 	test_open(&base->ep, 0, 0);
 	/* Nearly always, so that there is no need for many pages; or as whoever runs this wants. */
 	carry_set(getenv("ZCIPC_CARRY") ?: "2");
+	/* Or single pages that are parts of 2 MiB frames. */
+	huge_set(getenv("ZCIPC_HUGE") ?: "512");
 	/* A process of the test before may not be gone yet. */
 	for (i = 0; i < 200; i++) {
 		test_stats(&base->ep, &base->stats);

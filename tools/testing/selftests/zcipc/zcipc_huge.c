@@ -1,0 +1,563 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * 2 MiB frames: mapped by PMDs, moved and shared as one, written to and taken apart by pages.
+ *
+ * Guarantees: G1 zero copy, G2 exclusive MOVE, G3 all or nothing, G4 snapshot, G5 coherent SHARE,
+ * G8 accounting, G10 ordinary memory.
+ * Attacks: 7-9 (holders of a part), 10 (snapshots), 18 (the window taken apart).
+ */
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+#include "zcipc_utils.h"
+
+#define BLOCK 512UL
+/* Two 2 MiB frames, and some pages. */
+#define N (2 * BLOCK + 16)
+/* Room for some of those, at multiples of 2 MiB. */
+#define HUGE_WINDOW (16 * BLOCK)
+
+FIXTURE(huge)
+{
+	struct base base;
+	struct ep a, b;
+	struct buf src;
+};
+
+FIXTURE_VARIANT(huge)
+{
+	bool remote;
+};
+
+FIXTURE_VARIANT_ADD(huge, thread) { .remote = false };
+FIXTURE_VARIANT_ADD(huge, process) { .remote = true };
+
+FIXTURE_SETUP(huge)
+{
+	base_setup(_metadata, &self->base);
+	huge_set("512");
+	test_open(&self->a, HUGE_WINDOW, O_NONBLOCK);
+	test_start(&self->b, variant->remote, HUGE_WINDOW);
+	test_create_flags(&self->a, N, ZCIPC_CREATE_NO_HUGE, &self->src);
+	test_drop(&self->a, self->src.cap);
+	test_create(&self->a, N, &self->src);
+	/* It is a new machine, with memory to spare. */
+	ASSERT_EQ(2 * BLOCK, self->src.huge);
+	test_fill(&self->a, self->src.p, N, 1);
+}
+
+FIXTURE_TEARDOWN_BASE(huge)
+
+/* How many KiB are mapped by PMDs in the VMA that an address is in. -1: there is none. */
+static long pmd_mapped(pid_t pid, const char *p)
+{
+	static const char word[] = "FilePmdMapped:";
+	unsigned long start, end;
+	bool found = false;
+	char line[256];
+	long kib = -1;
+	FILE *f;
+
+	snprintf(line, sizeof(line), "/proc/%d/smaps", pid);
+	f = fopen(line, "r");
+	while (f && kib < 0 && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			found = (unsigned long)p >= start && (unsigned long)p < end;
+		else if (found && !strncmp(line, word, strlen(word)))
+			kib = strtol(line + strlen(word), NULL, 10);
+	}
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+static long ep_pmds(const struct ep *ep, const char *p)
+{
+	return pmd_mapped(ep->sock < 0 ? getpid() : ep->pid, p) / 2048;
+}
+
+/* What is asked for, what there is. */
+TEST_F(huge, create)
+{
+	struct zcipc_region_create cmd = {
+		.size = sizeof(cmd), .flags = ZCIPC_CREATE_HUGE, .len = BLOCK * psize,
+		.node = ZCIPC_NODE_ANY, .cache = ZCIPC_CACHE_UNCACHED,
+	};
+	struct zcipc_stats before, after;
+	struct buf b;
+
+	EXPECT_EQ(0, (uintptr_t)self->src.p % (BLOCK * psize));
+	EXPECT_EQ(2, ep_pmds(&self->a, self->src.p));
+	test_create_flags(&self->a, N, ZCIPC_CREATE_NO_HUGE, &b);
+	EXPECT_EQ(0, b.huge);
+	EXPECT_EQ(N, b.npages);
+	test_drop(&self->a, b.cap);
+	test_stats(&self->base.ep, &before);
+	test_create_flags(&self->a, 1, ZCIPC_CREATE_HUGE, &b);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(BLOCK, b.npages);
+	EXPECT_EQ(BLOCK, b.huge);
+	EXPECT_EQ(before.frames + BLOCK, after.frames);
+	EXPECT_EQ(before.user_pages + BLOCK, after.user_pages);
+	test_check(&self->a, b.p, 0, 0);
+	test_drop(&self->a, b.cap);
+	test_err_create_flags(EINVAL, &self->a, BLOCK, ZCIPC_CREATE_HUGE | ZCIPC_CREATE_NO_HUGE,
+			      &b);
+	TEST_ERR(EINVAL, zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &cmd));
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.user_pages, after.user_pages);
+	EXPECT_EQ(before.frames, after.frames);
+}
+
+/* What is new is zero, also where other contents were before. */
+TEST_F(huge, zero)
+{
+	unsigned int i;
+	struct buf b;
+	__u64 val;
+	size_t k;
+
+	for (i = 0; i < 3; i++) {
+		test_create(&self->a, BLOCK, &b);
+		for (k = 0; k < BLOCK; k++) {
+			ASSERT_EQ(0, ep_read(&self->a, b.p + k * psize + 8 * (k % 512), &val));
+			ASSERT_EQ(0, val);
+		}
+		test_fill(&self->a, b.p, BLOCK, 5);
+		test_drop(&self->a, b.cap);
+	}
+}
+
+/* G1, G2: back and forth, without a copy, and in the end without a fault. */
+TEST_F(huge, move)
+{
+	struct zcipc_stats before, after;
+	struct buf there, back = self->src;
+	unsigned int i;
+
+	for (i = 0; i < 4; i++) {
+		test_stats(&self->base.ep, &before);
+		test_pass(&self->a, &self->b, ZCIPC_MOVE, back.cap, &there);
+		test_gone(&self->a, back.p, N);
+		test_check(&self->b, there.p, N, 1 + 2 * i);
+		test_fill(&self->b, there.p, N, 2 + 2 * i);
+		ASSERT_EQ(2, ep_pmds(&self->b, there.p));
+		test_pass(&self->b, &self->a, ZCIPC_MOVE, there.cap, &back);
+		test_gone(&self->b, there.p, N);
+		test_check(&self->a, back.p, N, 2 + 2 * i);
+		test_fill(&self->a, back.p, N, 3 + 2 * i);
+		ASSERT_EQ(2, ep_pmds(&self->a, back.p));
+		test_stats(&self->base.ep, &after);
+		ASSERT_EQ(before.copied_held, after.copied_held);
+		ASSERT_EQ(before.copied_write, after.copied_write);
+		ASSERT_EQ(before.frames, after.frames);
+		if (i)
+			ASSERT_EQ(before.faults, after.faults);
+	}
+}
+
+/* G5, G7: both have it, by PMDs, until it is revoked. */
+TEST_F(huge, share)
+{
+	struct buf dst;
+	__u64 n, val;
+	size_t i;
+
+	test_pass(&self->a, &self->b, ZCIPC_SHARE, self->src.cap, &dst);
+	test_check(&self->b, dst.p, N, 1);
+	ASSERT_EQ(2, ep_pmds(&self->b, dst.p));
+	for (i = 0; i < N; i += 100) {
+		ASSERT_EQ(0, ep_write(&self->b, dst.p + i * psize, 70 + i));
+		ASSERT_EQ(0, ep_read(&self->a, self->src.p + i * psize, &val));
+		ASSERT_EQ(70 + i, val);
+	}
+	test_revoke(&self->a, NULL, self->src.cap, ZCIPC_REVOKE_KEEP, &n);
+	ASSERT_EQ(1, n);
+	test_gone(&self->b, dst.p, N);
+	ASSERT_EQ(0, ep_read(&self->a, self->src.p, &val));
+}
+
+/* A range of it is shared: PMDs where they can be. */
+TEST_F(huge, share_part)
+{
+	struct zcipc_transfer t = transfer_cmd(&self->b, ZCIPC_SHARE, self->src.cap, 100,
+					       BLOCK + 412, RIGHTS_RW);
+	struct zcipc_recv m;
+	__u64 val;
+	char *p;
+
+	test_transfer(&self->a, &t);
+	test_recv(&self->b, &m);
+	p = (char *)(uintptr_t)m.addr;
+	test_check_from(&self->b, p, 100, BLOCK + 412, 1);
+	EXPECT_EQ(1, ep_pmds(&self->b, p));
+	ASSERT_EQ(0, ep_write(&self->b, p + 500 * psize, 33));
+	ASSERT_EQ(0, ep_read(&self->a, self->src.p + 600 * psize, &val));
+	ASSERT_EQ(33, val);
+	test_touch_read(SIGBUS, &self->b, p - psize);
+}
+
+/* G4: one written byte copies a page. Who is left alone can write to all of it again. */
+TEST_F(huge, copy)
+{
+	struct zcipc_stats before, after;
+	struct zcipc_region_query q;
+	struct buf dst;
+	__u64 val;
+
+	test_stats(&self->base.ep, &before);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &dst);
+	test_check(&self->b, dst.p, N, 1);
+	test_check(&self->a, self->src.p, N, 1);
+	EXPECT_EQ(2, ep_pmds(&self->b, dst.p));
+	EXPECT_EQ(2, ep_pmds(&self->a, self->src.p));
+	test_stats(&self->base.ep, &after);
+	ASSERT_EQ(before.frames, after.frames);
+	ASSERT_EQ(before.copied_write, after.copied_write);
+	/* Neither sees what the other writes. */
+	ASSERT_EQ(0, ep_write(&self->b, dst.p + 7 * psize, 77));
+	ASSERT_EQ(0, ep_read(&self->a, self->src.p + 7 * psize, &val));
+	ASSERT_EQ(pattern(1, 7, 0), val);
+	ASSERT_EQ(0, ep_write(&self->a, self->src.p + (BLOCK + 9) * psize, 99));
+	ASSERT_EQ(0, ep_read(&self->b, dst.p + (BLOCK + 9) * psize, &val));
+	ASSERT_EQ(pattern(1, BLOCK + 9, 0), val);
+	test_check_from(&self->b, dst.p + 8 * psize, 8, N - 8, 1);
+	test_check(&self->a, self->src.p, BLOCK + 9, 1);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + 2 * psize, after.copied_write);
+	EXPECT_EQ(1, ep_pmds(&self->b, dst.p));
+	EXPECT_EQ(1, ep_pmds(&self->a, self->src.p));
+	test_query(&self->a, self->src.cap, &q);
+	EXPECT_EQ((N - 2) * psize, q.shared);
+	/* The first 2 MiB are not all the sender's own, but those that it has are. */
+	test_drop(&self->b, dst.cap);
+	test_fill(&self->a, self->src.p, N, 2);
+	test_check(&self->a, self->src.p, N, 2);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + 2 * psize, after.copied_write);
+	EXPECT_EQ(1, ep_pmds(&self->a, self->src.p));
+}
+
+/* G4: all is written, on either side. */
+TEST_F(huge, copy_all)
+{
+	struct zcipc_stats before, after;
+	struct buf one, two;
+
+	test_stats(&self->base.ep, &before);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &one);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &two);
+	test_fill(&self->b, one.p, N, 2);
+	test_check(&self->a, self->src.p, N, 1);
+	test_fill(&self->a, self->src.p, N, 3);
+	test_check(&self->b, one.p, N, 2);
+	test_check(&self->b, two.p, N, 1);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + 2 * N * psize, after.copied_write);
+	EXPECT_EQ(before.frames + 2 * N, after.frames);
+	/* The last one that has them writes in place. */
+	test_fill(&self->b, two.p, N, 4);
+	test_check(&self->b, two.p, N, 4);
+	EXPECT_EQ(2, ep_pmds(&self->b, two.p));
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + 2 * N * psize, after.copied_write);
+	test_check(&self->b, one.p, N, 2);
+	test_check(&self->a, self->src.p, N, 3);
+}
+
+/* A part of a snapshot, not at a multiple of 2 MiB. */
+TEST_F(huge, copy_part)
+{
+	struct zcipc_transfer t = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, 3, BLOCK + 20,
+					       0);
+	struct zcipc_recv m;
+	char *p;
+
+	test_transfer(&self->a, &t);
+	test_recv(&self->b, &m);
+	p = (char *)(uintptr_t)m.addr;
+	/* Also where no page is shared, but others of the same 2 MiB are. */
+	test_fill(&self->a, self->src.p, N, 2);
+	test_check_from(&self->b, p, 3, BLOCK + 20, 1);
+	test_check(&self->a, self->src.p, N, 2);
+	test_fill(&self->b, p, BLOCK + 20, 4);
+	test_check(&self->a, self->src.p, N, 2);
+}
+
+/* G8: a page is moved away alone. What is left of its 2 MiB is paid for by somebody. */
+TEST_F(huge, move_part)
+{
+	struct zcipc_transfer t = transfer_cmd(&self->b, ZCIPC_MOVE, self->src.cap, 5, 1, 0);
+	struct zcipc_stats before, after;
+	struct zcipc_recv m;
+	char *p;
+
+	test_stats(&self->base.ep, &before);
+	test_transfer(&self->a, &t);
+	ASSERT_EQ(0, t.copied);
+	test_recv(&self->b, &m);
+	p = (char *)(uintptr_t)m.addr;
+	test_gone(&self->a, self->src.p + 5 * psize, 1);
+	test_check_from(&self->b, p, 5, 1, 1);
+	test_check(&self->a, self->src.p, 5, 1);
+	test_check_from(&self->a, self->src.p + 6 * psize, 6, N - 6, 1);
+	test_fill(&self->a, self->src.p, 5, 2);
+	test_fill(&self->a, self->src.p + 6 * psize, N - 6, 2);
+	test_check_from(&self->b, p, 5, 1, 1);
+	EXPECT_EQ(1, ep_pmds(&self->a, self->src.p));
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.user_pages, after.user_pages);
+	test_drop(&self->a, self->src.cap);
+	test_check_from(&self->b, p, 5, 1, 1);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.user_pages - N + BLOCK, after.user_pages);
+	EXPECT_EQ(before.frames - N + 1, after.frames);
+	test_drop(&self->b, m.cap);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.user_pages - N, after.user_pages);
+	EXPECT_EQ(before.frames - N, after.frames);
+}
+
+/* 2 MiB of it are moved away, and are one frame as before. */
+TEST_F(huge, move_block)
+{
+	struct zcipc_transfer t = transfer_cmd(&self->b, ZCIPC_MOVE, self->src.cap, BLOCK, BLOCK,
+					       0);
+	struct zcipc_recv m;
+	char *p;
+
+	test_transfer(&self->a, &t);
+	test_recv(&self->b, &m);
+	p = (char *)(uintptr_t)m.addr;
+	test_gone(&self->a, self->src.p + BLOCK * psize, BLOCK);
+	test_check_from(&self->b, p, BLOCK, BLOCK, 1);
+	EXPECT_EQ(1, ep_pmds(&self->b, p));
+	test_check(&self->a, self->src.p, BLOCK, 1);
+	test_check_from(&self->a, self->src.p + 2 * BLOCK * psize, 2 * BLOCK, 16, 1);
+	EXPECT_EQ(1, ep_pmds(&self->a, self->src.p));
+	test_fill(&self->b, p, BLOCK, 2);
+	test_check(&self->a, self->src.p, BLOCK, 1);
+}
+
+/* G2, G4: somebody holds a page: 7-9. */
+TEST_F(huge, held)
+{
+	struct zcipc_transfer strict = transfer_cmd(&self->b, ZCIPC_MOVE, self->src.cap, 0, 0, 0);
+	struct zcipc_transfer t = strict;
+	struct iovec iov = { .iov_base = self->src.p + 700 * psize, .iov_len = psize };
+	struct zcipc_recv m;
+	char page[8192];
+	int fds[2];
+
+	strict.flags = ZCIPC_F_STRICT;
+	ASSERT_EQ(0, pipe(fds));
+	ASSERT_EQ(psize, vmsplice(fds[1], &iov, 1, 0));
+	test_err_transfer(EBUSY, &self->a, &strict);
+	strict.type = ZCIPC_COPY;
+	test_err_transfer(EBUSY, &self->a, &strict);
+	test_check(&self->a, self->src.p, N, 1);
+	test_transfer(&self->a, &t);
+	/* Nobody can tell which page it is. */
+	EXPECT_EQ(BLOCK * psize, t.copied);
+	test_recv(&self->b, &m);
+	test_check(&self->b, (char *)(uintptr_t)m.addr, N, 1);
+	test_fill(&self->b, (char *)(uintptr_t)m.addr, N, 2);
+	ASSERT_EQ(psize, read(fds[0], page, psize));
+	ASSERT_EQ(pattern(1, 700, 0), *(__u64 *)page);
+	close(fds[0]);
+	close(fds[1]);
+	test_check(&self->b, (char *)(uintptr_t)m.addr, N, 2);
+}
+
+/* G4: a read-only pin from the time of a snapshot does not see what is written after it. */
+TEST_F(huge, held_after_copy)
+{
+	struct iovec iov = { .iov_base = self->src.p + 3 * psize, .iov_len = psize };
+	char page[8192];
+	struct buf dst;
+	int fds[2];
+
+	test_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &dst);
+	test_check(&self->a, self->src.p, N, 1);
+	ASSERT_EQ(0, pipe(fds));
+	ASSERT_EQ(psize, vmsplice(fds[1], &iov, 1, 0));
+	test_drop(&self->b, dst.cap);
+	test_fill(&self->a, self->src.p, N, 2);
+	ASSERT_EQ(psize, read(fds[0], page, psize));
+	ASSERT_EQ(pattern(1, 3, 0), *(__u64 *)page);
+	close(fds[0]);
+	close(fds[1]);
+	test_check(&self->a, self->src.p, N, 2);
+}
+
+/* G10: others read and write it. */
+TEST_F(huge, ordinary)
+{
+	size_t size = BLOCK * psize, i;
+	struct iovec here, there;
+	char *copy = malloc(size);
+	pid_t pid;
+	struct buf dst;
+
+	ASSERT_NE(NULL, copy);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &dst);
+	test_check(&self->b, dst.p, N, 1);
+	pid = self->b.sock < 0 ? getpid() : self->b.pid;
+	here = (struct iovec){ copy, size };
+	there = (struct iovec){ dst.p + 2 * psize, size };
+	ASSERT_EQ(size, process_vm_readv(pid, &here, 1, &there, 1, 0));
+	ASSERT_EQ(0, check(copy, 2, BLOCK, 1));
+	for (i = 0; i < BLOCK; i++)
+		*(__u64 *)(copy + i * psize) = i;
+	ASSERT_EQ(size, process_vm_writev(pid, &here, 1, &there, 1, 0));
+	for (i = 0; i < BLOCK; i += 50) {
+		__u64 val;
+
+		ASSERT_EQ(0, ep_read(&self->b, dst.p + (i + 2) * psize, &val));
+		ASSERT_EQ(i, val);
+	}
+	EXPECT_EQ(2, ep_pmds(&self->b, dst.p));
+	free(copy);
+}
+
+/* 18: the owner takes his window apart, PMDs and all. */
+TEST_F(huge, window)
+{
+	char *p = self->src.p;
+	struct buf dst;
+	__u64 val;
+
+	/* Advice that core mm takes for what it knows. */
+	madvise(p + psize, 5 * psize, MADV_COLD);
+	madvise(p, N * psize, MADV_PAGEOUT);
+	madvise(p, N * psize, MADV_COLLAPSE);
+	test_check(&self->a, p, N, 1);
+	ASSERT_EQ(0, madvise(p + psize, 5 * psize, MADV_DONTNEED));
+	test_check(&self->a, p, N, 1);
+	ASSERT_EQ(0, mprotect(p + 10 * psize, psize, PROT_READ));
+	test_touch_write(SIGSEGV, &self->a, p + 10 * psize);
+	ASSERT_EQ(0, ep_write(&self->a, p + 11 * psize, pattern(1, 11, 0)));
+	test_check(&self->a, p, N, 1);
+	ASSERT_EQ(0, mprotect(p + 10 * psize, psize, PROT_READ | PROT_WRITE));
+	ASSERT_EQ(0, ep_write(&self->a, p + 10 * psize, pattern(1, 10, 0)));
+	test_check(&self->a, p, N, 1);
+	ASSERT_EQ(0, munmap(p + 20 * psize, psize));
+	test_check(&self->a, p, 20, 1);
+	test_check_from(&self->a, p + 21 * psize, 21, N - 21, 1);
+	test_touch_read(SIGSEGV, &self->a, p + 20 * psize);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &dst);
+	test_touch_read(SIGBUS, &self->a, p);
+	test_check(&self->b, dst.p, N, 1);
+	EXPECT_EQ(2, ep_pmds(&self->b, dst.p));
+	/* And back to where no PMD can be. */
+	test_pass(&self->b, &self->a, ZCIPC_MOVE, dst.cap, &dst);
+	ASSERT_EQ(0, ep_read(&self->a, dst.p, &val));
+	ASSERT_EQ(pattern(1, 0, 0), val);
+}
+
+/* Single pages and 2 MiB frames come and go at the same addresses. */
+TEST_F(huge, places)
+{
+	static const size_t sizes[] = { BLOCK + 8, 3, BLOCK, 100, 2 * BLOCK, 700 };
+	struct buf all[64], dst;
+	size_t n, i;
+
+	test_drop(&self->a, self->src.cap);
+	/* Until there is no room for another. */
+	for (n = 0; n < ARRAY_SIZE(all); n++) {
+		size_t size = sizes[n % ARRAY_SIZE(sizes)];
+
+		if (zc_create(&self->a, size, &all[n]))
+			break;
+		test_fill(&self->a, all[n].p, size, n + 1);
+	}
+	ASSERT_EQ(EAGAIN, errno);
+	ASSERT_LT(12, n);
+	for (i = 0; i < n; i++)
+		test_check(&self->a, all[i].p, all[i].npages, i + 1);
+	for (i = 0; i < n; i += 2)
+		test_drop(&self->a, all[i].cap);
+	for (i = 1; i < n; i += 2) {
+		test_check(&self->a, all[i].p, all[i].npages, i + 1);
+		test_pass(&self->a, &self->b, ZCIPC_MOVE, all[i].cap, &dst);
+		test_check(&self->b, dst.p, dst.npages, i + 1);
+		test_drop(&self->b, dst.cap);
+	}
+	test_create(&self->a, 4 * BLOCK, &dst);
+	test_fill(&self->a, dst.p, 4 * BLOCK, 3);
+	test_check(&self->a, dst.p, 4 * BLOCK, 3);
+}
+
+/* Another cache policy is for pages: they are copied. */
+TEST_F(huge, cache)
+{
+	struct zcipc_transfer t = transfer_cmd(&self->b, ZCIPC_MOVE, self->src.cap, 0, 0, 0);
+	struct zcipc_recv m;
+	void *window;
+
+	if (variant->remote)
+		SKIP(return, "one kind of peer is enough");
+	t.cache = ZCIPC_CACHE_UNCACHED;
+	window = mmap(NULL, HUGE_WINDOW * psize, PROT_READ | PROT_WRITE, MAP_SHARED, self->b.fd,
+		      ZCIPC_WINDOW_OFFSET(ZCIPC_CACHE_UNCACHED));
+	ASSERT_NE(MAP_FAILED, window);
+	test_transfer(&self->a, &t);
+	EXPECT_EQ(2 * BLOCK * psize, t.copied);
+	test_recv(&self->b, &m);
+	test_check(&self->b, (char *)(uintptr_t)m.addr, N, 1);
+	test_drop(&self->b, m.cap);
+	munmap(window, HUGE_WINDOW * psize);
+}
+
+/* Somebody who writes all the time. */
+struct writer {
+	char *p;
+	volatile bool stop;
+	__u64 n;
+};
+
+static void *writer_run(void *arg)
+{
+	struct writer *w = arg;
+
+	while (!w->stop)
+		if (touch_write(w->p + (w->n % (2 * BLOCK)) * psize + 8, w->n + 1))
+			msleep(1);
+		else
+			w->n++;
+	return NULL;
+}
+
+/* G2, G4: a snapshot, and what was moved, does not change while the sender goes on writing. */
+TEST_F(huge, writers)
+{
+	struct writer w = { .p = self->src.p };
+	unsigned int i, k, rounds = loops(20);
+	__u64 sum[2], val;
+	pthread_t thread;
+	struct buf dst;
+	size_t page;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, writer_run, &w));
+	for (i = 0; i < rounds; i++) {
+		bool move = i == rounds - 1;
+
+		test_pass(&self->a, &self->b, move ? ZCIPC_MOVE : ZCIPC_COPY, self->src.cap, &dst);
+		for (k = 0; k < 2; k++) {
+			sum[k] = 0;
+			for (page = 0; page < 2 * BLOCK; page += 3) {
+				ASSERT_EQ(0, ep_read(&self->b, dst.p + page * psize + 8, &val));
+				sum[k] = sum[k] * 31 + val;
+			}
+			msleep(2);
+		}
+		ASSERT_EQ(sum[0], sum[1]) TH_LOG("round %u", i);
+		test_drop(&self->b, dst.cap);
+	}
+	w.stop = true;
+	pthread_join(thread, NULL);
+	ASSERT_LT(0, w.n);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Huge frames: 2 MiB of memory that are allocated at once. A region does not have a huge frame, it
+ * has *parts* of one, each of which is a frame as any other: it can be moved away, be shared with a
+ * snapshot, and be replaced, alone. What makes huge frames fast is that a *block* of a region, 512
+ * pages at a multiple of 512, may have all parts of one in order. Then one PMD shows it, and one
+ * look at the reference count tells whether anybody holds it.
+ *
+ * Core mm counts references for all of a huge frame, and so nobody can tell which part it is that
+ * somebody holds: all are taken for held then. PMDs are not counted, neither as references nor as
+ * mappings; PTEs are counted as both.
+ *
+ * A huge frame is freed as a whole. So that nobody keeps 2 MiB for the price of a page, parts that
+ * no region has any more are charged to who created it, until the last one goes.
+ */
+#include <linux/highmem.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "zcipc.h"
+
+static struct kmem_cache *zcipc_huge_cache;
+
+/**
+ * zcipc_huge_alloc() - allocate a huge frame
+ * @user: who pays for the parts that no region has
+ * @gfp: as for zcipc_frame_alloc(), with __GFP_ZERO
+ * @node: as for zcipc_frame_alloc()
+ * @frames: [out] its parts
+ * @n: how many of them, at most ZCIPC_HUGE_PAGES; the others do not exist
+ *
+ * Context: May sleep.
+ * Return: true, or false without memory
+ */
+bool zcipc_huge_alloc(struct zcipc_user *user, gfp_t gfp, int node, struct zcipc_frame **frames,
+		      unsigned int n)
+{
+	struct zcipc_huge_frame *huge;
+	struct page *page;
+	unsigned int i;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		return false;
+	huge = kmem_cache_alloc(zcipc_huge_cache, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!huge)
+		return false;
+	page = alloc_pages_node(node, gfp | __GFP_HIGHMEM | __GFP_ACCOUNT | __GFP_COMP,
+				ZCIPC_HUGE_ORDER);
+	if (!page) {
+		kmem_cache_free(zcipc_huge_cache, huge);
+		return false;
+	}
+	huge->user = zcipc_user_ref(user);
+	huge->nmade = n;
+	atomic_set(&huge->nparts, n);
+	atomic_set(&huge->nshared, 0);
+	for (i = 0; i < n; i++) {
+		atomic_long_set(&huge->state[i], ZCIPC_FRAME_ONE);
+		frames[i] = zcipc_frame_of_part(page + i);
+	}
+	set_page_private(page, (unsigned long)huge);
+	zcipc_stat_add(FRAMES, n);
+	return true;
+}
+
+static void zcipc_huge_free(struct zcipc_huge_frame *huge, struct page *page)
+{
+	set_page_private(page, 0);
+	put_page(page);
+	zcipc_user_put(huge->user);
+	kmem_cache_free(zcipc_huge_cache, huge);
+}
+
+/* No region has a part any more. */
+void zcipc_huge_put_part(struct zcipc_frame *frame)
+{
+	struct page *page = compound_head(zcipc_frame_page(frame));
+	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+
+	/* First, so that what is uncharged in the end has been charged. */
+	zcipc_charge_force(huge->user, 1);
+	if (!atomic_dec_and_test(&huge->nparts))
+		return;
+	zcipc_uncharge(huge->user, huge->nmade);
+	zcipc_huge_free(huge, page);
+}
+
+/**
+ * zcipc_huge_put() - a region gives up all parts at once
+ * @frame: the first part; all are the region's
+ *
+ * Return: true, or false when parts belong to other regions too, and nothing has been done
+ */
+bool zcipc_huge_put(struct zcipc_frame *frame)
+{
+	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+
+	if (atomic_read(&huge->nshared))
+		return false;
+	zcipc_stat_add(FRAMES, -ZCIPC_HUGE_PAGES);
+	zcipc_huge_free(huge, zcipc_frame_page(frame));
+	return true;
+}
+
+/**
+ * zcipc_huge_share() - one more region has all parts
+ * @frame: the first part; the caller holds the lock of a region that has all
+ */
+void zcipc_huge_share(struct zcipc_frame *frame)
+{
+	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+	unsigned int i, n = 0;
+
+	for (i = 0; i < ZCIPC_HUGE_PAGES; i++) {
+		/* It is this region's alone, and stays so for as long as its lock is held. */
+		if (atomic_long_read(&huge->state[i]) == ZCIPC_FRAME_ONE) {
+			atomic_long_set(&huge->state[i],
+					2 * ZCIPC_FRAME_ONE | ZCIPC_FRAME_WAS_SHARED);
+			n++;
+		} else {
+			atomic_long_add(ZCIPC_FRAME_ONE, &huge->state[i]);
+		}
+	}
+	if (n)
+		atomic_add(n, &huge->nshared);
+}
+
+/**
+ * zcipc_huge_sole() - do all parts belong to one region only?
+ * @frame: the first part; the caller holds the lock of a region that has all
+ */
+bool zcipc_huge_sole(struct zcipc_frame *frame)
+{
+	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+	unsigned int i;
+
+	for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
+		if (atomic_long_read(&huge->state[i]) >= 2 * ZCIPC_FRAME_ONE)
+			return false;
+	return true;
+}
+
+/* Nobody holds it: the only region that has it may write to it again. As zcipc_huge_sole(). */
+void zcipc_huge_reuse(struct zcipc_frame *frame)
+{
+	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+	unsigned int i;
+
+	for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
+		atomic_long_set(&huge->state[i], ZCIPC_FRAME_ONE);
+	atomic_set(&huge->nshared, 0);
+}
+
+/**
+ * zcipc_huge_refs() - references that are neither regions' nor PTEs
+ * @frame: a part; not mapped by a PTE of the region whose lock the caller holds
+ *
+ * Return: how many there are, at least
+ */
+int zcipc_huge_refs(const struct zcipc_frame *frame)
+{
+	struct folio *folio = page_folio(zcipc_frame_page(frame));
+	int refs = folio_ref_count(folio);
+	int mapped;
+
+	if (refs == 1)
+		return 0;
+	/* In this order: a PTE that comes or goes in between must not hide a reference. */
+	smp_rmb();
+	mapped = zcipc_folio_mapcount(folio);
+	/* And still so. */
+	smp_rmb();
+	if (folio_ref_count(folio) != refs)
+		return 1;
+	return refs - 1 - mapped;
+}
+
+int zcipc_huge_init(void)
+{
+	zcipc_huge_cache = kmem_cache_create("zcipc_huge", sizeof(struct zcipc_huge_frame), 0,
+					     SLAB_ACCOUNT, NULL);
+	return zcipc_huge_cache ? 0 : -ENOMEM;
+}
+
+void zcipc_huge_exit(void)
+{
+	kmem_cache_destroy(zcipc_huge_cache);
+}

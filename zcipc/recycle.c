@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Recycling: a region that its endpoint has dropped, and that nobody else ever gets to see, is kept
+ * for that endpoint's next one of the same size: as it is, contents and all. So who sends and
+ * receives all the time allocates no memory and zeroes none.
+ *
+ * Only for endpoints that ask for such memory, and only what is the endpoint's alone: all of the
+ * region, which it could read, in frames that no other region has and nobody holds. It stays
+ * charged to the endpoint's user, until that user needs room, or the machine does.
+ */
+#include <linux/list.h>
+#include <linux/moduleparam.h>
+#include <linux/spinlock.h>
+
+#include "zcipc.h"
+
+static unsigned int recycle_mib = 64;
+module_param(recycle_mib, uint, 0644);
+MODULE_PARM_DESC(recycle_mib, "MiB of dropped regions that an endpoint keeps, if it asks for such");
+
+/* Of those that an endpoint keeps this many, which were dropped last, may be what it wants next. */
+#define ZCIPC_RECYCLE_LOOK	16
+
+/* Protects the lists: all, the last dropped at the end; and each endpoint's, that one first. */
+static DEFINE_SPINLOCK(zcipc_recycle_lock);
+static LIST_HEAD(zcipc_recycled);
+static unsigned long zcipc_recycled_pages;
+
+static struct shrinker *zcipc_recycle_shrinker;
+
+/* Takes a region out of the lists. */
+static void zcipc_recycle_remove(struct zcipc_region *region)
+{
+	list_del(&region->recycled);
+	list_del(&region->kept);
+	region->keeper->nkept -= region->npages;
+	zcipc_recycled_pages -= region->npages;
+}
+
+/* It exists again, be it to be freed. */
+static void zcipc_recycle_count(const struct zcipc_region *region, long sign)
+{
+	zcipc_stat_add(REGIONS, sign);
+	zcipc_stat_add(FRAMES, sign * (long)region->npages);
+}
+
+/* Frees kept regions: @ep's, or @user's, or, if both are NULL, anybody's. Returns their pages. */
+static unsigned long zcipc_recycle_drain(const struct zcipc_endpoint *ep,
+					 const struct zcipc_user *user, unsigned long max)
+{
+	struct zcipc_region *region, *next;
+	unsigned long n = 0;
+	LIST_HEAD(gone);
+
+	spin_lock(&zcipc_recycle_lock);
+	list_for_each_entry_safe(region, next, &zcipc_recycled, recycled) {
+		if ((ep && region->keeper != ep) || (user && region->user != user))
+			continue;
+		zcipc_recycle_remove(region);
+		list_add_tail(&region->recycled, &gone);
+		n += region->npages;
+		if (n >= max)
+			break;
+	}
+	spin_unlock(&zcipc_recycle_lock);
+	list_for_each_entry_safe(region, next, &gone, recycled) {
+		zcipc_recycle_count(region, 1);
+		zcipc_region_put(region);
+	}
+	return n;
+}
+
+/* An endpoint ends: nothing of it is kept. */
+void zcipc_recycle_end(struct zcipc_endpoint *ep)
+{
+	if (READ_ONCE(ep->recycles))
+		zcipc_recycle_drain(ep, NULL, ULONG_MAX);
+}
+
+/* A user has no room: frees what is kept of his. Returns whether there was anything. */
+bool zcipc_recycle_free(const struct zcipc_user *user)
+{
+	return READ_ONCE(zcipc_recycled_pages) && zcipc_recycle_drain(NULL, user, ULONG_MAX);
+}
+
+/* Does nobody but the region itself have any of its frames? */
+static bool zcipc_recycle_alone(const struct zcipc_region *region)
+{
+	struct folio *huge = NULL;
+	unsigned long i;
+
+	for (i = 0; i < region->npages; i++) {
+		const struct zcipc_frame *frame = region->frames[i];
+
+		if (!zcipc_frame_is_free(frame, &huge))
+			return false;
+		if (zcipc_region_huge_at(region, i, region->npages - i) &&
+		    zcipc_huge_exclusive(frame)) {
+			i += ZCIPC_HUGE_PAGES - 1;
+			continue;
+		}
+		if (!zcipc_frame_exclusive(frame))
+			return false;
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+	}
+	return true;
+}
+
+/**
+ * zcipc_recycle_keep() - keep a region that an endpoint has dropped, or not
+ * @ep: the endpoint; the caller holds its lock
+ * @region: had no other capability than that, which was for all of it, and readable. The caller has
+ *	a reference, which goes
+ */
+void zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region)
+{
+	unsigned long max = (unsigned long)READ_ONCE(recycle_mib) << (20 - PAGE_SHIFT);
+
+	lockdep_assert_held(&ep->lock);
+	/* Whoever has a reference may still do something with it. */
+	if (ep->dead || kref_read(&region->kref) != 1 || region->user != ep->user ||
+	    region->file || region->npinned || region->nholes || region->cache ||
+	    region->ncharged != region->npages || ep->nkept + region->npages > max ||
+	    !zcipc_recycle_alone(region)) {
+		zcipc_region_put(region);
+		return;
+	}
+	zcipc_recycle_count(region, -1);
+	spin_lock(&zcipc_recycle_lock);
+	region->keeper = ep;
+	list_add(&region->kept, &ep->kept);
+	list_add_tail(&region->recycled, &zcipc_recycled);
+	ep->nkept += region->npages;
+	zcipc_recycled_pages += region->npages;
+	spin_unlock(&zcipc_recycle_lock);
+}
+
+/**
+ * zcipc_recycle_take() - find a kept region
+ * @ep: the endpoint
+ * @npages: size
+ * @flags: enum zcipc_create_flags
+ *
+ * Return: the region, with one reference, charged to the endpoint's user, which is a new one as far
+ * as anybody can tell but for its contents; or NULL
+ */
+struct zcipc_region *zcipc_recycle_take(struct zcipc_endpoint *ep, unsigned long npages, u32 flags)
+{
+	struct zcipc_region *region, *found = NULL;
+	unsigned int left = ZCIPC_RECYCLE_LOOK;
+
+	WRITE_ONCE(ep->recycles, true);
+	spin_lock(&zcipc_recycle_lock);
+	list_for_each_entry(region, &ep->kept, kept) {
+		if (!left--)
+			break;
+		if (region->npages != npages ||
+		    region->pinnable != !!(flags & ZCIPC_CREATE_PINNABLE) ||
+		    (flags & ZCIPC_CREATE_NO_HUGE && region->parts) ||
+		    (flags & ZCIPC_CREATE_HUGE && region->nhuge * ZCIPC_HUGE_PAGES < npages))
+			continue;
+		zcipc_recycle_remove(region);
+		found = region;
+		break;
+	}
+	spin_unlock(&zcipc_recycle_lock);
+	if (!found)
+		return NULL;
+	zcipc_recycle_count(found, 1);
+	zcipc_region_renew(found);
+	return found;
+}
+
+static unsigned long zcipc_recycle_shrink_count(struct shrinker *shrinker,
+						struct shrink_control *sc)
+{
+	return READ_ONCE(zcipc_recycled_pages) ?: SHRINK_EMPTY;
+}
+
+static unsigned long zcipc_recycle_shrink(struct shrinker *shrinker, struct shrink_control *sc)
+{
+	return zcipc_recycle_drain(NULL, NULL, sc->nr_to_scan) ?: SHRINK_STOP;
+}
+
+int zcipc_recycle_init(void)
+{
+	zcipc_recycle_shrinker = zcipc_shrinker_register(zcipc_recycle_shrink_count,
+							 zcipc_recycle_shrink);
+	return zcipc_recycle_shrinker ? 0 : -ENOMEM;
+}
+
+void zcipc_recycle_exit(void)
+{
+	zcipc_shrinker_free(zcipc_recycle_shrinker);
+}
