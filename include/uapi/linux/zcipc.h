@@ -388,7 +388,8 @@ struct zcipc_region_create {
  * who have mapped it fault once more. EOPNOTSUPP for other memory: private of a file, shared of a
  * device, of FUSE or a network file system, executable, huge pages of hugetlbfs, a stack that
  * grows, what userfaultfd watches, more than one range of a file, and what is a region already.
- * EDQUOT, EINTR. ENOMEM also when RLIMIT_MEMLOCK does not allow it.
+ * EDQUOT, EINTR. ENOMEM also when RLIMIT_MEMLOCK does not allow it. When the kernel finds no memory
+ * to put the contents back either, the process is killed.
  */
 struct zcipc_region_import {
 	__u32 size;

@@ -964,6 +964,7 @@ FIXTURE_SETUP(fault)
 		fault_set(fault_kinds[i].name, "times", FAIL_TIMES);
 		fault_set(fault_kinds[i].name, "probability", 0);
 	}
+	fault_set("failslab", "cache-filter", 0);
 	fault_set("failslab", "ignore-gfp-wait", 0);
 	fault_set("fail_page_alloc", "ignore-gfp-wait", 0);
 	fault_set("fail_page_alloc", "ignore-gfp-highmem", 0);
@@ -1178,9 +1179,14 @@ static __u64 page_frame(const char *p)
 	return entry & ((1ULL << 55) - 1);
 }
 
-/* From so many bytes of small allocations on as many of them fail as are said, of this task. */
+/* Where one says that VMAs are among what fails when only some of all small allocations do. */
+#define FAULT_VMAS "/sys/kernel/slab/vm_area_struct/failslab"
+
+/* From so many bytes of VMAs on this task gets none as many times as are said. */
 static void fault_many_begin(int fd, size_t space, long times)
 {
+	file_write(FAULT_VMAS, "1");
+	fault_set("failslab", "cache-filter", 1);
 	fault_set("failslab", "space", space);
 	fault_set("failslab", "times", times);
 	fault_set("failslab", "interval", 1);
@@ -1202,19 +1208,48 @@ static long fault_many_end(int fd, long times)
 	fault_set("failslab", "task-filter", 0);
 	fault_set("failslab", "space", 0);
 	fault_set("failslab", "times", FAIL_TIMES);
+	fault_set("failslab", "cache-filter", 0);
+	file_write(FAULT_VMAS, "0");
 	return times - left;
+}
+
+/* G3, G7: nobody goes on with zeros where there is no memory to put the contents back. */
+static void killed_for_what_is_lost(struct __test_metadata *_metadata, int many)
+{
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		int own = open("/proc/self/make-it-fail", O_RDWR | O_CLOEXEC);
+		char *p = fault_memory(N);
+		struct buf buf;
+		struct ep ep;
+
+		if (own < 0 || !p || ep_open(&ep, N, 0))
+			_exit(1);
+		fault_many_begin(own, 0, FAIL_TIMES);
+		zc_import(&ep, p, N, &buf);
+		_exit(2);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	fault_many_end(many, FAIL_TIMES);
+	ASSERT_TRUE(WIFSIGNALED(status)) TH_LOG("status %x", status);
+	ASSERT_EQ(SIGKILL, WTERMSIG(status));
 }
 
 /*
  * 31, G3: mmap() takes away what is there before it fails. Also when it fails each time it is
- * tried the contents are put back.
+ * tried the contents are put back. Only a VMA is denied to it: of other allocations a kernel may
+ * want any number, and to put the contents back needs some, too.
  */
 static void mmap_fails_for_good(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self,
 				const FIXTURE_VARIANT(fault) *variant)
 {
 	int many = open("/proc/self/make-it-fail", O_RDWR | O_CLOEXEC);
 	unsigned int failed = 0, restored = 0;
-	long times = 3, hit = 1;
+	long times = 3, hit = 1;	/* as often as the module tries it */
 	struct zcipc_stats empty, stats;
 	struct buf buf = {};
 	int rc, err;
@@ -1224,7 +1259,7 @@ static void mmap_fails_for_good(struct __test_metadata *_metadata, FIXTURE_DATA(
 	test_stats(&self->base.ep, &empty);
 
 	ASSERT_LE(0, many);
-	for (space = 0; hit; space += 128) {
+	for (space = 0; hit; space += 64) {
 		fault_start(_metadata, self, variant);
 		frame = page_frame(self->p + variant->from);
 		ASSERT_NE(0, frame);
@@ -1247,6 +1282,7 @@ static void mmap_fails_for_good(struct __test_metadata *_metadata, FIXTURE_DATA(
 		ASSERT_TRUE(same_live(&empty, &stats)) TH_LOG("%zu", space);
 		ASSERT_TRUE(same_user(&empty, &stats)) TH_LOG("%zu", space);
 	}
+	killed_for_what_is_lost(_metadata, many);
 	close(many);
 	TH_LOG("%u calls failed, %u restored the contents", failed, restored);
 	/* Else nothing was tested. */
