@@ -167,6 +167,7 @@ static int zcipc_direct_take(struct zcipc_transfer_state *t)
 	int ret;
 
 	ret = zcipc_direct_expect_held(t);
+	zcipc_test_point("expected");
 	if (!ret)
 		ret = zcipc_import_zap(from, direct->npages);
 	if (ret)

@@ -1512,13 +1512,14 @@ struct sender {
 	struct ep *from, *to;
 	char *p;
 	size_t len;
+	__u32 flags;
 	int rc;
 };
 
 static void *send_thread(void *arg)
 {
 	struct sender *s = arg;
-	struct zcipc_transfer cmd = direct_cmd(s->to, ZCIPC_MOVE, s->p, s->len, 0);
+	struct zcipc_transfer cmd = direct_cmd(s->to, ZCIPC_MOVE, s->p, s->len, s->flags);
 
 	/* That endpoint waits. */
 	s->rc = ioctl(s->from->fd, ZCIPC_IOC_TRANSFER, &cmd) ? errno : 0;
@@ -1581,6 +1582,49 @@ TEST_F(io, pinned_twice)
 	test_fill(&self->b, (char *)(uintptr_t)m.addr, 16, 4);
 	test_check(&self->c, (char *)(uintptr_t)m2.addr, 16, 3);
 	test_check(&self->b, (char *)(uintptr_t)m.addr, 16, 4);
+}
+
+/*
+ * 15, G2, G3: somebody gets hold of a page when it is about to be taken away. The contents are put
+ * back, or the page is copied; what is held is what it was.
+ */
+TEST_F(io, held_in_the_last_moment)
+{
+	static const __u32 flags[] = { ZCIPC_F_STRICT, 0 };
+	char *p = memory_touched(16), held[4096];
+	struct zcipc_stats before, after;
+	struct zcipc_recv m;
+	struct sender s;
+	pthread_t thread;
+	unsigned int i;
+
+	need_points();
+	test_stats(&self->a, &before);
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		s = (struct sender){ .from = &self->a, .to = &self->b, .p = p, .len = 16 * psize,
+				     .flags = flags[i] };
+		point_set("expected", 1000);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, send_thread, &s));
+		ASSERT_TRUE(point_reached());
+		ASSERT_EQ(0, hold_pipe(&self->h, p + 3 * psize, 1));
+		pthread_join(thread, NULL);
+		ASSERT_EQ(flags[i] ? EBUSY : 0, s.rc);
+		test_stats(&self->a, &after);
+		if (flags[i]) {
+			test_check(&self->a, p, 16, 1);
+			ASSERT_TRUE(same_live(&before, &after));
+			ASSERT_EQ(before.user_pinned, after.user_pinned);
+		} else {
+			test_check(&self->a, p, 16, 0);
+			test_recv(&self->b, &m);
+			test_check(&self->b, (char *)(uintptr_t)m.addr, 16, 2);
+			test_fill(&self->b, (char *)(uintptr_t)m.addr, 16, 3);
+			ASSERT_EQ(before.copied_held + psize, after.copied_held);
+		}
+		test_fill(&self->a, p, 16, 2);
+		ASSERT_EQ((ssize_t)psize, read(self->h.fds[0], held, psize));
+		ASSERT_EQ(0, check(held, 3, 1, i + 1));
+	}
 }
 
 /* 13: a process whose readable memory is executable by default. */
