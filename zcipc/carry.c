@@ -93,7 +93,10 @@ static int zcipc_carry_apply(int (*apply)(struct mm_struct *mm, unsigned long ad
 	return apply(mm, addr, npages << PAGE_SHIFT, fn, end);
 }
 
-/* Inserts PTEs that were taken. The page tables are there. */
+/*
+ * Inserts PTEs that were taken, one page table after the other. Those that they go to are there;
+ * what lies in between need not be, and nothing may fail any more.
+ */
 static void zcipc_carry_insert(struct zcipc_carry *carry, struct vm_area_struct *vma,
 			       unsigned long addr, bool writable)
 {
@@ -101,9 +104,18 @@ static void zcipc_carry_insert(struct zcipc_carry *carry, struct vm_area_struct 
 		.carry = carry, .vma = vma, .addr = addr,
 		.writable = writable && vma->vm_flags & VM_WRITE,
 	};
+	unsigned long i;
 
-	WARN_ON_ONCE(zcipc_carry_apply(apply_to_page_range, vma->vm_mm, addr, carry->npages,
-				       zcipc_carry_put, &end));
+	for_each_set_bit(i, carry->which, carry->npages) {
+		unsigned long at = addr + (i << PAGE_SHIFT);
+		unsigned long n = min(carry->npages - i,
+				      (ALIGN(at + 1, PMD_SIZE) - at) >> PAGE_SHIFT);
+
+		WARN_ON_ONCE(apply_to_page_range(vma->vm_mm, at, n << PAGE_SHIFT, zcipc_carry_put,
+						 &end));
+		i += n - 1;
+		cond_resched();
+	}
 }
 
 /* Has nobody a reference to what was taken, but the region and the PTE? */

@@ -548,6 +548,40 @@ TEST_F(pair, share_after_copy)
 	test_check_from(&self->c, copy2.p + 4 * psize, 4, 4, 1);
 }
 
+static long page_tables(const struct ep *ep)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", ep->pid);
+	return file_number(path, "VmPTE:");
+}
+
+/*
+ * G8, G11: a snapshot of memory of which little has been touched makes no page tables for the rest.
+ * There may be no memory for them when it is too late to fail.
+ */
+TEST_F(pair, copy_of_untouched)
+{
+	struct buf src, copy, copy2;
+	long before;
+	char *last;
+
+	test_create(&self->a, WINDOW_PAGES, &src);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, src.cap, &copy);
+	last = copy.p + (WINDOW_PAGES - 1) * psize;
+	test_fill(&self->b, copy.p, 1, 1);
+	test_fill(&self->b, last, 1, 2);
+	before = page_tables(&self->b);
+	ASSERT_LT(0, before);
+	test_pass(&self->b, &self->c, ZCIPC_COPY, copy.cap, &copy2);
+	EXPECT_GE(before + 4, page_tables(&self->b));
+	test_fill(&self->b, copy.p, 1, 3);
+	test_check(&self->b, last, 1, 2);
+	test_check(&self->c, copy2.p, 1, 1);
+	test_check(&self->c, copy2.p + (WINDOW_PAGES - 1) * psize, 1, 2);
+	test_check(&self->c, copy2.p + WINDOW_PAGES / 2 * psize, 1, 0);
+}
+
 /* G4: a break copies the page that was written to, all of it, and no other. */
 TEST_F(pair, cow_break_copies_the_right_frame)
 {
