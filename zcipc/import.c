@@ -15,6 +15,7 @@
 #include <linux/hugetlb.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
+#include <linux/pkeys.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -222,8 +223,10 @@ static int zcipc_import_check_vma(struct vm_area_struct *vma, bool stay)
 		return -EOPNOTSUPP;
 	if ((vma->vm_flags & (VM_READ | VM_WRITE)) != (VM_READ | VM_WRITE))
 		return -EACCES;
-	/* The stack has to grow, and code to run. */
-	return stay && vma->vm_flags & (VM_GROWSDOWN | VM_EXEC) ? -EOPNOTSUPP : 0;
+	/* The stack has to grow, and code to run; the new mapping has no protection key. */
+	if (stay && (vma->vm_flags & (VM_GROWSDOWN | VM_EXEC) || vma_pkey(vma)))
+		return -EOPNOTSUPP;
+	return 0;
 }
 
 /* As zcipc_import_check(), for a caller who holds the mmap_lock. */

@@ -387,7 +387,8 @@ struct zcipc_region_create {
  * of shared memory, not readable, or of a file that the caller may not write to: REVOKE makes all
  * who have mapped it fault once more. EOPNOTSUPP for other memory: private of a file, shared of a
  * device, of FUSE or a network file system, executable, huge pages of hugetlbfs, a stack that
- * grows, what userfaultfd watches, more than one range of a file, and what is a region already.
+ * grows, with a protection key (pkeys(7)), what userfaultfd watches, more than one range of a file,
+ * and what is a region already.
  * EDQUOT, EINTR. ENOMEM also when RLIMIT_MEMLOCK does not allow it. When the kernel finds no memory
  * to put the contents back either, the process is killed.
  */
@@ -594,7 +595,7 @@ enum zcipc_transfer_flags {
  * Transfers from memory
  * ---------------------
  * Any pointer and length, with ZCIPC_F_FROM_MEMORY. The memory is of the kinds that
- * ZCIPC_IOC_REGION_IMPORT takes, and for MOVE also a stack, or executable.
+ * ZCIPC_IOC_REGION_IMPORT takes, and for MOVE also a stack, executable, or with a protection key.
  *
  * MOVE takes the pages away: the range reads as zero when the call returns, as after
  * MADV_DONTNEED, and can be used again. A thread that writes to a whole page of it during the call
@@ -610,7 +611,7 @@ enum zcipc_transfer_flags {
  * it, or when the transfer fails.
  *
  * A range that lies in a mapping of a region is transferred as a part of that region. It has to be
- * page-aligned then, but for COPY.
+ * page-aligned then, but for COPY, and ZCIPC_F_UNMAP does nothing.
  *
  * Errors, besides those of TRANSFER: EFAULT and EACCES as for REGION_IMPORT. EOPNOTSUPP for other
  * kinds of memory, of shared memory but for SHARE, and with NODE_STRICT or a cache policy. EBUSY

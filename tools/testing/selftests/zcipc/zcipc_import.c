@@ -722,6 +722,28 @@ TEST_F(kinds, no_access)
 	test_kind(_metadata, self, p, EACCES, false, false);
 }
 
+/* Whoever guards memory by a key must not lose that. To give the memory away needs no guard. */
+TEST_F(kinds, protection_key)
+{
+	int key = syscall(SYS_pkey_alloc, 0, 0);
+	char *p = memory_touched(2);
+	struct zcipc_recv m;
+	struct buf buf;
+
+	if (key < 0)
+		SKIP(return, "no protection keys: %s", strerror(errno));
+	ASSERT_EQ(0, syscall(SYS_pkey_mprotect, p, 2 * psize, PROT_READ | PROT_WRITE, key));
+	test_err_import(EOPNOTSUPP, &self->a, p, 2, &buf);
+	test_err_direct(EOPNOTSUPP, &self->a, &self->b, ZCIPC_SHARE, p, 2 * psize, 0);
+	test_err_direct(EOPNOTSUPP, &self->a, &self->b, ZCIPC_COPY, p, 2 * psize, 0);
+	test_check(&self->a, p, 2, 1);
+	test_direct(&self->a, &self->b, ZCIPC_MOVE, p, 2 * psize, 0);
+	test_recv(&self->b, &m);
+	test_check(&self->b, (char *)(uintptr_t)m.addr, 2, 1);
+	test_check(&self->a, p, 2, 0);
+	syscall(SYS_pkey_free, key);
+}
+
 TEST_F(kinds, not_all_there)
 {
 	char *p = memory_touched(3);
