@@ -639,6 +639,7 @@ static struct zcipc_endpoint *zcipc_cap_first_revoked(struct zcipc_region *regio
 static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 {
 	struct zcipc_cap *cap = zcipc_cap_at(ep, token);
+	struct zcipc_endpoint *revoker = NULL;
 	struct zcipc_region *region;
 	bool known;
 
@@ -646,7 +647,7 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 		return;
 	region = cap->region;
 	mutex_lock(&region->lock);
-	known = list_empty(&cap->msg.entry) && !cap->msg.unheard;
+	known = (list_empty(&cap->msg.entry) || cap->msg.shown) && !cap->msg.unheard;
 	zcipc_cap_detach(cap);
 	mutex_unlock(&region->lock);
 	if (!cap->implicit || !region->file)
@@ -661,9 +662,9 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 		cap->msg.offset = 0;
 		cap->msg.len = cap->npages << PAGE_SHIFT;
 		cap->msg.cookie = 0;
-		zcipc_message_queue(ep, &cap->msg, cap->revoker);
-		zcipc_endpoint_put(cap->revoker);
-		cap->revoker = NULL;
+		swap(cap->revoker, revoker);
+		zcipc_message_queue(ep, &cap->msg, revoker);
+		zcipc_endpoint_put(revoker);
 	} else {
 		zcipc_cap_free(cap);
 	}

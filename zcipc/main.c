@@ -53,7 +53,7 @@ static __poll_t zcipc_poll(struct file *file, poll_table *wait)
 	__poll_t mask = 0;
 
 	poll_wait(file, &ep->recv_wait, wait);
-	if (READ_ONCE(ep->nmessages))
+	if (zcipc_message_waits(ep))
 		mask |= EPOLLIN | EPOLLRDNORM;
 	if (READ_ONCE(ep->dead))
 		mask |= EPOLLHUP;

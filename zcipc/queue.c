@@ -38,9 +38,12 @@ void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
 	msg->sender = sender->id;
 	msg->pid = get_pid(sender->pid);
 	msg->uid = sender->cred->euid;
+	msg->shown = false;
 	list_add_tail(&msg->entry, &ep->messages);
-	ep->nmessages++;
+	WRITE_ONCE(ep->nmessages, ep->nmessages + 1);
 	zcipc_stat_inc(MESSAGES);
+	if (ep->ring)
+		zcipc_ring_update(ep);
 	if (wq_has_sleeper(&ep->recv_wait))
 		wake_up(&ep->recv_wait);
 }
@@ -53,7 +56,7 @@ bool zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 		return false;
 	list_del_init(&msg->entry);
 	put_pid(msg->pid);
-	ep->nmessages--;
+	WRITE_ONCE(ep->nmessages, ep->nmessages - 1);
 	zcipc_stat_dec(MESSAGES);
 	return true;
 }
@@ -109,6 +112,7 @@ void zcipc_message_return_all(struct zcipc_endpoint *ep)
 	u64 sender_id, token;
 
 	mutex_lock(&ep->lock);
+	zcipc_ring_remove(ep);
 	while ((msg = list_first_entry_or_null(&ep->messages, struct zcipc_message, entry))) {
 		cap = zcipc_message_cap(msg);
 		zcipc_message_unqueue(ep, msg);
@@ -134,54 +138,111 @@ void zcipc_message_return_all(struct zcipc_endpoint *ep)
 	mutex_unlock(&ep->lock);
 }
 
-/* The oldest message that is still true, or NULL. */
-static struct zcipc_message *zcipc_message_first(struct zcipc_endpoint *ep)
+/* The oldest message of a list that is still true, or NULL. */
+struct zcipc_message *zcipc_message_valid(struct zcipc_endpoint *ep, struct list_head *messages)
 {
 	struct zcipc_message *msg;
 
 	lockdep_assert_held(&ep->lock);
-	while ((msg = list_first_entry_or_null(&ep->messages, struct zcipc_message, entry))) {
+	while ((msg = list_first_entry_or_null(messages, struct zcipc_message, entry))) {
 		if (zcipc_message_alone(msg) || !READ_ONCE(zcipc_message_cap(msg)->revoked))
 			break;
 		/* Nor will zcipc_cap_bury() tell that it is gone. */
-		msg->unheard = true;
+		msg->unheard = !msg->shown;
 		zcipc_message_unqueue(ep, msg);
 	}
 	return msg;
 }
 
+/* The oldest message that is still true, or NULL. */
+static struct zcipc_message *zcipc_message_first(struct zcipc_endpoint *ep)
+{
+	struct zcipc_message *msg = NULL;
+
+	lockdep_assert_held(&ep->lock);
+	if (ep->ring) {
+		zcipc_ring_update(ep);
+		msg = zcipc_message_valid(ep, zcipc_ring_messages(ep));
+	}
+	return msg ?: zcipc_message_valid(ep, &ep->messages);
+}
+
+/* Does a message wait? No lock is held. */
+bool zcipc_message_waits(struct zcipc_endpoint *ep)
+{
+	if (READ_ONCE(ep->ring)) {
+		mutex_lock(&ep->lock);
+		if (ep->ring)
+			zcipc_ring_update(ep);
+		mutex_unlock(&ep->lock);
+	}
+	return READ_ONCE(ep->nmessages);
+}
+
+static bool zcipc_message_fits(const struct zcipc_endpoint *ep)
+{
+	return ep->nmessages + ep->nreserved < ep->queue_depth;
+}
+
+/* Is there room for one more? The caller holds the endpoint's lock. */
+bool zcipc_message_room(struct zcipc_endpoint *ep)
+{
+	if (zcipc_message_fits(ep) || !ep->ring)
+		return zcipc_message_fits(ep);
+	zcipc_ring_update(ep);
+	if (!zcipc_message_fits(ep) && zcipc_ring_want_call(ep))
+		zcipc_ring_update(ep);
+	return zcipc_message_fits(ep);
+}
+
+/* What the receiver is told, but for the sender's ids. */
+void zcipc_message_describe(const struct zcipc_message *msg, struct zcipc_recv *recv)
+{
+	const struct zcipc_cap *cap = container_of(msg, struct zcipc_cap, msg);
+
+	recv->type = msg->type;
+	recv->rights = cap->rights;
+	recv->cap = cap->token;
+	recv->region = msg->region;
+	recv->addr = msg->addr;
+	recv->len = msg->len;
+	recv->cookie = msg->cookie;
+	recv->sender = msg->sender;
+	recv->message_flags = msg->flags;
+	recv->offset = msg->offset;
+}
+
+/* Takes a message that the receiver has got out of the queue. The caller holds the lock. */
+void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg,
+			    const struct zcipc_recv *recv)
+{
+	zcipc_message_unqueue(ep, msg);
+	if (zcipc_message_alone(msg))
+		zcipc_cap_free(zcipc_message_cap(msg));
+	zcipc_count(ep, NULL, RECEIVED, 1);
+	trace_zcipc_receive(ep, recv);
+}
+
 /* Takes a message out of the queue once user space has it: -EFAULT means that it has to fault. */
 static int zcipc_message_deliver(struct zcipc_ucmd *ucmd, struct zcipc_message *msg)
 {
-	struct zcipc_cap *cap = zcipc_message_cap(msg);
 	struct zcipc_recv *cmd = ucmd->cmd;
 	int ret;
 
 	lockdep_assert_held(&ucmd->ep->lock);
-	cmd->type = msg->type;
-	cmd->rights = cap->rights;
-	cmd->cap = cap->token;
-	cmd->region = msg->region;
-	cmd->addr = msg->addr;
-	cmd->len = msg->len;
-	cmd->cookie = msg->cookie;
-	cmd->sender = msg->sender;
+	zcipc_message_describe(msg, cmd);
 	cmd->sender_pid = pid_vnr(msg->pid);
 	cmd->sender_uid = from_kuid_munged(current_user_ns(), msg->uid);
-	cmd->message_flags = msg->flags;
 	cmd->pending = ucmd->ep->nmessages - 1;
-	cmd->offset = msg->offset;
 	pagefault_disable();
 	ret = zcipc_ucmd_respond(ucmd);
 	pagefault_enable();
 	if (ret)
 		return ret;
-	zcipc_message_unqueue(ucmd->ep, msg);
-	if (zcipc_message_alone(msg))
-		zcipc_cap_free(cap);
+	if (ucmd->ep->ring)
+		zcipc_ring_pass(ucmd->ep, msg);
+	zcipc_message_received(ucmd->ep, msg, cmd);
 	zcipc_endpoint_made_room(ucmd->ep);
-	zcipc_count(ucmd->ep, NULL, RECEIVED, 1);
-	trace_zcipc_receive(ucmd->ep, cmd);
 	return 0;
 }
 

@@ -216,7 +216,7 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_re
 	long align = -1;
 	int ret;
 
-	if (dst->nmessages + dst->nreserved >= dst->queue_depth)
+	if (!zcipc_message_room(dst))
 		return -EAGAIN;
 	ret = zcipc_cap_reserve(dst, dst->nreserved + 1, ZCIPC_GFP_LOCKED);
 	if (ret)

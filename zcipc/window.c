@@ -36,13 +36,14 @@
 /* Work between two calls of cond_resched(). */
 #define ZCIPC_INSERT_CHUNK	512UL
 
-/* File offsets, in pages: each window has as many as it could use, what is outside has the rest. */
-#define ZCIPC_WINDOW_SHIFT	(40 - PAGE_SHIFT)
-#define ZCIPC_OUTSIDE_START	((unsigned long)ZCIPC_WINDOW_MAX << ZCIPC_WINDOW_SHIFT)
+/* File offsets, in pages: what is outside of windows has all that are left. */
+#define ZCIPC_OUTSIDE_START	ZCIPC_RING_END
 #define ZCIPC_OUTSIDE_END		(MAX_LFS_FILESIZE >> PAGE_SHIFT)
 
 static_assert(ZCIPC_MAX_WINDOW_PAGES <= 1UL << ZCIPC_WINDOW_SHIFT);
 static_assert(ZCIPC_WINDOW_OFFSET(1) == 1ULL << (ZCIPC_WINDOW_SHIFT + PAGE_SHIFT));
+static_assert(ZCIPC_RING_OFFSET == (u64)ZCIPC_RING_START << PAGE_SHIFT);
+static_assert(ZCIPC_RING_OFFSET_HEAD == (u64)ZCIPC_RING_HEAD_START << PAGE_SHIFT);
 
 static const struct vm_operations_struct zcipc_window_ops;
 static const struct vm_operations_struct zcipc_pinnable_ops;
@@ -1455,6 +1456,8 @@ int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
 		return -EPERM;
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
+	if (vma->vm_pgoff >= ZCIPC_RING_START && vma->vm_pgoff < ZCIPC_RING_END)
+		return zcipc_ring_mmap(ep, vma);
 	if (vma->vm_pgoff < ZCIPC_OUTSIDE_START)
 		ret = zcipc_window_make(ep, vma, vma->vm_pgoff >> ZCIPC_WINDOW_SHIFT);
 	else

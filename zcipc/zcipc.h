@@ -53,6 +53,7 @@
 
 struct pid;
 struct zcipc_accept;
+struct zcipc_receive_ring;
 struct zcipc_view;
 
 /*
@@ -111,6 +112,12 @@ struct zcipc_user {
 #define ZCIPC_WINDOW_PINNABLE	(ZCIPC_CACHE_WRITEBACK + 1)
 #define ZCIPC_WINDOW_MAX	(ZCIPC_WINDOW_PINNABLE + 1)
 
+/* File offsets, in pages: each window has as many as it could use, and so has the ring. */
+#define ZCIPC_WINDOW_SHIFT	(40 - PAGE_SHIFT)
+#define ZCIPC_RING_START	((unsigned long)ZCIPC_WINDOW_MAX << ZCIPC_WINDOW_SHIFT)
+#define ZCIPC_RING_HEAD_START	((unsigned long)(ZCIPC_WINDOW_MAX + 1) << ZCIPC_WINDOW_SHIFT)
+#define ZCIPC_RING_END		((unsigned long)(ZCIPC_WINDOW_MAX + 2) << ZCIPC_WINDOW_SHIFT)
+
 /**
  * struct zcipc_window - where an endpoint sees memory of one kind
  * @addr: user address
@@ -161,9 +168,10 @@ struct zcipc_window {
  * @next_outside: file offset, in pages, for the next mapping outside of windows; 0: there was none
  * @adopter: the task that may map adopted memory now, or NULL
  * @slots: by file offset
- * @messages: received, oldest first
- * @nmessages: their number
- * @recv_wait: waits for @messages to have one
+ * @messages: that wait and are not in the ring, oldest first
+ * @nmessages: how many wait, those in the ring included
+ * @ring: that the owner reads messages from, or NULL
+ * @recv_wait: waits for a message
  * @room_wait: peers that wait for room in window, table or queue
  * @room_seq: changes when there is more room
  * @nreserved: places in queue and table that are taken, but not yet filled. 0 unless somebody holds
@@ -205,6 +213,7 @@ struct zcipc_endpoint {
 	struct rb_root slots;
 	struct list_head messages;
 	u32 nmessages;
+	struct zcipc_receive_ring *ring;
 	wait_queue_head_t recv_wait;
 	wait_queue_head_t room_wait;
 	u32 room_seq;
@@ -307,7 +316,7 @@ struct zcipc_slot {
 
 /**
  * struct zcipc_message - tells an endpoint what it got. Part of a capability
- * @entry: in ep->messages, or empty
+ * @entry: in ep->messages or the ring's, or empty
  * @type: enum zcipc_type or enum zcipc_message_type
  * @flags: enum zcipc_message_flags
  * @region: the region's id
@@ -321,6 +330,8 @@ struct zcipc_slot {
  * @sender_rights: what the sender had, and gets back if it comes back
  * @unheard: the capability was revoked before the endpoint received the message, and never will
  * @unmapped: it is a range of a file, which the endpoint has to map when it receives this
+ * @shown: it has been put into a ring: the owner may know of it, though it has not received it
+ * @number: which in the ring
  */
 struct zcipc_message {
 	struct list_head entry;
@@ -337,6 +348,8 @@ struct zcipc_message {
 	u32 sender_rights;
 	bool unheard;
 	bool unmapped;
+	bool shown;
+	u32 number;
 };
 
 /**
@@ -959,8 +972,22 @@ int zcipc_file_import(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
 			 const struct zcipc_endpoint *sender);
 bool zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg);
+struct zcipc_message *zcipc_message_valid(struct zcipc_endpoint *ep, struct list_head *messages);
+void zcipc_message_describe(const struct zcipc_message *msg, struct zcipc_recv *recv);
+void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg,
+			    const struct zcipc_recv *recv);
 void zcipc_message_return_all(struct zcipc_endpoint *ep);
+bool zcipc_message_waits(struct zcipc_endpoint *ep);
+bool zcipc_message_room(struct zcipc_endpoint *ep);
 int zcipc_message_recv(struct zcipc_ucmd *ucmd);
+
+/* ring.c */
+int zcipc_ring_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma);
+void zcipc_ring_update(struct zcipc_endpoint *ep);
+struct list_head *zcipc_ring_messages(struct zcipc_endpoint *ep);
+void zcipc_ring_pass(struct zcipc_endpoint *ep, const struct zcipc_message *msg);
+bool zcipc_ring_want_call(struct zcipc_endpoint *ep);
+void zcipc_ring_remove(struct zcipc_endpoint *ep);
 
 /* transfer.c */
 

@@ -138,6 +138,10 @@ enum zcipc_cache {
 /* The file offset for mmap() of the window for regions that can be pinned. */
 #define ZCIPC_WINDOW_OFFSET_PINNABLE	((__u64)5 << 40)
 
+/* The file offsets for mmap() of a receive ring: see struct zcipc_ring. */
+#define ZCIPC_RING_OFFSET		((__u64)6 << 40)
+#define ZCIPC_RING_OFFSET_HEAD		((__u64)7 << 40)
+
 /*
  * NUMA nodes: a number, no preference, or (for a transfer) where the peer was when it last opened
  * its endpoint, mapped a window, or received.
@@ -829,7 +833,7 @@ enum zcipc_message_flags {
  *	was sent with ZCIPC_F_ANY_ALIGN
  *
  * Waits for a message, or fails with EAGAIN when the endpoint is O_NONBLOCK. poll() reports POLLIN
- * when there is one.
+ * when there is one. Messages can also be read from a ring: see struct zcipc_ring.
  *
  * Errors: EAGAIN, EINTR.
  */
@@ -849,6 +853,74 @@ struct zcipc_recv {
 	__u32 message_flags;
 	__u32 pending;
 	__aligned_u64 offset;
+};
+
+/* Bytes from one entry of a ring to the next. */
+#define ZCIPC_RING_ENTRY_SIZE	128
+
+/**
+ * enum zcipc_ring_flags - what a ring's owner has to do
+ * @ZCIPC_RING_CALL: messages wait that did not fit, or senders that wait for room: once the owner
+ *	has moved the head it has to call poll() with POLLIN, or ZCIPC_IOC_RECV
+ */
+enum zcipc_ring_flags {
+	ZCIPC_RING_CALL		= 1 << 0,
+};
+
+/**
+ * struct zcipc_ring - messages that can be read without a call
+ * @tail: how many messages have been put into the ring, modulo 2^32
+ * @flags: enum zcipc_ring_flags
+ * @nentries: entries, a power of two
+ * @entry_size: ZCIPC_RING_ENTRY_SIZE
+ *
+ * A receiver that polls, instead of sleeping in ZCIPC_IOC_RECV, maps a ring:
+ *
+ *	ring = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, ZCIPC_RING_OFFSET)
+ *	head = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, ZCIPC_RING_OFFSET_HEAD)
+ *
+ * where @len is one page, which begins with this struct, and as many as the entries take: 1 to 32
+ * pages, a power of two. Message number N is a struct zcipc_recv (what is behind its size is 0) at
+ *
+ *	(char *)ring + page_size + N % nentries * entry_size
+ *
+ * and is there when @tail, read with acquire semantics, is past N. struct zcipc_ring_head at @head
+ * says how far the owner has come. Whoever has read an entry, and does not need it any more, adds 1
+ * to that with release semantics, then, after a full barrier, reads @flags, and does what they ask
+ * for. poll() can also be used to sleep.
+ *
+ * All messages that the endpoint gets come into the ring, in order, and are not received before the
+ * head is past them: until then they take room in the queue, and what was moved goes back if the
+ * owner dies. When the ring is full the others wait. ZCIPC_IOC_RECV still takes the oldest message
+ * that is not received, and moves the head past it. Threads that use one ring have to exclude each
+ * other from that.
+ *
+ * An entry is as ZCIPC_IOC_RECV gives the message, but for @pending, which is 0, @addr of a file's
+ * memory, which is 0 too (the owner uses ZCIPC_IOC_MAP), and @sender_pid and @sender_uid, which are
+ * in the namespaces of the process as it opened the endpoint. It does not change. What it tells of
+ * may have been revoked: then the message ZCIPC_REVOKED follows.
+ *
+ * The ring is not inherited, never writable, and goes when all of it has been unmapped. Messages
+ * that the head is not past are received by ZCIPC_IOC_RECV, or in the next ring. A head that is not
+ * between what it was and @tail is taken as if it had not been moved.
+ *
+ * Errors of mmap(): EACCES when the ring is to be writable, or either executable, EBUSY when the
+ * endpoint has a ring, EINVAL for another length and for the head when there is no ring, EPERM,
+ * ENOMEM.
+ */
+struct zcipc_ring {
+	__u32 tail;
+	__u32 flags;
+	__u32 nentries;
+	__u32 entry_size;
+};
+
+/**
+ * struct zcipc_ring_head - written by the owner of a ring
+ * @head: how many messages have been received, modulo 2^32; 0 at first
+ */
+struct zcipc_ring_head {
+	__u32 head;
 };
 
 /**

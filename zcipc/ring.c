@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Receive rings: messages that the owner of an endpoint reads without a call.
+ *
+ * The pages of a ring are the module's. The owner maps them read-only, but for one, in which it
+ * says how far it has come: its head. That is looked at whenever somebody has the lock and needs
+ * room, and counts only if it is between the last head that did and the tail. So the worst that an
+ * owner can write there is that it has received what it has not, or nothing: nobody else notices.
+ *
+ * A message in the ring is in its list until the head is past it, or until what it tells of is gone
+ * from the endpoint: then only the entry remains.
+ */
+#include <linux/pid_namespace.h>
+#include <linux/slab.h>
+#include <linux/uidgid.h>
+#include <linux/vmalloc.h>
+
+#include "zcipc.h"
+
+#define ZCIPC_RING_PAGES_MAX	32UL
+
+/**
+ * struct zcipc_receive_ring - all is protected by the endpoint's lock
+ * @messages: that the owner has not received, oldest first
+ * @nvmas: VMAs that show a part of it
+ * @npages: of @memory
+ * @mask: number of entries - 1
+ * @head: how many the owner has received, the last time that it was believed
+ * @tail: how many have been put in
+ * @memory: the owner's head, a page; struct zcipc_ring, a page; the entries
+ */
+struct zcipc_receive_ring {
+	struct list_head messages;
+	unsigned int nvmas;
+	unsigned long npages;
+	u32 mask;
+	u32 head;
+	u32 tail;
+	void *memory;
+};
+
+static struct zcipc_ring_head *zcipc_ring_head(const struct zcipc_receive_ring *ring)
+{
+	return ring->memory;
+}
+
+static struct zcipc_ring *zcipc_ring_shared(const struct zcipc_receive_ring *ring)
+{
+	return ring->memory + PAGE_SIZE;
+}
+
+static struct zcipc_recv *zcipc_ring_entry(const struct zcipc_receive_ring *ring, u32 number)
+{
+	return ring->memory + 2 * PAGE_SIZE + (number & ring->mask) * ZCIPC_RING_ENTRY_SIZE;
+}
+
+/* The messages in a ring. The caller holds the endpoint's lock; there is a ring. */
+struct list_head *zcipc_ring_messages(struct zcipc_endpoint *ep)
+{
+	lockdep_assert_held(&ep->lock);
+	return &ep->ring->messages;
+}
+
+/* Messages up to a number are received. */
+static void zcipc_ring_receive(struct zcipc_endpoint *ep, u32 head)
+{
+	struct zcipc_receive_ring *ring = ep->ring;
+	struct zcipc_message *msg, *next;
+
+	ring->head = head;
+	list_for_each_entry_safe(msg, next, &ring->messages, entry) {
+		if ((s32)(msg->number - head) >= 0)
+			break;
+		zcipc_message_received(ep, msg, zcipc_ring_entry(ring, msg->number));
+	}
+	/* Whoever still wants a call will say so again. */
+	WRITE_ONCE(zcipc_ring_shared(ring)->flags, 0);
+	zcipc_endpoint_made_room(ep);
+}
+
+/* Looks at what the owner says. Returns whether it has come further. */
+static bool zcipc_ring_look(struct zcipc_endpoint *ep)
+{
+	struct zcipc_receive_ring *ring = ep->ring;
+	/* It is done with the entries before. */
+	u32 head = smp_load_acquire(&zcipc_ring_head(ring)->head);
+
+	if (head == ring->head || head - ring->head > ring->tail - ring->head)
+		return false;
+	zcipc_ring_receive(ep, head);
+	return true;
+}
+
+static void zcipc_ring_put(struct zcipc_endpoint *ep, struct zcipc_message *msg)
+{
+	struct zcipc_receive_ring *ring = ep->ring;
+	struct zcipc_recv *entry = zcipc_ring_entry(ring, ring->tail);
+
+	BUILD_BUG_ON(sizeof(*entry) > ZCIPC_RING_ENTRY_SIZE);
+	/* All of it is written; what is behind it has been 0 from the beginning. */
+	entry->size = sizeof(*entry);
+	zcipc_message_describe(msg, entry);
+	entry->sender_pid = pid_nr_ns(msg->pid, ns_of_pid(ep->pid));
+	entry->sender_uid = from_kuid_munged(ep->cred->user_ns, msg->uid);
+	msg->shown = true;
+	msg->number = ring->tail++;
+	list_move_tail(&msg->entry, &ring->messages);
+	/* The entry is there before the tail is past it. */
+	smp_store_release(&zcipc_ring_shared(ring)->tail, ring->tail);
+}
+
+/**
+ * zcipc_ring_want_call() - have the owner call when it has come further
+ * @ep: the endpoint, which has a ring; the caller holds its lock
+ *
+ * Return: true if it has just come further. Then zcipc_ring_update() must follow.
+ */
+bool zcipc_ring_want_call(struct zcipc_endpoint *ep)
+{
+	WRITE_ONCE(zcipc_ring_shared(ep->ring)->flags, ZCIPC_RING_CALL);
+	/* The owner writes, then looks. So do we: one of us sees what the other has written. */
+	smp_mb();
+	return zcipc_ring_look(ep);
+}
+
+/**
+ * zcipc_ring_update() - receive what the owner has received, put in what there is room for
+ * @ep: the endpoint, which has a ring; the caller holds its lock
+ */
+void zcipc_ring_update(struct zcipc_endpoint *ep)
+{
+	struct zcipc_receive_ring *ring = ep->ring;
+	struct zcipc_message *msg;
+
+	lockdep_assert_held(&ep->lock);
+	zcipc_ring_look(ep);
+	while ((msg = zcipc_message_valid(ep, &ep->messages))) {
+		if (ring->tail - ring->head > ring->mask && !zcipc_ring_want_call(ep))
+			break;
+		zcipc_ring_put(ep, msg);
+	}
+}
+
+/**
+ * zcipc_ring_pass() - the owner is about to receive a message by a call
+ * @ep: the endpoint, which has a ring; the caller holds its lock
+ * @msg: its oldest message
+ */
+void zcipc_ring_pass(struct zcipc_endpoint *ep, const struct zcipc_message *msg)
+{
+	struct zcipc_receive_ring *ring = ep->ring;
+
+	lockdep_assert_held(&ep->lock);
+	/* Those that are in the ring come first. */
+	if (list_empty(&ring->messages))
+		return;
+	ring->head = msg->number + 1;
+	WRITE_ONCE(zcipc_ring_head(ring)->head, ring->head);
+}
+
+/**
+ * zcipc_ring_remove() - an endpoint has no ring any more
+ * @ep: the endpoint; the caller holds its lock
+ *
+ * Messages that the owner has not received are the first in the queue.
+ */
+void zcipc_ring_remove(struct zcipc_endpoint *ep)
+{
+	struct zcipc_receive_ring *ring = ep->ring;
+
+	lockdep_assert_held(&ep->lock);
+	if (!ring)
+		return;
+	zcipc_ring_look(ep);
+	list_splice(&ring->messages, &ep->messages);
+	WRITE_ONCE(ep->ring, NULL);
+	/* Who has it mapped has references to the pages. */
+	vfree(ring->memory);
+	kfree(ring);
+}
+
+static vm_fault_t zcipc_ring_fault(struct vm_fault *vmf)
+{
+	struct zcipc_endpoint *ep = vmf->vma->vm_private_data;
+	vm_fault_t ret = VM_FAULT_SIGBUS;
+	unsigned long page;
+
+	/* A child got the VMA by MADV_DOFORK. */
+	if (vmf->vma->vm_mm != ep->mm)
+		return ret;
+	mutex_lock(&ep->lock);
+	/* The page that has the head comes first. */
+	page = vmf->pgoff >= ZCIPC_RING_HEAD_START ? 0 : vmf->pgoff - ZCIPC_RING_START + 1;
+	if (ep->ring && page < ep->ring->npages) {
+		vmf->page = vmalloc_to_page(ep->ring->memory + (page << PAGE_SHIFT));
+		get_page(vmf->page);
+		ret = 0;
+	}
+	mutex_unlock(&ep->lock);
+	return ret;
+}
+
+/* The kernel splits the VMA, or copies it: for mremap(), which then fails, or for a child. */
+static void zcipc_ring_open(struct vm_area_struct *vma)
+{
+	struct zcipc_endpoint *ep = vma->vm_private_data;
+
+	if (vma->vm_mm != ep->mm)
+		return;
+	mutex_lock(&ep->lock);
+	if (ep->ring)
+		ep->ring->nvmas++;
+	mutex_unlock(&ep->lock);
+}
+
+static void zcipc_ring_close(struct vm_area_struct *vma)
+{
+	struct zcipc_endpoint *ep = vma->vm_private_data;
+
+	if (vma->vm_mm != ep->mm)
+		return;
+	mutex_lock(&ep->lock);
+	if (ep->ring && !--ep->ring->nvmas)
+		zcipc_ring_remove(ep);
+	mutex_unlock(&ep->lock);
+	zcipc_window_last_close(vma, ep);
+}
+
+/* As of windows. */
+static int zcipc_ring_mremap(struct vm_area_struct *vma)
+{
+	return -EINVAL;
+}
+
+static const struct vm_operations_struct zcipc_ring_ops = {
+	.open = zcipc_ring_open,
+	.close = zcipc_ring_close,
+	.mremap = zcipc_ring_mremap,
+	.fault = zcipc_ring_fault,
+};
+
+/* A ring with so many pages of entries, or NULL. */
+static struct zcipc_receive_ring *zcipc_ring_alloc(unsigned long npages)
+{
+	struct zcipc_receive_ring *ring;
+	struct zcipc_ring *shared;
+
+	ring = kzalloc(sizeof(*ring), GFP_KERNEL_ACCOUNT);
+	if (!ring)
+		return NULL;
+	ring->npages = npages + 2;
+	ring->memory = __vmalloc(ring->npages << PAGE_SHIFT, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (!ring->memory) {
+		kfree(ring);
+		return NULL;
+	}
+	INIT_LIST_HEAD(&ring->messages);
+	ring->nvmas = 1;
+	shared = zcipc_ring_shared(ring);
+	shared->nentries = (npages << PAGE_SHIFT) / ZCIPC_RING_ENTRY_SIZE;
+	shared->entry_size = ZCIPC_RING_ENTRY_SIZE;
+	ring->mask = shared->nentries - 1;
+	return ring;
+}
+
+/* mmap() of a ring, which is made by that. */
+static int zcipc_ring_make(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
+{
+	unsigned long npages = vma_pages(vma) - 1;
+	struct zcipc_receive_ring *ring;
+	int ret = 0;
+
+	if (vma->vm_flags & VM_WRITE)
+		return -EACCES;
+	if (vma->vm_pgoff != ZCIPC_RING_START || !is_power_of_2(npages) ||
+	    npages > ZCIPC_RING_PAGES_MAX)
+		return -EINVAL;
+	ring = zcipc_ring_alloc(npages);
+	if (!ring)
+		return -ENOMEM;
+	mutex_lock(&ep->lock);
+	if (ep->ring || ep->dead) {
+		ret = -EBUSY;
+	} else {
+		WRITE_ONCE(ep->ring, ring);
+		zcipc_ring_update(ep);
+		zcipc_endpoint_seen(ep);
+	}
+	mutex_unlock(&ep->lock);
+	if (ret) {
+		vfree(ring->memory);
+		kfree(ring);
+	}
+	return ret;
+}
+
+/* mmap() of the page that has a ring's head. */
+static int zcipc_ring_map_head(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
+{
+	int ret = -EINVAL;
+
+	if (vma->vm_pgoff != ZCIPC_RING_HEAD_START || vma_pages(vma) != 1)
+		return ret;
+	mutex_lock(&ep->lock);
+	if (ep->ring) {
+		ep->ring->nvmas++;
+		ret = 0;
+	}
+	mutex_unlock(&ep->lock);
+	return ret;
+}
+
+/**
+ * zcipc_ring_mmap() - mmap() of a ring or of its head
+ * @ep: the endpoint
+ * @vma: the new VMA, of the endpoint's mm, shared
+ *
+ * Context: The caller holds the mmap_lock for writing.
+ * Return: 0, or an errno of struct zcipc_ring
+ */
+int zcipc_ring_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
+{
+	bool head = vma->vm_pgoff >= ZCIPC_RING_HEAD_START;
+	int ret;
+
+	if (vma->vm_flags & VM_EXEC)
+		return -EACCES;
+	ret = head ? zcipc_ring_map_head(ep, vma) : zcipc_ring_make(ep, vma);
+	if (ret)
+		return ret;
+	zcipc_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP,
+			   VM_MAYEXEC | (head ? 0 : VM_MAYWRITE));
+	vma->vm_ops = &zcipc_ring_ops;
+	vma->vm_private_data = ep;
+	return 0;
+}
