@@ -43,6 +43,7 @@ enum spent { PAUSED, CALL, RELEASE, NSPENT };
  * @WITH_WAKE: what one page costs is told with the wake-up
  * @EMPTY: nothing is sent
  * @ENTRIES: many messages at once, of a page each
+ * @POLLED: as zcipc-move-4k, but received from a ring: what one page costs is told of that one
  */
 enum flags {
 	ALONE		= 1 << 0,
@@ -56,6 +57,7 @@ enum flags {
 	EMPTY		= 1 << 8,
 	ENTRIES		= 1 << 9,
 	SMALL		= 1 << 10,
+	POLLED		= 1 << 11,
 };
 
 /* What both processes map. */

@@ -444,7 +444,9 @@ static void figures(const struct mechanism *m, size_t len, const struct shared *
 		return;
 	}
 	row(m->name, len, "per_page", hop / npages, NULL);
-	if (len == PAGE)
+	if (len == PAGE && m->flags & POLLED)
+		row("zcipc-move-4k", len, "fixed_polled", hop, NULL);
+	else if (len == PAGE)
 		row(m->name, len, "fixed", m->flags & WITH_WAKE ? message : hop, NULL);
 	if (m->flags & HUGE && len >= HUGE_PAGE)
 		row(m->name, len, "per_2m_page", hop / (len / HUGE_PAGE), NULL);
