@@ -250,7 +250,7 @@ TEST_F(ring, as_received)
 }
 
 /* Without any call of the receiver's: content, order, many rounds of a ring that wraps. */
-TEST_F(ring, no_call)
+TEST_F_TIMEOUT(ring, no_call, 60)
 {
 	struct zcipc_stats stats;
 	struct zcipc_recv m;
@@ -376,7 +376,7 @@ TEST_F(ring, full)
 }
 
 /* Each ring size, to the last entry. */
-TEST_F(ring, sizes)
+TEST_F_TIMEOUT(ring, sizes, 120)
 {
 	size_t npages, i;
 	struct zcipc_recv m;
@@ -537,7 +537,7 @@ TEST_F(ring, revoked_after_the_ring)
 }
 
 /* What an entry told of can be handed on before the head is past it. */
-TEST_F(ring, used_before_received)
+TEST_F_TIMEOUT(ring, used_before_received, 60)
 {
 	struct zcipc_recv m, back;
 	unsigned int i;
@@ -1154,7 +1154,7 @@ static long call_spoil(struct ep *ep, struct call *c)
 	return 0;
 }
 
-TEST_F(end, comes_back_full)
+TEST_F_TIMEOUT(end, comes_back_full, 60)
 {
 	struct call c = { .fn = variant->end }, spoil = { .fn = call_spoil, .n = 1000 };
 	struct buf bufs[ENTRIES + 4];
