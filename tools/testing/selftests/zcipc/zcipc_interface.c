@@ -579,6 +579,33 @@ TEST_F(interface, recv_is_not_lost)
 	test_err_recv(EAGAIN, &self->b, &m);
 }
 
+/* The layout of a ring, and that its offsets can be mapped. */
+TEST_F(interface, ring)
+{
+	const struct zcipc_ring *ring;
+	struct zcipc_ring_head *head;
+	struct zcipc_recv m, entry;
+
+	EXPECT_EQ(16, sizeof(*ring));
+	EXPECT_EQ(4, sizeof(*head));
+	EXPECT_EQ(88, sizeof(entry));
+	ring = mmap64(NULL, 2 * psize, PROT_READ, MAP_SHARED, self->b.fd, ZCIPC_RING_OFFSET);
+	ASSERT_NE(MAP_FAILED, ring);
+	head = mmap64(NULL, psize, PROT_READ | PROT_WRITE, MAP_SHARED, self->b.fd,
+		      ZCIPC_RING_OFFSET_HEAD);
+	ASSERT_NE(MAP_FAILED, head);
+	test_send_part(&self->a, &self->b, ZCIPC_COPY, self->src.cap, 1, 2);
+	EXPECT_EQ(1, ring->tail);
+	EXPECT_EQ(psize / ring->entry_size, ring->nentries);
+	memcpy(&entry, (char *)ring + psize, sizeof(entry));
+	test_recv(&self->b, &m);
+	EXPECT_EQ(0, memcmp(&entry, &m, sizeof(m)));
+	test_check_from(&self->b, (char *)(uintptr_t)entry.addr, 1, 2, 1);
+	EXPECT_EQ(1, head->head);
+	munmap(head, psize);
+	munmap((void *)ring, 2 * psize);
+}
+
 TEST_F(interface, query)
 {
 	struct zcipc_region_query q;
