@@ -5,10 +5,13 @@
  * The locks of all endpoints and regions that take part are taken first, in the order of their ids.
  * Then all that the sender loses or that becomes copy-on-write leaves the sender's page tables at
  * once, before the transfers are made one by one. The peers' page tables are populated at the end.
+ * What is most usual, MOVEs to one peer of what nobody else has mapped, is carried: see carry.c.
  *
  * The sender's mmap_lock is held all the time. That is what keeps its VMAs as they are while they
  * are taken apart, and what tells lockdep that these many locks of a kind have an order.
  */
+#include <linux/mm.h>
+#include <linux/mm_inline.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -19,15 +22,21 @@
 #include "trace.h"
 #include "zcipc.h"
 
+/* So many pages are carried by a batch. */
+#define ZCIPC_BATCH_CARRY	(4U * ZCIPC_MAX_BATCH)
+
 /**
  * struct zcipc_batch_entry - one transfer of a batch
  * @t: the transfer
- * @from: the sender's capability, as long as the locks are held and no earlier transfer took it
+ * @page: index of its first page in the list of those that are carried, if it is
+ * @from: the sender's capability; before the locks are held, and when an earlier transfer took it,
+ *	what was it
  * @to: the peer's capability, as long as the locks are held
  * @ret: what came of it
  */
 struct zcipc_batch_entry {
 	struct zcipc_transfer_state t;
+	unsigned int page;
 	struct zcipc_cap *from;
 	struct zcipc_cap *to;
 	int ret;
@@ -46,6 +55,8 @@ struct zcipc_batch_entry {
  * @regions: the regions to lock, each once
  * @nranges: number of ranges
  * @ranges: what is to be unmapped in the sender's windows
+ * @npages: pages that are to be moved
+ * @carry: those of them whose PTEs are carried
  * @frames: room for some
  */
 struct zcipc_batch {
@@ -60,6 +71,8 @@ struct zcipc_batch {
 	struct zcipc_region **regions;
 	u32 nranges;
 	struct zcipc_range *ranges;
+	unsigned long npages;
+	struct zcipc_carry_list carry;
 	struct zcipc_frame **frames;
 };
 
@@ -69,7 +82,7 @@ static int zcipc_batch_alloc(struct zcipc_batch *b)
 	b->entries = kvcalloc(b->n, sizeof(*b->entries), GFP_KERNEL_ACCOUNT);
 	b->eps = kvmalloc_array(b->n + 1, sizeof(*b->eps), GFP_KERNEL_ACCOUNT);
 	b->regions = kvmalloc_array(b->n, sizeof(*b->regions), GFP_KERNEL_ACCOUNT);
-	b->ranges = kvmalloc_array(b->n, sizeof(*b->ranges), GFP_KERNEL_ACCOUNT);
+	b->ranges = kvmalloc_array(b->n + 1, sizeof(*b->ranges), GFP_KERNEL_ACCOUNT);
 	b->frames = kvmalloc_array(b->n, sizeof(*b->frames), GFP_KERNEL_ACCOUNT);
 	if (!b->cmds || !b->entries || !b->eps || !b->regions || !b->ranges || !b->frames)
 		return -ENOMEM;
@@ -83,6 +96,7 @@ static void zcipc_batch_free(struct zcipc_batch *b)
 	/* Backwards: the first of those that go to a peer has the reference. */
 	for (i = b->n; b->entries && i-- > 0;)
 		zcipc_transfer_free(&b->entries[i].t);
+	kvfree(b->carry.pages);
 	kvfree(b->frames);
 	kvfree(b->ranges);
 	kvfree(b->regions);
@@ -186,10 +200,18 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 		if (entry->ret)
 			continue;
 		cap = zcipc_transfer_look(&entry->t);
-		if (IS_ERR(cap))
+		if (IS_ERR(cap)) {
 			entry->ret = PTR_ERR(cap);
+			continue;
+		}
+		entry->from = cap;
+		if (entry->t.cmd->type == ZCIPC_MOVE)
+			b->npages += entry->t.npages;
 	}
 	mutex_unlock(&b->src->lock);
+	if (zcipc_carry_is_worth(b->npages))
+		b->carry.pages = kvmalloc_array(min(b->npages, ZCIPC_BATCH_CARRY),
+						sizeof(*b->carry.pages), GFP_KERNEL_ACCOUNT);
 	for (i = 0; i < b->n; i++)
 		if (!b->entries[i].ret)
 			b->entries[i].ret = zcipc_batch_alloc_entry(&b->entries[i]);
@@ -235,6 +257,17 @@ static void zcipc_batch_lock_endpoints(struct zcipc_batch *b)
 	}
 }
 
+/* The capability of an entry, which may be revoked, or taken away by earlier entries. */
+static struct zcipc_cap *zcipc_batch_cap(struct zcipc_batch *b, struct zcipc_batch_entry *entry)
+{
+	u64 token = entry->t.cmd->cap;
+
+	if (entry->ret)
+		return ERR_PTR(entry->ret);
+	return likely(zcipc_cap_is_at(b->src, entry->from, token)) ? entry->from :
+								     zcipc_cap_find(b->src, token);
+}
+
 /* Finds the capabilities, and locks all regions. They stay as long as the sender is locked. */
 static void zcipc_batch_lock_regions(struct zcipc_batch *b)
 {
@@ -262,7 +295,7 @@ static void zcipc_batch_lock_regions(struct zcipc_batch *b)
 		if (ret)
 			continue;
 		/* What a token names does not change, so rights and range are still right. */
-		cap = zcipc_cap_find(b->src, entry->t.cmd->cap);
+		cap = zcipc_batch_cap(b, entry);
 		if (IS_ERR(cap)) {
 			entry->ret = PTR_ERR(cap);
 			continue;
@@ -322,26 +355,143 @@ static bool zcipc_batch_add_ranges(struct zcipc_batch *b, const struct zcipc_tra
 	return true;
 }
 
+/* The only mapping of what an entry moves, if it can be carried, or NULL. */
+static struct zcipc_slot *zcipc_batch_carries(const struct zcipc_batch *b,
+					      const struct zcipc_batch_entry *entry)
+{
+	const struct zcipc_transfer_state *t = &entry->t;
+	const struct zcipc_cap *cap = entry->from;
+	const struct zcipc_region *region = cap->region;
+	struct zcipc_slot *slot;
+
+	if (t->cmd->type != ZCIPC_MOVE || t->cmd->cache != ZCIPC_CACHE_DEFAULT ||
+	    t->cmd->node != ZCIPC_NODE_ANY || region->npinned || region->parts || region->file ||
+	    !list_is_singular(&region->caps) || !list_is_singular(&cap->slots) ||
+	    t->npages > min(b->npages, ZCIPC_BATCH_CARRY) - b->carry.n)
+		return NULL;
+	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
+	if (t->first < slot->first || t->first + t->npages > slot->first + slot->npages)
+		return NULL;
+	return slot;
+}
+
+/* Puts back what is not moved after all, or cannot be carried. */
+static void zcipc_batch_return(struct zcipc_batch *b, struct zcipc_batch_entry *entry)
+{
+	if (entry->t.carried)
+		zcipc_carry_list_return(&b->carry, entry->page, entry->t.npages);
+	entry->t.carried = false;
+}
+
+/* Gives up what was carried, and its place in the peer. */
+static void zcipc_batch_dismiss(struct zcipc_batch *b, struct zcipc_batch_entry *entry)
+{
+	zcipc_batch_return(b, entry);
+	if (entry->t.admitted)
+		zcipc_transfer_dismiss(&entry->t);
+}
+
+/*
+ * Finds out what can be carried: transfers to one peer, up to the first that is different. They are
+ * given their places in the peer already, in their order, so that those after them are none the
+ * worse, nor better, for that. Returns the peer's mm, locked, if it is another one, or NULL.
+ */
+static struct mm_struct *zcipc_batch_carry(struct zcipc_batch *b)
+{
+	struct zcipc_endpoint *dst = NULL;
+	struct mm_struct *mm = NULL;
+	u32 i;
+
+	for (i = 0; i < b->n && b->carry.pages; i++) {
+		struct zcipc_batch_entry *entry = &b->entries[i];
+		struct zcipc_transfer_state *t = &entry->t;
+		struct zcipc_slot *slot;
+
+		if (entry->ret)
+			continue;
+		slot = zcipc_batch_carries(b, entry);
+		if (!slot || (dst && t->dst != dst) || t->dst == b->src)
+			break;
+		if (!dst) {
+			dst = t->dst;
+			b->carry.src = b->src;
+			b->carry.dst = dst;
+			if (dst->mm != b->src->mm) {
+				if (!mmget_not_zero(dst->mm))
+					break;
+				mm = dst->mm;
+				/* Nobody may wait for a second one. */
+				if (!mmap_read_trylock(mm)) {
+					mmput_async(mm);
+					return NULL;
+				}
+			}
+		}
+		if (zcipc_transfer_admit(t, entry->from))
+			break;
+		entry->page = b->carry.n;
+		if (!zcipc_carry_list_add(&b->carry, slot, t->first, t->npages, t->pgoff,
+					  t->rights & ZCIPC_RIGHT_WRITE)) {
+			zcipc_transfer_dismiss(t);
+			break;
+		}
+		t->carried = true;
+	}
+	if (b->carry.n && !zcipc_carry_is_worth(b->carry.n)) {
+		while (i-- > 0)
+			if (b->entries[i].t.admitted)
+				zcipc_batch_dismiss(b, &b->entries[i]);
+		b->carry.n = 0;
+	}
+	return mm;
+}
+
 /* Takes all out of the sender's page tables that has to go. */
 static void zcipc_batch_unmap(struct zcipc_batch *b)
 {
+	unsigned int held;
 	u32 i;
 
 	for (i = 0; i < b->n; i++) {
 		struct zcipc_transfer_state *t = &b->entries[i].t;
 
+		if (t->carried || b->entries[i].ret)
+			continue;
 		cond_resched();
-		if (!b->entries[i].ret &&
-		    (t->cmd->type == ZCIPC_MOVE || t->cmd->type == ZCIPC_COPY))
+		if (t->cmd->type == ZCIPC_MOVE || t->cmd->type == ZCIPC_COPY)
 			t->unmapped = zcipc_batch_add_ranges(b, t, b->entries[i].from->region);
 	}
+	if (!b->carry.n) {
+		zcipc_window_unmap_ranges(b->src, b->ranges, b->nranges);
+		return;
+	}
+	/* Whatever is unmapped now, it flushes all. */
+	inc_tlb_flush_pending(b->src->mm);
+	zcipc_carry_list_take(&b->carry);
+	/* That there is a VMA is known of these alone. */
+	b->ranges[b->nranges++] = (struct zcipc_range){
+		.pgoff = linear_page_index(b->carry.from, b->carry.pages->from), .npages = 1,
+	};
 	zcipc_window_unmap_ranges(b->src, b->ranges, b->nranges);
-}
+	dec_tlb_flush_pending(b->src->mm);
+	zcipc_test_point("unmapped");
+	held = zcipc_carry_list_held(&b->carry, 0);
+	if (held == b->carry.n)
+		return;
+	b->nranges = 0;
+	for (i = 0; i < b->n; i++) {
+		struct zcipc_batch_entry *entry = &b->entries[i];
 
-/* The capability of an entry, which may be revoked, or taken away by earlier entries. */
-static struct zcipc_cap *zcipc_batch_cap(struct zcipc_batch *b, struct zcipc_batch_entry *entry)
-{
-	return entry->ret ? ERR_PTR(entry->ret) : zcipc_cap_find(b->src, entry->t.cmd->cap);
+		if (!entry->t.carried)
+			continue;
+		if (held < entry->page + entry->t.npages) {
+			zcipc_batch_return(b, entry);
+			entry->t.unmapped = zcipc_batch_add_ranges(b, &entry->t,
+								   entry->from->region);
+			held = zcipc_carry_list_held(&b->carry, entry->page + entry->t.npages);
+		}
+	}
+	zcipc_window_unmap_ranges(b->src, b->ranges, b->nranges);
 }
 
 static void zcipc_batch_each(struct zcipc_batch *b)
@@ -352,10 +502,13 @@ static void zcipc_batch_each(struct zcipc_batch *b)
 		struct zcipc_batch_entry *entry = &b->entries[i];
 		struct zcipc_cap *cap = zcipc_batch_cap(b, entry);
 
-		cond_resched();
+		if (!(i % 16))
+			cond_resched();
 		entry->ret = IS_ERR(cap) ? PTR_ERR(cap) : zcipc_transfer_begin(&entry->t, cap);
 		if (!entry->ret)
 			entry->to = zcipc_transfer_commit(&entry->t, cap, false);
+		else
+			zcipc_batch_dismiss(b, entry);
 	}
 }
 
@@ -368,15 +521,25 @@ static bool zcipc_batch_conflict(const struct zcipc_batch_entry *x,
 	       x->t.first < y->t.first + y->t.npages && y->t.first < x->t.first + x->t.npages;
 }
 
+/* Index of the first that has failed, or n. */
+static u32 zcipc_batch_failed(const struct zcipc_batch *b)
+{
+	u32 i;
+
+	for (i = 0; i < b->n && !b->entries[i].ret; i++)
+		;
+	return i;
+}
+
 /* Begins all, so that they can be committed. Returns the index of the one that fails, or n. */
 static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
 {
 	struct zcipc_cap *cap;
 	u32 i, j;
 
-	for (i = 0; i < b->n; i++)
-		if (b->entries[i].ret)
-			return i;
+	i = zcipc_batch_failed(b);
+	if (i < b->n)
+		return i;
 	for (i = 0; i < b->n; i++) {
 		struct zcipc_batch_entry *entry = &b->entries[i];
 
@@ -396,6 +559,9 @@ static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
 		return i;
 	for (j = i; j-- > 0;)
 		zcipc_transfer_abort(&b->entries[j].t, b->entries[j].from);
+	/* Those behind it may have their place already. */
+	for (j = 0; j < b->n; j++)
+		zcipc_batch_dismiss(b, &b->entries[j]);
 	return i;
 }
 
@@ -416,10 +582,10 @@ static int zcipc_batch_atomic(struct zcipc_batch *b)
 	return failed == b->n ? 0 : b->entries[failed].ret;
 }
 
-/* The next transfer from @i on that was carried out, or n. */
+/* The next transfer from @i on that was carried out, and whose PTEs are to be made, or n. */
 static u32 zcipc_batch_next(const struct zcipc_batch *b, u32 i)
 {
-	while (i < b->n && b->entries[i].ret)
+	while (i < b->n && (b->entries[i].ret || b->entries[i].t.carried))
 		i++;
 	return i;
 }
@@ -516,13 +682,22 @@ static void zcipc_batch_populate(struct zcipc_batch *b)
 static int zcipc_batch_locked(struct zcipc_batch *b)
 {
 	cycles_t start = get_cycles();
+	struct mm_struct *mm = NULL;
 	int ret = 0;
 
-	zcipc_batch_unmap(b);
+	if (!b->atomic || zcipc_batch_failed(b) == b->n) {
+		mm = zcipc_batch_carry(b);
+		zcipc_batch_unmap(b);
+	}
 	if (b->atomic)
 		ret = zcipc_batch_atomic(b);
 	else
 		zcipc_batch_each(b);
+	zcipc_carry_list_give(&b->carry);
+	if (mm) {
+		mmap_read_unlock(mm);
+		mmput_async(mm);
+	}
 	zcipc_batch_populate(b);
 	zcipc_count(b->src, NULL, BATCHES, 1);
 	zcipc_count(b->src, NULL, REMAP_CYCLES, get_cycles() - start);

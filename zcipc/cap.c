@@ -21,9 +21,6 @@
 #include "trace.h"
 #include "zcipc.h"
 
-#define ZCIPC_TOKEN_INDEX_BITS	20
-#define ZCIPC_TOKEN_INDEX_MASK	((1ULL << ZCIPC_TOKEN_INDEX_BITS) - 1)
-
 static_assert(ilog2(ZCIPC_MAX_CAPS) <= ZCIPC_TOKEN_INDEX_BITS);
 
 static struct kmem_cache *zcipc_caps;
@@ -79,15 +76,8 @@ static int zcipc_cap_grow_table(struct zcipc_endpoint *ep, gfp_t gfp)
 	return 0;
 }
 
-/**
- * zcipc_cap_reserve() - make sure that zcipc_cap_enter() has a place
- * @ep: the endpoint; the caller holds its lock until then
- * @n: number of capabilities that are to be entered
- * @gfp: for the table; with __GFP_NOFAIL the limit does not count either
- *
- * Return: 0, or -ENOBUFS, -ENOMEM
- */
-int zcipc_cap_reserve(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
+/* zcipc_cap_reserve(), when there is no place yet. */
+int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
 {
 	lockdep_assert_held(&ep->lock);
 	/* Half of the indices are never needed but for what comes back from dead peers. */

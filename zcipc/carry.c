@@ -11,7 +11,8 @@
  * It is for what nearly all MOVEs are: of a range that the sender alone has mapped, once, and
  * whose pages nobody holds. Whatever is different goes the other way, after all has been put back.
  *
- * Snapshots do the same within the sender's page tables, where the PTEs come back read-only.
+ * Snapshots do the same within the sender's page tables, where the PTEs come back read-only. For
+ * batches there are lists of pages, which are taken and inserted one page table after the other.
  */
 #include <linux/bitmap.h>
 #include <linux/mm.h>
@@ -31,7 +32,7 @@ static unsigned int carry_min = 16;
 module_param(carry_min, uint, 0644);
 MODULE_PARM_DESC(carry_min, "from how many pages on a MOVE carries page table entries over");
 
-static pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pgprot_t prot, bool writable)
+static inline pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pgprot_t prot, bool writable)
 {
 	pte_t pte;
 
@@ -321,6 +322,227 @@ void zcipc_carry_thaw(struct zcipc_carry *carry)
 	zcipc_carry_insert(carry, carry->vma, carry->addr, true);
 	if (carry->from)
 		mmap_read_unlock(carry->from);
+}
+
+/* Are so many pages worth it? */
+bool zcipc_carry_is_worth(unsigned long npages)
+{
+	return npages >= READ_ONCE(carry_min);
+}
+
+/* A list of pages, as a walk through page tables goes through it. */
+struct zcipc_carry_walk {
+	struct zcipc_carry_page *page;
+	struct mm_struct *mm;
+	pgprot_t prot;
+};
+
+static int zcipc_carry_take_one(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct zcipc_carry_walk *walk = data;
+
+	/* Those without a PTE are not walked to. */
+	while (walk->page->from < addr)
+		walk->page++;
+	if (walk->page->from == addr && pte_present(zcipc_ptep_get(ptep))) {
+		ptep_get_and_clear(walk->mm, addr, ptep);
+		walk->page->taken = true;
+	}
+	return 0;
+}
+
+static int zcipc_carry_give_one(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct zcipc_carry_walk *walk = data;
+	struct zcipc_carry_page *page = walk->page;
+
+	if (page->to != addr)
+		return 0;
+	if (page->taken)
+		set_pte_at(walk->mm, addr, ptep,
+			   zcipc_carry_pte(page->frame, walk->prot, page->writable));
+	walk->page++;
+	return 0;
+}
+
+/* Is a page's place in the same page table as that of the one before it, and behind that? */
+static bool zcipc_carry_goes_on(unsigned long before, unsigned long addr)
+{
+	return addr > before && !((addr ^ before) & PMD_MASK);
+}
+
+/* The VMAs that the first pages of a list are in. */
+static bool zcipc_carry_list_look(struct zcipc_carry_list *list, unsigned long at,
+				  unsigned long from, unsigned long pgoff)
+{
+	list->from = zcipc_window_lookup(list->src, at, from);
+	list->to = zcipc_window_lookup(list->dst, pgoff, zcipc_window_addr(list->dst, pgoff));
+	if (!list->from || !list->to || !(list->to->vm_flags & VM_READ) ||
+	    userfaultfd_wp(list->to))
+		return false;
+	list->from_first = list->from->vm_pgoff;
+	list->from_end = list->from_first + vma_pages(list->from);
+	list->to_first = list->to->vm_pgoff;
+	list->to_end = list->to_first + vma_pages(list->to);
+	return true;
+}
+
+/**
+ * zcipc_carry_list_add() - note pages that are to be moved
+ * @list: there is room for them
+ * @slot: the only mapping of the region; the caller holds that one's lock
+ * @first: first page in the region
+ * @npages: number of pages, of which all are there
+ * @pgoff: where they are to be mapped by the receiver, as a file offset
+ * @writable: so they are to be mapped
+ *
+ * Return: false if these cannot be carried
+ */
+bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot *slot,
+			  unsigned long first, unsigned long npages, unsigned long pgoff,
+			  bool writable)
+{
+	unsigned long at = slot->pgoff + first - slot->first;
+	struct zcipc_frame **frames = slot->cap->region->frames + first;
+	struct zcipc_carry_page *page = list->pages + list->n;
+	unsigned long from, to, last;
+
+	if (!list->n && !zcipc_carry_list_look(list, at, zcipc_slot_addr(slot) +
+					       ((first - slot->first) << PAGE_SHIFT), pgoff))
+		return false;
+	/* All in one VMA each, as nearly all windows are. */
+	if (at < list->from_first || at + npages > list->from_end ||
+	    pgoff < list->to_first || pgoff + npages > list->to_end)
+		return false;
+	from = list->from->vm_start + ((at - list->from_first) << PAGE_SHIFT);
+	to = list->to->vm_start + ((pgoff - list->to_first) << PAGE_SHIFT);
+	last = to + ((npages - 1) << PAGE_SHIFT);
+	/* The page tables come first: after that nothing can fail. */
+	if ((!list->n || (to ^ page[-1].to) & PMD_MASK || (to ^ last) & PMD_MASK) &&
+	    apply_to_page_range(list->dst->mm, to, npages << PAGE_SHIFT, NULL, NULL))
+		return false;
+	for (; to <= last; from += PAGE_SIZE, to += PAGE_SIZE, page++) {
+		page->from = from;
+		page->to = to;
+		page->frame = *frames++;
+		page->writable = writable && list->to->vm_flags & VM_WRITE;
+		page->was_writable = slot->writable && list->from->vm_flags & VM_WRITE;
+		page->taken = false;
+	}
+	list->n += npages;
+	return true;
+}
+
+/**
+ * zcipc_carry_list_take() - take the PTEs of what is in a list
+ * @list: the caller flushes the TLBs next
+ */
+void zcipc_carry_list_take(struct zcipc_carry_list *list)
+{
+	struct zcipc_carry_walk walk = { .mm = list->src->mm };
+	unsigned int i, k;
+
+	for (i = 0; i < list->n; i = k) {
+		struct zcipc_carry_page *pages = list->pages;
+
+		k = i + 1;
+		while (k < list->n && zcipc_carry_goes_on(pages[k - 1].from, pages[k].from))
+			k++;
+		walk.page = pages + i;
+		apply_to_existing_page_range(walk.mm, pages[i].from,
+					     pages[k - 1].from + PAGE_SIZE - pages[i].from,
+					     zcipc_carry_take_one, &walk);
+		cond_resched();
+	}
+}
+
+/**
+ * zcipc_carry_list_held() - find pages that anybody has, beyond their region and the PTEs taken
+ * @list: zcipc_carry_list_take() has taken them, and TLBs are flushed
+ * @i: index of the first page to look at
+ *
+ * It may be that another PTE shows one: a child's, say. Of what a snapshot has, too, nobody knows.
+ *
+ * Return: the index of the first one that is held, or @list->n
+ */
+unsigned int zcipc_carry_list_held(const struct zcipc_carry_list *list, unsigned int i)
+{
+	for (; i < list->n; i++)
+		if (!zcipc_frame_exclusive(list->pages[i].frame) ||
+		    zcipc_frame_refs(list->pages[i].frame) != list->pages[i].taken)
+			break;
+	return i;
+}
+
+static int zcipc_carry_return_one(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct zcipc_carry_walk *walk = data;
+
+	set_pte_at(walk->mm, addr, ptep,
+		   zcipc_carry_pte(walk->page->frame, walk->prot, walk->page->was_writable));
+	return 0;
+}
+
+/**
+ * zcipc_carry_list_return() - put back PTEs of pages that are not moved after all
+ * @list: zcipc_carry_list_take() has taken them
+ * @first: index of the first page
+ * @npages: number of pages
+ */
+void zcipc_carry_list_return(struct zcipc_carry_list *list, unsigned int first,
+			     unsigned long npages)
+{
+	struct zcipc_carry_walk walk = {
+		.page = list->pages + first, .mm = list->src->mm,
+		.prot = list->from->vm_page_prot,
+	};
+
+	for (; npages--; walk.page++) {
+		if (walk.page->taken)
+			WARN_ON_ONCE(apply_to_page_range(walk.mm, walk.page->from, PAGE_SIZE,
+							 zcipc_carry_return_one, &walk));
+		walk.page->taken = false;
+		walk.page->frame = NULL;
+	}
+}
+
+/**
+ * zcipc_carry_list_give() - insert PTEs that were taken
+ * @list: pages that are not moved have been put back
+ *
+ * What the sender had not mapped is inserted as any other page.
+ */
+void zcipc_carry_list_give(struct zcipc_carry_list *list)
+{
+	struct zcipc_carry_page *pages = list->pages;
+	struct zcipc_carry_walk walk = {};
+	unsigned int i, k, n = 0;
+
+	if (!list->n)
+		return;
+	walk.mm = list->dst->mm;
+	walk.prot = list->to->vm_page_prot;
+	for (i = 0; i < list->n; i = k) {
+		k = i + 1;
+		while (k < list->n && zcipc_carry_goes_on(pages[k - 1].to, pages[k].to))
+			k++;
+		walk.page = pages + i;
+		trace_zcipc_insert(list->dst, linear_page_index(list->to, pages[i].to), k - i);
+		WARN_ON_ONCE(apply_to_page_range(walk.mm, pages[i].to,
+						 pages[k - 1].to + PAGE_SIZE - pages[i].to,
+						 zcipc_carry_give_one, &walk));
+		cond_resched();
+	}
+	for (i = 0; i < list->n; i++) {
+		n += pages[i].taken;
+		if (pages[i].frame && !pages[i].taken)
+			zcipc_window_populate(list->dst, linear_page_index(list->to, pages[i].to),
+					      pages[i].to, &pages[i].frame, 1, pages[i].writable);
+	}
+	if (!n || list->src->mm == walk.mm)
+		return;
+	zcipc_mm_add_file_pages(list->src->mm, -(long)n);
+	zcipc_mm_add_file_pages(walk.mm, n);
 }
 
 void zcipc_carry_free(struct zcipc_carry *carry)

@@ -276,6 +276,8 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 		if (ret)
 			return ret;
 	}
+	if (t->carried)
+		return 0;
 	t->plan.take = true;
 	/* Where that works nothing is to be replaced. */
 	if (t->carry && !t->set_cache && t->plan.node == NUMA_NO_NODE &&
@@ -411,21 +413,19 @@ static int zcipc_transfer_set_cache(struct zcipc_transfer_state *t, struct zcipc
 }
 
 /**
- * zcipc_transfer_begin() - all that can fail
+ * zcipc_transfer_admit() - all that can fail before anything is unmapped
  * @t: the transfer, prepared
- * @cap: what zcipc_transfer_source() found; the caller holds the locks of both endpoints and the
- *	region, and the capability is not revoked
+ * @cap: as for zcipc_transfer_begin()
  *
- * zcipc_transfer_commit() or zcipc_transfer_abort() must follow, under the same locks.
+ * zcipc_transfer_begin() or zcipc_transfer_dismiss() must follow, under the same locks.
  *
- * Return: 0 or an errno. Then all is as it was, but for PTEs that faults will bring back. -EAGAIN:
- * there is no room in the peer.
+ * Return: 0 or an errno. -EAGAIN: there is no room in the peer.
  */
-int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	struct zcipc_region *region = cap->region;
 	u32 type = t->cmd->type;
-	int ret = 0;
+	int ret;
 
 	t->file = region->file;
 	/* Others can reach its pages, and it is not for us to say where they are. */
@@ -447,15 +447,49 @@ int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	if (ret)
 		return ret;
 	ret = zcipc_transfer_reserve(t, region);
-	if (ret) {
+	if (ret)
 		zcipc_uncharge_pins(t->dst->user, t->pins);
-		return ret;
+	t->admitted = !ret;
+	return ret;
+}
+
+/* Takes zcipc_transfer_admit() back. */
+void zcipc_transfer_dismiss(struct zcipc_transfer_state *t)
+{
+	t->admitted = false;
+	zcipc_transfer_unreserve(t);
+}
+
+/**
+ * zcipc_transfer_begin() - all that can fail
+ * @t: the transfer, prepared
+ * @cap: what zcipc_transfer_source() found; the caller holds the locks of both endpoints and the
+ *	region, and the capability is not revoked
+ *
+ * zcipc_transfer_commit() or zcipc_transfer_abort() must follow, under the same locks.
+ *
+ * Return: 0 or an errno. Then all is as it was, but for PTEs that faults will bring back. -EAGAIN:
+ * there is no room in the peer.
+ */
+int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	struct zcipc_region *region = cap->region;
+	u32 type = t->cmd->type;
+	int ret = 0;
+
+	/* Other transfers of the same batch may have moved pages away. */
+	if (!t->admitted)
+		ret = zcipc_transfer_admit(t, cap);
+	else if (!zcipc_region_present(region, t->first, t->npages))
+		ret = -ENOENT;
+	if (!ret) {
+		if (!t->carried)
+			zcipc_transfer_plan(t);
+		if (type == ZCIPC_MOVE)
+			ret = zcipc_transfer_take(t, region);
+		else if (t->plan.node != NUMA_NO_NODE && !t->file)
+			ret = zcipc_transfer_migrate(t, cap);
 	}
-	zcipc_transfer_plan(t);
-	if (type == ZCIPC_MOVE)
-		ret = zcipc_transfer_take(t, region);
-	else if (t->plan.node != NUMA_NO_NODE && !t->file)
-		ret = zcipc_transfer_migrate(t, cap);
 	if (!ret && type == ZCIPC_COPY)
 		ret = zcipc_transfer_snapshot(t, region);
 	if (!ret && t->set_cache) {
@@ -463,8 +497,8 @@ int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 		if (ret && t->charged)
 			zcipc_uncharge(t->dst->user, region->ncharged);
 	}
-	if (ret)
-		zcipc_transfer_unreserve(t);
+	if (ret && t->admitted)
+		zcipc_transfer_dismiss(t);
 	return ret;
 }
 
@@ -474,7 +508,7 @@ void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	zcipc_region_plan_free(&t->plan, t->npages);
 	if (t->charged)
 		zcipc_uncharge(t->dst->user, cap->region->ncharged);
-	zcipc_transfer_unreserve(t);
+	zcipc_transfer_dismiss(t);
 }
 
 /* What has been copied need not be pinned. */
@@ -489,7 +523,8 @@ static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zc
 {
 	struct zcipc_region *region = cap->region;
 
-	zcipc_region_replace(region, t->first, t->npages, &t->plan);
+	if (t->plan.copies)
+		zcipc_region_replace(region, t->first, t->npages, &t->plan);
 	if (t->pins)
 		zcipc_transfer_settle_pins(t, zcipc_region_count_pins(region, t->first, t->npages));
 	if (t->cmd->flags & ZCIPC_F_REVOKE_OTHERS)

@@ -240,6 +240,24 @@ int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages
 	return 0;
 }
 
+/* Enters a slot among those of its endpoint. Many come right behind the last one. */
+static void zcipc_slot_enter(struct zcipc_endpoint *ep, struct zcipc_slot *slot)
+{
+	struct zcipc_slot *last = ep->last_slot, *next = ep->last_next;
+
+	if (last && last->pgoff < slot->pgoff && (!next || slot->pgoff < next->pgoff)) {
+		if (!last->node.rb_right)
+			rb_link_node(&slot->node, &last->node, &last->node.rb_right);
+		else
+			rb_link_node(&slot->node, &next->node, &next->node.rb_left);
+		rb_insert_color(&slot->node, &ep->slots);
+	} else {
+		rb_add(&slot->node, &ep->slots, zcipc_slot_less);
+		ep->last_next = rb_entry_safe(rb_next(&slot->node), struct zcipc_slot, node);
+	}
+	ep->last_slot = slot;
+}
+
 /**
  * zcipc_slot_install() - make a slot show a range
  * @slot: not in use
@@ -264,7 +282,7 @@ void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned
 	slot->streak = 0;
 	slot->written = pgoff;
 	slot->view = NULL;
-	rb_add(&slot->node, &cap->ep->slots, zcipc_slot_less);
+	zcipc_slot_enter(cap->ep, slot);
 	list_add_tail(&slot->cap_entry, &cap->slots);
 	cap->nslots++;
 	zcipc_count(cap->ep, NULL, MAPS, 1);
@@ -317,6 +335,8 @@ void zcipc_slot_remove(struct zcipc_slot *slot)
 	lockdep_assert_held(&ep->lock);
 	lockdep_assert_held(&slot->cap->region->lock);
 	rb_erase(&slot->node, &ep->slots);
+	if (slot == ep->last_slot || slot == ep->last_next)
+		ep->last_slot = NULL;
 	list_del(&slot->cap_entry);
 	slot->cap->nslots--;
 	zcipc_window_release(ep, slot->pgoff, slot->npages);

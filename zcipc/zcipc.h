@@ -168,6 +168,8 @@ struct zcipc_window {
  * @next_outside: file offset, in pages, for the next mapping outside of windows; 0: there was none
  * @adopter: the task that may map adopted memory now, or NULL
  * @slots: by file offset
+ * @last_slot: the one of them that was installed last, or NULL
+ * @last_next: the one behind that, or NULL
  * @messages: that wait and are not in the ring, oldest first
  * @nmessages: how many wait, those in the ring included
  * @ring: that the owner reads messages from, or NULL
@@ -211,6 +213,8 @@ struct zcipc_endpoint {
 	unsigned long next_outside;
 	struct task_struct *adopter;
 	struct rb_root slots;
+	struct zcipc_slot *last_slot;
+	struct zcipc_slot *last_next;
 	struct list_head messages;
 	u32 nmessages;
 	struct zcipc_receive_ring *ring;
@@ -460,8 +464,37 @@ int zcipc_endpoint_init(void);
 void zcipc_endpoint_exit(void);
 
 /* cap.c */
+#define ZCIPC_TOKEN_INDEX_BITS	20
+#define ZCIPC_TOKEN_INDEX_MASK	((1ULL << ZCIPC_TOKEN_INDEX_BITS) - 1)
+
 struct zcipc_cap *zcipc_cap_alloc(int node);
-int zcipc_cap_reserve(struct zcipc_endpoint *ep, u32 n, gfp_t gfp);
+int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp);
+
+/**
+ * zcipc_cap_reserve() - make sure that zcipc_cap_enter() has a place
+ * @ep: the endpoint; the caller holds its lock until then
+ * @n: number of capabilities that are to be entered
+ * @gfp: for the table; with __GFP_NOFAIL the limit does not count either
+ *
+ * Return: 0, or -ENOBUFS, -ENOMEM
+ */
+static inline int zcipc_cap_reserve(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
+{
+	if (likely(ep->ncaps + n <= min(ep->caps_size, ZCIPC_MAX_CAPS / 2)))
+		return 0;
+	return zcipc_cap_reserve_more(ep, n, gfp);
+}
+
+/* Is a token still that of a capability, which may be gone by now? @ep's lock is held. */
+static inline bool zcipc_cap_is_at(const struct zcipc_endpoint *ep, const struct zcipc_cap *cap,
+				   u64 token)
+{
+	u32 index = token & ZCIPC_TOKEN_INDEX_MASK;
+
+	return index < ep->caps_size && ep->caps[index] == cap && cap->token == token &&
+	       !READ_ONCE(cap->revoked) && !cap->unready;
+}
+
 void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep);
 void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region,
 		       struct zcipc_cap *parent, unsigned long first, unsigned long npages,
@@ -945,6 +978,59 @@ static inline void zcipc_carry_init(struct zcipc_carry *carry)
 	carry->which = carry->small;
 }
 
+/**
+ * struct zcipc_carry_page - one of a list of pages whose PTEs are carried
+ * @from: user address in the sender
+ * @to: user address in the receiver
+ * @frame: what is there; NULL: it has been put back
+ * @writable: the PTE is to be writable, if the frame may be
+ * @was_writable: so it was in the sender
+ * @taken: the sender had a PTE, which is out of its page table
+ */
+struct zcipc_carry_page {
+	unsigned long from;
+	unsigned long to;
+	struct zcipc_frame *frame;
+	bool writable;
+	bool was_writable;
+	bool taken;
+};
+
+/**
+ * struct zcipc_carry_list - pages of many regions whose PTEs are carried
+ * @src: the sender, the current task's; its lock and its mmap_lock are held
+ * @dst: the receiver, another endpoint; its lock and its mmap_lock are held
+ * @from: the sender's VMA
+ * @from_first: where it begins, as a file offset, in pages
+ * @from_end: where it ends
+ * @to: the receiver's VMA
+ * @to_first: where it begins, as a file offset, in pages
+ * @to_end: where it ends
+ * @n: number of pages
+ * @pages: the pages
+ */
+struct zcipc_carry_list {
+	struct zcipc_endpoint *src;
+	struct zcipc_endpoint *dst;
+	struct vm_area_struct *from;
+	unsigned long from_first;
+	unsigned long from_end;
+	struct vm_area_struct *to;
+	unsigned long to_first;
+	unsigned long to_end;
+	unsigned int n;
+	struct zcipc_carry_page *pages;
+};
+
+bool zcipc_carry_is_worth(unsigned long npages);
+bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot *slot,
+			  unsigned long first, unsigned long npages, unsigned long pgoff,
+			  bool writable);
+void zcipc_carry_list_take(struct zcipc_carry_list *list);
+unsigned int zcipc_carry_list_held(const struct zcipc_carry_list *list, unsigned int i);
+void zcipc_carry_list_return(struct zcipc_carry_list *list, unsigned int first,
+			     unsigned long npages);
+void zcipc_carry_list_give(struct zcipc_carry_list *list);
 bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, unsigned long first,
 		     unsigned long npages, struct zcipc_endpoint *src, struct zcipc_endpoint *dst,
 		     unsigned long pgoff);
@@ -1015,6 +1101,8 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep);
  * @carry: PTEs that go from the sender to the peer; NULL: none do
  * @charged: the peer's user has been charged
  * @pins: charged to the peer's user
+ * @admitted: zcipc_transfer_admit() has done its part
+ * @carried: the PTEs of the range have been taken, and nobody holds any of its frames
  * @unmapped: the sender's mappings of the range have gone already
  * @gone: the sender's capability, to be freed
  * @revoked: the region of which capabilities have to be reaped, with a reference
@@ -1043,6 +1131,8 @@ struct zcipc_transfer_state {
 	struct zcipc_carry *carry;
 	bool charged;
 	unsigned long pins;
+	bool admitted;
+	bool carried;
 	bool unmapped;
 	struct zcipc_cap *gone;
 	struct zcipc_region *revoked;
@@ -1055,6 +1145,8 @@ bool zcipc_transfer_accepted(const struct zcipc_transfer_state *t);
 struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t);
 struct zcipc_cap *zcipc_transfer_look(struct zcipc_transfer_state *t);
 int zcipc_transfer_alloc(struct zcipc_transfer_state *t);
+int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+void zcipc_transfer_dismiss(struct zcipc_transfer_state *t);
 int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,

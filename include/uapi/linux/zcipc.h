@@ -699,7 +699,7 @@ struct zcipc_transfer {
  * As if the transfers were made one after the other, but nobody sees a state in between, and the
  * caller's mappings of all that it loses or that becomes copy-on-write go with one TLB shootdown
  * where single transfers take one each: also if they are scattered, as long as no two neighbours
- * are more than 2 MiB apart.
+ * are more than 2 MiB apart. What somebody holds can take another one, for all of it.
  *
  * Each transfer has its own @result, and is carried out whatever becomes of the others. None waits:
  * EAGAIN when there is no room.

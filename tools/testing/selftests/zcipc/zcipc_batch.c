@@ -5,14 +5,19 @@
  * Covered: one TLB shootdown for all that the sender loses, also when it is scattered; what lies in
  * between stays, mapped and whole, while threads use it; stores through what is moved away; each
  * transfer has its own result, whatever becomes of the others; all or none with ZCIPC_F_ATOMIC;
+ * what is carried over is held by nobody, and goes back if it is not moved after all;
  * snapshots of several regions are one instant; nothing waits; structs of other sizes and memory
  * that cannot be read or written; batches in rings, with other threads that map and unmap.
  */
 #include <sched.h>
+#include <sys/uio.h>
 
 #include "zcipc_utils.h"
 
 #define SCATTERED 256
+
+/* So many pages are carried, rather than unmapped and mapped. */
+#define CARRIED 24
 
 FIXTURE(batch)
 {
@@ -379,14 +384,16 @@ static void *store_thread(void *arg)
 /* From the return of the call on nothing that the sender stores arrives. */
 TEST_F_TIMEOUT(batch, stores_stop, 120)
 {
-	struct buf got[8];
+	struct buf got[CARRIED];
 	struct storer t[2];
-	__u64 first[8], val;
+	__u64 first[CARRIED], val;
 	unsigned int round;
-	size_t i, n = 8;
+	size_t i, n;
 	int k;
 
 	for (round = 0; round < loops(30); round++) {
+		/* Enough to be carried, or not. */
+		n = round & 1 ? CARRIED : 8;
 		self->stop = false;
 		scatter(_metadata, &self->a, n);
 		for (k = 0; k < 2; k++) {
@@ -416,6 +423,195 @@ TEST_F_TIMEOUT(batch, stores_stop, 120)
 			test_drop(&self->c, got[i].cap);
 			test_drop(&self->a, scattered.stays[i].cap);
 		}
+	}
+}
+
+/* --- PTEs that are carried, and put back */
+
+/* Some of what is moved is held: copied, or with ZCIPC_F_STRICT not moved. */
+TEST_F(batch, carried_and_held)
+{
+	static const size_t held[] = { 0, 5, CARRIED - 1 };
+	struct scattered *s = &scattered;
+	struct zcipc_stats before, after;
+	struct zcipc_transfer_batch out;
+	struct buf got;
+	char *page = malloc(psize);
+	unsigned int round;
+	struct ep *to;
+	int fds[2];
+	size_t i, k;
+
+	ASSERT_NE(NULL, page);
+	for (round = 0; round < 4; round++) {
+		const bool strict = round & 1;
+
+		to = round & 2 ? &self->b : &self->c;
+		scatter(_metadata, &self->a, CARRIED);
+		ASSERT_EQ(0, pipe(fds));
+		for (k = 0; k < ARRAY_SIZE(held); k++) {
+			struct iovec iov = { s->moved[held[k]].p, psize };
+
+			ASSERT_EQ((ssize_t)psize, vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK));
+		}
+		for (i = 0; i < CARRIED; i++) {
+			s->t[i] = transfer_cmd(to, ZCIPC_MOVE, s->moved[i].cap, 0, 0, 0);
+			s->t[i].flags = strict ? ZCIPC_F_STRICT : 0;
+		}
+		test_stats(&self->base.ep, &before);
+		test_batch(&self->a, s->t, CARRIED, 0, &out);
+		test_stats(&self->base.ep, &after);
+		/* One for all, and one for those that are held. */
+		EXPECT_GE(before.shootdowns + 2, after.shootdowns);
+		EXPECT_EQ(CARRIED - (strict ? ARRAY_SIZE(held) : 0), out.done);
+		EXPECT_EQ(before.copied_held + (strict ? 0 : ARRAY_SIZE(held) * psize),
+			  after.copied_held);
+		for (i = 0, k = 0; i < CARRIED; i++) {
+			const bool is_held = k < ARRAY_SIZE(held) && i == held[k];
+
+			k += is_held;
+			EXPECT_EQ(is_held && strict ? -EBUSY : 0, s->t[i].result);
+			test_check(&self->a, s->stays[i].p, 1, 1001 + i);
+			test_drop(&self->a, s->stays[i].cap);
+			if (s->t[i].result) {
+				test_check(&self->a, s->moved[i].p, 1, 1 + i);
+				test_fill(&self->a, s->moved[i].p, 1, 1 + i);
+				test_drop(&self->a, s->moved[i].cap);
+				continue;
+			}
+			EXPECT_EQ(is_held, s->t[i].copied == psize);
+			EXPECT_EQ(!is_held, s->t[i].pages);
+			test_gone(&self->a, s->moved[i].p, 1);
+			test_take(to, &got);
+			test_check(to, got.p, 1, 1 + i);
+			/* What the receiver writes is nobody else's. */
+			test_fill(to, got.p, 1, 500 + i);
+			test_drop(to, got.cap);
+		}
+		for (k = 0; k < ARRAY_SIZE(held); k++) {
+			ASSERT_EQ((ssize_t)psize, read(fds[0], page, psize));
+			ASSERT_EQ(0, check(page, 0, 1, 1 + held[k]));
+		}
+		close(fds[0]);
+		close(fds[1]);
+	}
+	free(page);
+}
+
+/* A child that inherits the mapping by MADV_DOFORK does not keep what is moved away. */
+TEST_F(batch, carried_and_inherited)
+{
+	struct scattered *s = &scattered;
+	struct ep child;
+	struct buf got;
+	unsigned int k;
+	size_t i;
+
+	for (k = 0; k < 2; k++) {
+		scatter(_metadata, &self->a, CARRIED);
+		/* Also not of what a snapshot has, too. */
+		for (i = 0; k && i < CARRIED; i++) {
+			test_pass(&self->a, &self->b, ZCIPC_COPY, s->moved[i].cap, &got);
+			test_check(&self->a, s->moved[i].p, 1, 1 + i);
+		}
+		ASSERT_EQ(0, madvise(self->a.win, self->a.npages * psize, MADV_DOFORK));
+		ASSERT_EQ(0, peer_fork(&child));
+		ASSERT_EQ(0, madvise(self->a.win, self->a.npages * psize, MADV_DONTFORK));
+		ASSERT_EQ(0, ep_check(&child, s->moved[0].p, 1, 1));
+		ASSERT_EQ(0, move_scattered(&self->a, &self->c, true));
+		for (i = 0; i < CARRIED; i++) {
+			EXPECT_EQ(0, s->t[i].copied);
+			test_gone(&child, s->moved[i].p, 1);
+			test_take(&self->c, &got);
+			test_check(&self->c, got.p, 1, 1 + i);
+			test_check(&self->a, s->stays[i].p, 1, 1001 + i);
+		}
+		ep_end(&child);
+		neps--;
+	}
+}
+
+/*
+ * As if one after the other, also for those whose place was taken early: what fails in its turn
+ * stays mapped where it was, and gives its place to those behind it.
+ */
+TEST_F(batch, carried_in_turn)
+{
+	struct scattered *s = &scattered;
+	struct zcipc_stats before, after;
+	struct zcipc_transfer_batch out;
+	struct buf region, got;
+	struct ep small;
+	unsigned int k;
+	size_t i;
+
+	for (k = 0; k < 2; k++) {
+		test_start(&small, k, 20);
+		scatter(_metadata, &self->a, CARRIED);
+		test_create(&self->a, 4, &region);
+		test_fill(&self->a, region.p, 4, 900);
+		for (i = 0; i < CARRIED; i++)
+			s->t[i] = transfer_cmd(&small, ZCIPC_MOVE, s->moved[i].cap, 0, 0, 0);
+		s->t[1] = transfer_cmd(&small, ZCIPC_MOVE, region.cap, 0, 2, 0);
+		s->t[2] = transfer_cmd(&small, ZCIPC_MOVE, region.cap, 1, 2, 0);
+		s->t[9].cap = s->moved[0].cap;
+		test_batch(&self->a, s->t, CARRIED, 0, &out);
+		EXPECT_EQ(19, out.done);
+		EXPECT_EQ(2, out.failed);
+		for (i = 0; i < CARRIED; i++) {
+			int want = i == 2 ? -ENOENT : i == 9 ? -ESTALE : i > 20 ? -EAGAIN : 0;
+
+			EXPECT_EQ(want, s->t[i].result) TH_LOG("%zu", i);
+		}
+		test_check_from(&self->a, region.p + 2 * psize, 2, 2, 900);
+		/* Nothing else needs to be brought back by a fault. */
+		test_stats(&self->base.ep, &before);
+		test_check(&self->a, s->moved[2].p, 1, 3);
+		for (i = 0; i < CARRIED; i++)
+			test_check(&self->a, s->stays[i].p, 1, 1001 + i);
+		test_stats(&self->base.ep, &after);
+		EXPECT_EQ(before.faults, after.faults);
+		test_gone(&self->a, region.p, 2);
+		test_fill(&self->a, region.p + 2 * psize, 2, 901);
+		for (i = 0; i < 21; i++) {
+			if (s->t[i].result)
+				continue;
+			test_take(&small, &got);
+			ASSERT_EQ(i == 1 ? 2 : 1, got.npages);
+			test_check(&small, got.p, got.npages, i == 1 ? 900 : 1 + i);
+			test_fill(&small, got.p, got.npages, 700 + i);
+		}
+		for (i = 21; i < CARRIED; i++)
+			test_check(&self->a, s->moved[i].p, 1, 1 + i);
+		/* All or none. */
+		for (i = 0; i < 4; i++)
+			TEST_OK(zc_create(&self->a, 4, &s->moved[i]));
+		for (i = 0; i < 4; i++) {
+			test_fill(&self->a, s->moved[i].p, 4, 800 + i);
+			s->t[i] = transfer_cmd(&self->c, ZCIPC_MOVE, s->moved[i].cap, 0, 0, 0);
+		}
+		s->t[4] = transfer_cmd(&self->c, ZCIPC_MOVE, s->moved[1].cap, 1, 1, 0);
+		s->t[5] = transfer_cmd(&self->c, ZCIPC_MOVE, s->stays[0].cap, 0, 0, 0);
+		test_err_batch(EINVAL, &self->a, s->t, 6, ZCIPC_F_ATOMIC, &out);
+		EXPECT_EQ(4, out.failed);
+		for (i = 0; i < 4; i++) {
+			test_check(&self->a, s->moved[i].p, 4, 800 + i);
+			test_fill(&self->a, s->moved[i].p, 4, 800 + i);
+		}
+		test_check(&self->a, s->stays[0].p, 1, 1001);
+		s->t[4] = s->t[5];
+		test_batch_all(&self->a, s->t, 5, ZCIPC_F_ATOMIC);
+		for (i = 0; i < 5; i++) {
+			/* Not a reference has been left behind. */
+			EXPECT_EQ(0, s->t[i].copied);
+			test_take(&self->c, &got);
+			test_check(&self->c, got.p, got.npages, i < 4 ? 800 + i : 1001);
+			test_drop(&self->c, got.cap);
+		}
+		for (i = 1; i < CARRIED; i++)
+			test_drop(&self->a, s->stays[i].cap);
+		ep_end(&small);
+		neps--;
 	}
 }
 
