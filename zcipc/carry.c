@@ -32,6 +32,12 @@ static unsigned int carry_min = 16;
 module_param(carry_min, uint, 0644);
 MODULE_PARM_DESC(carry_min, "from how many pages on a MOVE carries page table entries over");
 
+/* Are so many pages worth it? */
+bool zcipc_carry_is_worth(unsigned long npages)
+{
+	return npages >= READ_ONCE(carry_min);
+}
+
 static inline pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pgprot_t prot, bool writable)
 {
 	pte_t pte;
@@ -150,8 +156,6 @@ static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
 	struct zcipc_cap *cap;
 	unsigned long i;
 
-	if (npages < READ_ONCE(carry_min))
-		return NULL;
 	carry->frames = region->frames + first;
 	carry->first = first;
 	carry->npages = npages;
@@ -226,6 +230,8 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 	unsigned long addr;
 	bool done = false;
 
+	if (!zcipc_carry_is_worth(npages))
+		return false;
 	slot = zcipc_carry_begin(carry, region, first, npages, src);
 	if (!slot)
 		return false;
@@ -288,6 +294,7 @@ void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
  * @npages: number of pages
  * @src: the sender, the current task's; the caller holds its lock
  * @locked: the caller holds its mmap_lock, too
+ * @any: be it worth it or not
  *
  * zcipc_carry_thaw() must follow when this returns true, and zcipc_carry_free() in any case.
  *
@@ -295,12 +302,12 @@ void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
  */
 bool zcipc_carry_freeze(struct zcipc_carry *carry, struct zcipc_region *region,
 			unsigned long first, unsigned long npages, struct zcipc_endpoint *src,
-			bool locked)
+			bool locked, bool any)
 {
 	struct zcipc_slot *slot;
 
 	/* There PTEs cannot be read-only. */
-	if (region->pinnable)
+	if (region->pinnable || (!any && !zcipc_carry_is_worth(npages)))
 		return false;
 	slot = zcipc_carry_begin(carry, region, first, npages, src);
 	if (!slot || (!locked && !mmap_read_trylock(src->mm)))
@@ -314,7 +321,7 @@ bool zcipc_carry_freeze(struct zcipc_carry *carry, struct zcipc_region *region,
 }
 
 /**
- * zcipc_carry_thaw() - put back what zcipc_carry_freeze() has taken, read-only by now
+ * zcipc_carry_thaw() - put back what zcipc_carry_freeze() has taken, read-only if shared by now
  * @carry: the locks are still held
  */
 void zcipc_carry_thaw(struct zcipc_carry *carry)
@@ -322,12 +329,6 @@ void zcipc_carry_thaw(struct zcipc_carry *carry)
 	zcipc_carry_insert(carry, carry->vma, carry->addr, true);
 	if (carry->from)
 		mmap_read_unlock(carry->from);
-}
-
-/* Are so many pages worth it? */
-bool zcipc_carry_is_worth(unsigned long npages)
-{
-	return npages >= READ_ONCE(carry_min);
 }
 
 /* A list of pages, as a walk through page tables goes through it. */

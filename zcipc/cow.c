@@ -205,6 +205,42 @@ static bool zcipc_cow_reuse_block(struct zcipc_region *region, unsigned long ind
 }
 
 /**
+ * zcipc_cow_copy() - fill a region with copies of a range
+ * @region: the region; the caller holds its lock
+ * @first: first page of the range: it is nowhere mapped writable
+ * @npages: length of the range
+ * @snapshot: as for zcipc_cow_snapshot()
+ * @at: as for zcipc_cow_snapshot()
+ * @node: where the copies are to be, or NUMA_NO_NODE
+ * @strict: fail if somebody could write to a frame meanwhile, as he holds it
+ *
+ * Return: as of zcipc_cow_snapshot()
+ */
+int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned long npages,
+		   struct zcipc_region *snapshot, unsigned long at, int node, bool strict)
+{
+	unsigned int nheld = 0;
+	unsigned long i;
+
+	lockdep_assert_held(&region->lock);
+	for (i = 0; i < npages; i++) {
+		struct zcipc_frame *frame = region->frames[first + i];
+
+		if (strict && zcipc_frame_exclusive(frame) &&
+		    (region->pinnable || zcipc_frame_held(frame, 0, &nheld)))
+			return -EBUSY;
+		snapshot->frames[at + i] = zcipc_frame_copy(frame, GFP_KERNEL | __GFP_NORETRY |
+							    __GFP_NOWARN, node);
+		if (!snapshot->frames[at + i])
+			return -ENOMEM;
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	return 0;
+}
+
+/**
  * zcipc_cow_break() - make a page of a region writable in place
  * @ep: who writes; the caller holds its lock
  * @region: the region; the caller holds its lock

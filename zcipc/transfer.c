@@ -9,6 +9,7 @@
  * mmap_lock all the time, so that it can populate before anybody sees the result; batch.c does it
  * differently. A grant is a transfer that maps nothing.
  */
+#include <linux/moduleparam.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -20,6 +21,21 @@
 
 /* While locks are held that others wait for. */
 #define ZCIPC_GFP_LOCKED	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
+
+/*
+ * Up to this size it costs less to copy memory than to make it a region first: "make bench" has
+ * both, as zcipc-auto-memory and zcipc-copy-memory. Of what is a region already it has -0 and -100:
+ * it does not depend on the size, but on how much is written later.
+ */
+static unsigned int auto_copy_max = 65536;
+module_param(auto_copy_max, uint, 0644);
+MODULE_PARM_DESC(auto_copy_max, "bytes up to which ZCIPC_F_AUTO copies (0: never)");
+
+/* Is a COPY of so many bytes to be made by copying them all? */
+static bool zcipc_transfer_copies(const struct zcipc_transfer *cmd, u64 len)
+{
+	return cmd->flags & ZCIPC_F_AUTO && len <= READ_ONCE(auto_copy_max);
+}
 
 /* Checks what belongs to transfers from memory. */
 static int zcipc_transfer_validate_memory(const struct zcipc_transfer *cmd)
@@ -49,7 +65,7 @@ int zcipc_transfer_validate(const struct zcipc_transfer *cmd)
 {
 	if (cmd->flags & ~(ZCIPC_F_STRICT | ZCIPC_F_REVOKE_OTHERS | ZCIPC_F_PEER_FD |
 			   ZCIPC_F_NODE_STRICT | ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN |
-			   ZCIPC_F_COPY_OK | ZCIPC_F_UNMAP) ||
+			   ZCIPC_F_COPY_OK | ZCIPC_F_UNMAP | ZCIPC_F_AUTO) ||
 	    cmd->cache == ZCIPC_CACHE_WRITETHROUGH ||
 	    (cmd->cache <= ZCIPC_CACHE_UNCACHED && !zcipc_frame_can_cache(cmd->cache)))
 		return -EOPNOTSUPP;
@@ -61,6 +77,8 @@ int zcipc_transfer_validate(const struct zcipc_transfer *cmd)
 	if (!(cmd->rights & ZCIPC_RIGHT_READ) && (cmd->rights || cmd->type == ZCIPC_SHARE))
 		return -EINVAL;
 	if (cmd->flags & ZCIPC_F_REVOKE_OTHERS && cmd->type != ZCIPC_MOVE)
+		return -EINVAL;
+	if (cmd->flags & ZCIPC_F_AUTO && cmd->type != ZCIPC_COPY)
 		return -EINVAL;
 	if (cmd->__reserved)
 		return -EINVAL;
@@ -134,6 +152,7 @@ struct zcipc_cap *zcipc_transfer_look(struct zcipc_transfer_state *t)
 	if (IS_ERR(cap))
 		return cap;
 	t->whole = t->cmd->type == ZCIPC_MOVE && t->npages == cap->region->npages;
+	t->copy = zcipc_transfer_copies(t->cmd, (u64)t->npages << PAGE_SHIFT);
 	/* What a user moves to itself is charged already. */
 	t->charge = t->cmd->type != ZCIPC_MOVE || t->dst->user != READ_ONCE(cap->region->user);
 	return cap;
@@ -254,7 +273,7 @@ static int zcipc_transfer_charge_pins(struct zcipc_transfer_state *t,
 	int ret;
 
 	t->pins = 0;
-	if (!region->npinned)
+	if (!region->npinned || t->copy)
 		return 0;
 	if (type == ZCIPC_COPY || (type == ZCIPC_MOVE && t->dst->user != region->user))
 		pins = zcipc_region_count_pins(region, t->first, t->npages);
@@ -292,12 +311,39 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 	return ret;
 }
 
+/* Everything about a COPY that is made by copying that can fail. */
+static int zcipc_transfer_copy(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	int node = t->plan.node != NUMA_NO_NODE ? t->plan.node : READ_ONCE(t->dst->node);
+	bool frozen = zcipc_cow_look(region, t->first, t->npages) == ZCIPC_COW_NOTHING;
+	bool carried = !frozen && t->carry &&
+		       zcipc_carry_freeze(t->carry, region, t->first, t->npages, t->src,
+					  t->src->mm == t->dst->mm, true);
+	int ret;
+
+	/* The instant is now: whoever writes next waits for the region's lock. */
+	if (!frozen && !carried)
+		zcipc_region_unmap(region, t->first, t->npages, t->unmapped ? t->src : NULL);
+	zcipc_test_point("frozen");
+	/* What has been carried nobody holds. */
+	ret = zcipc_cow_copy(region, t->first, t->npages, t->region, 0, node,
+			     t->plan.strict && !carried);
+	if (carried)
+		zcipc_carry_thaw(t->carry);
+	if (ret || t->plan.node == NUMA_NO_NODE)
+		return ret;
+	t->plan.off_node = zcipc_region_off_node(t->region, 0, t->npages, t->plan.node);
+	return t->plan.off_node && t->plan.node_strict ? -ENOMEM : 0;
+}
+
 /* Everything about a COPY that can fail. */
 static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_region *region)
 {
 	unsigned long at = t->direct ? t->direct->first : 0;
 	enum zcipc_cow_freeze freeze;
 
+	if (t->copy)
+		return zcipc_transfer_copy(t, region);
 	freeze = zcipc_cow_look(region, t->first, t->npages);
 	if (freeze == ZCIPC_COW_NOTHING) {
 		zcipc_test_point("frozen");
@@ -306,7 +352,7 @@ static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_
 	}
 	if (freeze == ZCIPC_COW_ALL && t->carry &&
 	    zcipc_carry_freeze(t->carry, region, t->first, t->npages, t->src,
-			       t->src->mm == t->dst->mm)) {
+			       t->src->mm == t->dst->mm, false)) {
 		zcipc_test_point("frozen");
 		zcipc_cow_share(region, t->first, t->npages, t->region, at);
 		zcipc_carry_thaw(t->carry);
@@ -487,7 +533,7 @@ int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 			zcipc_transfer_plan(t);
 		if (type == ZCIPC_MOVE)
 			ret = zcipc_transfer_take(t, region);
-		else if (t->plan.node != NUMA_NO_NODE && !t->file)
+		else if (t->plan.node != NUMA_NO_NODE && !t->file && !t->copy)
 			ret = zcipc_transfer_migrate(t, cap);
 	}
 	if (!ret && type == ZCIPC_COPY)
@@ -548,6 +594,12 @@ static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zc
 	}
 }
 
+/* Bytes of a region's copied because of ZCIPC_F_AUTO. */
+static u64 zcipc_transfer_auto(const struct zcipc_transfer_state *t)
+{
+	return t->copy ? (u64)t->npages << PAGE_SHIFT : 0;
+}
+
 /* Counts a transfer that is being carried out. */
 static void zcipc_transfer_count(struct zcipc_transfer_state *t, struct zcipc_region *region)
 {
@@ -557,7 +609,7 @@ static void zcipc_transfer_count(struct zcipc_transfer_state *t, struct zcipc_re
 		[ZCIPC_COPY] = ZCIPC_STAT_COPIES,
 		[ZCIPC_GRANTED] = ZCIPC_STAT_GRANTS,
 	};
-	u64 copied = t->plan.held + t->plan.migrated;
+	u64 copied = t->plan.held + t->plan.migrated + zcipc_transfer_auto(t);
 	/* Parts of pages are copied in any case. */
 	unsigned long npages = t->direct ? t->direct->npages : t->npages;
 
@@ -570,6 +622,7 @@ static void zcipc_transfer_count(struct zcipc_transfer_state *t, struct zcipc_re
 		return;
 	zcipc_count(t->src, region, COPIED_HELD, t->plan.held);
 	zcipc_count(t->src, region, COPIED_NODE, t->plan.migrated);
+	zcipc_count(t->src, region, COPIED_AUTO, zcipc_transfer_auto(t));
 }
 
 /* Notes what a transfer that is being carried out does. */
@@ -580,7 +633,7 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 	t->dst->nreserved--;
 	zcipc_transfer_count(t, region);
 	trace_zcipc_commit(t, t->region ? t->region->id : region->id);
-	cmd->copied = t->plan.held;
+	cmd->copied = t->plan.held + zcipc_transfer_auto(t);
 	if (t->direct) {
 		cmd->copied += t->direct->copied;
 		zcipc_count(t->src, NULL, COPIED_MEMORY, t->direct->copied);
@@ -592,7 +645,7 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 /* Is it left to the peer to map the pages? Who takes a snapshot wants to go on, not to wait. */
 static bool zcipc_transfer_lazy(const struct zcipc_transfer_state *t)
 {
-	return t->cmd->type == ZCIPC_COPY && t->npages > ZCIPC_FAULT_AROUND;
+	return t->cmd->type == ZCIPC_COPY && !t->copy && t->npages > ZCIPC_FAULT_AROUND;
 }
 
 /**
@@ -830,8 +883,10 @@ static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer 
 	if (valid)
 		return zcipc_transfer_run(ucmd, cmd, NULL, valid);
 	zcipc_direct_init(&direct, cmd);
+	if (zcipc_transfer_copies(cmd, cmd->len))
+		return zcipc_transfer_run(ucmd, cmd, &direct, 0);
 	as_region.flags &= ~(ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN | ZCIPC_F_COPY_OK |
-			     ZCIPC_F_UNMAP);
+			     ZCIPC_F_UNMAP | ZCIPC_F_AUTO);
 	/* Of a snapshot it is enough that the whole pages are a region. */
 	as_region.len = direct.npages << PAGE_SHIFT;
 	from = direct.addr - direct.skip + (direct.first << PAGE_SHIFT);

@@ -82,6 +82,7 @@ enum zcipc_stat {
 	ZCIPC_STAT_BATCHES,
 	ZCIPC_STAT_COPIED_NODE,
 	ZCIPC_STAT_COPIED_MEMORY,
+	ZCIPC_STAT_COPIED_AUTO,
 	ZCIPC_STAT_SHOOTDOWNS,
 	ZCIPC_STAT_FAILURES,
 	ZCIPC_STAT_REMAP_CYCLES,
@@ -872,6 +873,8 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigne
 		       bool strict, u64 *held);
 unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_region *region,
 				    unsigned long index, unsigned long max);
+int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned long npages,
+		   struct zcipc_region *snapshot, unsigned long at, int node, bool strict);
 int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
 		    struct zcipc_frame **spare, int extra);
 
@@ -1037,7 +1040,7 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot);
 bool zcipc_carry_freeze(struct zcipc_carry *carry, struct zcipc_region *region,
 			unsigned long first, unsigned long npages, struct zcipc_endpoint *src,
-			bool locked);
+			bool locked, bool any);
 void zcipc_carry_thaw(struct zcipc_carry *carry);
 void zcipc_carry_free(struct zcipc_carry *carry);
 
@@ -1087,6 +1090,7 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep);
  * @npages: length of the range
  * @rights: of the peer's capability
  * @whole: a whole region is to be moved, with its capability
+ * @copy: the peer gets copies of all frames
  * @charge: a new region would be charged to somebody who does not pay for the old one
  * @cap: for the peer's table, unless @whole
  * @region: for the peer, if it gets a new one: charged to it, not filled
@@ -1117,6 +1121,7 @@ struct zcipc_transfer_state {
 	unsigned long npages;
 	u32 rights;
 	bool whole;
+	bool copy;
 	bool charge;
 	struct zcipc_cap *cap;
 	struct zcipc_region *region;

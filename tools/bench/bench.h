@@ -116,6 +116,7 @@ struct side {
  * @send: send @tx
  * @receive: wait for the message (but see NOTIFY) and set @rx
  * @release: be done with @rx
+ * @finish: at the end, in the one who began
  *
  * All but @send may be NULL.
  */
@@ -132,6 +133,7 @@ struct mechanism {
 	void (*send)(struct side *s);
 	void (*receive)(struct side *s);
 	void (*release)(struct side *s);
+	void (*finish)(struct side *s);
 };
 
 /**

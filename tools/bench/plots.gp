@@ -3,7 +3,7 @@
 # Draws what is in one CSV file: gnuplot -e "csv='...'; out='...'; title='...'; unit='...'" plots.gp
 # One file for each plot and format: OUT-NAME.svg and .png.
 
-moves = "zcipc-move-4k zcipc-move-fast zcipc-share zcipc-copy-0 zcipc-share-once"
+moves = "zcipc-move-4k zcipc-move-fast zcipc-share zcipc-copy-0 zcipc-auto-0 zcipc-share-once"
 peers = "process-vm-readv ring-1copy vmsplice pipe memfd-kept memfd-populate uffdio-move"
 rivals = "process-vm-readv ring-1copy ring-2copy vmsplice pipe memfd-kept"
 select(m, metric) = sprintf("< awk -F, '$1 == \"%s\" && $3 == \"%s\" { print $2, $4 }' %s", \

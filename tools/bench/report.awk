@@ -135,6 +135,14 @@ function where(x) {
 }
 
 function crossovers(	f, i, j, x, ours, theirs, no, nt) {
+	no = split("0 100 memory", ours, " ")
+	for (f = 0; f < nfiles; f++)
+		for (i = 1; i <= no; i++) {
+			x = crossover(files[f], "zcipc-copy-" ours[i], "zcipc-auto-" ours[i])
+			if (x != "")
+				printf "%s: zcipc-copy-%s costs less than zcipc-auto-%s %s\n",
+				       files[f], ours[i], ours[i], where(x)
+		}
 	no = split("zcipc-move-4k zcipc-move-polled zcipc-move-fast", ours, " ")
 	nt = split("process-vm-readv ring-1copy ring-2copy vmsplice memfd-kept pipe", theirs, " ")
 	for (f = 0; f < nfiles; f++)

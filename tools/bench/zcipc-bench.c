@@ -266,6 +266,8 @@ static void play(struct side *s)
 	barrier(s);
 	if (s->me)
 		return;
+	if (s->mech->finish)
+		s->mech->finish(s);
 	s->sh->hop = typical(hop, n);
 	s->sh->call = typical(call, n);
 	s->sh->release = typical(release, n);

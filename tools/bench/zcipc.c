@@ -9,12 +9,16 @@
 
 #include "bench.h"
 
+#define AUTO_COPY_MAX	"/sys/module/zcipc/parameters/auto_copy_max"
+
 #define WINDOW_LEN	(16UL << 30)
 
 struct load load;
 
 /* Where the pages of a batch are. */
 static char *pages[BATCH];
+
+static unsigned int old_auto_copy_max;
 
 static const char *device_missing(const struct mechanism *mech)
 {
@@ -25,6 +29,14 @@ static const char *device_missing(const struct mechanism *mech)
 		return "no " ZCIPC_DEVICE;
 	close(fd);
 	return NULL;
+}
+
+/* Can it be said how much ZCIPC_F_AUTO copies? */
+static const char *auto_missing(const struct mechanism *mech)
+{
+	if (access(AUTO_COPY_MAX, W_OK))
+		return "cannot write to " AUTO_COPY_MAX;
+	return device_missing(mech);
 }
 
 static int open_endpoint(__u64 *id)
@@ -172,12 +184,60 @@ static void both_start(struct side *s)
 	s->cap = create(s->own_fd, s->len, create_flags(s), &s->tx);
 }
 
+static void auto_copy_max(const char *mode, unsigned int *bytes)
+{
+	FILE *f = fopen(AUTO_COPY_MAX, mode);
+
+	if (!f || (*mode == 'r' ? fscanf(f, "%u", bytes) : fprintf(f, "%u", *bytes)) < 1 ||
+	    fclose(f))
+		die(AUTO_COPY_MAX);
+}
+
+/* The limit is the whole module's, so it becomes again what it was. */
+static void auto_start(struct side *s)
+{
+	unsigned int all = -1;
+
+	if (!s->me) {
+		auto_copy_max("re", &old_auto_copy_max);
+		auto_copy_max("we", &all);
+	}
+	if (!(s->mech->option & ZCIPC_F_FROM_MEMORY))
+		both_start(s);
+	else
+		start(s);
+}
+
+static void auto_finish(struct side *s)
+{
+	(void)s;
+	auto_copy_max("we", &old_auto_copy_max);
+}
+
 static void zcipc_send(struct side *s)
 {
 	struct zcipc_transfer cmd;
 
 	transfer_init(&cmd, s, s->mech->option, s->cap);
 	transfer(s, &cmd);
+}
+
+/* A snapshot, of a region or of memory. With ZCIPC_F_AUTO it is copied, whatever the size. */
+static void snapshot_send(struct side *s)
+{
+	const bool memory = s->mech->option & ZCIPC_F_FROM_MEMORY;
+	struct zcipc_transfer cmd;
+
+	transfer_init(&cmd, s, ZCIPC_COPY, memory ? 0 : s->cap);
+	cmd.flags = s->mech->option;
+	if (memory) {
+		cmd.offset = (unsigned long)s->tx;
+		cmd.len = s->len;
+	}
+	if (ioctl(s->own_fd, ZCIPC_IOC_TRANSFER, &cmd))
+		die("TRANSFER");
+	if (cmd.copied != (cmd.flags & ZCIPC_F_AUTO ? s->len : 0))
+		wrong("TRANSFER copied %llu bytes", cmd.copied);
 }
 
 static void zcipc_receive(struct side *s)
@@ -260,6 +320,14 @@ static void stream_take(struct side *s)
 static void direct_start(struct side *s)
 {
 	start(s);
+	s->tx = private_memory(s->len, false);
+}
+
+/* Memory that has never been sent. */
+static void memory_take(struct side *s)
+{
+	if (s->tx)
+		munmap(s->tx, s->len);
 	s->tx = private_memory(s->len, false);
 }
 
@@ -370,6 +438,22 @@ const struct mechanism zcipcs[] = {
 	{ .name = "zcipc-copy-4k-100", .option = ZCIPC_COPY, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | SMALL, .written = 100,
 	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	{ .name = "zcipc-auto-0", .option = ZCIPC_F_AUTO, .missing = auto_missing,
+	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .max = 1 << 20,
+	  .start = auto_start, .send = snapshot_send, .receive = zcipc_receive,
+	  .release = drop, .finish = auto_finish },
+	{ .name = "zcipc-auto-100", .option = ZCIPC_F_AUTO, .missing = auto_missing,
+	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .max = 1 << 20, .written = 100,
+	  .start = auto_start, .send = snapshot_send, .receive = zcipc_receive,
+	  .release = drop, .finish = auto_finish },
+	{ .name = "zcipc-copy-memory", .option = ZCIPC_F_FROM_MEMORY, .missing = device_missing,
+	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .max = 1 << 20,
+	  .start = start, .take = memory_take, .send = snapshot_send,
+	  .receive = zcipc_receive, .release = drop },
+	{ .name = "zcipc-auto-memory", .option = ZCIPC_F_FROM_MEMORY | ZCIPC_F_AUTO,
+	  .missing = auto_missing, .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .max = 1 << 20,
+	  .start = auto_start, .take = memory_take, .send = snapshot_send,
+	  .receive = zcipc_receive, .release = drop, .finish = auto_finish },
 	{ .name = "zcipc-batch-256", .missing = device_missing,
 	  .flags = UNTIMED | OWN_TOUCH | ENTRIES, .min = BATCH * PAGE, .max = BATCH * PAGE,
 	  .start = batch_start, .take = batch_take, .send = batch_send,

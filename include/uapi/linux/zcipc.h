@@ -582,6 +582,12 @@ enum zcipc_type {
  *	failing with EOPNOTSUPP or EACCES. Then the memory is left as it is, also by MOVE, and a
  *	COPY is not of one instant.
  * @ZCIPC_F_UNMAP: MOVE from memory: unmap the range, as munmap() does
+ * @ZCIPC_F_AUTO: COPY: if the range is so small that this is cheaper (module parameter
+ *	auto_copy_max), copy it to memory of the peer's right away, instead of sharing frames until
+ *	somebody writes. The result is the same, but that @copied has all bytes, and @pages is 0,
+ *	and that no later write has to copy. Of a region it is still of one instant. Memory is then
+ *	copied as it is: it does not become a region, all that the caller can read will do, nobody
+ *	who holds a page matters, and it is not of one instant.
  */
 enum zcipc_transfer_flags {
 	ZCIPC_F_STRICT		= 1 << 0,
@@ -593,6 +599,7 @@ enum zcipc_transfer_flags {
 	ZCIPC_F_ANY_ALIGN	= 1 << 6,
 	ZCIPC_F_COPY_OK		= 1 << 7,
 	ZCIPC_F_UNMAP		= 1 << 8,
+	ZCIPC_F_AUTO		= 1 << 9,
 };
 
 /*
@@ -643,7 +650,8 @@ enum zcipc_transfer_flags {
  * @node: ZCIPC_NODE_ANY, ZCIPC_NUMA_RECEIVER, or a node. Pages that lie elsewhere are copied to it
  *	if nobody else has them; see @off_node for the others.
  * @pages: [out] pages handed over without copying them
- * @copied: [out] bytes copied, because somebody held the frames, and of parts of pages
+ * @copied: [out] bytes copied, because somebody held the frames, of parts of pages, and because of
+ *	ZCIPC_F_AUTO
  * @peer_cap: [out] the peer's token, for ZCIPC_IOC_REVOKE
  * @migrated: [out] bytes copied, because they were on another node
  * @off_node: [out] bytes that are not on @node, if one was asked for
@@ -971,7 +979,9 @@ enum zcipc_stats_flags {
  * @revoked: [out] capabilities that were revoked
  * @batches: [out] of at least one transfer
  * @copied_node: [out] bytes copied because they were on another node
- * @copied_memory: [out] bytes copied from memory: parts of pages, and what cannot be handed over
+ * @copied_memory: [out] bytes copied from memory: parts of pages, what cannot be handed over, and
+ *	because of ZCIPC_F_AUTO
+ * @copied_auto: [out] bytes of regions copied because of ZCIPC_F_AUTO
  * @user_pinned: [out] pages that are pinned for the caller's user because they are imported
  * @shootdowns: [out] how often mapped pages were taken out of page tables: each time the TLBs of
  *	all CPUs that run a process which had them are flushed
@@ -1024,6 +1034,7 @@ struct zcipc_stats {
 	__aligned_u64 latencies;
 	__aligned_u64 copied_memory;
 	__aligned_u64 user_pinned;
+	__aligned_u64 copied_auto;
 };
 
 #endif /* _UAPI_LINUX_ZCIPC_H */

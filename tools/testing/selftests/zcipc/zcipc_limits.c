@@ -947,6 +947,7 @@ FAULT(share, TOUCHED, .type = ZCIPC_SHARE);
 FAULT(copy, TOUCHED, .type = ZCIPC_COPY);
 FAULT(copy_huge, HUGE_ALL, .type = ZCIPC_COPY);
 FAULT(copy_memfd, MEMFD, .type = ZCIPC_COPY, .flags = ZCIPC_F_COPY_OK);
+FAULT(copy_auto, ANY, .type = ZCIPC_COPY, .flags = ZCIPC_F_AUTO | ZCIPC_F_ANY_ALIGN);
 FAULT(share_memfd, MEMFD, .type = ZCIPC_SHARE);
 FAULT(map_memfd, MEMFD, .type = ZCIPC_SHARE, .receive = true);
 FAULT(move_memfd, MEMFD, .type = ZCIPC_MOVE, .flags = ZCIPC_F_COPY_OK | ZCIPC_F_ANY_ALIGN);
