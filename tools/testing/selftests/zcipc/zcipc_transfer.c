@@ -243,6 +243,24 @@ TEST_F(transfer, few_written)
 	test_check(&self->a, self->src.p, variant->npages, 2);
 }
 
+/* G4, G5: page after page is written after a COPY: whoever shares the region sees all of it. */
+TEST_F(transfer, written_in_order)
+{
+	size_t n = variant->npages;
+	struct buf shared, snapshot;
+
+	if (variant->type != ZCIPC_SHARE || n < 600)
+		return;
+	test_pass(&self->a, &self->b, ZCIPC_SHARE, self->src.cap, &shared);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &snapshot);
+	test_check(&self->a, self->src.p, n, 1);
+	test_check(&self->b, shared.p, n, 1);
+	test_fill(&self->a, self->src.p, n - 5, 2);
+	test_check(&self->b, shared.p, n - 5, 2);
+	test_check_from(&self->b, shared.p + (n - 5) * psize, n - 5, 5, 1);
+	test_check(&self->b, snapshot.p, n, 1);
+}
+
 /* 16: the sender maps the range several times. */
 TEST_F(transfer, mapped_often)
 {
