@@ -133,6 +133,8 @@ static int zcipc_direct_expect_held(struct zcipc_transfer_state *t)
 	unsigned long i;
 
 	for (i = direct->first; i < direct->first + direct->npages; i++) {
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
 		if (zcipc_import_is_free(zcipc_frame_imported(t->region->frames[i]), true, &huge))
 			continue;
 		if (t->cmd->flags & ZCIPC_F_STRICT)
@@ -144,7 +146,6 @@ static int zcipc_direct_expect_held(struct zcipc_transfer_state *t)
 		list_add(&zcipc_frame_page(spare)->lru, &t->plan.spares);
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		cond_resched();
 	}
 	return 0;
 }

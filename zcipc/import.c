@@ -361,6 +361,7 @@ static int zcipc_import_charge_extra(struct zcipc_import *import, unsigned long 
 		for (k = i + 1; k < npages && page_folio(import->frames[k].page) == folio; k++)
 			;
 		extra += folio_nr_pages(folio) - (k - i);
+		cond_resched();
 	}
 	ret = zcipc_charge_pins(import->user, extra, limit);
 	if (!ret)
