@@ -903,6 +903,7 @@ FIXTURE(fault)
 	struct ep a, b;
 	int fd;
 	char *p;
+	struct buf src;			/* of what is a region */
 	struct zcipc_recv m;		/* what has been received */
 	struct trail before;
 };
@@ -917,6 +918,7 @@ FIXTURE_VARIANT(fault)
 	size_t from;		/* the part that is taken, in bytes */
 	size_t len;
 	bool memfd;
+	bool region;		/* it is one already */
 	bool receive;		/* what fails is that the peer maps it */
 };
 
@@ -931,6 +933,8 @@ FIXTURE_VARIANT(fault)
 #define HUGE_ALL	PART(fault_huge, 512, 0, 512 * 4096)
 #define HUGE_PART	PART(fault_huge, 512, 8192, 256 * 4096)
 #define MEMFD		PART(NULL, N, 0, N * 4096), .memfd = true
+#define REGION		PART(NULL, 3 * N, 0, 3 * N * 4096), .region = true
+#define REGION_PART	PART(NULL, 3 * N, N * 4096, 2 * N * 4096), .region = true
 
 FAULT(import, TOUCHED);
 FAULT(import_untouched, UNTOUCHED);
@@ -951,6 +955,12 @@ FAULT(copy_auto, ANY, .type = ZCIPC_COPY, .flags = ZCIPC_F_AUTO | ZCIPC_F_ANY_AL
 FAULT(share_memfd, MEMFD, .type = ZCIPC_SHARE);
 FAULT(map_memfd, MEMFD, .type = ZCIPC_SHARE, .receive = true);
 FAULT(move_memfd, MEMFD, .type = ZCIPC_MOVE, .flags = ZCIPC_F_COPY_OK | ZCIPC_F_ANY_ALIGN);
+
+FAULT(region_move, REGION, .type = ZCIPC_MOVE);
+FAULT(region_move_part, REGION_PART, .type = ZCIPC_MOVE);
+FAULT(region_share, REGION_PART, .type = ZCIPC_SHARE);
+FAULT(region_copy, REGION, .type = ZCIPC_COPY);
+FAULT(region_copy_part, REGION_PART, .type = ZCIPC_COPY);
 
 FIXTURE_SETUP(fault)
 {
@@ -992,7 +1002,10 @@ static int fault_send(FIXTURE_DATA(fault) *self, const FIXTURE_VARIANT(fault) *v
 	struct zcipc_transfer cmd = direct_cmd(&self->b, variant->type, self->p + variant->from,
 					       variant->len, variant->flags);
 
-	if (variant->memfd && variant->type == ZCIPC_SHARE)
+	if (variant->region)
+		cmd = transfer_cmd(&self->b, variant->type, self->src.cap, variant->from / psize,
+				   variant->len / psize, 0);
+	if ((variant->memfd || variant->region) && variant->type == ZCIPC_SHARE)
 		cmd.rights = RIGHTS_RW;
 	return zc_transfer(&self->a, &cmd);
 }
@@ -1073,7 +1086,14 @@ static char *fault_memfd(size_t npages)
 static void fault_start(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self,
 			const FIXTURE_VARIANT(fault) *variant)
 {
-	self->p = variant->memfd ? fault_memfd(variant->npages) : variant->memory(variant->npages);
+	if (variant->region) {
+		test_create(&self->a, variant->npages, &self->src);
+		self->p = self->src.p;
+		fill(self->p, variant->npages, 1);
+	} else {
+		self->p = variant->memfd ? fault_memfd(variant->npages) :
+			  variant->memory(variant->npages);
+	}
 	ASSERT_NE(NULL, self->p);
 	if (variant->receive)
 		TEST_OK(fault_send(self, variant));
@@ -1083,7 +1103,10 @@ static void fault_start(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *
 /* All that is in the range goes, and the next round has new memory. */
 static void fault_finish(FIXTURE_DATA(fault) *self, const FIXTURE_VARIANT(fault) *variant)
 {
-	if (variant->memfd)
+	/* Of what was moved as a whole it has gone. */
+	if (variant->region)
+		zc_drop(&self->a, self->src.cap);
+	else if (variant->memfd)
 		munmap(self->p, variant->npages * psize);
 	else
 		guarded_free(self->p, variant->npages);
@@ -1105,7 +1128,7 @@ static void fault_failed(struct __test_metadata *_metadata, FIXTURE_DATA(fault) 
 
 	ASSERT_EQ(0, check(self->p, 0, variant->npages, variant->seed));
 	fault_look(self, &after);
-	if (variant->type > ZCIPC_MOVE && mappings(p, p + 1, ZCIPC_DEVICE)) {
+	if (!variant->region && variant->type > ZCIPC_MOVE && mappings(p, p + 1, ZCIPC_DEVICE)) {
 		before->regions++;
 		before->caps++;
 		before->maps++;
@@ -1162,7 +1185,8 @@ static void fault_succeeded(struct __test_metadata *_metadata, FIXTURE_DATA(faul
 	if (seed)
 		ASSERT_EQ(0, check(self->p, 0, variant->npages, seed));
 	if (!seed && !(variant->flags & ZCIPC_F_UNMAP))
-		ASSERT_EQ(0, check(self->p + first * psize, 0, npages, 0));
+		ASSERT_EQ(variant->region ? SIGBUS : 0,
+			  check(self->p + first * psize, 0, npages, 0));
 	test_drop(&self->b, m.cap);
 	if (variant->memfd && variant->type == ZCIPC_SHARE)
 		munmap((void *)(uintptr_t)m.addr, m.len);
@@ -1338,8 +1362,8 @@ TEST_F_TIMEOUT(fault, nth, 400)
 	}
 	TH_LOG("injected: %u slab, %u pages, %u copies; %u calls failed", nkinds[0], nkinds[1],
 	       nkinds[2], failed);
-	/* Else nothing was tested. RECV does without what it lacks. */
-	ASSERT_LE(variant->receive ? 1 : 3, failed);
+	/* Else nothing was tested. RECV, and what moves a region, do without what they lack. */
+	ASSERT_LE(variant->receive || variant->region ? 1 : 3, failed);
 	if (variant->type != ZCIPC_MOVE && variant->memory == fault_memory)
 		mmap_fails_for_good(_metadata, self, variant);
 }
