@@ -11,7 +11,7 @@
  * mappings; PTEs are counted as both.
  *
  * A huge frame is freed as a whole. So that nobody keeps 2 MiB for the price of a page, parts that
- * no region has any more are charged to who created it, until the last one goes.
+ * no region has any more are charged to who had all of it last, until the last one goes.
  */
 #include <linux/highmem.h>
 #include <linux/module.h>
@@ -100,6 +100,18 @@ bool zcipc_huge_put(struct zcipc_frame *frame)
 	zcipc_stat_add(FRAMES, -ZCIPC_HUGE_PAGES);
 	zcipc_huge_free(huge, zcipc_frame_page(frame));
 	return true;
+}
+
+/* All parts go to another user's region, so what is left of them is that one's, too. */
+void zcipc_huge_own(struct zcipc_frame *frame, struct zcipc_user *user)
+{
+	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+
+	/* What a snapshot has, too, stays its creator's. */
+	if (huge->user == user || atomic_read(&huge->nshared))
+		return;
+	zcipc_user_put(huge->user);
+	huge->user = zcipc_user_ref(user);
 }
 
 /**

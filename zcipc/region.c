@@ -443,6 +443,16 @@ void zcipc_region_replace(struct zcipc_region *region, unsigned long first, unsi
 	plan->copies = NULL;
 }
 
+/* A region with all of these is a user's now. */
+static void zcipc_region_own_huge(struct zcipc_region *region, struct zcipc_user *user)
+{
+	unsigned long i;
+
+	if (region->nhuge)
+		for_each_set_bit(i, region->huge, region->npages / ZCIPC_HUGE_PAGES)
+			zcipc_huge_own(region->frames[i * ZCIPC_HUGE_PAGES], user);
+}
+
 /**
  * zcipc_region_split() - move a range of frames to a region of its own
  * @region: the region; the caller holds its lock, and has unmapped the range
@@ -472,6 +482,7 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 	}
 	memcpy(part->frames, region->frames + first, size);
 	memset(region->frames + first, 0, size);
+	zcipc_region_own_huge(part, part->user);
 	region->nholes += part->npages;
 	if (!part->ncharged) {
 		part->ncharged = part->npages;
@@ -485,6 +496,7 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user)
 {
 	lockdep_assert_held(&region->lock);
+	zcipc_region_own_huge(region, user);
 	zcipc_uncharge(region->user, region->ncharged);
 	zcipc_uncharge_pins(region->user, region->npinned);
 	zcipc_user_ref(user);

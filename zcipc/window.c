@@ -61,6 +61,12 @@ static unsigned long zcipc_window_pgoff(unsigned int which)
 	return (unsigned long)which << ZCIPC_WINDOW_SHIFT;
 }
 
+/* Which page of its window a file offset is. */
+static unsigned long zcipc_window_index(unsigned long pgoff)
+{
+	return pgoff & ((1UL << ZCIPC_WINDOW_SHIFT) - 1);
+}
+
 /* The window that a file offset belongs to, which need not be there, or NULL. */
 static struct zcipc_window *zcipc_window_at(struct zcipc_endpoint *ep, unsigned long pgoff)
 {
@@ -74,7 +80,7 @@ u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff)
 {
 	const struct zcipc_window *window = zcipc_window_at(ep, pgoff);
 
-	return window->addr + ((pgoff & ((1UL << ZCIPC_WINDOW_SHIFT) - 1)) << PAGE_SHIFT);
+	return window->addr + (zcipc_window_index(pgoff) << PAGE_SHIFT);
 }
 
 static bool zcipc_slot_is_exec(const struct zcipc_slot *slot)
@@ -134,7 +140,6 @@ static bool zcipc_window_reserve_huge(struct zcipc_window *window, unsigned long
 	} while (used < *start + npages);
 	bitmap_set(window->used, *start, npages);
 	window->nused += npages;
-	window->huge_low = min(window->huge_low, *start);
 	/* Only what has no gap behind it says where the last gap is. */
 	if (first)
 		window->huge_hint = window->npages - *start;
@@ -194,7 +199,7 @@ int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which, unsigned
 void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages)
 {
 	struct zcipc_window *window = zcipc_window_at(ep, pgoff);
-	unsigned long start = pgoff & ((1UL << ZCIPC_WINDOW_SHIFT) - 1);
+	unsigned long start = zcipc_window_index(pgoff);
 
 	/* The others are not used again. */
 	if (!window)
@@ -218,7 +223,7 @@ static bool zcipc_window_may_be_huge(struct zcipc_endpoint *ep, unsigned long pg
 {
 	const struct zcipc_window *window = zcipc_window_at(ep, pgoff);
 
-	return window && (pgoff & ((1UL << ZCIPC_WINDOW_SHIFT) - 1)) + npages > window->huge_low;
+	return window && zcipc_window_index(pgoff) + npages > window->huge_low;
 }
 
 /**
@@ -667,6 +672,7 @@ static int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct
 {
 	unsigned long index = ALIGN_DOWN(slot->first + pgoff - slot->pgoff, ZCIPC_HUGE_PAGES);
 	struct zcipc_frame *frame = slot->cap->region->frames[index];
+	struct zcipc_window *window;
 	unsigned long addr;
 	pmd_t *pmd, old, new;
 	spinlock_t *ptl; /* of @pmd's table */
@@ -691,6 +697,9 @@ static int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct
 	else if (!pmd_trans_huge(old))
 		ret = -ENOENT;
 	spin_unlock(ptl);
+	window = zcipc_window_at(slot->cap->ep, pgoff);
+	if (window && !ret)
+		window->huge_low = min(window->huge_low, zcipc_window_index(pgoff));
 	trace_zcipc_insert(slot->cap->ep, pgoff, ZCIPC_HUGE_PAGES);
 	return ret;
 }

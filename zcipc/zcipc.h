@@ -719,7 +719,7 @@ static_assert(sizeof_field(struct page, private) == sizeof(atomic_long_t));
 
 /**
  * struct zcipc_huge_frame - a huge frame. page->private of its first page leads here
- * @user: who created it, and pays for parts that no region has
+ * @user: who had all of it last, and pays for parts that no region has
  * @nmade: how many parts there were at first
  * @nparts: how many are a region's
  * @nshared: how many are not exclusive, of those
@@ -769,6 +769,7 @@ bool zcipc_huge_alloc(struct zcipc_user *user, gfp_t gfp, int node, struct zcipc
 		      unsigned int n);
 void zcipc_huge_put_part(struct zcipc_frame *frame);
 bool zcipc_huge_put(struct zcipc_frame *frame);
+void zcipc_huge_own(struct zcipc_frame *frame, struct zcipc_user *user);
 void zcipc_huge_share(struct zcipc_frame *frame);
 bool zcipc_huge_sole(struct zcipc_frame *frame);
 void zcipc_huge_reuse(struct zcipc_frame *frame);

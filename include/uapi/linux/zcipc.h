@@ -331,7 +331,7 @@ enum zcipc_create_flags {
  * and as one it is taken for held when anybody holds a page of it. Pages of it can be transferred
  * alone; then, and when a page is written that a snapshot has, it is mapped by pages from there on,
  * though not copied as a whole. Memory of which no page is left in any region, but for the rest of
- * its 2 MiB, is charged to who created it until that goes, too.
+ * its 2 MiB, is charged to who had all of it last until that goes, too.
  *
  * Errors: ENOBUFS, EDQUOT, ENOMEM. EAGAIN with ZCIPC_CREATE_MAP when the window has no gap that is
  * large enough: this call does not wait.

@@ -3055,6 +3055,29 @@ FIXTURE_TEARDOWN(strangers)
 	base_teardown(_metadata, &self->base);
 }
 
+/* 28: what is left of 2 MiB is paid for by the one who had all of it last. */
+TEST_F(strangers, rest_of_huge)
+{
+	struct zcipc_stats before, after;
+	struct buf b, part;
+
+	quota_set(100);
+	test_stats(&self->base.ep, &before);
+	test_create_flags(&self->a, 512, ZCIPC_CREATE_HUGE, &b);
+	ASSERT_EQ(512, b.huge);
+	test_pass(&self->a, &self->p, ZCIPC_MOVE, b.cap, &b);
+	test_send_part(&self->p, &self->p, ZCIPC_MOVE, b.cap, 3, 1);
+	test_take(&self->p, &part);
+	test_drop(&self->p, b.cap);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.user_pages, after.user_pages);
+	test_stats(&self->p, &after);
+	EXPECT_EQ(512, after.user_pages);
+	test_drop(&self->p, part.cap);
+	test_stats(&self->p, &after);
+	EXPECT_EQ(0, after.user_pages);
+}
+
 /* 28: what a stranger moves or copies here, or takes from a stranger, is charged here. */
 TEST_F(strangers, quota)
 {
