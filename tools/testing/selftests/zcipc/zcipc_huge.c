@@ -111,7 +111,7 @@ TEST_F(huge, create)
 }
 
 /* What is new is zero, also where other contents were before. */
-TEST_F(huge, zero)
+TEST_F_TIMEOUT(huge, zero, 200)
 {
 	unsigned int i;
 	struct buf b;
@@ -130,7 +130,7 @@ TEST_F(huge, zero)
 }
 
 /* G1, G2: back and forth, without a copy, and in the end without a fault. */
-TEST_F(huge, move)
+TEST_F_TIMEOUT(huge, move, 200)
 {
 	struct zcipc_stats before, after;
 	struct buf there, back = self->src;
@@ -158,7 +158,7 @@ TEST_F(huge, move)
 }
 
 /* G5, G7: both have it, by PMDs, until it is revoked. */
-TEST_F(huge, share)
+TEST_F_TIMEOUT(huge, share, 200)
 {
 	struct buf dst;
 	__u64 n, val;
@@ -199,7 +199,7 @@ TEST_F(huge, share_part)
 }
 
 /* G4: one written byte copies a page. Who is left alone can write to all of it again. */
-TEST_F(huge, copy)
+TEST_F_TIMEOUT(huge, copy, 200)
 {
 	struct zcipc_stats before, after;
 	struct zcipc_region_query q;
@@ -240,7 +240,7 @@ TEST_F(huge, copy)
 }
 
 /* G4: all is written, on either side. */
-TEST_F(huge, copy_all)
+TEST_F_TIMEOUT(huge, copy_all, 200)
 {
 	struct zcipc_stats before, after;
 	struct buf one, two;
@@ -267,7 +267,7 @@ TEST_F(huge, copy_all)
 }
 
 /* A part of a snapshot, not at a multiple of 2 MiB. */
-TEST_F(huge, copy_part)
+TEST_F_TIMEOUT(huge, copy_part, 200)
 {
 	struct zcipc_transfer t = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, 3, BLOCK + 20,
 					       0);
@@ -341,7 +341,7 @@ TEST_F(huge, move_block)
 }
 
 /* G2, G4: somebody holds a page: 7-9. */
-TEST_F(huge, held)
+TEST_F_TIMEOUT(huge, held, 200)
 {
 	struct zcipc_transfer strict = transfer_cmd(&self->b, ZCIPC_MOVE, self->src.cap, 0, 0, 0);
 	struct zcipc_transfer t = strict;
@@ -371,7 +371,7 @@ TEST_F(huge, held)
 }
 
 /* G4: a read-only pin from the time of a snapshot does not see what is written after it. */
-TEST_F(huge, held_after_copy)
+TEST_F_TIMEOUT(huge, held_after_copy, 200)
 {
 	struct iovec iov = { .iov_base = self->src.p + 3 * psize, .iov_len = psize };
 	char page[8192];
@@ -422,7 +422,7 @@ TEST_F(huge, ordinary)
 }
 
 /* 18: the owner takes his window apart, PMDs and all. */
-TEST_F(huge, window)
+TEST_F_TIMEOUT(huge, window, 200)
 {
 	char *p = self->src.p;
 	struct buf dst;
@@ -457,7 +457,7 @@ TEST_F(huge, window)
 }
 
 /* Single pages and 2 MiB frames come and go at the same addresses. */
-TEST_F(huge, places)
+TEST_F_TIMEOUT(huge, places, 200)
 {
 	static const size_t sizes[] = { BLOCK + 8, 3, BLOCK, 100, 2 * BLOCK, 700 };
 	struct buf all[64], dst;
@@ -530,7 +530,7 @@ static void *writer_run(void *arg)
 }
 
 /* G2, G4: a snapshot, and what was moved, does not change while the sender goes on writing. */
-TEST_F(huge, writers)
+TEST_F_TIMEOUT(huge, writers, 200)
 {
 	struct writer w = { .p = self->src.p };
 	unsigned int i, k, rounds = loops(20);
