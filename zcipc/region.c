@@ -57,18 +57,25 @@ struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long n
 	ret = zcipc_charge(user, ncharged);
 	if (ret)
 		return ERR_PTR(ret);
-	frames = kvcalloc(npages + BITS_TO_LONGS(npages / ZCIPC_HUGE_PAGES), sizeof(*frames),
-			  GFP_KERNEL_ACCOUNT);
+	frames = kvcalloc(npages, sizeof(*frames), GFP_KERNEL_ACCOUNT);
 	region = frames ? zcipc_region_make(user, npages) : NULL;
-	if (!region) {
-		kvfree(frames);
-		zcipc_uncharge(user, ncharged);
-		return ERR_PTR(-ENOMEM);
-	}
+	if (!region)
+		goto err_frames;
+	region->huge = &region->few_huge;
+	if (npages / ZCIPC_HUGE_PAGES > BITS_PER_LONG)
+		region->huge = bitmap_zalloc(npages / ZCIPC_HUGE_PAGES, GFP_KERNEL_ACCOUNT);
+	if (!region->huge)
+		goto err_region;
 	region->frames = frames;
-	region->huge = (unsigned long *)(frames + npages);
 	region->ncharged = ncharged;
 	return region;
+
+err_region:
+	zcipc_region_put(region);
+err_frames:
+	kvfree(frames);
+	zcipc_uncharge(user, ncharged);
+	return ERR_PTR(-ENOMEM);
 }
 
 /* A region that is a range of a file, of which it takes over the reference; or NULL. */
@@ -118,6 +125,8 @@ static void zcipc_region_free(struct kref *kref)
 	}
 	zcipc_uncharge_pins(region->user, region->npinned);
 	zcipc_user_put(region->user);
+	if (region->huge != &region->few_huge)
+		bitmap_free(region->huge);
 	kvfree(region->frames);
 	kfree(region);
 	zcipc_stat_dec(REGIONS);

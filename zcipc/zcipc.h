@@ -253,7 +253,8 @@ struct zcipc_endpoint {
  * @frames: NULL where they have been moved away
  * @nholes: how many are NULL
  * @parts: some may be parts of huge frames
- * @huge: a bit for each block that is a huge frame: all its parts, in order. Behind @frames
+ * @huge: a bit for each block that is a huge frame: all its parts, in order
+ * @few_huge: where these are, if they are few
  * @nhuge: number of bits set
  * @npinned: imported ones among them, charged to @user
  * @stats: by enum zcipc_stat
@@ -280,6 +281,7 @@ struct zcipc_region {
 	unsigned long nholes;
 	bool parts;
 	unsigned long *huge;
+	unsigned long few_huge;
 	unsigned long nhuge;
 	unsigned long npinned;
 	u64 stats[ZCIPC_STAT_COUNT];
