@@ -3,7 +3,7 @@
 # Draws what is in one CSV file: gnuplot -e "csv='...'; out='...'; title='...'; unit='...'" plots.gp
 # One file for each plot and format: OUT-NAME.svg and .png.
 
-moves = "zcipc-move-4k zcipc-move-fast zcipc-share zcipc-copy-0 zcipc-auto-0 zcipc-share-once"
+moves = "zcipc-move-4k zcipc-move-2m zcipc-move-fast zcipc-share zcipc-copy-0 zcipc-share-once"
 peers = "process-vm-readv ring-1copy vmsplice pipe memfd-kept memfd-populate uffdio-move"
 rivals = "process-vm-readv ring-1copy ring-2copy vmsplice pipe memfd-kept"
 select(m, metric) = sprintf("< awk -F, '$1 == \"%s\" && $3 == \"%s\" { print $2, $4 }' %s", \
@@ -58,8 +58,8 @@ do for [format in "svg png"] {
 		set title title . ": others against MOVE. Below 1 they cost less"
 		set ylabel "times the cost of zcipc-move-4k"
 		set format y "%g"
-		plot for [m in rivals] ratio(m) title m, ratio("zcipc-move-fast") lw 2 \
-		     title "zcipc-move-fast", 1 with lines lw 2 lc rgb "black" title "zcipc-move-4k"
+		plot for [m in rivals] ratio(m) title m, ratio("zcipc-move-2m") lw 2 \
+		     title "zcipc-move-2m", 1 with lines lw 2 lc rgb "black" title "zcipc-move-4k"
 	}
 	grow = "zcipc-move-4k zcipc-move-fast zcipc-share zcipc-copy-0 zcipc-stream-4k " \
 		. "zcipc-batch-256"

@@ -143,7 +143,7 @@ function crossovers(	f, i, j, x, ours, theirs, no, nt) {
 				printf "%s: zcipc-copy-%s costs less than zcipc-auto-%s %s\n",
 				       files[f], ours[i], ours[i], where(x)
 		}
-	no = split("zcipc-move-4k zcipc-move-polled zcipc-move-fast", ours, " ")
+	no = split("zcipc-move-4k zcipc-move-2m zcipc-move-polled zcipc-move-fast", ours, " ")
 	nt = split("process-vm-readv ring-1copy ring-2copy vmsplice memfd-kept pipe", theirs, " ")
 	for (f = 0; f < nfiles; f++)
 		for (i = 1; i <= no; i++)
@@ -191,9 +191,9 @@ function check(	f, i, l, limit, v, first, of, parts, kind) {
 					sprintf("%s %s %s: %s, at most %.0f", files[f], l[1],
 						l[2], cell(v), limit))
 		}
-		reaches(files[f], "zcipc-move-4k", "process-vm-readv", 16384)
+		reaches(files[f], "zcipc-move-2m", "process-vm-readv", 16384)
 		reaches(files[f], "zcipc-move-polled", "process-vm-readv", 8192)
-		reaches(files[f], "zcipc-move-4k", "ring-1copy", 65536)
+		reaches(files[f], "zcipc-move-2m", "ring-1copy", 65536)
 	}
 	for (i = 0; i < ngrowth; i++) {
 		split(growth[i], parts, ",")

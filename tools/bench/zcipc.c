@@ -400,7 +400,7 @@ const struct mechanism zcipcs[] = {
 	{ .name = "zcipc-move-2m", .option = ZCIPC_MOVE, .flags = HUGE, .min = PAGE,
 	  .missing = device_missing,
 	  .start = move_start, .send = zcipc_send, .receive = move_receive },
-	{ .name = "zcipc-move-polled", .option = ZCIPC_MOVE, .flags = NOTIFY | POLLED,
+	{ .name = "zcipc-move-polled", .option = ZCIPC_MOVE, .flags = NOTIFY | POLLED | SMALL,
 	  .missing = device_missing,
 	  .start = polled_start, .send = zcipc_send, .receive = polled_receive },
 	{ .name = "zcipc-move-fast", .option = ZCIPC_MOVE, .missing = device_missing,
