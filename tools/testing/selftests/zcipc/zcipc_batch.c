@@ -254,6 +254,8 @@ TEST_F_TIMEOUT(batch, scattered_one_shootdown, 120)
 	pthread_create(&s.thread, NULL, spin_thread, &s);
 	for (i = 0; i < 2; i++) {
 		to = i ? &self->b : &self->c;
+		/* By carrying PTEs, and by hiding those in between. */
+		carry_set(i ? "1000000" : "2");
 		one_by_one = count_interrupts(_metadata, &self->a, to, &s, false);
 		test_stats(&self->base.ep, &before);
 		at_once = count_interrupts(_metadata, &self->a, to, &s, true);

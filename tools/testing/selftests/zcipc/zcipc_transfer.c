@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 
 #include "zcipc_utils.h"
 
@@ -584,7 +585,7 @@ TEST_F(pair, copy_of_untouched)
 	long before;
 	char *last;
 
-	test_create(&self->a, WINDOW_PAGES, &src);
+	test_create_flags(&self->a, WINDOW_PAGES, ZCIPC_CREATE_NO_HUGE, &src);
 	test_pass(&self->a, &self->b, ZCIPC_COPY, src.cap, &copy);
 	last = copy.p + (WINDOW_PAGES - 1) * psize;
 	test_fill(&self->b, copy.p, 1, 1);
@@ -598,6 +599,35 @@ TEST_F(pair, copy_of_untouched)
 	test_check(&self->c, copy2.p, 1, 1);
 	test_check(&self->c, copy2.p + (WINDOW_PAGES - 1) * psize, 1, 2);
 	test_check(&self->c, copy2.p + WINDOW_PAGES / 2 * psize, 1, 0);
+}
+
+/* The same for a MOVE that fails, since somebody holds a page. */
+TEST_F(pair, move_of_untouched)
+{
+	struct ep self_ep = { .pid = getpid() };
+	struct zcipc_transfer t;
+	struct buf src, copy;
+	struct iovec iov;
+	long before;
+	int fds[2];
+
+	test_create_flags(&self->a, WINDOW_PAGES, ZCIPC_CREATE_NO_HUGE, &src);
+	test_pass(&self->a, &self->c, ZCIPC_COPY, src.cap, &copy);
+	test_fill(&self->c, copy.p, 1, 1);
+	test_fill(&self->c, copy.p + (WINDOW_PAGES - 1) * psize, 1, 2);
+	iov = (struct iovec){ copy.p, psize };
+	ASSERT_EQ(0, pipe(fds));
+	ASSERT_EQ(psize, vmsplice(fds[1], &iov, 1, 0));
+	before = page_tables(&self_ep);
+	ASSERT_LT(0, before);
+	t = transfer_cmd(&self->b, ZCIPC_MOVE, copy.cap, 0, 0, 0);
+	t.flags = ZCIPC_F_STRICT;
+	test_err_transfer(EBUSY, &self->c, &t);
+	EXPECT_GE(before + 4, page_tables(&self_ep));
+	test_check(&self->c, copy.p, 1, 1);
+	test_check(&self->c, copy.p + (WINDOW_PAGES - 1) * psize, 1, 2);
+	close(fds[0]);
+	close(fds[1]);
 }
 
 /* G4: a break copies the page that was written to, all of it, and no other. */
