@@ -96,7 +96,7 @@ static void zcipc_ring_put(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 	struct zcipc_receive_ring *ring = ep->ring;
 	struct zcipc_recv *entry = zcipc_ring_entry(ring, ring->tail);
 
-	BUILD_BUG_ON(sizeof(*entry) > ZCIPC_RING_ENTRY_SIZE);
+	static_assert(sizeof(*entry) <= ZCIPC_RING_ENTRY_SIZE);
 	/* All of it is written; what is behind it has been 0 from the beginning. */
 	entry->size = sizeof(*entry);
 	zcipc_message_describe(msg, entry);
