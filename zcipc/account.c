@@ -103,12 +103,11 @@ int zcipc_charge(struct zcipc_user *user, unsigned long npages)
 	long old = atomic_long_read(&user->npages);
 
 	do {
-		if (npages && (npages > quota || old > quota - npages)) {
-			/* What is kept for later use is no reason to refuse. */
+		/* What is kept for later use is no reason to refuse. */
+		while (npages && (npages > quota || old > quota - npages)) {
 			if (npages > quota || !zcipc_recycle_free(user))
 				return -EDQUOT;
 			old = atomic_long_read(&user->npages);
-			continue;
 		}
 	} while (!atomic_long_try_cmpxchg(&user->npages, &old, old + npages));
 	zcipc_user_peak(user, old + npages);

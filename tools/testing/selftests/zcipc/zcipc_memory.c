@@ -409,6 +409,14 @@ TEST_F(recycle, room)
 	test_create(&self->a, self->n, &one);
 	test_drop(&self->a, one.cap);
 	quota_set(3);
+	/* More than there would be without what is kept. */
+	rc = zc_create(&self->b, (3 << 20) / psize - 1, &two);
+	EXPECT_EQ(-1, rc);
+	EXPECT_EQ(EDQUOT, errno);
+	quota_set(old);
+	test_create(&self->a, self->n, &one);
+	test_drop(&self->a, one.cap);
+	quota_set(3);
 	rc = zc_create(&self->b, (3 << 20) / psize - 2, &two);
 	quota_set(old);
 	ASSERT_EQ(0, rc);
