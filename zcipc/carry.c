@@ -313,6 +313,7 @@ bool zcipc_carry_freeze(struct zcipc_carry *carry, struct zcipc_region *region,
 	if (!slot || (!locked && !mmap_read_trylock(src->mm)))
 		return false;
 	carry->from = locked ? NULL : src->mm;
+	carry->writable = slot->writable;
 	if (zcipc_carry_out_locked(carry, slot, &carry->vma, &carry->addr))
 		return true;
 	if (carry->from)
@@ -326,7 +327,7 @@ bool zcipc_carry_freeze(struct zcipc_carry *carry, struct zcipc_region *region,
  */
 void zcipc_carry_thaw(struct zcipc_carry *carry)
 {
-	zcipc_carry_insert(carry, carry->vma, carry->addr, true);
+	zcipc_carry_insert(carry, carry->vma, carry->addr, carry->writable);
 	if (carry->from)
 		mmap_read_unlock(carry->from);
 }

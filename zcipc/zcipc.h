@@ -958,6 +958,7 @@ void zcipc_window_last_close(const struct vm_area_struct *vma, struct zcipc_endp
  * struct zcipc_carry - PTEs on their way from one page table to another
  * @out: they have been taken
  * @from: from whom; of a snapshot, whose mmap_lock has to be given back, or NULL
+ * @writable: of a snapshot: where they were they may be
  * @vma: where they are to be
  * @addr: user address of the first one there
  * @frames: what they show
@@ -969,6 +970,7 @@ void zcipc_window_last_close(const struct vm_area_struct *vma, struct zcipc_endp
 struct zcipc_carry {
 	bool out;
 	struct mm_struct *from;
+	bool writable;
 	struct vm_area_struct *vma;
 	unsigned long addr;
 	struct zcipc_frame **frames;

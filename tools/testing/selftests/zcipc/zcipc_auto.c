@@ -69,6 +69,24 @@ static bool counted(const struct zcipc_stats *before, const struct zcipc_stats *
 	       after->copied_held == before->copied_held;
 }
 
+/* G6: who may only read what it sends may not write to it afterwards. */
+TEST_F(auto, read_only)
+{
+	struct buf got, copy;
+	struct zcipc_transfer t;
+
+	test_pass_rights(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, ZCIPC_RIGHT_READ, &got);
+	test_check(&self->b, got.p, LIMIT, 1);
+	test_touch_write(SIGBUS, &self->b, got.p);
+	t = copy_cmd(&self->a, got.cap, LIMIT, 0);
+	test_transfer(&self->b, &t);
+	ASSERT_EQ(LIMIT * psize, t.copied);
+	test_touch_write(SIGBUS, &self->b, got.p);
+	test_take(&self->a, &copy);
+	test_fill(&self->a, copy.p, LIMIT, 2);
+	test_check(&self->b, got.p, LIMIT, 1);
+}
+
 /* Up to the limit all is copied, above it nothing is. Writes do not cross, nor copy again. */
 TEST_F(auto, limit)
 {
