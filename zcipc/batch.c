@@ -365,7 +365,8 @@ static struct zcipc_slot *zcipc_batch_carries(const struct zcipc_batch *b,
 	struct zcipc_slot *slot;
 
 	if (t->cmd->type != ZCIPC_MOVE || t->cmd->cache != ZCIPC_CACHE_DEFAULT ||
-	    t->cmd->node != ZCIPC_NODE_ANY || region->npinned || region->parts || region->file ||
+	    t->cmd->node != ZCIPC_NODE_ANY || region->npinned || region->parts || region->special ||
+	    region->file ||
 	    !list_is_singular(&region->caps) || !list_is_singular(&cap->slots) ||
 	    t->npages > min(b->npages, ZCIPC_BATCH_CARRY) - b->carry.n)
 		return NULL;
@@ -634,6 +635,12 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 			continue;
 		}
 		frames = slot->cap->region->frames + slot->first;
+		if (slot->cap->region->special) {
+			if (locked)
+				zcipc_window_populate(dst, pgoff, zcipc_slot_addr(slot), frames,
+						      npages, writable, true);
+			continue;
+		}
 		if (npages == 1) {
 			/* Single pages side by side go together. */
 			b->frames[0] = *frames;
@@ -641,7 +648,8 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 			while (i < b->n && b->entries[i].t.dst == dst) {
 				slot = &b->entries[i].to->slot;
 				if (slot->npages != 1 || slot->pgoff != pgoff + npages ||
-				    slot->writable != writable || !zcipc_batch_shown(slot))
+				    slot->writable != writable || !zcipc_batch_shown(slot) ||
+				    slot->cap->region->special)
 					break;
 				frames[npages++] = slot->cap->region->frames[slot->first];
 				i = zcipc_batch_next(b, i + 1);

@@ -38,11 +38,12 @@ bool zcipc_carry_is_worth(unsigned long npages)
 	return npages >= READ_ONCE(carry_min);
 }
 
-static inline pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pgprot_t prot, bool writable)
+static inline pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pgprot_t prot, bool writable,
+				    bool special)
 {
 	pte_t pte;
 
-	if (zcipc_frame_is_imported(frame))
+	if (special || zcipc_frame_is_imported(frame))
 		pte = pte_mkspecial(pfn_pte(page_to_pfn(zcipc_frame_page(frame)), prot));
 	else
 		pte = mk_pte(zcipc_frame_page(frame), prot);
@@ -78,7 +79,7 @@ static int zcipc_carry_put(pte_t *ptep, unsigned long addr, void *data)
 	if (test_bit(i, end->carry->which))
 		set_pte_at(end->vma->vm_mm, addr, ptep,
 			   zcipc_carry_pte(end->carry->frames[i], end->vma->vm_page_prot,
-					   end->writable));
+					   end->writable, end->carry->special));
 	return 0;
 }
 
@@ -140,7 +141,8 @@ static bool zcipc_carry_is_free(const struct zcipc_carry *carry)
 		if (!zcipc_frame_exclusive(frame))
 			continue;
 		/* Only of single pages PTEs are taken for references of others. */
-		if (zcipc_frame_kind(frame) ? !zcipc_frame_is_free(frame, &huge) :
+		if (zcipc_frame_kind(frame) || carry->special ?
+		    !zcipc_frame_is_free(frame, &huge) :
 		    zcipc_frame_refs(frame) != test_bit(i, carry->which))
 			return false;
 	}
@@ -159,6 +161,7 @@ static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
 	carry->frames = region->frames + first;
 	carry->first = first;
 	carry->npages = npages;
+	carry->special = region->special;
 	if (!list_is_singular(&region->caps))
 		return NULL;
 	cap = list_first_entry(&region->caps, struct zcipc_cap, region_entry);
@@ -274,10 +277,10 @@ void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
 	for_each_clear_bitrange(i, end, carry->which, carry->npages)
 		zcipc_window_populate(slot->cap->ep, slot->pgoff + i,
 				      carry->addr + (i << PAGE_SHIFT), carry->frames + i, end - i,
-				      slot->writable);
-	if (carry->from == to)
-		return;
+				      slot->writable, carry->special);
 	/* Special PTEs are not counted. */
+	if (carry->from == to || carry->special)
+		return;
 	n = bitmap_weight(carry->which, carry->npages);
 	if (slot->cap->region->npinned)
 		for_each_set_bit(i, carry->which, carry->npages)
@@ -362,7 +365,7 @@ static int zcipc_carry_give_one(pte_t *ptep, unsigned long addr, void *data)
 		return 0;
 	if (page->taken)
 		set_pte_at(walk->mm, addr, ptep,
-			   zcipc_carry_pte(page->frame, walk->prot, page->writable));
+			   zcipc_carry_pte(page->frame, walk->prot, page->writable, false));
 	walk->page++;
 	return 0;
 }
@@ -481,7 +484,8 @@ static int zcipc_carry_return_one(pte_t *ptep, unsigned long addr, void *data)
 	struct zcipc_carry_walk *walk = data;
 
 	set_pte_at(walk->mm, addr, ptep,
-		   zcipc_carry_pte(walk->page->frame, walk->prot, walk->page->was_writable));
+		   zcipc_carry_pte(walk->page->frame, walk->prot, walk->page->was_writable,
+				   false));
 	return 0;
 }
 
@@ -539,7 +543,8 @@ void zcipc_carry_list_give(struct zcipc_carry_list *list)
 		n += pages[i].taken;
 		if (pages[i].frame && !pages[i].taken)
 			zcipc_window_populate(list->dst, linear_page_index(list->to, pages[i].to),
-					      pages[i].to, &pages[i].frame, 1, pages[i].writable);
+					      pages[i].to, &pages[i].frame, 1, pages[i].writable,
+					      false);
 	}
 	if (!n || list->src->mm == walk.mm)
 		return;

@@ -157,6 +157,7 @@ struct zcipc_region *zcipc_recycle_take(struct zcipc_endpoint *ep, unsigned long
 			break;
 		if (region->npages != npages ||
 		    region->pinnable != !!(flags & ZCIPC_CREATE_PINNABLE) ||
+		    region->special != !!(flags & ZCIPC_CREATE_UNPINNABLE) ||
 		    (flags & ZCIPC_CREATE_NO_HUGE && region->parts) ||
 		    (flags & ZCIPC_CREATE_HUGE && region->nhuge * ZCIPC_HUGE_PAGES < npages))
 			continue;

@@ -481,6 +481,7 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 	region->npinned -= npinned;
 	part->npinned = npinned;
 	part->pinnable = region->pinnable;
+	part->special = region->special;
 	if (part->user != region->user)
 		zcipc_uncharge_pins(region->user, npinned);
 	part->parts = region->parts;
@@ -519,7 +520,7 @@ static bool zcipc_region_fill_huge(struct zcipc_region *region, unsigned long fi
 				   const struct zcipc_region_create *cmd)
 {
 	if (region->cache != ZCIPC_CACHE_DEFAULT || cmd->flags & ZCIPC_CREATE_NO_HUGE ||
-	    first % ZCIPC_HUGE_PAGES || !huge_min || n < READ_ONCE(huge_min))
+	    region->special || first % ZCIPC_HUGE_PAGES || !huge_min || n < READ_ONCE(huge_min))
 		return false;
 	/* Who did not ask for it need not wait for memory to be compacted. */
 	gfp |= __GFP_NORETRY;
@@ -573,6 +574,7 @@ static struct zcipc_region *zcipc_region_obtain(struct zcipc_endpoint *ep, unsig
 		return region;
 	region->cache = cmd->cache;
 	region->pinnable = cmd->flags & ZCIPC_CREATE_PINNABLE;
+	region->special = cmd->flags & ZCIPC_CREATE_UNPINNABLE;
 	ret = zcipc_region_fill(region, gfp, cmd);
 	if (!ret)
 		return region;
@@ -602,7 +604,7 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 
 	if (cmd->flags & ~(ZCIPC_CREATE_MAP | ZCIPC_CREATE_HUGE | ZCIPC_CREATE_PINNABLE |
 			   ZCIPC_CREATE_NODE_STRICT | ZCIPC_CREATE_NO_HUGE |
-			   ZCIPC_CREATE_RECYCLED) ||
+			   ZCIPC_CREATE_RECYCLED | ZCIPC_CREATE_UNPINNABLE) ||
 	    (cmd->flags & (ZCIPC_CREATE_PINNABLE | ZCIPC_CREATE_RECYCLED) &&
 	     cmd->cache != ZCIPC_CACHE_DEFAULT) ||
 	    cmd->cache == ZCIPC_CACHE_WRITETHROUGH ||
@@ -614,7 +616,10 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	    cmd->len >> PAGE_SHIFT > ZCIPC_MAX_REGION_PAGES)
 		return -EINVAL;
 	if (cmd->flags & ZCIPC_CREATE_HUGE &&
-	    (cmd->flags & ZCIPC_CREATE_NO_HUGE || cmd->cache != ZCIPC_CACHE_DEFAULT))
+	    (cmd->flags & (ZCIPC_CREATE_NO_HUGE | ZCIPC_CREATE_UNPINNABLE) ||
+	     cmd->cache != ZCIPC_CACHE_DEFAULT))
+		return -EINVAL;
+	if (cmd->flags & ZCIPC_CREATE_PINNABLE && cmd->flags & ZCIPC_CREATE_UNPINNABLE)
 		return -EINVAL;
 	npages = cmd->len >> PAGE_SHIFT;
 	if (cmd->flags & ZCIPC_CREATE_HUGE)

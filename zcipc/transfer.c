@@ -717,6 +717,8 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 	if (cmd->type == ZCIPC_MOVE) {
 		zcipc_transfer_take_commit(t, cap);
 	} else if (cmd->type == ZCIPC_COPY) {
+		/* The frames are the same, and so is who may hold them. */
+		t->region->special = region->special;
 		/* Those of the snapshot: it was charged for what it has of the region's. */
 		t->region->npinned = t->pins;
 		t->region->npinned = zcipc_region_count_pins(t->region, 0, t->region->npages);

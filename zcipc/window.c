@@ -602,7 +602,8 @@ static int zcipc_pte_insert_special(pte_t *ptep, unsigned long addr, void *data)
  * the VMA's lock, and the locks of the endpoint and of all regions that the frames belong to.
  */
 static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff,
-			    struct zcipc_frame **frames, unsigned long npages, bool writable)
+			    struct zcipc_frame **frames, unsigned long npages, bool writable,
+			    bool special)
 {
 	unsigned long addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
 	unsigned long n, end = addr + (npages << PAGE_SHIFT);
@@ -612,15 +613,15 @@ static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff,
 	writable = writable && vma->vm_flags & VM_WRITE;
 	for (; !ret && addr < end; addr += n << PAGE_SHIFT, frames += n, npages -= n) {
 		unsigned long kind = zcipc_frame_kind(*frames);
-		struct zcipc_special special = {
+		struct zcipc_special some = {
 			.vma = vma, .addr = addr, .frames = frames, .writable = writable,
 		};
 
-		for (n = 1; n < npages && zcipc_frame_kind(frames[n]) == kind; n++)
+		for (n = 1; n < npages && (special || zcipc_frame_kind(frames[n]) == kind); n++)
 			;
-		if (kind == ZCIPC_FRAME_IMPORTED)
+		if (special || kind == ZCIPC_FRAME_IMPORTED)
 			ret = apply_to_page_range(vma->vm_mm, addr, n << PAGE_SHIFT,
-						  zcipc_pte_insert_special, &special);
+						  zcipc_pte_insert_special, &some);
 		else
 			ret = zcipc_vma_insert_pages(vma, addr, frames, n, writable);
 	}
@@ -729,7 +730,8 @@ static int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma
 		npages = min(npages, ZCIPC_HUGE_PAGES - first % ZCIPC_HUGE_PAGES);
 	for (n = 0; n < npages && frames[n]; n++)
 		;
-	return n ? zcipc_vma_insert(vma, pgoff, frames, n, slot->writable) : 0;
+	return n ? zcipc_vma_insert(vma, pgoff, frames, n, slot->writable,
+				    slot->cap->region->special) : 0;
 }
 
 /**
@@ -740,12 +742,14 @@ static int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma
  * @frames: the frames; the caller holds the locks of their regions
  * @npages: their number
  * @writable: of all of them
+ * @special: of all of them
  *
  * The endpoint's process need not be the current one. What cannot be inserted (no memory, the owner
  * has unmapped a part of the window) is left to faults.
  */
 void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
-			   struct zcipc_frame **frames, unsigned long npages, bool writable)
+			   struct zcipc_frame **frames, unsigned long npages, bool writable,
+			   bool special)
 {
 	lockdep_assert_held(&ep->lock);
 	mmap_assert_locked(ep->mm);
@@ -756,7 +760,7 @@ void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, unsig
 		if (!vma || !(vma->vm_flags & VM_READ))
 			return;
 		n = min3(npages, (vma->vm_end - addr) >> PAGE_SHIFT, ZCIPC_INSERT_CHUNK);
-		if (zcipc_vma_insert(vma, pgoff, frames, n, writable))
+		if (zcipc_vma_insert(vma, pgoff, frames, n, writable, special))
 			return;
 		pgoff += n;
 		addr += n << PAGE_SHIFT;
@@ -799,7 +803,7 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 		;
 	if (n < npages || npages > ZCIPC_POPULATE_SPAN) {
 		zcipc_window_populate(p->ep, pgoff, zcipc_window_addr(p->ep, pgoff), frames, npages,
-				      writable);
+				      writable, false);
 		return;
 	}
 	if (!p->vma || pgoff < p->end || pgoff + npages > p->limit) {
@@ -851,7 +855,7 @@ void zcipc_slot_populate_huge(struct zcipc_slot *slot)
 		for (k = 0; k < n && region->frames[index + k]; k++)
 			;
 		zcipc_window_populate(slot->cap->ep, slot->pgoff + i, at, region->frames + index,
-				      k, slot->writable);
+				      k, slot->writable, region->special);
 		if (k < n)
 			return;
 	}
@@ -871,7 +875,7 @@ void zcipc_slot_populate(struct zcipc_slot *slot)
 	for (n = 0; n < slot->npages && frames[n]; n++)
 		;
 	zcipc_window_populate(slot->cap->ep, slot->pgoff, zcipc_slot_addr(slot), frames, n,
-			      slot->writable);
+			      slot->writable, slot->cap->region->special);
 }
 
 /**

@@ -241,6 +241,7 @@ struct zcipc_endpoint {
  * @cache: enum zcipc_cache of all frames, DEFAULT for write-back; changes under @lock and the lock
  *	of the sole owner's endpoint
  * @pinnable: frames can be pinned for long, so they are never shared with a snapshot
+ * @special: PTEs are special: get_user_pages() takes none of the frames, and nobody counts them
  * @file: the file that it is a range of, or NULL; then it has no frames, and only SHARE works
  * @file_pgoff: where it begins there, in pages
  * @reap: goes through @revoked, if the one who revoked cannot
@@ -267,6 +268,7 @@ struct zcipc_region {
 	unsigned long ncharged;
 	u32 cache;
 	bool pinnable;
+	bool special;
 	struct file *file;
 	unsigned long file_pgoff;
 	struct work_struct reap;
@@ -948,7 +950,8 @@ u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff);
 struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
 					   unsigned long addr);
 void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
-			   struct zcipc_frame **frames, unsigned long npages, bool writable);
+			   struct zcipc_frame **frames, unsigned long npages, bool writable,
+			   bool special);
 void zcipc_window_last_close(const struct vm_area_struct *vma, struct zcipc_endpoint *ep);
 
 /* carry.c */
@@ -959,6 +962,7 @@ void zcipc_window_last_close(const struct vm_area_struct *vma, struct zcipc_endp
  * @out: they have been taken
  * @from: from whom; of a snapshot, whose mmap_lock has to be given back, or NULL
  * @writable: of a snapshot: where they were they may be
+ * @special: the region's are
  * @vma: where they are to be
  * @addr: user address of the first one there
  * @frames: what they show
@@ -971,6 +975,7 @@ struct zcipc_carry {
 	bool out;
 	struct mm_struct *from;
 	bool writable;
+	bool special;
 	struct vm_area_struct *vma;
 	unsigned long addr;
 	struct zcipc_frame **frames;

@@ -301,6 +301,12 @@ struct zcipc_lookup {
  *	of the same size that the endpoint dropped. From its first such call on what it drops is
  *	kept for the next, up to module parameter recycle_mib, if nobody else has any of it. That
  *	remains charged until there is no room for something else. With ZCIPC_CACHE_DEFAULT only
+ * @ZCIPC_CREATE_UNPINNABLE: nobody can hold its pages beyond their mappings. I/O that takes pages
+ *	instead of copying (O_DIRECT, vmsplice, io_uring's fixed buffers, process_vm_readv() by
+ *	others) fails with EFAULT or EEXIST, and the pages do not count as resident memory. So no
+ *	transfer has to copy it, or fails with ZCIPC_F_STRICT; REVOKE leaves nothing behind; and to
+ *	map and unmap it costs less. What is split off it is the same, and so are snapshots of it.
+ *	With ZCIPC_CREATE_PINNABLE or ZCIPC_CREATE_HUGE EINVAL
  */
 enum zcipc_create_flags {
 	ZCIPC_CREATE_MAP	= 1 << 0,
@@ -309,6 +315,7 @@ enum zcipc_create_flags {
 	ZCIPC_CREATE_NODE_STRICT = 1 << 3,
 	ZCIPC_CREATE_NO_HUGE	= 1 << 4,
 	ZCIPC_CREATE_RECYCLED	= 1 << 5,
+	ZCIPC_CREATE_UNPINNABLE	= 1 << 6,
 };
 
 /**

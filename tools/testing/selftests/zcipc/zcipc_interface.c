@@ -68,7 +68,8 @@ static const struct one_call {
 	CALL("LOOKUP", ZCIPC_IOC_LOOKUP, zcipc_lookup, endpoint, 0),
 	CALL("CREATE", ZCIPC_IOC_REGION_CREATE, zcipc_region_create, region,
 	     ZCIPC_CREATE_MAP | ZCIPC_CREATE_NODE_STRICT | ZCIPC_CREATE_PINNABLE |
-	     ZCIPC_CREATE_HUGE | ZCIPC_CREATE_NO_HUGE | ZCIPC_CREATE_RECYCLED),
+	     ZCIPC_CREATE_HUGE | ZCIPC_CREATE_NO_HUGE | ZCIPC_CREATE_RECYCLED |
+	     ZCIPC_CREATE_UNPINNABLE),
 	CALL("IMPORT", ZCIPC_IOC_REGION_IMPORT, zcipc_region_import, region, 0),
 	CALL("QUERY", ZCIPC_IOC_REGION_QUERY, zcipc_region_query, __reserved, 0),
 	CALL("MAP", ZCIPC_IOC_MAP, zcipc_map, addr, 0),

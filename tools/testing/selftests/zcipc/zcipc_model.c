@@ -1725,7 +1725,8 @@ static void act_once(struct ep *ep, struct actor *a)
 		what = 99;
 	if (what < 12 || !h) {
 		if (a->norigins < ORIGINS &&
-		    MAY_FAIL(a, zc_create(ep, 1 + below(REGION_PAGES), &buf), EAGAIN)) {
+		    MAY_FAIL(a, zc_create_flags(ep, 1 + below(REGION_PAGES), below(2) ?
+						ZCIPC_CREATE_UNPINNABLE : 0, &buf), EAGAIN)) {
 			holding_add(a, buf.cap, origin_new(a, 0, ALL, 0), ALL, buf.npages);
 			view_add(a, buf.cap, (uintptr_t)buf.p, 0, buf.npages, true);
 		}

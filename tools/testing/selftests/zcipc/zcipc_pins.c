@@ -489,6 +489,203 @@ TEST_F_TIMEOUT(pipe, grabbed_during_move, 120)
 	}
 }
 
+/* --- regions whose pages nobody can hold */
+
+#define MANY 40
+
+FIXTURE(unpinnable)
+{
+	struct base base;
+	struct ep a, b;
+	struct buf src;
+	int fds[2];
+};
+
+FIXTURE_VARIANT(unpinnable)
+{
+	const char *carry;
+};
+
+FIXTURE_VARIANT_ADD(unpinnable, carried) { .carry = "2", };
+FIXTURE_VARIANT_ADD(unpinnable, mapped) { .carry = "1000000", };
+
+FIXTURE_SETUP(unpinnable)
+{
+	base_setup(_metadata, &self->base);
+	carry_set(variant->carry);
+	huge_set("1");
+	test_open(&self->a, 4 * 512, 0);
+	test_open(&self->b, 256, 0);
+	test_create_flags(&self->a, MANY, ZCIPC_CREATE_UNPINNABLE, &self->src);
+	ASSERT_EQ(0, self->src.huge);
+	test_fill(&self->a, self->src.p, MANY, 1);
+	ASSERT_EQ(0, pipe(self->fds));
+}
+
+FIXTURE_TEARDOWN(unpinnable)
+{
+	close(self->fds[0]);
+	close(self->fds[1]);
+	base_teardown(_metadata, &self->base);
+}
+
+/* Can any of these pages be had? With -1 not one. */
+static int hold_any(int *fds, char *p, size_t npages)
+{
+	size_t i;
+
+	for (i = 0; i < npages; i++) {
+		errno = 0;
+		if (!hold(fds, p + i * psize, 1, 0) || (errno != EFAULT && errno != EEXIST))
+			return i;
+	}
+	return -1;
+}
+
+/* What takes pages fails, what copies works, with the rights that there are. */
+TEST_F(unpinnable, ways)
+{
+	struct buf shared;
+	__u64 val = 0;
+
+	ASSERT_EQ(-1, hold_any(self->fds, self->src.p, MANY));
+	errno = 0;
+	ASSERT_EQ(-1, write_vm(&self->a, self->src.p, 42));
+	ASSERT_EQ(EFAULT, errno);
+	ASSERT_NE(0, write_direct(&self->a, self->src.p, 42));
+	test_check(&self->a, self->src.p, MANY, 1);
+	ASSERT_EQ(0, write_read(&self->a, self->src.p, 42));
+	ASSERT_EQ(0, ep_read(&self->a, self->src.p, &val));
+	ASSERT_EQ(42, val);
+	ASSERT_EQ(0, write_proc(&self->a, self->src.p, 43));
+	ASSERT_EQ(0, ep_read(&self->a, self->src.p, &val));
+	ASSERT_EQ(43, val);
+	test_pass_rights(&self->a, &self->b, ZCIPC_SHARE, self->src.cap, ZCIPC_RIGHT_READ, &shared);
+	ASSERT_EQ(-1, write_read(&self->b, shared.p, 44));
+	ASSERT_EQ(-1, write_proc(&self->b, shared.p, 44));
+	ASSERT_EQ(-1, hold_any(self->fds, shared.p, MANY));
+	test_check_from(&self->b, shared.p + psize, 1, MANY - 1, 1);
+}
+
+/* It stays so, wherever the pages go. */
+TEST_F(unpinnable, stays)
+{
+	struct zcipc_transfer t;
+	struct zcipc_transfer_batch batch = {
+		.size = sizeof(batch), .transfers = (uintptr_t)&t, .ntransfers = 1,
+		.transfer_size = sizeof(t),
+	};
+	struct buf moved, part, copy, again;
+	char *p;
+
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &moved);
+	EXPECT_EQ(-1, hold_any(self->fds, moved.p, MANY));
+	/* A snapshot, and the copies that writes to either make. */
+	test_pass(&self->b, &self->a, ZCIPC_COPY, moved.cap, &copy);
+	EXPECT_EQ(-1, hold_any(self->fds, copy.p, MANY));
+	test_fill(&self->a, copy.p, MANY / 2, 2);
+	test_fill(&self->b, moved.p + MANY / 2 * psize, MANY / 2, 3);
+	EXPECT_EQ(-1, hold_any(self->fds, copy.p, MANY));
+	EXPECT_EQ(-1, hold_any(self->fds, moved.p, MANY));
+	test_check(&self->a, copy.p, MANY / 2, 2);
+	test_check_from(&self->a, copy.p + MANY / 2 * psize, MANY / 2, MANY / 2, 1);
+	test_check(&self->b, moved.p, MANY / 2, 1);
+	test_drop(&self->a, copy.cap);
+	/* A snapshot that is copied at once. */
+	t = transfer_cmd(&self->a, ZCIPC_COPY, moved.cap, 0, 4, 0);
+	t.flags = ZCIPC_F_AUTO;
+	test_transfer(&self->b, &t);
+	ASSERT_EQ(4 * psize, t.copied);
+	test_take(&self->a, &copy);
+	EXPECT_EQ(-1, hold_any(self->fds, copy.p, 4));
+	test_drop(&self->a, copy.cap);
+	/* A part of it, another mapping, and what is left. */
+	t = transfer_cmd(&self->a, ZCIPC_MOVE, moved.cap, 4, 20, 0);
+	t.flags = ZCIPC_F_STRICT;
+	test_transfer(&self->b, &t);
+	test_take(&self->a, &part);
+	EXPECT_EQ(-1, hold_any(self->fds, part.p, 20));
+	EXPECT_EQ(-1, hold_any(self->fds, moved.p, 4));
+	test_map(&self->a, part.cap, 0, 20, ZCIPC_RIGHT_READ, &p);
+	EXPECT_EQ(-1, hold_any(self->fds, p, 20));
+	test_check_from(&self->a, p, 4, 16, 1);
+	/* In a batch. */
+	t = transfer_cmd(&self->b, ZCIPC_MOVE, part.cap, 0, 0, 0);
+	TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_TRANSFER_BATCH, &batch));
+	ASSERT_EQ(1, batch.done);
+	test_take(&self->b, &again);
+	EXPECT_EQ(-1, hold_any(self->fds, again.p, 20));
+	test_check_from(&self->b, again.p, 4, 16, 1);
+}
+
+/* For the next use of the memory, too; and who wants other memory gets other memory. */
+TEST_F(unpinnable, recycled)
+{
+	struct buf b, other;
+
+	test_create_flags(&self->a, 8, ZCIPC_CREATE_RECYCLED | ZCIPC_CREATE_UNPINNABLE, &b);
+	test_fill(&self->a, b.p, 8, 5);
+	test_drop(&self->a, b.cap);
+	test_create_flags(&self->a, 8, ZCIPC_CREATE_RECYCLED | ZCIPC_CREATE_NO_HUGE, &other);
+	ASSERT_EQ(0, hold(self->fds, other.p, 8, 0));
+	test_create_flags(&self->a, 8, ZCIPC_CREATE_RECYCLED | ZCIPC_CREATE_UNPINNABLE, &b);
+	test_check(&self->a, b.p, 8, 5);
+	ASSERT_EQ(-1, hold_any(self->fds, b.p, 8));
+}
+
+/* 2 MiB frames could be held, so there are none. */
+TEST_F(unpinnable, flags)
+{
+	struct buf b;
+
+	test_create_flags(&self->a, 2 * 512, ZCIPC_CREATE_UNPINNABLE, &b);
+	EXPECT_EQ(0, b.huge);
+	EXPECT_EQ(-1, hold_any(self->fds, b.p, 3));
+	test_drop(&self->a, b.cap);
+	test_err_create_flags(EINVAL, &self->a, 4,
+			      ZCIPC_CREATE_UNPINNABLE | ZCIPC_CREATE_PINNABLE, &b);
+	test_err_create_flags(EINVAL, &self->a, 4,
+			      ZCIPC_CREATE_UNPINNABLE | ZCIPC_CREATE_HUGE, &b);
+}
+
+/* KiB of file pages that this process has mapped, as it is told. */
+static long rss_file(void)
+{
+	char line[256];
+	long kib = -1;
+	FILE *f = fopen("/proc/self/status", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "RssFile: %ld", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+/* Nobody's resident memory grows or shrinks. */
+TEST_F_TIMEOUT(unpinnable, not_resident, 120)
+{
+	struct buf b, there;
+	struct ep c;
+	long before, after;
+	int i;
+
+	test_start(&c, true, 256);
+	before = rss_file();
+	for (i = 0; i < 100; i++) {
+		test_create_flags(&self->a, MANY, ZCIPC_CREATE_UNPINNABLE, &b);
+		test_fill(&self->a, b.p, MANY, i + 1);
+		test_pass(&self->a, &c, ZCIPC_MOVE, b.cap, &there);
+		test_check(&c, there.p, MANY, i + 1);
+		test_drop(&c, there.cap);
+	}
+	after = rss_file();
+	/* They would be 15 MiB; what this program maps of its own meanwhile is less. */
+	EXPECT_LT(before - 4096, after);
+	EXPECT_GT(before + 4096, after);
+}
+
 /* --- G10: what else is done with memory */
 
 FIXTURE(use)
