@@ -43,7 +43,9 @@ enum spent { PAUSED, CALL, RELEASE, NSPENT };
  * @WITH_WAKE: what one page costs is told with the wake-up
  * @EMPTY: nothing is sent
  * @ENTRIES: many messages at once, of a page each
- * @POLLED: as zcipc-move-4k, but received from a ring: what one page costs is told of that one
+ * @POLLED: as zcipc-move-4k, -2m or -fast, but received from a ring: what one page costs is told of
+ *	that one
+ * @FAST: of regions that cannot be pinned
  */
 enum flags {
 	ALONE		= 1 << 0,
@@ -58,6 +60,7 @@ enum flags {
 	ENTRIES		= 1 << 9,
 	SMALL		= 1 << 10,
 	POLLED		= 1 << 11,
+	FAST		= 1 << 12,
 };
 
 /* What both processes map. */

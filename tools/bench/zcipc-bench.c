@@ -447,7 +447,8 @@ static void figures(const struct mechanism *m, size_t len, const struct shared *
 	}
 	row(m->name, len, "per_page", hop / npages, NULL);
 	if (len == PAGE && m->flags & POLLED)
-		row("zcipc-move-4k", len, "fixed_polled", hop, NULL);
+		row(m->flags & HUGE ? "zcipc-move-2m" : m->flags & FAST ? "zcipc-move-fast" :
+		    "zcipc-move-4k", len, "fixed_polled", hop, NULL);
 	else if (len == PAGE)
 		row(m->name, len, "fixed", m->flags & WITH_WAKE ? message : hop, NULL);
 	if (m->flags & HUGE && len >= HUGE_PAGE)

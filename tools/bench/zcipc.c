@@ -74,7 +74,8 @@ static __u64 create(int fd, size_t len, __u32 flags, char **addr)
 static __u32 create_flags(const struct side *s)
 {
 	return s->mech->flags & HUGE ? ZCIPC_CREATE_HUGE :
-	       s->mech->flags & SMALL ? ZCIPC_CREATE_NO_HUGE : 0;
+	       s->mech->flags & SMALL ? ZCIPC_CREATE_NO_HUGE :
+	       s->mech->flags & FAST ? ZCIPC_CREATE_UNPINNABLE : 0;
 }
 
 static void transfer_init(struct zcipc_transfer *cmd, struct side *s, __u32 type, __u64 cap)
@@ -403,12 +404,25 @@ const struct mechanism zcipcs[] = {
 	{ .name = "zcipc-move-polled", .option = ZCIPC_MOVE, .flags = NOTIFY | POLLED | SMALL,
 	  .missing = device_missing,
 	  .start = polled_start, .send = zcipc_send, .receive = polled_receive },
-	{ .name = "zcipc-move-fast", .option = ZCIPC_MOVE, .missing = device_missing,
+	{ .name = "zcipc-move-2m-polled", .option = ZCIPC_MOVE, .flags = NOTIFY | POLLED | HUGE,
+	  .min = PAGE, .missing = device_missing,
+	  .start = polled_start, .send = zcipc_send, .receive = polled_receive },
+	{ .name = "zcipc-move-fast-polled", .option = ZCIPC_MOVE, .flags = NOTIFY | POLLED | FAST,
+	  .missing = device_missing,
+	  .start = polled_start, .send = zcipc_send, .receive = polled_receive },
+	{ .name = "zcipc-move-fast", .option = ZCIPC_MOVE, .flags = FAST,
+	  .missing = device_missing,
+	  .start = move_start, .send = zcipc_send, .receive = move_receive },
+	{ .name = "zcipc-move-imported", .option = ZCIPC_MOVE, .missing = device_missing,
 	  .start = import_start, .send = zcipc_send, .receive = move_receive },
 	{ .name = "zcipc-direct", .flags = UNTIMED, .missing = device_missing,
 	  .start = direct_start, .send = direct_send, .receive = zcipc_receive,
 	  .release = drop },
 	{ .name = "zcipc-stream-4k", .option = ZCIPC_MOVE, .flags = SMALL,
+	  .missing = device_missing,
+	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
+	  .release = drop },
+	{ .name = "zcipc-stream-fast", .option = ZCIPC_MOVE, .flags = FAST,
 	  .missing = device_missing,
 	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
 	  .release = drop },
@@ -434,6 +448,15 @@ const struct mechanism zcipcs[] = {
 	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
 	{ .name = "zcipc-copy-4k-0", .option = ZCIPC_COPY, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | SMALL,
+	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	{ .name = "zcipc-copy-fast-0", .option = ZCIPC_COPY, .missing = device_missing,
+	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | FAST,
+	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	{ .name = "zcipc-copy-fast-1", .option = ZCIPC_COPY, .missing = device_missing,
+	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | FAST, .min = 1 << 20, .written = 1,
+	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	{ .name = "zcipc-copy-fast-100", .option = ZCIPC_COPY, .missing = device_missing,
+	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | FAST, .written = 100,
 	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
 	{ .name = "zcipc-copy-4k-100", .option = ZCIPC_COPY, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | SMALL, .written = 100,
