@@ -152,6 +152,9 @@ struct load {
 extern const struct mechanism peers[], zcipcs[];
 extern struct load load;
 
+/* Bytes of kernel memory for each frame of 4 KiB, or part of 2 MiB, beside the frame itself. */
+double frame_overhead(bool huge);
+
 /* Says what happened, and errno. Returns the status with which to exit. */
 int complain(const char *fmt, ...);
 

@@ -76,10 +76,10 @@ function table(	f, i, m) {
 
 # The same of all files side by side, as in the README.
 function summary(	f, i, m) {
-	printf "%-17s", ""
+	printf "%-22s", ""
 	for (f = 0; f < nfiles; f++)
 		printf "%s%33s", f ? "  " : " ", files[f]
-	printf "\n%-17s", ""
+	printf "\n%-22s", ""
 	for (f = 0; f < nfiles; f++)
 		printf "%s%8s %8s %8s %6s", f ? "  " : " ", "4 KiB", "64 KiB", "4 MiB", "a page"
 	printf "\n"
@@ -87,7 +87,7 @@ function summary(	f, i, m) {
 		m = mechanisms[i]
 		if (m ~ /^(futex|pipe-byte)$|batch|msg/)
 			continue
-		printf "%-17s", m
+		printf "%-22s", m
 		for (f = 0; f < nfiles; f++)
 			printf "%s%8s %8s %8s %6s", f ? "  " : " ",
 			       cell(get(files[f], m, 4096, "per_message")),

@@ -554,6 +554,26 @@ static bool measure(const struct mechanism *m, size_t first, size_t last)
 	return ok;
 }
 
+/* What frames take beside themselves, in a process of its own, so that none are left. */
+static bool measure_memory(void)
+{
+	int status;
+	pid_t pid;
+
+	if (!usable(find("zcipc-move-4k")))
+		return true;
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (!pid) {
+		row("zcipc-move-4k", PAGE, "frame_overhead", frame_overhead(false), "bytes");
+		row("zcipc-move-2m", PAGE, "frame_overhead", frame_overhead(true), "bytes");
+		exit(0);
+	}
+	return waitpid(pid, &status, 0) == pid && !status;
+}
+
 /* What becomes of it when there are many others. */
 static bool measure_growth(void)
 {
@@ -700,7 +720,8 @@ static void help(FILE *f)
 	      "  fixed          what one page costs; of zcipc-share-*: with the wake-up\n"
 	      "  call_per_page  until the call that takes the snapshot returns\n"
 	      "  release_per_page  what it takes to be done with the snapshot\n"
-	      "  per_entry      of TRANSFER_BATCH; received_per_entry: with RECV and touching\n",
+	      "  per_entry      of TRANSFER_BATCH; received_per_entry: with RECV and touching\n"
+	      "  frame_overhead  bytes for each 4 KiB of a region beside themselves\n",
 	      f);
 }
 
@@ -787,6 +808,7 @@ int main(int argc, char **argv)
 	for (i = optind; i < argc; i++)
 		ok &= measure(find(argv[i]), min, max);
 	if (optind == argc && !growth && !scaling) {
+		ok &= measure_memory();
 		for (m = zcipcs; m->name; m++)
 			ok &= measure(m, min, max);
 		for (m = peers; m->name; m++)
