@@ -205,6 +205,70 @@ static bool zcipc_cow_reuse_block(struct zcipc_region *region, unsigned long ind
 }
 
 /**
+ * zcipc_cow_breaks_huge() - is a write to a page to copy all of its block?
+ * @region: the region; the caller holds its lock
+ * @index: the page, which is there
+ *
+ * Of a block that is a huge frame of which nobody can write to any part: there are no mappings that
+ * are writable, and no pins for writing.
+ */
+bool zcipc_cow_breaks_huge(const struct zcipc_region *region, unsigned long index)
+{
+	return region->break_huge && zcipc_region_is_huge(region, index) &&
+	       zcipc_huge_shared(region->frames[index]);
+}
+
+/* Puts a copy in the place of a huge frame. */
+static void zcipc_cow_break_huge(struct zcipc_region *region, unsigned long first,
+				 struct zcipc_frame *copy)
+{
+	struct zcipc_frame *frame = region->frames[first];
+	struct page *from = zcipc_frame_page(frame), *to = zcipc_frame_page(copy);
+	unsigned long i;
+
+	for (i = 0; i < ZCIPC_HUGE_PAGES; i++) {
+		copy_highpage(to + i, from + i);
+		cond_resched();
+	}
+	zcipc_test_point("broken");
+	zcipc_huge_own(copy, region->user);
+	zcipc_huge_parts(copy, region->frames + first, ZCIPC_HUGE_PAGES);
+	zcipc_region_unmap(region, first, ZCIPC_HUGE_PAGES, NULL);
+	zcipc_huge_put(frame);
+}
+
+/* Frees what zcipc_cow_break() did not need, or nothing. */
+void zcipc_cow_spare_put(struct zcipc_frame *spare)
+{
+	if (spare && zcipc_frame_is_part(spare))
+		zcipc_huge_put(spare);
+	else if (spare)
+		zcipc_frame_put(spare);
+}
+
+/**
+ * zcipc_cow_spare() - allocate what zcipc_cow_break() needs
+ * @spare: [in, out] what it did not need, or NULL; [out] what it needs, or NULL without memory
+ * @user: as for zcipc_huge_alloc()
+ * @cache: the region's policy
+ * @huge: a huge frame, if there is one to be had without waiting
+ *
+ * Context: May sleep. Not under locks: who has to free the memory may wait for them.
+ */
+void zcipc_cow_spare(struct zcipc_frame **spare, struct zcipc_user *user, unsigned int cache,
+		     bool huge)
+{
+	zcipc_cow_spare_put(*spare);
+	*spare = NULL;
+	if (huge)
+		*spare = zcipc_huge_alloc(user, (GFP_KERNEL & ~__GFP_DIRECT_RECLAIM) |
+					  __GFP_NORETRY | __GFP_NOWARN, NUMA_NO_NODE,
+					  ZCIPC_HUGE_PAGES);
+	if (!*spare)
+		*spare = zcipc_frame_alloc(GFP_KERNEL, NUMA_NO_NODE, cache);
+}
+
+/**
  * zcipc_cow_copy() - fill a region with copies of a range
  * @region: the region; the caller holds its lock
  * @first: first page of the range: it is nowhere mapped writable
@@ -245,7 +309,7 @@ int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned lo
  * @ep: who writes; the caller holds its lock
  * @region: the region; the caller holds its lock
  * @index: the page, which is there
- * @spare: a frame that the caller allocated, or NULL; taken if a copy is needed
+ * @spare: what zcipc_cow_spare() allocated, or NULL; taken if a copy is needed
  * @extra: references to the page that the caller knows of
  *
  * A frame that belongs to this region alone is reused, unless somebody has held it since it was
@@ -255,7 +319,8 @@ int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned lo
  * The caller inserts it for the one who wrote; faults bring it back to the others.
  *
  * A huge frame that is not all the region's own is none any more after that, as far as the region
- * goes: a PMD is writable as a whole.
+ * goes: a PMD is writable as a whole. But see zcipc_cow_breaks_huge(): then all of it is copied, if
+ * @spare is huge, too, and stays huge.
  *
  * Return: 0, or -EAGAIN when a spare frame is needed, of the region's cache policy
  */
@@ -277,6 +342,17 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 		trace_zcipc_cow_break(ep, region, index, false);
 		return 0;
 	}
+	if (zcipc_cow_breaks_huge(region, index)) {
+		if (!*spare)
+			return -EAGAIN;
+		if (zcipc_frame_is_part(*spare)) {
+			zcipc_cow_break_huge(region, ALIGN_DOWN(index, ZCIPC_HUGE_PAGES), *spare);
+			*spare = NULL;
+			zcipc_count(ep, region, COPIED_WRITE, PMD_SIZE);
+			trace_zcipc_cow_break(ep, region, index, true);
+			return 0;
+		}
+	}
 	if (zcipc_frame_sole(frame)) {
 		zcipc_region_clear_huge(region, index);
 		zcipc_region_unmap(region, index, 1, NULL);
@@ -287,7 +363,7 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 			return 0;
 		}
 	}
-	if (!*spare || zcipc_frame_cache(*spare) != region->cache)
+	if (!*spare || zcipc_frame_is_part(*spare) || zcipc_frame_cache(*spare) != region->cache)
 		return -EAGAIN;
 	copy_highpage(zcipc_frame_page(*spare), zcipc_frame_page(frame));
 	zcipc_test_point("broken");

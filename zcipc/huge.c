@@ -19,48 +19,59 @@
 
 #include "zcipc.h"
 
+/* Blocks of fewer pages are made of single frames. Tests make it less. */
+static uint huge_min = ZCIPC_HUGE_PAGES;
+module_param(huge_min, uint, 0644);
+MODULE_PARM_DESC(huge_min, "from how many pages on a block is a huge frame (0: never)");
+
 static struct kmem_cache *zcipc_huge_cache;
 
 /**
  * zcipc_huge_alloc() - allocate a huge frame
  * @user: who pays for the parts that no region has
- * @gfp: as for zcipc_frame_alloc(), with __GFP_ZERO
+ * @gfp: as for zcipc_frame_alloc()
  * @node: as for zcipc_frame_alloc()
- * @frames: [out] its parts
- * @n: how many of them, at most ZCIPC_HUGE_PAGES; the others do not exist
+ * @n: how many parts it has, at most ZCIPC_HUGE_PAGES; the others do not exist
  *
  * Context: May sleep.
- * Return: true, or false without memory
+ * Return: the first part, or NULL if there is to be none, or no memory
  */
-bool zcipc_huge_alloc(struct zcipc_user *user, gfp_t gfp, int node, struct zcipc_frame **frames,
-		      unsigned int n)
+struct zcipc_frame *zcipc_huge_alloc(struct zcipc_user *user, gfp_t gfp, int node, unsigned int n)
 {
 	struct zcipc_huge_frame *huge;
 	struct page *page;
 	unsigned int i;
 
-	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
-		return false;
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) || !huge_min || n < READ_ONCE(huge_min))
+		return NULL;
 	huge = kmem_cache_alloc(zcipc_huge_cache, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!huge)
-		return false;
+		return NULL;
 	page = alloc_pages_node(node, gfp | __GFP_HIGHMEM | __GFP_ACCOUNT | __GFP_COMP,
 				ZCIPC_HUGE_ORDER);
 	if (!page) {
 		kmem_cache_free(zcipc_huge_cache, huge);
-		return false;
+		return NULL;
 	}
 	huge->user = zcipc_user_ref(user);
 	huge->nmade = n;
 	atomic_set(&huge->nparts, n);
 	atomic_set(&huge->nshared, 0);
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < n; i++)
 		atomic_long_set(&huge->state[i], ZCIPC_FRAME_ONE);
-		frames[i] = zcipc_frame_of_part(page + i);
-	}
 	set_page_private(page, (unsigned long)huge);
 	zcipc_stat_add(FRAMES, n);
-	return true;
+	return zcipc_frame_of_part(page);
+}
+
+/* The parts of a huge frame, from the first on. */
+void zcipc_huge_parts(struct zcipc_frame *frame, struct zcipc_frame **frames, unsigned int n)
+{
+	struct page *page = zcipc_frame_page(frame);
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		frames[i] = zcipc_frame_of_part(page + i);
 }
 
 static void zcipc_huge_free(struct zcipc_huge_frame *huge, struct page *page)
@@ -83,23 +94,6 @@ void zcipc_huge_put_part(struct zcipc_frame *frame)
 		return;
 	zcipc_uncharge(huge->user, huge->nmade);
 	zcipc_huge_free(huge, page);
-}
-
-/**
- * zcipc_huge_put() - a region gives up all parts at once
- * @frame: the first part; all are the region's
- *
- * Return: true, or false when parts belong to other regions too, and nothing has been done
- */
-bool zcipc_huge_put(struct zcipc_frame *frame)
-{
-	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
-
-	if (atomic_read(&huge->nshared))
-		return false;
-	zcipc_stat_add(FRAMES, -ZCIPC_HUGE_PAGES);
-	zcipc_huge_free(huge, zcipc_frame_page(frame));
-	return true;
 }
 
 /* All parts go to another user's region, so what is left of them is that one's, too. */
@@ -146,10 +140,36 @@ bool zcipc_huge_sole(struct zcipc_frame *frame)
 	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
 	unsigned int i;
 
+	if (!atomic_read(&huge->nshared))
+		return true;
 	for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
 		if (atomic_long_read(&huge->state[i]) >= 2 * ZCIPC_FRAME_ONE)
 			return false;
 	return true;
+}
+
+/**
+ * zcipc_huge_put() - a region gives up all parts
+ * @frame: the first part; all are the region's, and mapped for it no more. The caller holds its
+ *	lock, or nobody else knows it
+ */
+void zcipc_huge_put(struct zcipc_frame *frame)
+{
+	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+	struct page *page = zcipc_frame_page(frame);
+	unsigned int i;
+
+	if (zcipc_huge_sole(frame)) {
+		zcipc_stat_add(FRAMES, -ZCIPC_HUGE_PAGES);
+		zcipc_huge_free(huge, page);
+		return;
+	}
+	for (i = 0; i < ZCIPC_HUGE_PAGES; i++) {
+		if (atomic_long_sub_return(ZCIPC_FRAME_ONE, &huge->state[i]) >= ZCIPC_FRAME_ONE)
+			continue;
+		zcipc_stat_dec(FRAMES);
+		zcipc_huge_put_part(zcipc_frame_of_part(page + i));
+	}
 }
 
 /* Nobody holds it: the only region that has it may write to it again. As zcipc_huge_sole(). */

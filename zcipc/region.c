@@ -5,17 +5,11 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
-#include <linux/moduleparam.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "zcipc.h"
-
-/* Blocks of fewer pages are made of single frames. Tests make it less. */
-static uint huge_min = ZCIPC_HUGE_PAGES;
-module_param(huge_min, uint, 0644);
-MODULE_PARM_DESC(huge_min, "from how many pages on a block is a huge frame (0: never)");
 
 static atomic64_t zcipc_last_region;
 
@@ -95,6 +89,7 @@ struct zcipc_region *zcipc_region_alloc_file(struct zcipc_user *user, unsigned l
 void zcipc_region_renew(struct zcipc_region *region)
 {
 	region->id = atomic64_inc_return(&zcipc_last_region);
+	region->break_huge = false;
 	memset(region->stats, 0, sizeof(region->stats));
 }
 
@@ -117,11 +112,12 @@ static void zcipc_region_free(struct kref *kref)
 	for (i = 0; region->frames && i < region->npages; i++) {
 		if (!(i % ZCIPC_HUGE_PAGES))
 			cond_resched();
-		if (zcipc_region_huge_at(region, i, region->npages - i) &&
-		    zcipc_huge_put(region->frames[i]))
+		if (zcipc_region_huge_at(region, i, region->npages - i)) {
+			zcipc_huge_put(region->frames[i]);
 			i += ZCIPC_HUGE_PAGES - 1;
-		else if (region->frames[i])
+		} else if (region->frames[i]) {
 			zcipc_frame_put(region->frames[i]);
+		}
 	}
 	zcipc_uncharge_pins(region->user, region->npinned);
 	zcipc_user_put(region->user);
@@ -485,6 +481,7 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 	if (part->user != region->user)
 		zcipc_uncharge_pins(region->user, npinned);
 	part->parts = region->parts;
+	part->break_huge = region->break_huge;
 	if (region->nhuge) {
 		zcipc_region_share_huge(region, first, part, 0, part->npages);
 		for (i = first; i <= last; i = ALIGN(i + 1, ZCIPC_HUGE_PAGES))
@@ -519,15 +516,19 @@ static bool zcipc_region_fill_huge(struct zcipc_region *region, unsigned long fi
 				   unsigned long n, gfp_t gfp,
 				   const struct zcipc_region_create *cmd)
 {
+	struct zcipc_frame *frame;
+
 	if (region->cache != ZCIPC_CACHE_DEFAULT || cmd->flags & ZCIPC_CREATE_NO_HUGE ||
-	    region->special || first % ZCIPC_HUGE_PAGES || !huge_min || n < READ_ONCE(huge_min))
+	    region->special || first % ZCIPC_HUGE_PAGES)
 		return false;
 	/* Who did not ask for it need not wait for memory to be compacted. */
 	gfp |= __GFP_NORETRY;
 	if (!(cmd->flags & ZCIPC_CREATE_HUGE))
 		gfp &= ~__GFP_DIRECT_RECLAIM;
-	if (!zcipc_huge_alloc(region->user, gfp, cmd->node, region->frames + first, n))
+	frame = zcipc_huge_alloc(region->user, gfp, cmd->node, n);
+	if (!frame)
 		return false;
+	zcipc_huge_parts(frame, region->frames + first, n);
 	region->parts = true;
 	if (n == ZCIPC_HUGE_PAGES)
 		zcipc_region_set_huge(region, first);

@@ -65,7 +65,8 @@ int zcipc_transfer_validate(const struct zcipc_transfer *cmd)
 {
 	if (cmd->flags & ~(ZCIPC_F_STRICT | ZCIPC_F_REVOKE_OTHERS | ZCIPC_F_PEER_FD |
 			   ZCIPC_F_NODE_STRICT | ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN |
-			   ZCIPC_F_COPY_OK | ZCIPC_F_UNMAP | ZCIPC_F_AUTO) ||
+			   ZCIPC_F_COPY_OK | ZCIPC_F_UNMAP | ZCIPC_F_AUTO |
+			   ZCIPC_F_BREAK_HUGE) ||
 	    cmd->cache == ZCIPC_CACHE_WRITETHROUGH ||
 	    (cmd->cache <= ZCIPC_CACHE_UNCACHED && !zcipc_frame_can_cache(cmd->cache)))
 		return -EOPNOTSUPP;
@@ -78,7 +79,7 @@ int zcipc_transfer_validate(const struct zcipc_transfer *cmd)
 		return -EINVAL;
 	if (cmd->flags & ZCIPC_F_REVOKE_OTHERS && cmd->type != ZCIPC_MOVE)
 		return -EINVAL;
-	if (cmd->flags & ZCIPC_F_AUTO && cmd->type != ZCIPC_COPY)
+	if (cmd->flags & (ZCIPC_F_AUTO | ZCIPC_F_BREAK_HUGE) && cmd->type != ZCIPC_COPY)
 		return -EINVAL;
 	if (cmd->__reserved)
 		return -EINVAL;
@@ -108,6 +109,9 @@ struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t)
 	if (ret)
 		return ERR_PTR(ret);
 	if (!(cap->rights & needed[cmd->type]))
+		return ERR_PTR(-EACCES);
+	/* How others' writes are served is not for those to say who only read. */
+	if (cmd->flags & ZCIPC_F_BREAK_HUGE && !(cap->rights & ZCIPC_RIGHT_WRITE))
 		return ERR_PTR(-EACCES);
 	/* A snapshot is the peer's own, it can have rights to it that the sender has not. */
 	if (cmd->type != ZCIPC_COPY && cmd->rights & ~cap->rights)
@@ -719,6 +723,8 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 	} else if (cmd->type == ZCIPC_COPY) {
 		/* The frames are the same, and so is who may hold them. */
 		t->region->special = region->special;
+		if (!t->copy && sender_rights & ZCIPC_RIGHT_WRITE)
+			region->break_huge = cmd->flags & ZCIPC_F_BREAK_HUGE;
 		/* Those of the snapshot: it was charged for what it has of the region's. */
 		t->region->npinned = t->pins;
 		t->region->npinned = zcipc_region_count_pins(t->region, 0, t->region->npages);

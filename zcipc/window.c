@@ -1089,7 +1089,7 @@ static unsigned long zcipc_touch_ahead(const struct zcipc_touch *touch, struct z
 				     min(left, ZCIPC_COW_AHEAD));
 }
 
-/* Under the locks of endpoint and region. @broken: the page was a part of a huge frame till now. */
+/* Under the locks of endpoint and region. @broken: the page was a part of another huge frame. */
 static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcipc_slot *slot,
 				    unsigned long index, bool broken)
 {
@@ -1142,10 +1142,10 @@ static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
 	struct zcipc_frame *spare = NULL;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 	struct zcipc_region *region;
+	bool again, huge, spare_huge = false;
 	struct zcipc_frame *frame;
 	struct zcipc_slot *slot;
 	unsigned long index;
-	bool again, huge;
 
 	/*
 	 * A child got the VMA by MADV_DOFORK: it is not ours to serve. Userfaultfd's write-protect
@@ -1173,24 +1173,20 @@ static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
 						    touch->page == zcipc_frame_page(frame))) {
 			again = true;
 			cache = region->cache;
+			spare_huge = zcipc_cow_breaks_huge(region, index);
 			goto unlock_region;
 		}
 		ret = zcipc_touch_frame(touch, slot, index,
-					huge && !zcipc_region_is_huge(region, index));
+					huge && (frame != region->frames[index] ||
+						 !zcipc_region_is_huge(region, index)));
 unlock_region:
 		mutex_unlock(&region->lock);
 unlock:
 		mutex_unlock(&ep->lock);
-		/* Not under the locks: who has to free the memory may wait for them. */
-		if (again) {
-			if (spare)
-				zcipc_frame_put(spare);
-			spare = zcipc_frame_alloc(GFP_KERNEL, NUMA_NO_NODE, cache);
-			again = spare;
-		}
-	} while (again);
-	if (spare)
-		zcipc_frame_put(spare);
+		if (again)
+			zcipc_cow_spare(&spare, ep->user, cache, spare_huge);
+	} while (again && spare);
+	zcipc_cow_spare_put(spare);
 	return ret;
 }
 

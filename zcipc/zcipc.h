@@ -254,6 +254,7 @@ struct zcipc_endpoint {
  * @frames: NULL where they have been moved away
  * @nholes: how many are NULL
  * @parts: some may be parts of huge frames
+ * @break_huge: a huge frame that a snapshot has, too, is copied as a whole when it is written to
  * @huge: a bit for each block that is a huge frame: all its parts, in order
  * @few_huge: where these are, if they are few
  * @nhuge: number of bits set
@@ -282,6 +283,7 @@ struct zcipc_region {
 	struct zcipc_frame **frames;
 	unsigned long nholes;
 	bool parts;
+	bool break_huge;
 	unsigned long *huge;
 	unsigned long few_huge;
 	unsigned long nhuge;
@@ -769,10 +771,10 @@ static inline bool zcipc_region_huge_at(const struct zcipc_region *region, unsig
 }
 
 /* huge.c */
-bool zcipc_huge_alloc(struct zcipc_user *user, gfp_t gfp, int node, struct zcipc_frame **frames,
-		      unsigned int n);
+struct zcipc_frame *zcipc_huge_alloc(struct zcipc_user *user, gfp_t gfp, int node, unsigned int n);
+void zcipc_huge_parts(struct zcipc_frame *frame, struct zcipc_frame **frames, unsigned int n);
 void zcipc_huge_put_part(struct zcipc_frame *frame);
-bool zcipc_huge_put(struct zcipc_frame *frame);
+void zcipc_huge_put(struct zcipc_frame *frame);
 void zcipc_huge_own(struct zcipc_frame *frame, struct zcipc_user *user);
 void zcipc_huge_share(struct zcipc_frame *frame);
 bool zcipc_huge_sole(struct zcipc_frame *frame);
@@ -880,6 +882,10 @@ unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_regi
 				    unsigned long index, unsigned long max);
 int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		   struct zcipc_region *snapshot, unsigned long at, int node, bool strict);
+bool zcipc_cow_breaks_huge(const struct zcipc_region *region, unsigned long index);
+void zcipc_cow_spare(struct zcipc_frame **spare, struct zcipc_user *user, unsigned int cache,
+		     bool huge);
+void zcipc_cow_spare_put(struct zcipc_frame *spare);
 int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
 		    struct zcipc_frame **spare, int extra);
 

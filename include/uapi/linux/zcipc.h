@@ -337,8 +337,8 @@ enum zcipc_create_flags {
  * had without waiting. It is moved, shared and copied as one, and costs about what one page does;
  * and as one it is taken for held when anybody holds a page of it. Pages of it can be transferred
  * alone; then, and when a page is written that a snapshot has, it is mapped by pages from there on,
- * though not copied as a whole. Memory of which no page is left in any region, but for the rest of
- * its 2 MiB, is charged to who had all of it last until that goes, too.
+ * though not copied as a whole, but see ZCIPC_F_BREAK_HUGE. Memory of which no page is left in any
+ * region, but for the rest of its 2 MiB, is charged to who had all of it last until that goes, too.
  *
  * Errors: ENOBUFS, EDQUOT, ENOMEM. EAGAIN with ZCIPC_CREATE_MAP when the window has no gap that is
  * large enough: this call does not wait.
@@ -595,6 +595,12 @@ enum zcipc_type {
  *	and that no later write has to copy. Of a region it is still of one instant. Memory is then
  *	copied as it is: it does not become a region, all that the caller can read will do, nobody
  *	who holds a page matters, and it is not of one instant.
+ * @ZCIPC_F_BREAK_HUGE: COPY: the caller is going to write to all of the region again. From then on,
+ *	until a COPY of the region without this flag by somebody with the right WRITE, the first
+ *	write to 2 MiB of it that are one frame, of which a snapshot has all, copies the 2 MiB to
+ *	another such frame at once, as long as there is one to be had without waiting. Needs the
+ *	right WRITE, too. The snapshot is written to as others are, by pages. No effect on a range
+ *	that ZCIPC_F_AUTO copies
  */
 enum zcipc_transfer_flags {
 	ZCIPC_F_STRICT		= 1 << 0,
@@ -607,6 +613,7 @@ enum zcipc_transfer_flags {
 	ZCIPC_F_COPY_OK		= 1 << 7,
 	ZCIPC_F_UNMAP		= 1 << 8,
 	ZCIPC_F_AUTO		= 1 << 9,
+	ZCIPC_F_BREAK_HUGE	= 1 << 10,
 };
 
 /*

@@ -6,6 +6,7 @@
  * G8 accounting, G10 ordinary memory.
  * Attacks: 7-9 (holders of a part), 10 (snapshots), 18 (the window taken apart).
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -558,6 +559,447 @@ TEST_F_TIMEOUT(huge, writers, 200)
 	w.stop = true;
 	pthread_join(thread, NULL);
 	ASSERT_LT(0, w.n);
+}
+
+/* A snapshot of all, after which the sender is going to write to all. */
+static int zc_pass_break(struct ep *from, struct ep *to, __u64 cap, struct buf *b)
+{
+	struct zcipc_transfer t = transfer_cmd(to, ZCIPC_COPY, cap, 0, 0, 0);
+
+	t.flags = ZCIPC_F_BREAK_HUGE;
+	return zc_transfer(from, &t) ? -1 : zc_take(to, b);
+}
+
+#define test_pass_break(...)	TEST_OK(zc_pass_break(__VA_ARGS__))
+
+/* G4, G8: one written byte copies 2 MiB, and only for the sender. PMDs stay. */
+TEST_F_TIMEOUT(huge, break_huge, 200)
+{
+	struct zcipc_stats before, sent, after;
+	struct buf dst, two;
+	size_t i;
+
+	test_stats(&self->base.ep, &before);
+	test_pass_break(&self->a, &self->b, self->src.cap, &dst);
+	test_pass_break(&self->a, &self->b, self->src.cap, &two);
+	test_check(&self->b, dst.p, N, 1);
+	test_stats(&self->base.ep, &sent);
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, ep_write(&self->a, self->src.p + 77 * psize + 7 * i, 99));
+		test_stats(&self->base.ep, &after);
+		ASSERT_EQ(before.copied_write + BLOCK * psize, after.copied_write);
+		ASSERT_EQ(before.frames + BLOCK, after.frames);
+		ASSERT_EQ(sent.user_pages, after.user_pages);
+	}
+	test_check(&self->a, self->src.p, 77, 1);
+	test_check_from(&self->a, self->src.p + 78 * psize, 78, N - 78, 1);
+	EXPECT_EQ(2, ep_pmds(&self->a, self->src.p));
+	EXPECT_EQ(2, ep_pmds(&self->b, dst.p));
+	test_fill(&self->a, self->src.p, N, 2);
+	test_check(&self->a, self->src.p, N, 2);
+	test_check(&self->b, dst.p, N, 1);
+	test_check(&self->b, two.p, N, 1);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + N * psize, after.copied_write);
+	EXPECT_EQ(before.frames + N, after.frames);
+	EXPECT_EQ(2, ep_pmds(&self->a, self->src.p));
+	/* What the peer writes is copied by pages. */
+	ASSERT_EQ(0, ep_write(&self->b, dst.p + 3 * psize, 5));
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + (N + 1) * psize, after.copied_write);
+	test_check(&self->b, two.p, N, 1);
+	test_drop(&self->b, dst.cap);
+	test_drop(&self->b, two.cap);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.frames, after.frames);
+	EXPECT_EQ(before.user_pages, after.user_pages);
+	test_check(&self->a, self->src.p, N, 2);
+}
+
+/* A stream: each is copied once, and nothing is left. */
+TEST_F_TIMEOUT(huge, break_huge_stream, 200)
+{
+	struct zcipc_stats before, after;
+	struct buf dst;
+	unsigned int i;
+
+	test_stats(&self->base.ep, &before);
+	for (i = 0; i < 6; i++) {
+		test_pass_break(&self->a, &self->b, self->src.cap, &dst);
+		/* Also when the peer has written to some of it. */
+		test_fill(&self->b, dst.p, i < 3 ? 0 : 10, 100);
+		test_fill(&self->a, self->src.p, N, 2 + i);
+		test_check_from(&self->b, dst.p + 10 * psize, 10, N - 10, 1 + i);
+		test_stats(&self->base.ep, &after);
+		ASSERT_EQ(before.frames + N, after.frames);
+		/* Of these the old ones are nobody's, but a part of what the peer still has. */
+		ASSERT_EQ(before.user_pages + N + (i < 3 ? 0 : 10), after.user_pages);
+		test_drop(&self->b, dst.cap);
+		test_check(&self->a, self->src.p, N, 2 + i);
+		test_stats(&self->base.ep, &after);
+		ASSERT_EQ(before.frames, after.frames);
+		ASSERT_EQ(before.user_pages, after.user_pages);
+		ASSERT_EQ(2, ep_pmds(&self->a, self->src.p));
+	}
+	EXPECT_EQ(before.copied_write + (6 * N + 3 * 10) * psize, after.copied_write);
+}
+
+/* The last COPY of somebody who may write says how. What is moved to others stays as it was. */
+TEST_F(huge, break_huge_until)
+{
+	struct zcipc_transfer t = transfer_cmd(&self->b, ZCIPC_COPY, 0, 0, 0, 0);
+	struct zcipc_stats before, after;
+	struct buf dst, reader, moved;
+
+	test_pass_break(&self->a, &self->b, self->src.cap, &dst);
+	test_drop(&self->b, dst.cap);
+	/* Who only reads has no say, */
+	test_give(&self->a, &self->b, self->src.cap, ZCIPC_RIGHT_READ, &reader);
+	t.cap = reader.cap;
+	t.flags = ZCIPC_F_BREAK_HUGE;
+	test_err_transfer(EACCES, &self->b, &t);
+	test_pass(&self->b, &self->b, ZCIPC_COPY, reader.cap, &dst);
+	test_drop(&self->b, reader.cap);
+	test_stats(&self->base.ep, &before);
+	ASSERT_EQ(0, ep_write(&self->a, self->src.p, 99));
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + BLOCK * psize, after.copied_write);
+	/* nor who fails, */
+	test_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &dst);
+	t.cap = self->src.cap;
+	t.peer = 1ULL << 40;
+	test_err_transfer(ENOENT, &self->a, &t);
+	ASSERT_EQ(0, ep_write(&self->a, self->src.p, 98));
+	test_stats(&self->base.ep, &before);
+	EXPECT_EQ(after.copied_write + psize, before.copied_write);
+	/* nor who had it before. */
+	test_pass_break(&self->a, &self->b, self->src.cap, &dst);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &moved);
+	ASSERT_EQ(0, ep_write(&self->b, moved.p + BLOCK * psize, 97));
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + BLOCK * psize, after.copied_write);
+}
+
+TEST_F(huge, break_huge_errors)
+{
+	static const __u32 types[] = { ZCIPC_MOVE, ZCIPC_SHARE };
+	struct zcipc_grant grant = grant_cmd(&self->b, self->src.cap, 0, 0, RIGHTS_RW);
+	struct zcipc_transfer t;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		t = transfer_cmd(&self->b, types[i], self->src.cap, 0, 0, RIGHTS_RW);
+		t.flags = ZCIPC_F_BREAK_HUGE;
+		test_err_transfer(EINVAL, &self->a, &t);
+	}
+	grant.flags = ZCIPC_F_BREAK_HUGE;
+	test_err_grant(EOPNOTSUPP, &self->a, &grant);
+	test_check(&self->a, self->src.p, N, 1);
+	/* It goes with AUTO, be that what copies it, or not. */
+	t = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, 0, 1, 0);
+	t.flags = ZCIPC_F_BREAK_HUGE | ZCIPC_F_AUTO;
+	test_transfer(&self->a, &t);
+	EXPECT_EQ(psize, t.copied);
+	t.len = 0;
+	test_transfer(&self->a, &t);
+	EXPECT_EQ(0, t.copied);
+}
+
+/* By pages: where there are no 2 MiB frames, or none any more, or not all of one is shared. */
+TEST_F_TIMEOUT(huge, break_huge_by_pages, 200)
+{
+	struct zcipc_transfer part = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, 3,
+						  BLOCK + 20, 0);
+	struct zcipc_stats before, after;
+	struct buf small, dst;
+	struct zcipc_recv m;
+
+	test_create_flags(&self->a, N, ZCIPC_CREATE_NO_HUGE, &small);
+	test_fill(&self->a, small.p, N, 3);
+	test_pass_break(&self->a, &self->b, small.cap, &dst);
+	test_stats(&self->base.ep, &before);
+	ASSERT_EQ(0, ep_write(&self->a, small.p, 99));
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + psize, after.copied_write);
+	test_check(&self->b, dst.p, N, 3);
+	test_drop(&self->a, small.cap);
+	test_drop(&self->b, dst.cap);
+
+	/* Somebody may be writing to the first three pages of it. */
+	part.flags = ZCIPC_F_BREAK_HUGE;
+	test_transfer(&self->a, &part);
+	test_recv(&self->b, &m);
+	test_stats(&self->base.ep, &before);
+	ASSERT_EQ(0, ep_write(&self->a, self->src.p + 5 * psize, 99));
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + psize, after.copied_write);
+	test_check_from(&self->b, (char *)(uintptr_t)m.addr, 3, BLOCK + 20, 1);
+	test_drop(&self->b, m.cap);
+
+	test_fill(&self->a, self->src.p, N, 1);
+	test_pass_break(&self->a, &self->b, self->src.cap, &dst);
+	huge_set("0");
+	test_stats(&self->base.ep, &before);
+	ASSERT_EQ(0, ep_write(&self->a, self->src.p + (BLOCK + 7) * psize, 99));
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + psize, after.copied_write);
+	EXPECT_EQ(before.frames + 1, after.frames);
+	EXPECT_EQ(0, ep_pmds(&self->a, self->src.p));
+	huge_set("512");
+	test_fill(&self->a, self->src.p, N, 2);
+	test_check(&self->a, self->src.p, N, 2);
+	test_check(&self->b, dst.p, N, 1);
+}
+
+/* G5: who shares it sees what is written, through PMDs and through PTEs. The snapshot does not. */
+TEST_F_TIMEOUT(huge, break_huge_shared, 200)
+{
+	struct zcipc_transfer part = transfer_cmd(&self->b, ZCIPC_SHARE, self->src.cap, 100,
+						  BLOCK + 412, RIGHTS_RW);
+	struct zcipc_stats before, after;
+	struct buf all, dst;
+	struct zcipc_recv m;
+	__u64 val;
+	char *p;
+
+	test_pass(&self->a, &self->b, ZCIPC_SHARE, self->src.cap, &all);
+	test_transfer(&self->a, &part);
+	test_recv(&self->b, &m);
+	p = (char *)(uintptr_t)m.addr;
+	test_pass_break(&self->a, &self->b, self->src.cap, &dst);
+	test_check(&self->a, self->src.p, N, 1);
+	test_check(&self->b, all.p, N, 1);
+	test_check_from(&self->b, p, 100, BLOCK + 412, 1);
+	test_stats(&self->base.ep, &before);
+	/* A page that is mapped, by a PTE. */
+	ASSERT_EQ(0, ep_write(&self->b, p + 8, 55));
+	ASSERT_EQ(0, ep_read(&self->a, self->src.p + 100 * psize + 8, &val));
+	ASSERT_EQ(55, val);
+	ASSERT_EQ(0, ep_write(&self->a, self->src.p + (BLOCK + 3) * psize + 8, 66));
+	ASSERT_EQ(0, ep_read(&self->b, all.p + (BLOCK + 3) * psize + 8, &val));
+	ASSERT_EQ(66, val);
+	ASSERT_EQ(0, ep_read(&self->b, p + (BLOCK + 3 - 100) * psize + 8, &val));
+	ASSERT_EQ(66, val);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + 2 * BLOCK * psize, after.copied_write);
+	test_check(&self->b, dst.p, N, 1);
+	test_fill(&self->b, all.p, N, 2);
+	test_check(&self->a, self->src.p, N, 2);
+	test_check_from(&self->b, p, 100, BLOCK + 412, 2);
+	test_check(&self->b, dst.p, N, 1);
+}
+
+/* G4: who holds a page for reading keeps the old contents. 9, 10 */
+TEST_F_TIMEOUT(huge, break_huge_held, 200)
+{
+	struct iovec iov = { .iov_base = self->src.p + 3 * psize, .iov_len = psize };
+	struct zcipc_stats before, after;
+	char page[8192];
+	struct buf dst;
+	int fds[2], i;
+
+	for (i = 0; i < 2; i++) {
+		test_pass_break(&self->a, &self->b, self->src.cap, &dst);
+		test_check(&self->a, self->src.p, N, 1 + i);
+		ASSERT_EQ(0, pipe(fds));
+		ASSERT_EQ(psize, vmsplice(fds[1], &iov, 1, 0));
+		/* Then the sender alone has it. */
+		if (i)
+			test_drop(&self->b, dst.cap);
+		test_stats(&self->base.ep, &before);
+		test_fill(&self->a, self->src.p, N, 2 + i);
+		test_stats(&self->base.ep, &after);
+		/* The other 2 MiB are not held. */
+		EXPECT_EQ(before.copied_write + (i ? BLOCK : N) * psize, after.copied_write);
+		ASSERT_EQ(psize, read(fds[0], page, psize));
+		ASSERT_EQ(pattern(1 + i, 3, 0), *(__u64 *)page);
+		close(fds[0]);
+		close(fds[1]);
+		test_check(&self->a, self->src.p, N, 2 + i);
+		EXPECT_EQ(2, ep_pmds(&self->a, self->src.p));
+		if (i)
+			continue;
+		test_check(&self->b, dst.p, N, 1);
+		test_drop(&self->b, dst.cap);
+	}
+}
+
+/* G10: others write to it, with calls. */
+TEST_F_TIMEOUT(huge, break_huge_ordinary, 200)
+{
+	struct zcipc_stats before, after;
+	__u64 vals[2] = { 11, 12 };
+	struct iovec here = { vals, 8 }, there = { self->src.p + 9 * psize, 8 };
+	struct buf dst;
+	int fd;
+
+	test_pass_break(&self->a, &self->b, self->src.cap, &dst);
+	test_stats(&self->base.ep, &before);
+	ASSERT_EQ(8, process_vm_writev(getpid(), &here, 1, &there, 1, 0));
+	fd = open("/proc/self/mem", O_RDWR);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(8, pwrite(fd, vals + 1, 8, (uintptr_t)self->src.p + (BLOCK + 9) * psize));
+	close(fd);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + 2 * BLOCK * psize, after.copied_write);
+	EXPECT_EQ(11, *(volatile __u64 *)(self->src.p + 9 * psize));
+	EXPECT_EQ(12, *(volatile __u64 *)(self->src.p + (BLOCK + 9) * psize));
+	EXPECT_EQ(2, ep_pmds(&self->a, self->src.p));
+	test_check(&self->a, self->src.p, 9, 1);
+	test_check_from(&self->a, self->src.p + (BLOCK + 10) * psize, BLOCK + 10, N - BLOCK - 10,
+			1);
+	test_check(&self->b, dst.p, N, 1);
+}
+
+/* One of several who write at the same time, each to its own word of all pages. */
+struct busy {
+	char *p;
+	unsigned int word;
+	__u64 n;
+	volatile bool stop;
+	bool lost;
+};
+
+static void *busy_run(void *arg)
+{
+	struct busy *w = arg;
+	__u64 val, before;
+	size_t page;
+
+	for (; !w->stop; w->n++) {
+		page = w->n * 97 % (2 * BLOCK);
+		before = w->n < 2 * BLOCK ? 0 : w->n + 1 - 2 * BLOCK;
+		if (touch_read(w->p + page * psize + 8 * w->word, &val) || val != before ||
+		    touch_write(w->p + page * psize + 8 * w->word, w->n + 1))
+			w->lost = true;
+	}
+	return NULL;
+}
+
+/* G4, G5: no write is lost, and no snapshot changes, whoever writes meanwhile. */
+TEST_F_TIMEOUT(huge, break_huge_writers, 400)
+{
+	struct busy w[3] = {};
+	unsigned int i, k, rounds = loops(30);
+	__u64 sum[2], val;
+	pthread_t threads[3];
+	struct buf dst;
+	size_t page;
+
+	for (page = 0; page < N; page++)
+		memset(self->src.p + page * psize, 0, psize);
+	for (i = 0; i < ARRAY_SIZE(w); i++) {
+		w[i].p = self->src.p;
+		w[i].word = 10 + i;
+		ASSERT_EQ(0, pthread_create(threads + i, NULL, busy_run, w + i));
+	}
+	for (i = 0; i < rounds; i++) {
+		test_pass_break(&self->a, &self->b, self->src.cap, &dst);
+		for (k = 0; k < 2; k++) {
+			sum[k] = 0;
+			for (page = 0; page < 2 * BLOCK; page += 3) {
+				ASSERT_EQ(0, ep_read(&self->b, dst.p + page * psize + 80, &val));
+				sum[k] = sum[k] * 31 + val;
+				/* By turns with the sender. */
+				ASSERT_EQ(0, ep_write(&self->b, dst.p + page * psize, k));
+			}
+		}
+		ASSERT_EQ(sum[0], sum[1]) TH_LOG("round %u", i);
+		test_drop(&self->b, dst.cap);
+	}
+	for (i = 0; i < ARRAY_SIZE(w); i++) {
+		w[i].stop = true;
+		pthread_join(threads[i], NULL);
+		EXPECT_FALSE(w[i].lost);
+		EXPECT_LT(0, w[i].n);
+	}
+}
+
+#define MODEL_COPIES	4
+#define MODEL_STEPS	400
+
+/* Snapshots, with and without the flag, of the whole and of parts, and writes, against a model. */
+TEST_F_TIMEOUT(huge, break_huge_model, 400)
+{
+	struct {
+		struct zcipc_recv m;
+		size_t first;
+		size_t n;
+		__u64 vals[N];
+	} copies[MODEL_COPIES] = {};
+	const char *env = getenv("ZCIPC_SEED");
+	unsigned int seed = env ? atoi(env) : getpid(), step, i, rnd = seed;
+	struct zcipc_transfer t;
+	__u64 vals[N], val;
+	size_t page, n;
+	char *p;
+
+	for (page = 0; page < N; page++)
+		vals[page] = pattern(1, page, 0);
+	for (step = 0; step < MODEL_STEPS; step++) {
+		i = rand_r(&rnd) % MODEL_COPIES;
+		page = rand_r(&rnd) % N;
+		n = 1 + rand_r(&rnd) % (rand_r(&rnd) % 8 ? 3 : N);
+		if (n > N - page)
+			n = N - page;
+		switch (rand_r(&rnd) % 4) {
+		case 0:
+			if (copies[i].n) {
+				test_drop(&self->b, copies[i].m.cap);
+				copies[i].n = 0;
+				break;
+			}
+			if (rand_r(&rnd) % 4) {
+				page = 0;
+				n = N;
+			}
+			t = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, page, n, 0);
+			t.flags = rand_r(&rnd) % 3 ? ZCIPC_F_BREAK_HUGE : 0;
+			test_transfer(&self->a, &t);
+			ASSERT_EQ(0, t.copied);
+			test_recv(&self->b, &copies[i].m);
+			copies[i].first = page;
+			copies[i].n = n;
+			memcpy(copies[i].vals, vals + page, n * sizeof(*vals));
+			break;
+		case 1:
+			for (; copies[i].n && n-- > 0; page++) {
+				val = step << 20 | page;
+				p = (char *)(uintptr_t)copies[i].m.addr;
+				ASSERT_EQ(0, ep_write(&self->b, p + page % copies[i].n * psize,
+						      val));
+				copies[i].vals[page % copies[i].n] = val;
+			}
+			break;
+		case 2:
+			/* Somebody else reads it now and then, and has it mapped. */
+			for (; n-- > 0; page++) {
+				ASSERT_EQ(0, ep_read(&self->a, self->src.p + page * psize, &val));
+				ASSERT_EQ(vals[page], val) TH_LOG("seed %u step %u", seed, step);
+			}
+			break;
+		default:
+			for (; n-- > 0; page++) {
+				vals[page] = (__u64)step << 32 | page;
+				ASSERT_EQ(0, ep_write(&self->a, self->src.p + page * psize,
+						      vals[page]));
+			}
+		}
+		if (step % 20 && step != MODEL_STEPS - 1)
+			continue;
+		for (page = 0; page < N; page++) {
+			ASSERT_EQ(0, ep_read(&self->a, self->src.p + page * psize, &val));
+			ASSERT_EQ(vals[page], val) TH_LOG("seed %u step %u", seed, step);
+		}
+		for (i = 0; i < MODEL_COPIES; i++) {
+			p = (char *)(uintptr_t)copies[i].m.addr;
+			for (page = 0; page < copies[i].n; page++) {
+				ASSERT_EQ(0, ep_read(&self->b, p + page * psize, &val));
+				ASSERT_EQ(copies[i].vals[page], val)
+					TH_LOG("seed %u step %u", seed, step);
+			}
+		}
+	}
 }
 
 TEST_HARNESS_MAIN

@@ -75,7 +75,8 @@ static const struct one_call {
 	CALL("MAP", ZCIPC_IOC_MAP, zcipc_map, addr, 0),
 	CALL("UNMAP", ZCIPC_IOC_UNMAP, zcipc_unmap, addr, 0),
 	CALL("TRANSFER", ZCIPC_IOC_TRANSFER, zcipc_transfer, copied,
-	     ZCIPC_F_STRICT | ZCIPC_F_PEER_FD | ZCIPC_F_NODE_STRICT | ZCIPC_F_AUTO),
+	     ZCIPC_F_STRICT | ZCIPC_F_PEER_FD | ZCIPC_F_NODE_STRICT | ZCIPC_F_AUTO |
+	     ZCIPC_F_BREAK_HUGE),
 	CALL("BATCH", ZCIPC_IOC_TRANSFER_BATCH, zcipc_transfer_batch, failed, ZCIPC_F_ATOMIC),
 	CALL("RECV", ZCIPC_IOC_RECV, zcipc_recv, pending, 0),
 	CALL("GRANT", ZCIPC_IOC_GRANT, zcipc_grant, peer_cap, ZCIPC_F_PEER_FD),

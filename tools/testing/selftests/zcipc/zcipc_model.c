@@ -837,6 +837,8 @@ static void op_transfer(struct side *side, __u32 type)
 		cmd.flags |= ZCIPC_F_REVOKE_OTHERS;
 	if (!derives && percent(20))
 		cmd.flags |= ZCIPC_F_STRICT;
+	if (type == ZCIPC_COPY ? percent(30) : !below(60))
+		cmd.flags |= ZCIPC_F_BREAK_HUGE;
 	if (!below(60))
 		cmd.flags |= 1U << 31;
 	if (side->ep.sock < 0 && to->ep.sock < 0 && percent(40)) {
@@ -852,6 +854,8 @@ static void op_transfer(struct side *side, __u32 type)
 		fails(EOPNOTSUPP);
 	if (cmd.flags & ZCIPC_F_REVOKE_OTHERS && type != ZCIPC_MOVE)
 		fails(EINVAL);
+	if (cmd.flags & ZCIPC_F_BREAK_HUGE && type != ZCIPC_COPY)
+		fails(EINVAL);
 	if (cmd.rights & ~ALL || (!(cmd.rights & ZCIPC_RIGHT_READ) && (cmd.rights || derives)))
 		fails(EINVAL);
 	if (to->nqueue >= to->depth)
@@ -859,6 +863,8 @@ static void op_transfer(struct side *side, __u32 type)
 	cap = cap_find(side, cmd.cap);
 	if (cap && cap_range(cap, cmd.offset, cmd.len, &first, &npages)) {
 		if (!(cap->rights & needed[type]))
+			fails(EACCES);
+		if (cmd.flags & ZCIPC_F_BREAK_HUGE && !(cap->rights & ZCIPC_RIGHT_WRITE))
 			fails(EACCES);
 		if (type != ZCIPC_COPY && cmd.rights & ~cap->rights)
 			fails(EACCES);
@@ -1621,6 +1627,8 @@ static void act_transfer(struct ep *ep, struct actor *a, struct holding *h)
 	origin->sender_rights = h->rights;
 	if (type == ZCIPC_MOVE && percent(60))
 		cmd.flags = ZCIPC_F_REVOKE_OTHERS;
+	if (type == ZCIPC_COPY && h->rights & ZCIPC_RIGHT_WRITE && percent(30))
+		cmd.flags = ZCIPC_F_BREAK_HUGE;
 	if (type == ZCIPC_GRANTED) {
 		struct zcipc_grant grant = {
 			.size = sizeof(grant), .cap = cmd.cap, .peer = cmd.peer,

@@ -977,6 +977,8 @@ static __u32 random_flags(__u32 type, bool aligned, bool fixed)
 		flags |= ZCIPC_F_ANY_ALIGN;
 	if (!fixed && percent(type == ZCIPC_MOVE ? 20 : 3))
 		flags |= ZCIPC_F_UNMAP;
+	if (percent(type == ZCIPC_COPY ? 30 : 3))
+		flags |= ZCIPC_F_BREAK_HUGE;
 	return flags;
 }
 
@@ -1064,6 +1066,8 @@ static bool op_predict(struct op *op)
 
 	if (cmd->type != ZCIPC_MOVE)
 		forbidden |= ZCIPC_F_UNMAP;
+	if (cmd->type != ZCIPC_COPY)
+		forbidden |= ZCIPC_F_BREAK_HUGE;
 	if (cmd->type == ZCIPC_SHARE)
 		forbidden |= ZCIPC_F_COPY_OK | ZCIPC_F_ANY_ALIGN;
 	if (cmd->flags & forbidden || (unaligned && !(cmd->flags & ZCIPC_F_ANY_ALIGN)) ||
