@@ -551,17 +551,25 @@ static int zcipc_vma_insert_pages(struct vm_area_struct *vma, unsigned long addr
 				  struct zcipc_frame **frames, unsigned long npages, bool writable)
 {
 	struct zcipc_writable all = { .vma = vma, .addr = addr, .frames = frames };
-	unsigned long left = npages;
+	unsigned long i = 0, left = npages;
 	int ret;
 
 	if (zcipc_frame_is_part(*frames))
 		ret = zcipc_vma_insert_parts(vma, addr, frames, npages);
 	else
 		ret = vm_insert_pages(vma, addr, (struct page **)frames, &left);
+	if (!writable)
+		return ret;
+	/* Of a snapshot most cannot be, or all. */
+	while (i < npages && !zcipc_frame_exclusive(frames[i]))
+		i++;
+	while (i < npages && !zcipc_frame_exclusive(frames[npages - 1]))
+		npages--;
 	/* Also where PTEs were there before: a page may just have become writable. */
-	if (writable)
-		apply_to_existing_page_range(vma->vm_mm, addr, npages << PAGE_SHIFT,
-					     zcipc_pte_make_writable, &all);
+	if (i < npages)
+		apply_to_existing_page_range(vma->vm_mm, addr + (i << PAGE_SHIFT),
+					     (npages - i) << PAGE_SHIFT, zcipc_pte_make_writable,
+					     &all);
 	return ret;
 }
 
