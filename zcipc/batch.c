@@ -762,7 +762,8 @@ int zcipc_transfer_batch(struct zcipc_ucmd *ucmd)
 		if (b.entries[i].ret && b.entries[i].ret != -ECANCELED)
 			cmd->failed = i;
 		if (b.entries[i].ret)
-			zcipc_stat_failure(&b.entries[i].t, b.entries[i].ret);
+			zcipc_stat_failure(b.src, b.entries[i].t.cmd->peer,
+					   b.entries[i].t.cmd->type, b.entries[i].ret);
 		else
 			cmd->done++;
 	}

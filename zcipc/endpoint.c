@@ -323,6 +323,20 @@ void zcipc_endpoint_made_room(struct zcipc_endpoint *ep)
 		wake_up_all(&ep->room_wait);
 }
 
+/*
+ * Waits until there is more room than when @room_seq was read. Whoever makes room tells. So does
+ * the end of the window; but an endpoint that has unmapped that, and whose child keeps the file
+ * open, dies in silence. Returns 0, or -ERESTARTSYS.
+ */
+int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq)
+{
+	long left = wait_event_interruptible_timeout(ep->room_wait,
+						     READ_ONCE(ep->room_seq) != room_seq ||
+						     READ_ONCE(ep->dead), HZ);
+
+	return left < 0 ? left : 0;
+}
+
 /* The next endpoint of a process (NULL: of any), from an id on, with a reference, or NULL. */
 struct zcipc_endpoint *zcipc_endpoint_next(const struct pid *pid, unsigned long *id)
 {

@@ -68,16 +68,16 @@ void zcipc_stat_latency(u32 type, u64 ns)
 	this_cpu_inc(zcipc_stats.latencies[min_t(u32, type, ZCIPC_STATS_TYPES) - 1][bucket]);
 }
 
-/* Counts a transfer or grant that failed. No lock is held. */
-void zcipc_stat_failure(const struct zcipc_transfer_state *t, int error)
+/* Counts a call of a type, to whom the caller says, that failed. No lock is held. */
+void zcipc_stat_failure(struct zcipc_endpoint *sender, u64 peer, u32 type, int error)
 {
 	/* What a signal interrupts is not over. */
 	unsigned int errnum = error == -ERESTARTSYS ? EINTR : -error;
 
-	trace_zcipc_fail(t, -(int)errnum);
-	mutex_lock(&t->src->lock);
-	zcipc_count(t->src, NULL, FAILURES, 1);
-	mutex_unlock(&t->src->lock);
+	trace_zcipc_fail(sender, peer, type, -(int)errnum);
+	mutex_lock(&sender->lock);
+	zcipc_count(sender, NULL, FAILURES, 1);
+	mutex_unlock(&sender->lock);
 	if (errnum < ZCIPC_STATS_ERRORS)
 		this_cpu_inc(zcipc_stats.errors[errnum]);
 }

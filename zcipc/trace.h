@@ -64,15 +64,15 @@ TRACE_EVENT(zcipc_commit,
 
 /* A transfer or grant has failed. */
 TRACE_EVENT(zcipc_fail,
-	    TP_PROTO(const struct zcipc_transfer_state *t, int error),
-	    TP_ARGS(t, error),
+	    TP_PROTO(const struct zcipc_endpoint *sender, u64 peer, u32 type, int error),
+	    TP_ARGS(sender, peer, type, error),
 	    TP_STRUCT__entry(__field(u64, sender)
 			     __field(u64, peer)
 			     __field(u32, type)
 			     __field(int, error)),
-	    TP_fast_assign(__entry->sender = t->src->id;
-			   __entry->peer = t->cmd->peer;
-			   __entry->type = t->cmd->type;
+	    TP_fast_assign(__entry->sender = sender->id;
+			   __entry->peer = peer;
+			   __entry->type = type;
 			   __entry->error = error;),
 	    TP_printk("sender=%llu peer=%llu type=%s error=%d", __entry->sender, __entry->peer,
 		      zcipc_show_type(__entry->type), __entry->error)

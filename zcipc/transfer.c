@@ -818,11 +818,6 @@ static int zcipc_transfer_again(struct zcipc_transfer_state *t)
 	return zcipc_direct_prepare(t);
 }
 
-static bool zcipc_transfer_worth_a_try(const struct zcipc_transfer_state *t, u32 room_seq)
-{
-	return READ_ONCE(t->dst->room_seq) != room_seq || READ_ONCE(t->dst->dead);
-}
-
 /*
  * A single transfer, from finding the peer on, if the call is @valid: 0, or an errno. @direct: it
  * is from memory, or NULL.
@@ -848,17 +843,8 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 
 	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN && !ucmd->nonblock &&
 	       READ_ONCE(t.dst->full) == ZCIPC_FULL_WAIT) {
-		long left;
-
 		zcipc_transfer_pause(&t);
-		/*
-		 * Whoever makes room tells. So does the end of the peer's window; but a peer that
-		 * has unmapped that, and whose child keeps the file open, dies in silence.
-		 */
-		left = wait_event_interruptible_timeout(t.dst->room_wait,
-							zcipc_transfer_worth_a_try(&t, room_seq),
-							HZ);
-		ret = left < 0 ? left : zcipc_transfer_again(&t);
+		ret = zcipc_endpoint_wait_room(t.dst, room_seq) ?: zcipc_transfer_again(&t);
 		if (ret)
 			break;
 	}
@@ -870,7 +856,7 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 		zcipc_direct_end(&t, ret);
 out_free:
 	if (ret)
-		zcipc_stat_failure(&t, ret);
+		zcipc_stat_failure(t.src, cmd->peer, cmd->type, ret);
 	zcipc_transfer_free(&t);
 	return ret;
 }

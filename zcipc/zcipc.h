@@ -453,6 +453,7 @@ void zcipc_endpoints_lock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
 void zcipc_endpoints_unlock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
 bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_endpoint *sender);
 void zcipc_endpoint_made_room(struct zcipc_endpoint *ep);
+int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq);
 
 /* The owner is here: its memory should be, too. */
 static inline void zcipc_endpoint_seen(struct zcipc_endpoint *ep)
@@ -1269,7 +1270,7 @@ static inline void zcipc_count_add(struct zcipc_endpoint *ep, struct zcipc_regio
 struct seq_file;
 
 void zcipc_stat_latency(u32 type, u64 ns);
-void zcipc_stat_failure(const struct zcipc_transfer_state *t, int error);
+void zcipc_stat_failure(struct zcipc_endpoint *sender, u64 peer, u32 type, int error);
 int zcipc_stats_get(struct zcipc_ucmd *ucmd);
 void zcipc_stats_show_endpoint(struct seq_file *m, struct zcipc_endpoint *ep);
 void zcipc_stats_init(void);
