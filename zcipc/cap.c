@@ -36,6 +36,7 @@ struct zcipc_cap *zcipc_cap_alloc(int node)
 		INIT_LIST_HEAD(&cap->sibling);
 		INIT_LIST_HEAD(&cap->region_entry);
 		INIT_LIST_HEAD(&cap->slots);
+		INIT_LIST_HEAD(&cap->notices);
 		INIT_LIST_HEAD(&cap->msg.entry);
 	}
 	return cap;
@@ -231,6 +232,7 @@ void zcipc_cap_detach(struct zcipc_cap *cap)
 	list_del(&cap->region_entry);
 	zcipc_cap_erase(cap);
 	zcipc_message_unqueue(cap->ep, &cap->msg);
+	zcipc_notices_end(cap);
 	zcipc_stat_dec(CAPS);
 }
 
@@ -290,13 +292,14 @@ void zcipc_cap_remove_all(struct zcipc_endpoint *ep)
  * @to: the endpoint, in whose table zcipc_cap_reserve() made room; the caller holds both
  *	endpoints' locks, and the region's
  *
- * Cannot fail. The capability has a new token, no slots, and no message.
+ * Cannot fail. The capability has a new token, no slots, and no messages.
  */
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to)
 {
 	lockdep_assert_held(&cap->region->lock);
 	zcipc_cap_remove_slots(cap);
 	zcipc_message_unqueue(cap->ep, &cap->msg);
+	zcipc_notices_end(cap);
 	zcipc_cap_erase(cap);
 	zcipc_cap_enter(cap, to);
 }

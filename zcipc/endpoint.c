@@ -101,6 +101,7 @@ static void zcipc_endpoint_free(struct kref *kref)
 	WARN_ON_ONCE(ep->ncaps || !RB_EMPTY_ROOT(&ep->slots) ||
 		     !list_empty(&ep->messages));
 	kvfree(ep->caps);
+	kfree(ep->spare);
 	for (i = 0; i < ZCIPC_WINDOW_MAX; i++)
 		kvfree(ep->windows[i].used);
 	zcipc_user_put(ep->user);
@@ -118,10 +119,10 @@ void zcipc_endpoint_put(struct zcipc_endpoint *ep)
 	kref_put(&ep->kref, zcipc_endpoint_free);
 }
 
-/* Is the address space gone? Then the endpoint is about to be shut down, or should be. */
-static bool zcipc_endpoint_mm_gone(const struct zcipc_endpoint *ep)
+/* Is it dead, or its address space gone, so that it is about to be shut down, or should be? */
+bool zcipc_endpoint_gone(const struct zcipc_endpoint *ep)
 {
-	return !atomic_read(&ep->mm->mm_users);
+	return READ_ONCE(ep->dead) || !atomic_read(&ep->mm->mm_users);
 }
 
 /**
@@ -387,8 +388,7 @@ int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd)
 	if (!pid)
 		return -ENOENT;
 	for (id = cmd->after + 1; (ep = zcipc_endpoint_next(pid, &id)); id++) {
-		found = !READ_ONCE(ep->dead) && !zcipc_endpoint_mm_gone(ep) &&
-			zcipc_endpoint_is_called(ep, cmd->name);
+		found = !zcipc_endpoint_gone(ep) && zcipc_endpoint_is_called(ep, cmd->name);
 		zcipc_endpoint_put(ep);
 		if (found)
 			break;

@@ -141,6 +141,7 @@ union zcipc_cmd {
 	struct zcipc_transfer_batch batch;
 	struct zcipc_recv recv;
 	struct zcipc_grant grant;
+	struct zcipc_notify notify;
 	struct zcipc_revoke revoke;
 	struct zcipc_drop drop;
 	struct zcipc_stats stats;
@@ -188,6 +189,7 @@ static const struct zcipc_call zcipc_calls[] = {
 	ZCIPC_CALL(ZCIPC_IOC_DROP, zcipc_cap_drop, struct zcipc_drop, cap),
 	ZCIPC_CALL(ZCIPC_IOC_REGION_ORDINARY, zcipc_import_ordinary, struct zcipc_region_ordinary,
 		   copied),
+	ZCIPC_CALL(ZCIPC_IOC_NOTIFY, zcipc_notify, struct zcipc_notify, cookie),
 	ZCIPC_CALL(ZCIPC_IOC_STATS, zcipc_stats_get, struct zcipc_stats, faults),
 };
 

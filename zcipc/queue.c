@@ -3,7 +3,8 @@
  * Messages: queue, receive, and the way back to the sender.
  *
  * A message is a part of the capability that it tells of, and goes with it. Only one that tells
- * that a capability is gone is all that is left of it, and is freed when it has been received.
+ * that a capability is gone is all that is left of it, and is freed when it has been received. So
+ * are notifications, of which a capability has any number.
  */
 #include <linux/pid.h>
 #include <linux/pagemap.h>
@@ -14,8 +15,15 @@
 #include "trace.h"
 #include "zcipc.h"
 
-static struct zcipc_cap *zcipc_message_cap(struct zcipc_message *msg)
+static struct zcipc_notice *zcipc_message_notice(const struct zcipc_message *msg)
 {
+	return container_of(msg, struct zcipc_notice, msg);
+}
+
+static struct zcipc_cap *zcipc_message_cap(const struct zcipc_message *msg)
+{
+	if (msg->type == ZCIPC_NOTIFIED)
+		return zcipc_message_notice(msg)->cap;
 	return container_of(msg, struct zcipc_cap, msg);
 }
 
@@ -198,13 +206,15 @@ bool zcipc_message_room(struct zcipc_endpoint *ep)
 /* What the receiver is told, but for the sender's ids. */
 void zcipc_message_describe(const struct zcipc_message *msg, struct zcipc_recv *recv)
 {
-	const struct zcipc_cap *cap = container_of(msg, struct zcipc_cap, msg);
+	const struct zcipc_cap *cap = zcipc_message_cap(msg);
 
 	recv->type = msg->type;
 	recv->rights = cap->rights;
 	recv->cap = cap->token;
 	recv->region = msg->region;
 	recv->addr = msg->addr;
+	if (msg->type == ZCIPC_NOTIFIED)
+		recv->addr = zcipc_slots_addr(cap, msg->offset, msg->len);
 	recv->len = msg->len;
 	recv->cookie = msg->cookie;
 	recv->sender = msg->sender;
@@ -219,6 +229,8 @@ void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg
 	zcipc_message_unqueue(ep, msg);
 	if (zcipc_message_alone(msg))
 		zcipc_cap_free(zcipc_message_cap(msg));
+	else if (msg->type == ZCIPC_NOTIFIED)
+		zcipc_notice_free(ep, zcipc_message_notice(msg));
 	zcipc_count(ep, NULL, RECEIVED, 1);
 	trace_zcipc_receive(ep, recv);
 }

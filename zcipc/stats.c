@@ -124,6 +124,7 @@ static void zcipc_stats_fill(struct zcipc_stats *cmd, const u64 *stats)
 	cmd->batches = stats[ZCIPC_STAT_BATCHES];
 	cmd->shootdowns = stats[ZCIPC_STAT_SHOOTDOWNS];
 	cmd->failures = stats[ZCIPC_STAT_FAILURES];
+	cmd->notifications = stats[ZCIPC_STAT_NOTIFICATIONS];
 }
 
 static void zcipc_stats_module(u64 *stats)
@@ -228,6 +229,7 @@ static const char * const zcipc_stat_names[] = {
 	[ZCIPC_STAT_REUSED] = "reused",
 	[ZCIPC_STAT_FAULTS] = "faults",
 	[ZCIPC_STAT_GRANTS] = "grants",
+	[ZCIPC_STAT_NOTIFICATIONS] = "notifications",
 	[ZCIPC_STAT_REVOKED] = "revoked",
 	[ZCIPC_STAT_BATCHES] = "batches",
 	[ZCIPC_STAT_COPIED_NODE] = "copied-node",

@@ -19,11 +19,13 @@ TRACE_DEFINE_ENUM(ZCIPC_SHARE);
 TRACE_DEFINE_ENUM(ZCIPC_COPY);
 TRACE_DEFINE_ENUM(ZCIPC_GRANTED);
 TRACE_DEFINE_ENUM(ZCIPC_REVOKED);
+TRACE_DEFINE_ENUM(ZCIPC_NOTIFIED);
 
 #define zcipc_show_type(type) \
 	__print_symbolic(type, \
 			 { ZCIPC_MOVE, "MOVE" }, { ZCIPC_SHARE, "SHARE" }, { ZCIPC_COPY, "COPY" }, \
-			 { ZCIPC_GRANTED, "GRANT" }, { ZCIPC_REVOKED, "REVOKED" })
+			 { ZCIPC_GRANTED, "GRANT" }, { ZCIPC_REVOKED, "REVOKED" }, \
+			 { ZCIPC_NOTIFIED, "NOTIFY" })
 
 /* A transfer has been found to be possible, and all is allocated. */
 TRACE_EVENT(zcipc_prepare,
@@ -62,7 +64,24 @@ TRACE_EVENT(zcipc_commit,
 		      __entry->region, __entry->npages, __entry->copied)
 );
 
-/* A transfer or grant has failed. */
+/* A peer is notified. */
+TRACE_EVENT(zcipc_notify,
+	    TP_PROTO(const struct zcipc_endpoint *sender, const struct zcipc_endpoint *peer,
+		     const struct zcipc_message *msg),
+	    TP_ARGS(sender, peer, msg),
+	    TP_STRUCT__entry(__field(u64, sender)
+			     __field(u64, peer)
+			     __field(u64, region)
+			     __field(u64, len)),
+	    TP_fast_assign(__entry->sender = sender->id;
+			   __entry->peer = peer->id;
+			   __entry->region = msg->region;
+			   __entry->len = msg->len;),
+	    TP_printk("sender=%llu peer=%llu region=%llu len=%llu", __entry->sender, __entry->peer,
+		      __entry->region, __entry->len)
+);
+
+/* A transfer, grant, or notification has failed. */
 TRACE_EVENT(zcipc_fail,
 	    TP_PROTO(const struct zcipc_endpoint *sender, u64 peer, u32 type, int error),
 	    TP_ARGS(sender, peer, type, error),

@@ -98,6 +98,28 @@ u64 zcipc_slot_addr(const struct zcipc_slot *slot)
 	return zcipc_window_addr(slot->cap->ep, slot->pgoff);
 }
 
+/*
+ * Where a range of a capability is mapped, all of it and not executable, or 0. Bytes. The caller
+ * holds the endpoint's lock.
+ */
+u64 zcipc_slots_addr(const struct zcipc_cap *cap, u64 offset, u64 len)
+{
+	const struct zcipc_slot *slot;
+	u64 first, addr;
+
+	list_for_each_entry(slot, &cap->slots, cap_entry) {
+		first = (u64)(slot->first - cap->first) << PAGE_SHIFT;
+		if (offset < first || offset + len > first + ((u64)slot->npages << PAGE_SHIFT) ||
+		    zcipc_slot_is_exec(slot))
+			continue;
+		addr = zcipc_slot_addr(slot);
+		/* A file's range can be about to be mapped. */
+		if (addr)
+			return addr + offset - first;
+	}
+	return 0;
+}
+
 static int zcipc_slot_compare(const void *key, const struct rb_node *node)
 {
 	const struct zcipc_slot *slot = rb_entry(node, struct zcipc_slot, node);

@@ -53,6 +53,7 @@
 
 struct pid;
 struct zcipc_accept;
+struct zcipc_notice;
 struct zcipc_receive_ring;
 struct zcipc_view;
 
@@ -78,6 +79,7 @@ enum zcipc_stat {
 	ZCIPC_STAT_REUSED,
 	ZCIPC_STAT_FAULTS,
 	ZCIPC_STAT_GRANTS,
+	ZCIPC_STAT_NOTIFICATIONS,
 	ZCIPC_STAT_REVOKED,
 	ZCIPC_STAT_BATCHES,
 	ZCIPC_STAT_COPIED_NODE,
@@ -173,6 +175,7 @@ struct zcipc_window {
  * @last_next: the one behind that, or NULL
  * @messages: that wait and are not in the ring, oldest first
  * @nmessages: how many wait, those in the ring included
+ * @spare: for the next notification, or NULL
  * @ring: that the owner reads messages from, or NULL
  * @recv_wait: waits for a message
  * @room_wait: peers that wait for room in window, table or queue
@@ -218,6 +221,7 @@ struct zcipc_endpoint {
 	struct zcipc_slot *last_next;
 	struct list_head messages;
 	u32 nmessages;
+	struct zcipc_notice *spare;
 	struct zcipc_receive_ring *ring;
 	wait_queue_head_t recv_wait;
 	wait_queue_head_t room_wait;
@@ -326,12 +330,12 @@ struct zcipc_slot {
 };
 
 /**
- * struct zcipc_message - tells an endpoint what it got. Part of a capability
+ * struct zcipc_message - tells an endpoint what it got. Part of a capability, or a notification
  * @entry: in ep->messages or the ring's, or empty
  * @type: enum zcipc_type or enum zcipc_message_type
  * @flags: enum zcipc_message_flags
  * @region: the region's id
- * @addr: where it is mapped, or 0
+ * @addr: where it is mapped, or 0; of a notification it is found out when it is received
  * @offset: where it begins in the capability's range, in bytes
  * @len: bytes
  * @cookie: the sender's
@@ -384,7 +388,8 @@ struct zcipc_message {
  * @region_entry: in region->caps, or region->revoked; region->lock
  * @slots: struct zcipc_slot.cap_entry; changed under both locks, read under either
  * @slot: the first of them, if it came with one
- * @msg: tells the endpoint of it; ep->lock
+ * @notices: notifications of the endpoint that it has not received; ep->lock, as the next one
+ * @msg: tells the endpoint of it
  */
 struct zcipc_cap {
 	u64 token;
@@ -404,7 +409,20 @@ struct zcipc_cap {
 	struct list_head region_entry;
 	struct list_head slots;
 	struct zcipc_slot slot;
+	struct list_head notices;
 	struct zcipc_message msg;
+};
+
+/**
+ * struct zcipc_notice - a notification; all is protected by the endpoint's lock
+ * @msg: the message
+ * @cap: the capability that it is about, of whom it is for
+ * @entry: in cap->notices
+ */
+struct zcipc_notice {
+	struct zcipc_message msg;
+	struct zcipc_cap *cap;
+	struct list_head entry;
 };
 
 /**
@@ -449,6 +467,7 @@ void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep);
 struct zcipc_endpoint *zcipc_endpoint_get(u64 id);
 struct zcipc_endpoint *zcipc_endpoint_get_fd(u64 fd);
 void zcipc_endpoint_put(struct zcipc_endpoint *ep);
+bool zcipc_endpoint_gone(const struct zcipc_endpoint *ep);
 void zcipc_endpoints_lock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
 void zcipc_endpoints_unlock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
 bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_endpoint *sender);
@@ -950,6 +969,7 @@ struct zcipc_range {
 void zcipc_window_unmap_ranges(struct zcipc_endpoint *ep, struct zcipc_range *ranges,
 			       unsigned int n);
 u64 zcipc_slot_addr(const struct zcipc_slot *slot);
+u64 zcipc_slots_addr(const struct zcipc_cap *cap, u64 offset, u64 len);
 int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, bool share,
 		      u64 *token, u64 *offset);
 
@@ -1086,6 +1106,11 @@ void zcipc_message_return_all(struct zcipc_endpoint *ep);
 bool zcipc_message_waits(struct zcipc_endpoint *ep);
 bool zcipc_message_room(struct zcipc_endpoint *ep);
 int zcipc_message_recv(struct zcipc_ucmd *ucmd);
+
+/* notify.c */
+void zcipc_notice_free(struct zcipc_endpoint *ep, struct zcipc_notice *notice);
+void zcipc_notices_end(struct zcipc_cap *cap);
+int zcipc_notify(struct zcipc_ucmd *ucmd);
 
 /* ring.c */
 int zcipc_ring_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma);

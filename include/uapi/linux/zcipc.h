@@ -92,6 +92,7 @@
 #define ZCIPC_IOC_DROP			_IO(ZCIPC_IOC_TYPE, 0x0d)
 #define ZCIPC_IOC_STATS			_IO(ZCIPC_IOC_TYPE, 0x0e)
 #define ZCIPC_IOC_REGION_ORDINARY	_IO(ZCIPC_IOC_TYPE, 0x0f)
+#define ZCIPC_IOC_NOTIFY		_IO(ZCIPC_IOC_TYPE, 0x10)
 
 /**
  * enum zcipc_right - what the holder of a capability may do
@@ -193,7 +194,7 @@ struct zcipc_info {
 #define ZCIPC_NAME_LEN		32
 
 /**
- * enum zcipc_policy - whose transfers and grants an endpoint accepts, besides its own
+ * enum zcipc_policy - whose transfers, grants and notifications an endpoint accepts, but its own
  * @ZCIPC_POLICY_USER: endpoints opened by the same effective user in the same user namespace
  * @ZCIPC_POLICY_NOBODY: none
  * @ZCIPC_POLICY_LISTED: the endpoints that are listed
@@ -775,6 +776,41 @@ struct zcipc_grant {
 };
 
 /**
+ * struct zcipc_notify - ZCIPC_IOC_NOTIFY: tell a peer of a range that both have
+ * @size: sizeof(struct zcipc_notify)
+ * @flags: 0 or ZCIPC_F_PEER_FD
+ * @cap: the caller's capability, with whichever rights
+ * @peer: endpoint id; the caller's own is allowed
+ * @peer_cap: the peer's token for the same region, as SHARE and GRANT return it; 0: that of the
+ *	capability from which @cap is derived, which must be the peer's
+ * @offset: bytes from the beginning of the range of @cap. Need not be a multiple of the page size
+ * @len: bytes, nor need this; 0: up to the end of the range
+ * @cookie: passed on with the message
+ *
+ * For memory that is shared once and used again and again: the peer gets a message that says what
+ * of its own capability is meant, and where it has that mapped. Nothing is derived, mapped, or
+ * changed in any way, and there is nothing to drop. The memory is not looked at either: pages of
+ * the range may have been moved away.
+ *
+ * Messages about a capability that the peer loses before it has received them are never received.
+ *
+ * Waits for room in the queue as ZCIPC_IOC_TRANSFER does.
+ *
+ * Errors: ENOENT, also if @peer_cap is none of the peer's, for another region, or for a range that
+ * does not have all of the caller's; ESTALE for @cap, EPERM, ESRCH, EAGAIN, ENOMEM, EINTR.
+ */
+struct zcipc_notify {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 cap;
+	__aligned_u64 peer;
+	__aligned_u64 peer_cap;
+	__aligned_u64 offset;
+	__aligned_u64 len;
+	__aligned_u64 cookie;
+};
+
+/**
  * enum zcipc_revoke_flags - flags of ZCIPC_IOC_REVOKE
  * @ZCIPC_REVOKE_KEEP: the capability itself stays, only what was derived from it goes
  */
@@ -819,10 +855,12 @@ struct zcipc_revoke {
  * @ZCIPC_GRANTED: by ZCIPC_IOC_GRANT
  * @ZCIPC_REVOKED: @cap is no longer there; @sender is the one who revoked it, @addr and @cookie
  *	are 0
+ * @ZCIPC_NOTIFIED: by ZCIPC_IOC_NOTIFY; @cap is one that the endpoint has
  */
 enum zcipc_message_type {
 	ZCIPC_GRANTED	= 4,
 	ZCIPC_REVOKED	= 5,
+	ZCIPC_NOTIFIED	= 6,
 };
 
 /**
@@ -841,9 +879,10 @@ enum zcipc_message_flags {
  * @flags: must be 0
  * @type: [out] enum zcipc_type or enum zcipc_message_type
  * @rights: [out] enum zcipc_right of @cap
- * @cap: [out] the capability received
+ * @cap: [out] the capability received, or that the message is about
  * @region: [out] the region's id
- * @addr: [out] where it is mapped, 0 if it is not
+ * @addr: [out] where it is mapped, 0 if it is not; of ZCIPC_NOTIFIED where all of what it is about
+ *	is, and not executable
  * @len: [out] bytes, exactly what was sent
  * @cookie: [out] as the sender gave it
  * @sender: [out] the sender's endpoint id
@@ -852,7 +891,7 @@ enum zcipc_message_flags {
  * @message_flags: [out] enum zcipc_message_flags
  * @pending: [out] messages that are still in the queue
  * @offset: [out] bytes from the beginning of the capability's range to what was sent; 0 unless it
- *	was sent with ZCIPC_F_ANY_ALIGN
+ *	was sent with ZCIPC_F_ANY_ALIGN, or is ZCIPC_NOTIFIED
  *
  * Waits for a message, or fails with EAGAIN when the endpoint is O_NONBLOCK. poll() reports POLLIN
  * when there is one. Messages can also be read from a ring: see struct zcipc_ring.
@@ -918,9 +957,9 @@ enum zcipc_ring_flags {
  * other from that.
  *
  * An entry is as ZCIPC_IOC_RECV gives the message, but for @pending, which is 0, @addr of a file's
- * memory, which is 0 too (the owner uses ZCIPC_IOC_MAP), and @sender_pid and @sender_uid, which are
- * in the namespaces of the process as it opened the endpoint. It does not change. What it tells of
- * may have been revoked: then the message ZCIPC_REVOKED follows.
+ * memory that it brings, which is 0 too (the owner uses ZCIPC_IOC_MAP), and @sender_pid and
+ * @sender_uid, which are in the namespaces of the process as it opened the endpoint. It does not
+ * change. What it tells of may have been revoked: then the message ZCIPC_REVOKED follows.
  *
  * The ring is not inherited, never writable, and goes when all of it has been unmapped. Messages
  * that the head is not past are received by ZCIPC_IOC_RECV, or in the next ring. A head that is not
@@ -996,10 +1035,11 @@ enum zcipc_stats_flags {
  * @copied_memory: [out] bytes copied from memory: parts of pages, what cannot be handed over, and
  *	because of ZCIPC_F_AUTO
  * @copied_auto: [out] bytes of regions copied because of ZCIPC_F_AUTO
+ * @notifications: [out] messages that ZCIPC_IOC_NOTIFY sent
  * @user_pinned: [out] pages that are pinned for the caller's user because they are imported
  * @shootdowns: [out] how often mapped pages were taken out of page tables: each time the TLBs of
  *	all CPUs that run a process which had them are flushed
- * @failures: [out] TRANSFER and GRANT, single or in a batch, that failed
+ * @failures: [out] TRANSFER, single or in a batch, GRANT and NOTIFY that failed
  * @user_pages: [out] pages charged to the quota of the caller's user at the moment
  * @user_peak: [out] the most that ever were
  * @errors: 0, or the address of __u64 [ZCIPC_STATS_ERRORS]: [out] @failures by errno
@@ -1049,6 +1089,7 @@ struct zcipc_stats {
 	__aligned_u64 copied_memory;
 	__aligned_u64 user_pinned;
 	__aligned_u64 copied_auto;
+	__aligned_u64 notifications;
 };
 
 #endif /* _UAPI_LINUX_ZCIPC_H */

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Notifications: messages about memory that the receiver has already.
+ *
+ * A capability has but one message of its own, which tells that it came. So a notification has
+ * memory for itself. It goes when its capability does, or when it is received; then the endpoint
+ * keeps one for the next, so that who notifies and receives by turns allocates nothing.
+ *
+ * Nothing is derived or mapped, so no mmap_lock is needed. The locks of both endpoints and of the
+ * region keep the two capabilities as they are until the message is in the queue. There whoever
+ * takes the receiver's away finds it.
+ */
+#include <linux/slab.h>
+
+#include "trace.h"
+#include "zcipc.h"
+
+/* Memory for one, or NULL. The caller holds the endpoint's lock, and others wait for that. */
+static struct zcipc_notice *zcipc_notice_alloc(struct zcipc_endpoint *ep)
+{
+	struct zcipc_notice *notice = NULL;
+
+	swap(ep->spare, notice);
+	return notice ?: kmalloc(sizeof(*notice),
+				 GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
+}
+
+/**
+ * zcipc_notice_free() - the end of a notification that is in no queue any more
+ * @ep: whom it is for; the caller holds its lock
+ * @notice: the notification
+ */
+void zcipc_notice_free(struct zcipc_endpoint *ep, struct zcipc_notice *notice)
+{
+	lockdep_assert_held(&ep->lock);
+	list_del(&notice->entry);
+	swap(ep->spare, notice);
+	kfree(notice);
+}
+
+/**
+ * zcipc_notices_end() - a capability leaves its endpoint
+ * @cap: the capability; the caller holds its endpoint's lock
+ *
+ * Nobody hears what has not been received about it.
+ */
+void zcipc_notices_end(struct zcipc_cap *cap)
+{
+	struct zcipc_notice *notice, *next;
+
+	lockdep_assert_held(&cap->ep->lock);
+	list_for_each_entry_safe(notice, next, &cap->notices, entry) {
+		zcipc_message_unqueue(cap->ep, &notice->msg);
+		zcipc_notice_free(cap->ep, notice);
+	}
+}
+
+/*
+ * What of the peer's a notification is about: a capability for what @cap is for, or an error that
+ * tells nothing about any other. Sets where the range begins in it. The caller holds all locks.
+ */
+static struct zcipc_cap *zcipc_notify_find(struct zcipc_endpoint *peer, const struct zcipc_cap *cap,
+					   const struct zcipc_notify *cmd, u64 len, u64 *offset)
+{
+	struct zcipc_cap *theirs = cap->parent;
+	u64 start = ((u64)cap->first << PAGE_SHIFT) + cmd->offset;
+
+	if (cmd->peer_cap)
+		theirs = zcipc_cap_find(peer, cmd->peer_cap);
+	if (IS_ERR_OR_NULL(theirs) || theirs->ep != peer || theirs->region != cap->region)
+		return ERR_PTR(-ENOENT);
+	if (start < (u64)theirs->first << PAGE_SHIFT ||
+	    start + len > (u64)(theirs->first + theirs->npages) << PAGE_SHIFT)
+		return ERR_PTR(-ENOENT);
+	*offset = start - ((u64)theirs->first << PAGE_SHIFT);
+	return theirs;
+}
+
+/* Queues the message. The caller holds all locks. */
+static int zcipc_notify_send(struct zcipc_endpoint *ep, struct zcipc_endpoint *peer,
+			     const struct zcipc_cap *cap, const struct zcipc_notify *cmd)
+{
+	u64 size = (u64)cap->npages << PAGE_SHIFT, len, offset;
+	struct zcipc_notice *notice;
+	struct zcipc_cap *theirs;
+
+	if (cmd->offset >= size || cmd->len > size - cmd->offset)
+		return -EINVAL;
+	len = cmd->len ?: size - cmd->offset;
+	theirs = zcipc_notify_find(peer, cap, cmd, len, &offset);
+	if (IS_ERR(theirs))
+		return PTR_ERR(theirs);
+	if (!zcipc_message_room(peer))
+		return -EAGAIN;
+	notice = zcipc_notice_alloc(peer);
+	if (!notice)
+		return -ENOMEM;
+	notice->msg = (struct zcipc_message) {
+		.type = ZCIPC_NOTIFIED,
+		.region = cap->region->id,
+		.offset = offset,
+		.len = len,
+		.cookie = cmd->cookie,
+	};
+	notice->cap = theirs;
+	list_add_tail(&notice->entry, &theirs->notices);
+	zcipc_count(ep, cap->region, NOTIFICATIONS, 1);
+	trace_zcipc_notify(ep, peer, &notice->msg);
+	zcipc_message_queue(peer, &notice->msg, ep);
+	return 0;
+}
+
+/* One try. Sets @room_seq to what it was when there was no room. */
+static int zcipc_notify_try(struct zcipc_endpoint *ep, struct zcipc_endpoint *peer,
+			    const struct zcipc_notify *cmd, u32 *room_seq)
+{
+	struct zcipc_cap *cap;
+	int ret;
+
+	zcipc_endpoints_lock(ep, peer);
+	*room_seq = peer->room_seq;
+	if (zcipc_endpoint_gone(peer)) {
+		ret = -ESRCH;
+	} else if (!(cmd->flags & ZCIPC_F_PEER_FD) && !zcipc_endpoint_accepts(peer, ep)) {
+		ret = -EPERM;
+	} else {
+		cap = zcipc_cap_find_locked(ep, cmd->cap);
+		ret = PTR_ERR_OR_ZERO(cap);
+		if (!ret) {
+			ret = zcipc_notify_send(ep, peer, cap, cmd);
+			mutex_unlock(&cap->region->lock);
+		}
+	}
+	zcipc_endpoints_unlock(ep, peer);
+	return ret;
+}
+
+/**
+ * zcipc_notify() - ZCIPC_IOC_NOTIFY
+ * @ucmd: the call
+ *
+ * Context: May sleep.
+ * Return: 0 or an errno of struct zcipc_notify, or -ERESTARTSYS
+ */
+int zcipc_notify(struct zcipc_ucmd *ucmd)
+{
+	const struct zcipc_notify *cmd = ucmd->cmd;
+	struct zcipc_endpoint *peer;
+	u32 room_seq;
+	int ret;
+
+	if (cmd->flags & ~ZCIPC_F_PEER_FD) {
+		ret = -EOPNOTSUPP;
+		goto out;
+	}
+	if (cmd->flags & ZCIPC_F_PEER_FD)
+		peer = zcipc_endpoint_get_fd(cmd->peer);
+	else
+		peer = zcipc_endpoint_get(cmd->peer);
+	ret = PTR_ERR_OR_ZERO(peer);
+	if (ret)
+		goto out;
+	while ((ret = zcipc_notify_try(ucmd->ep, peer, cmd, &room_seq)) == -EAGAIN &&
+	       !ucmd->nonblock && READ_ONCE(peer->full) == ZCIPC_FULL_WAIT) {
+		ret = zcipc_endpoint_wait_room(peer, room_seq);
+		if (ret)
+			break;
+	}
+	zcipc_endpoint_put(peer);
+out:
+	if (ret)
+		zcipc_stat_failure(ucmd->ep, cmd->peer, ZCIPC_NOTIFIED, ret);
+	return ret;
+}
