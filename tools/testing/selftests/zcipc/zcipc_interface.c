@@ -44,6 +44,7 @@ union any_cmd {
 	struct zcipc_transfer_batch batch;
 	struct zcipc_recv recv;
 	struct zcipc_grant grant;
+	struct zcipc_notify notify;
 	struct zcipc_revoke revoke;
 	struct zcipc_drop drop;
 	struct zcipc_stats stats;
@@ -83,6 +84,7 @@ static const struct one_call {
 	CALL("REVOKE", ZCIPC_IOC_REVOKE, zcipc_revoke, revoked, ZCIPC_REVOKE_KEEP),
 	CALL("DROP", ZCIPC_IOC_DROP, zcipc_drop, cap, 0),
 	CALL("ORDINARY", ZCIPC_IOC_REGION_ORDINARY, zcipc_region_ordinary, copied, 0),
+	CALL("NOTIFY", ZCIPC_IOC_NOTIFY, zcipc_notify, cookie, ZCIPC_F_PEER_FD),
 	CALL("STATS", ZCIPC_IOC_STATS, zcipc_stats, faults, ZCIPC_STATS_ENDPOINT),
 };
 
@@ -158,6 +160,10 @@ static void prepare(struct __test_metadata *_metadata, const struct one_call *ca
 		cmd->grant.peer = b->id;
 		cmd->grant.rights = ZCIPC_RIGHT_READ;
 		break;
+	case ZCIPC_IOC_NOTIFY:
+		test_give(a, b, src->cap, ZCIPC_RIGHT_READ, &buf);
+		cmd->notify = notify_cmd(b, src->cap, buf.cap, 0, 0);
+		break;
 	case ZCIPC_IOC_REVOKE:
 		test_create(a, 1, &buf);
 		cmd->revoke.cap = buf.cap;
@@ -202,6 +208,11 @@ static void undo(struct __test_metadata *_metadata, const struct one_call *call,
 			test_drop(b, buf.cap);
 		}
 		break;
+	case ZCIPC_IOC_NOTIFY:
+		if (succeeded)
+			test_take(b, &buf);
+		test_drop(b, cmd->notify.peer_cap);
+		break;
 	case ZCIPC_IOC_RECV:
 		if (!succeeded)
 			test_take(a, &buf);
@@ -239,6 +250,8 @@ static void run_call(struct __test_metadata *_metadata, FIXTURE_DATA(interface) 
 		cmd.transfer.peer = self->b.fd;
 	else if (flags == ZCIPC_F_PEER_FD && call->nr == ZCIPC_IOC_GRANT)
 		cmd.grant.peer = self->b.fd;
+	else if (flags == ZCIPC_F_PEER_FD && call->nr == ZCIPC_IOC_NOTIFY)
+		cmd.notify.peer = self->b.fd;
 	memset(page, 0, sizeof(page));
 	memcpy(page, &cmd, call->size);
 	for (i = size; i < call->size && !want; i++)
@@ -311,7 +324,7 @@ TEST_F(interface, no_such_call)
 	union any_cmd cmd = { .head = { 8 } };
 	unsigned int i;
 
-	for (i = _IOC_NR(ZCIPC_IOC_REGION_ORDINARY) + 1; i < 256; i++)
+	for (i = _IOC_NR(ZCIPC_IOC_NOTIFY) + 1; i < 256; i++)
 		TEST_ERR(ENOTTY, ioctl(self->a.fd, _IO(ZCIPC_IOC_TYPE, i), &cmd));
 	TEST_ERR(ENOTTY, ioctl(self->a.fd, _IO(ZCIPC_IOC_TYPE - 1, 0), &cmd));
 	TEST_ERR(ENOTTY, ioctl(self->a.fd, _IOWR(ZCIPC_IOC_TYPE, 0, cmd), &cmd));
@@ -549,6 +562,7 @@ TEST_F(interface, bad_pointers)
 			undo(_metadata, call, &self->a, &self->b, &cmd, false);
 		} else {
 			TEST_OK(ioctl(self->a.fd, call->nr, page));
+			undo(_metadata, call, &self->a, &self->b, &cmd, true);
 		}
 		ASSERT_EQ(0, mprotect(page, psize, PROT_READ | PROT_WRITE));
 		test_stats(&self->base.ep, &after);

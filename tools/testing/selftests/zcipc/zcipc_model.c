@@ -164,6 +164,7 @@ struct map {
  */
 struct message {
 	struct cap *cap;
+	struct cap *about;		/* of a notification */
 	unsigned int batch;
 	__u32 sender_rights;
 	struct zcipc_recv want;
@@ -399,6 +400,34 @@ static bool message_cancel(const struct cap *cap)
 	return false;
 }
 
+/* Notifications about what goes are never received. */
+static void message_cancel_about(const struct cap *cap)
+{
+	struct side *side = cap->side;
+	unsigned int i;
+
+	for (i = side->nqueue; i-- > 0;)
+		if (side->queue[i].about == cap)
+			message_del(side, i);
+}
+
+/* Is this where a notification may say that the range is? 0: it is nowhere. */
+static bool message_addr_right(const struct message *m, __u64 addr)
+{
+	__u64 start = m->about->first * psize + m->want.offset, first;
+	unsigned int i;
+
+	for (i = 0; i < nmaps; i++) {
+		first = maps[i].first * psize;
+		if (maps[i].cap != m->about || maps[i].exec || start < first ||
+		    start + m->want.len > first + maps[i].npages * psize)
+			continue;
+		if (!addr || addr == maps[i].addr + start - first)
+			return addr;
+	}
+	return !addr;
+}
+
 /* --- the model: capabilities */
 
 static struct cap *cap_new(struct side *side, struct region *region, struct cap *parent,
@@ -437,6 +466,7 @@ static void cap_leave(struct cap *cap)
 
 	map_del_all(cap);
 	message_cancel(cap);
+	message_cancel_about(cap);
 	if (cap->token)
 		side->gone[side->ngone++ % GONE] = cap->token;
 }
@@ -905,6 +935,77 @@ static void op_transfer(struct side *side, __u32 type)
 	transferred(&cmd, side, to, cap, first, npages, addr);
 }
 
+/* The peer's token is mostly that of a capability for the same region. */
+static struct side *pick_peer_cap(const struct side *side, struct zcipc_notify *cmd)
+{
+	const struct cap *cap = cmd->cap ? peek(side, cmd->cap) : NULL;
+	unsigned int i, start = ncaps ? below(ncaps) : 0;
+	struct side *to = pick_side();
+
+	if (percent(25))
+		return cap && cap->parent && percent(80) ? cap->parent->side : to;
+	for (i = 0; cap && percent(90) && i < ncaps; i++) {
+		const struct cap *theirs = caps[(start + i) % ncaps];
+
+		if (theirs->region == cap->region && theirs->token) {
+			cmd->peer_cap = theirs->token;
+			return theirs->side;
+		}
+	}
+	cmd->peer_cap = pick_token(to);
+	return to;
+}
+
+static void op_notify(struct side *side)
+{
+	struct zcipc_notify cmd = notify_cmd(&side->ep, pick_token(side), 0, 0, 0);
+	struct side *to = pick_peer_cap(side, &cmd);
+	__u64 start = 0, end = 0, size;
+	struct zcipc_recv want;
+	struct cap *cap, *theirs = NULL;
+	struct message *m;
+
+	cmd.peer = to->ep.id;
+	cmd.cookie = ++version;
+	pick_range(peek(side, cmd.cap), &cmd.offset, &cmd.len);
+	if (percent(30))
+		cmd.offset += below(psize);
+	if (percent(30))
+		cmd.len -= cmd.len ? below(psize) : 0;
+	if (!below(60))
+		cmd.flags |= 1U << 31;
+	if (cmd.flags)
+		fails(EOPNOTSUPP);
+	if (to->nqueue >= to->depth)
+		fails(EAGAIN);
+	cap = cap_find(side, cmd.cap);
+	if (cap) {
+		size = cap->npages * psize;
+		start = cap->first * psize + cmd.offset;
+		end = start + (cmd.len ?: size - cmd.offset);
+		theirs = cmd.peer_cap ? (struct cap *)peek(to, cmd.peer_cap) : cap->parent;
+		if (cmd.offset >= size || cmd.len > size - cmd.offset)
+			fails(EINVAL);
+		else if (!theirs || theirs->side != to || theirs->region != cap->region ||
+			 start < theirs->first * psize ||
+			 end > (theirs->first + theirs->npages) * psize)
+			fails(ENOENT);
+	}
+	note("%d notify %d of %d of offset %llx len %llx of %d", nr(side),
+	     theirs ? cap_nr(theirs) : -1, nr(to), cmd.offset, cmd.len,
+	     cap ? cap_nr(cap) : -1);
+	if (!as_expected(zc_notify(&side->ep, &cmd)))
+		return;
+	want = (struct zcipc_recv){
+		.type = ZCIPC_NOTIFIED, .rights = theirs->rights, .cap = theirs->token,
+		.len = end - start, .cookie = cmd.cookie,
+		.offset = start - theirs->first * psize,
+	};
+	m = message_add(to, NULL, &want, side);
+	m->about = theirs;
+	counted.notifications++;
+}
+
 static void op_recv(struct side *side)
 {
 	struct message *m = side->queue;
@@ -932,6 +1033,12 @@ static void op_recv(struct side *side)
 		region_learn(m[i].cap->region, got.region);
 		want.region = got.region;
 		want.cap = got.cap;
+	}
+	if (m[i].about) {
+		region_learn(m[i].about->region, got.region);
+		want.region = got.region;
+		CHECK(message_addr_right(m + i, got.addr), "told the address %llx", got.addr);
+		want.addr = got.addr;
 	}
 	want.pending = side->nqueue - 1;
 	CHECK_EQ(want.type, got.type, "receive");
@@ -1287,6 +1394,7 @@ static void check_stats(struct ep *ep)
 	CHECK_EQ(before.copied_write + counted.copied_write, now.copied_write, "stats");
 	CHECK_EQ(before.copied_held, now.copied_held, "stats");
 	CHECK_EQ(before.reused + counted.reused, now.reused, "stats");
+	CHECK_EQ(before.notifications + counted.notifications, now.notifications, "stats");
 }
 
 static void check_all(struct ep *ep)
@@ -1337,7 +1445,9 @@ static void op_any(void)
 		op_drop(side);
 	} else if (what < 850) {
 		op_query(side);
-	} else if (what < 960) {
+	} else if (what < 900) {
+		op_notify(side);
+	} else if (what < 970) {
 		op_write(side);
 	} else if (what < 997) {
 		op_read(side);

@@ -519,6 +519,66 @@ TEST_F(ring, revoked)
 	test_err_recv(EAGAIN, &self->b, &m);
 }
 
+/* Notifications: an entry says what RECV says, and what it told of can go before it is received. */
+TEST_F(ring, notified)
+{
+	struct zcipc_recv m, want;
+	struct zcipc_notify cmd;
+	struct buf dst, other;
+	unsigned int i;
+
+	test_ring_open(&self->b, 1);
+	test_send_rights(&self->a, &self->b, ZCIPC_SHARE, self->buf.cap, RIGHTS_RW);
+	test_ring_take(&self->b, &m);
+	dst = (struct buf){ .cap = m.cap, .p = (char *)(uintptr_t)m.addr };
+	cmd = notify_cmd(&self->b, self->buf.cap, dst.cap, psize + 8, 16);
+	test_notify(&self->a, &cmd);
+	test_ring_read(&self->b, &m);
+	EXPECT_EQ(ZCIPC_NOTIFIED, m.type);
+	EXPECT_EQ(RIGHTS_RW, m.rights);
+	EXPECT_EQ(dst.cap, m.cap);
+	EXPECT_EQ((uintptr_t)dst.p + psize + 8, m.addr);
+	EXPECT_EQ(psize + 8, m.offset);
+	EXPECT_EQ(16, m.len);
+	EXPECT_EQ(self->a.id, m.sender);
+	test_recv(&self->b, &want);
+	want.size = m.size;
+	EXPECT_EQ(0, memcmp(&m, &want, sizeof(m)));
+
+	/* Rounds of it, more than fit, of which none is received by a call. */
+	for (i = 0; i < 3 * ENTRIES; i++) {
+		cmd.cookie = i;
+		test_notify(&self->a, &cmd);
+	}
+	for (i = 0; i < 3 * ENTRIES; i++) {
+		test_ring_take(&self->b, &m);
+		ASSERT_EQ(i, m.cookie);
+	}
+	test_err_ring_read(EAGAIN, &self->b, &m);
+
+	/* Entries stay. What did not fit is lost, with what had been shown and not received. */
+	test_give(&self->a, &self->b, self->buf.cap, ZCIPC_RIGHT_READ, &other);
+	cmd.peer_cap = other.cap;
+	for (i = 0; i < 2 * ENTRIES; i++) {
+		cmd.cookie = i;
+		test_notify(&self->a, &cmd);
+	}
+	test_drop(&self->b, other.cap);
+	EXPECT_EQ(0, ready(&self->b));
+	cmd.peer_cap = dst.cap;
+	cmd.cookie = 3 * ENTRIES;
+	test_notify(&self->a, &cmd);
+	for (i = 0; i < ENTRIES; i++) {
+		test_ring_take(&self->b, &m);
+		ASSERT_EQ(i, m.cookie);
+		ASSERT_EQ(other.cap, m.cap);
+	}
+	test_ring_take(&self->b, &m);
+	EXPECT_EQ(3 * ENTRIES, m.cookie);
+	test_err_ring_read(EAGAIN, &self->b, &m);
+	test_err_recv(EAGAIN, &self->b, &m);
+}
+
 /* The end of a ring does not make the owner forget what it has seen in it. */
 TEST_F(ring, revoked_after_the_ring)
 {

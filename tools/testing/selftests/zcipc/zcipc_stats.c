@@ -57,6 +57,7 @@ static const struct counter {
 	COUNTER(copied_node, "copied-node"),
 	COUNTER(shootdowns, "shootdowns"),
 	COUNTER(failures, "failures"),
+	COUNTER(notifications, "notifications"),
 };
 
 static __u64 counter(const struct zcipc_stats *stats, const struct counter *c)
@@ -100,6 +101,13 @@ static int give(struct ep *from, struct ep *to, __u64 cap, __u32 rights, __u64 *
 	if (!rc)
 		*peer_cap = cmd.peer_cap;
 	return rc;
+}
+
+static int notify(struct ep *from, struct ep *to, __u64 cap, __u64 peer_cap)
+{
+	struct zcipc_notify cmd = notify_cmd(to, cap, peer_cap, 0, 0);
+
+	return zc_notify(from, &cmd);
 }
 
 static int take_back(struct ep *ep, struct ep *owner, __u64 cap)
@@ -390,6 +398,31 @@ TEST_F(stats, grant_and_revoke)
 		.stats[MODULE] = { .maps = 1 },
 		.stats[B] = { .maps = 1 },
 		.stats[REGION] = { .maps = 1 },
+	});
+	before = after;
+	TEST_OK(notify(&self->a, &self->b, src.cap, token));
+	test_look(&self->a, src.cap, &after);
+	test_grew("notify", {
+		.stats[MODULE] = { .notifications = 1, .messages = 1 },
+		.stats[A] = { .notifications = 1 },
+		.stats[B] = { .messages = 1 },
+		.stats[REGION] = { .notifications = 1 },
+	});
+	before = after;
+	test_recv(&self->b, &m);
+	ASSERT_EQ(ZCIPC_NOTIFIED, m.type);
+	test_look(&self->a, src.cap, &after);
+	test_grew("receive", {
+		.stats[MODULE] = { .received = 1, .messages = -1 },
+		.stats[B] = { .received = 1, .messages = -1 },
+	});
+	before = after;
+	TEST_ERR(ENOENT, notify(&self->a, &self->b, src.cap, 0));
+	test_look(&self->a, src.cap, &after);
+	test_grew("no notification", {
+		.stats[MODULE] = { .failures = 1 },
+		.stats[A] = { .failures = 1 },
+		.error = ENOENT,
 	});
 	before = after;
 	TEST_OK(take_back(&self->a, &self->b, token));
@@ -1219,6 +1252,9 @@ TEST_F(stats, tracepoints)
 	test_touch_write(0, &self->b, snapshot.p + 2 * psize);
 	TEST_OK(give(&self->a, &self->b, share.cap, RIGHTS_RW, &token));
 	test_recv(&self->b, &m);
+	TEST_OK(notify(&self->a, &self->b, share.cap, token));
+	test_recv(&self->b, &m);
+	TEST_ERR(ENOENT, notify(&self->a, &self->b, share.cap, 0));
 	TEST_OK(take_back(&self->a, &self->b, token));
 	test_recv(&self->b, &m);
 	ASSERT_EQ(ZCIPC_REVOKED, m.type);
@@ -1266,16 +1302,21 @@ TEST_F(stats, tracepoints)
 	test_events(1,
 		    "zcipc_commit: sender=%llu peer=%llu type=GRANT region=%llu pages=4 copied=0",
 		    a, b, (unsigned long long)share.region);
+	test_events(1, "zcipc_notify: sender=%llu peer=%llu region=%llu len=%zu", a, b,
+		    (unsigned long long)share.region, 4 * psize);
+	test_events(1, "zcipc_receive: endpoint=%llu sender=%llu type=NOTIFY region=%llu len=%zu",
+		    b, a, (unsigned long long)share.region, 4 * psize);
+	test_events(1, "zcipc_fail: sender=%llu peer=%llu type=NOTIFY error=%d", a, b, -ENOENT);
 	test_events(1, "zcipc_revoke: revoker=%llu owner=%llu region=%llu", a, b,
 		    (unsigned long long)share.region);
 	test_events(1, "zcipc_receive: endpoint=%llu sender=%llu type=REVOKED region=%llu len=%zu",
 		    b, a, (unsigned long long)share.region, 4 * psize);
 	test_events(1, "zcipc_fail: sender=%llu peer=%llu type=MOVE error=%d", a, b, -EBUSY);
 
-	/* And no others: prepare 5, commit 4, receive 5, break 2, revoke 1, fail 1, (un)map 9. */
+	/* No others: prepare 5, commit 4, notify 1, receive 6, break 2, revoke 1, fail 2, map 9. */
 	for (p = trace; (p = strstr(p, ": zcipc_")); p++)
 		all++;
-	EXPECT_EQ(27, all) TH_LOG("%s", trace);
+	EXPECT_EQ(30, all) TH_LOG("%s", trace);
 	EXPECT_FALSE(has_address(trace)) TH_LOG("%s", trace);
 	free(trace);
 }
@@ -1286,7 +1327,7 @@ TEST_F(stats, trace_formats)
 	static const char * const names[] = { "prepare", "commit", "receive", "fail" };
 	static const char * const types[] = {
 		"{ 1, \"MOVE\" }", "{ 2, \"SHARE\" }", "{ 3, \"COPY\" }", "{ 4, \"GRANT\" }",
-		"{ 5, \"REVOKED\" }",
+		"{ 5, \"REVOKED\" }", "{ 6, \"NOTIFY\" }",
 	};
 	char path[128], *text;
 	size_t i, type;

@@ -845,6 +845,21 @@ static inline int zc_grant_rights(struct ep *from, struct ep *to, __u64 cap, __u
 	return zc_grant(from, &cmd);
 }
 
+/* Bytes. */
+static inline struct zcipc_notify notify_cmd(struct ep *to, __u64 cap, __u64 peer_cap,
+					     __u64 offset, __u64 len)
+{
+	return (struct zcipc_notify){
+		.size = sizeof(struct zcipc_notify), .cap = cap, .peer = to->id,
+		.peer_cap = peer_cap, .offset = offset, .len = len, .cookie = 0x207e,
+	};
+}
+
+static inline int zc_notify(struct ep *from, struct zcipc_notify *cmd)
+{
+	return zc_ioctl(from, ZCIPC_IOC_NOTIFY, cmd);
+}
+
 /* Grants and receives. */
 static inline int zc_give_part(struct ep *from, struct ep *to, __u64 cap, size_t first,
 			       size_t npages, __u32 rights, struct buf *b)
@@ -948,6 +963,8 @@ do {									\
 #define test_err_grant(err, ...)	TEST_ERR(err, zc_grant(__VA_ARGS__))
 #define test_grant_rights(...)		TEST_OK(zc_grant_rights(__VA_ARGS__))
 #define test_err_grant_rights(err, ...)	TEST_ERR(err, zc_grant_rights(__VA_ARGS__))
+#define test_notify(...)		TEST_OK(zc_notify(__VA_ARGS__))
+#define test_err_notify(err, ...)	TEST_ERR(err, zc_notify(__VA_ARGS__))
 #define test_give(...)			TEST_OK(zc_give(__VA_ARGS__))
 #define test_give_part(...)		TEST_OK(zc_give_part(__VA_ARGS__))
 #define test_revoke(...)		TEST_OK(zc_revoke(__VA_ARGS__))
