@@ -89,6 +89,7 @@ struct shared {
  * @own_fd: a file of the mechanism's
  * @area: memory of the mechanism's
  * @cap: zcipc: the capability of @tx
+ * @peer_cap: zcipc: that of the other side, for the same region
  * @got: zcipc: that of @rx
  * @caps: those of a batch
  */
@@ -101,7 +102,7 @@ struct side {
 	char *tx, *rx;
 	int fd[2], wfd[2], own_fd;
 	char *area;
-	__u64 cap, got, caps[BATCH];
+	__u64 cap, peer_cap, got, caps[BATCH];
 };
 
 /**

@@ -289,21 +289,26 @@ static void polled_receive(struct side *s)
 /* SHARE once, then ... */
 static void once_start(struct side *s)
 {
+	struct zcipc_transfer cmd;
+
 	both_start(s);
-	zcipc_send(s);
+	transfer_init(&cmd, s, ZCIPC_SHARE, s->cap);
+	transfer(s, &cmd);
+	s->peer_cap = cmd.peer_cap;
 	zcipc_receive(s);
 	barrier(s);
 }
 
-/* ... a capability that nobody maps says that there is something in the region. */
+/* ... a notification says that there is something in the region, and where, */
 static void once_send(struct side *s)
 {
-	grant(s->own_fd, s->cap, s->sh->endpoint[!s->me]);
-}
+	struct zcipc_notify cmd = {
+		.size = sizeof(cmd), .cap = s->cap, .peer = s->sh->endpoint[!s->me],
+		.peer_cap = s->peer_cap, .len = s->len,
+	};
 
-static void once_receive(struct side *s)
-{
-	receive(s);
+	if (ioctl(s->own_fd, ZCIPC_IOC_NOTIFY, &cmd))
+		die("NOTIFY");
 }
 
 /* ... or a futex in other memory does. */
@@ -481,7 +486,7 @@ const struct mechanism zcipcs[] = {
 	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
 	{ .name = "zcipc-share-once", .option = ZCIPC_SHARE, .flags = WITH_WAKE,
 	  .missing = device_missing,
-	  .start = once_start, .send = once_send, .receive = once_receive, .release = drop },
+	  .start = once_start, .send = once_send, .receive = zcipc_receive },
 	{ .name = "zcipc-share-futex", .option = ZCIPC_SHARE, .flags = WITH_WAKE | NOTIFY,
 	  .missing = device_missing, .start = once_start, .send = nothing },
 	{ .name = "zcipc-copy-0", .option = ZCIPC_COPY, .missing = device_missing,
