@@ -203,7 +203,8 @@ static long zcipc_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	};
 	const struct zcipc_call *call;
 	unsigned int nr = _IOC_NR(cmd);
-	union zcipc_cmd buffer;
+	/* As much of it as the call knows is filled in, and no more is ever looked at. */
+	union zcipc_cmd buffer __uninitialized;
 	int ret;
 
 	if (cmd != _IO(ZCIPC_IOC_TYPE, nr))
