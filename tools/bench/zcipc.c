@@ -419,8 +419,8 @@ static double kernel_memory(void)
 }
 
 /*
- * In regions of 4 MiB, without mappings. They stay: of what is freed the kernel keeps a part, and the
- * next ones would take that.
+ * In regions of 4 MiB, without mappings. They stay: of what is freed the kernel keeps a part, and
+ * the next ones would take that.
  */
 double frame_overhead(bool huge)
 {
