@@ -12,6 +12,7 @@
  */
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
+#include <linux/mmu_notifier.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -447,16 +448,33 @@ static struct mm_struct *zcipc_batch_carry(struct zcipc_batch *b)
 	return mm;
 }
 
+/*
+ * Core mm is to unmap what an entry carries, though nothing will be left there: MMU notifiers hear of
+ * it by that. There is room for one range of each entry.
+ */
+static void zcipc_batch_add_carried(struct zcipc_batch *b, const struct zcipc_batch_entry *entry)
+{
+	b->ranges[b->nranges++] = (struct zcipc_range){
+		.pgoff = linear_page_index(b->carry.from, b->carry.pages[entry->page].from),
+		.npages = entry->t.npages,
+	};
+}
+
 /* Takes all out of the sender's page tables that has to go. */
 static void zcipc_batch_unmap(struct zcipc_batch *b)
 {
+	bool watched = mm_has_notifiers(b->src->mm);
 	unsigned int held;
 	u32 i;
 
 	for (i = 0; i < b->n; i++) {
 		struct zcipc_transfer_state *t = &b->entries[i].t;
 
-		if (t->carried || b->entries[i].ret)
+		if (b->entries[i].ret)
+			continue;
+		if (t->carried && watched)
+			zcipc_batch_add_carried(b, &b->entries[i]);
+		if (t->carried)
 			continue;
 		cond_resched();
 		if (t->cmd->type == ZCIPC_MOVE || t->cmd->type == ZCIPC_COPY)

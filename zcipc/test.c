@@ -5,11 +5,17 @@
  * Delay points: whoever comes to the one that is named by the parameter test_point waits there for
  * test_delay_ms, with the locks that it holds.
  *
+ * Other users of page tables: who writes an address and a number of pages to test_watch reads from it
+ * how many of them core mm has not told MMU notifiers to forget since; 0 ends that.
+ *
  * Cache attributes: who writes a user address to test_pte reads from it what its own page table
  * says there, and what the kernel's says of the same page.
  */
+#include <linux/bitmap.h>
 #include <linux/delay.h>
+#include <linux/mmu_notifier.h>
 #include <linux/module.h>
+#include <linux/sched/mm.h>
 #include <linux/string.h>
 
 #include <asm/pgtable.h>
@@ -53,6 +59,72 @@ void zcipc_test_point(const char *name)
 	WRITE_ONCE(test_hits, READ_ONCE(test_hits) + 1);
 	msleep(READ_ONCE(test_delay_ms));
 }
+
+#ifdef CONFIG_MMU_NOTIFIER
+
+#define TEST_WATCH_PAGES	1024
+
+static struct mm_struct *test_watch_mm;
+static unsigned long test_watch_addr;
+static unsigned long test_watch_npages;
+static DECLARE_BITMAP(test_watch_left, TEST_WATCH_PAGES);
+
+static int test_watch_invalidate(struct mmu_notifier *notifier,
+				 const struct mmu_notifier_range *range)
+{
+	unsigned long end = test_watch_addr + (test_watch_npages << PAGE_SHIFT);
+	unsigned long from = max(range->start, test_watch_addr);
+	unsigned long to = min(range->end, end);
+
+	for (; from < to; from += PAGE_SIZE)
+		clear_bit((from - test_watch_addr) >> PAGE_SHIFT, test_watch_left);
+	return 0;
+}
+
+static const struct mmu_notifier_ops test_watch_ops = {
+	.invalidate_range_start = test_watch_invalidate,
+};
+
+static struct mmu_notifier test_watch_notifier = { .ops = &test_watch_ops };
+
+static int test_watch_set(const char *val, const struct kernel_param *kp)
+{
+	unsigned long addr, npages = 0;
+	int ret;
+
+	if (test_watch_mm) {
+		mmu_notifier_unregister(&test_watch_notifier, test_watch_mm);
+		mmdrop(test_watch_mm);
+		test_watch_mm = NULL;
+	}
+	if (sscanf(val, "%lu %lu", &addr, &npages) < 2)
+		return 0;
+	test_watch_addr = addr;
+	test_watch_npages = min(npages, (unsigned long)TEST_WATCH_PAGES);
+	bitmap_zero(test_watch_left, TEST_WATCH_PAGES);
+	bitmap_set(test_watch_left, 0, test_watch_npages);
+	ret = mmu_notifier_register(&test_watch_notifier, current->mm);
+	if (ret)
+		return ret;
+	test_watch_mm = current->mm;
+	mmgrab(test_watch_mm);
+	return 0;
+}
+
+static int test_watch_get(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%u\n", bitmap_weight(test_watch_left, TEST_WATCH_PAGES));
+}
+
+static const struct kernel_param_ops test_watch_param_ops = {
+	.set = test_watch_set,
+	.get = test_watch_get,
+};
+
+module_param_cb(test_watch, &test_watch_param_ops, NULL, 0600);
+MODULE_PARM_DESC(test_watch, "pages of the writer; then how many have not been invalidated");
+
+#endif
 
 #ifdef CONFIG_X86
 

@@ -540,6 +540,42 @@ TEST_F(batch, carried_and_inherited)
 }
 
 /*
+ * Who shows the memory beyond the CPU's page tables, as KVM does to its guest, is told to forget
+ * all of it: what is carried as well as what is not.
+ */
+TEST_F(batch, carried_and_watched)
+{
+	static const size_t numbers[] = { 1, 4, CARRIED, 2 * CARRIED };
+	struct scattered *s = &scattered;
+	struct buf got;
+	char text[64];
+	size_t i, k;
+
+	need_points();
+	if (access(POINT_PARAMETER "watch", W_OK))
+		SKIP(return, "this kernel has no MMU notifiers");
+	for (k = 0; k < ARRAY_SIZE(numbers); k++) {
+		s->n = numbers[k];
+		for (i = 0; i < s->n; i++) {
+			test_create(&self->a, 1, &s->moved[i]);
+			test_fill(&self->a, s->moved[i].p, 1, 1 + i);
+			ASSERT_EQ(s->moved[0].p + i * psize, s->moved[i].p);
+		}
+		snprintf(text, sizeof(text), "%lu %zu", (unsigned long)s->moved[0].p, s->n);
+		file_write(POINT_PARAMETER "watch", text);
+		EXPECT_EQ((long)s->n, file_number(POINT_PARAMETER "watch", NULL));
+		ASSERT_EQ(0, move_scattered(&self->a, &self->c, true));
+		EXPECT_EQ(0, file_number(POINT_PARAMETER "watch", NULL));
+		file_write(POINT_PARAMETER "watch", "0");
+		for (i = 0; i < s->n; i++) {
+			test_take(&self->c, &got);
+			test_check(&self->c, got.p, 1, 1 + i);
+			test_drop(&self->c, got.cap);
+		}
+	}
+}
+
+/*
  * As if one after the other, also for those whose place was taken early: what fails in its turn
  * stays mapped where it was, and gives its place to those behind it.
  */
