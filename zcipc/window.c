@@ -836,7 +836,9 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 				      writable, false);
 		return;
 	}
-	if (!p->vma || pgoff < p->end || pgoff + npages > p->limit) {
+	/* What lies in between may be shown by PMDs. */
+	if (!p->vma || pgoff < p->end || pgoff + npages > p->limit ||
+	    (pgoff > p->end && zcipc_window_may_be_huge(p->ep, p->end, pgoff - p->end))) {
 		unsigned long addr = zcipc_window_addr(p->ep, pgoff);
 		struct vm_area_struct *vma;
 

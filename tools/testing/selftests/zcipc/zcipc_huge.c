@@ -490,6 +490,46 @@ TEST_F_TIMEOUT(huge, places, 200)
 	test_check(&self->a, dst.p, 4 * BLOCK, 3);
 }
 
+/* A batch brings pages that lie on both sides of a 2 MiB frame. */
+TEST_F_TIMEOUT(huge, batch_around, 200)
+{
+	struct zcipc_transfer t[2];
+	struct zcipc_transfer_batch cmd = {
+		.size = sizeof(cmd), .transfers = (uintptr_t)t, .ntransfers = ARRAY_SIZE(t),
+		.transfer_size = sizeof(t[0]),
+	};
+	struct buf blocks[3], rest, one[2];
+	static struct ep c;
+	size_t i;
+
+	/* Not carried. */
+	carry_set("100");
+	test_open(&c, 4 * BLOCK, 0);
+	for (i = 0; i < ARRAY_SIZE(blocks); i++)
+		test_create(&c, BLOCK, &blocks[i]);
+	ASSERT_EQ(c.win + BLOCK * psize, blocks[2].p);
+	test_fill(&c, blocks[2].p, BLOCK, 2);
+	ASSERT_EQ(3, ep_pmds(&c, c.win));
+	test_create_flags(&c, BLOCK - 1, ZCIPC_CREATE_NO_HUGE, &rest);
+	ASSERT_EQ(c.win, rest.p);
+	test_drop(&c, blocks[1].cap);
+	for (i = 0; i < ARRAY_SIZE(t); i++) {
+		test_create(&self->a, 1, &one[i]);
+		test_fill(&self->a, one[i].p, 1, 10 + i);
+		t[i] = transfer_cmd(&c, ZCIPC_MOVE, one[i].cap, 0, 0, 0);
+	}
+	TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_TRANSFER_BATCH, &cmd));
+	ASSERT_EQ(ARRAY_SIZE(t), cmd.done);
+	for (i = 0; i < ARRAY_SIZE(t); i++) {
+		test_take(&c, &one[i]);
+		EXPECT_EQ(c.win + (i ? 2 * BLOCK : BLOCK - 1) * psize, one[i].p);
+		test_check(&c, one[i].p, 1, 10 + i);
+		test_fill(&c, one[i].p, 1, 20 + i);
+	}
+	EXPECT_EQ(2, ep_pmds(&c, c.win));
+	test_check(&c, blocks[2].p, BLOCK, 2);
+}
+
 /* Another cache policy is for pages: they are copied. */
 TEST_F(huge, cache)
 {
