@@ -57,6 +57,8 @@ struct zcipc_frame *zcipc_huge_alloc(struct zcipc_user *user, gfp_t gfp, int nod
 	huge->nmade = n;
 	atomic_set(&huge->nparts, n);
 	atomic_set(&huge->nshared, 0);
+	atomic_set(&huge->inserting, 0);
+	atomic_set(&huge->inserted, 0);
 	for (i = 0; i < n; i++)
 		atomic_long_set(&huge->state[i], ZCIPC_FRAME_ONE);
 	set_page_private(page, (unsigned long)huge);
@@ -187,23 +189,32 @@ void zcipc_huge_reuse(struct zcipc_frame *frame)
  * zcipc_huge_refs() - references that are neither regions' nor PTEs
  * @frame: a part; not mapped by a PTE of the region whose lock the caller holds
  *
- * Return: how many there are, at least
+ * Return: how many there are, at least; more than anybody has if that cannot be told now
  */
 int zcipc_huge_refs(const struct zcipc_frame *frame)
 {
 	struct folio *folio = page_folio(zcipc_frame_page(frame));
-	int refs = folio_ref_count(folio);
-	int mapped;
+	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+	int inserted = atomic_read(&huge->inserted);
+	int refs, mapped;
 
+	smp_rmb();
+	if (atomic_read(&huge->inserting))
+		return INT_MAX;
+	smp_rmb();
+	refs = folio_ref_count(folio);
 	if (refs == 1)
 		return 0;
-	/* In this order: a PTE that comes or goes in between must not hide a reference. */
+	/* In this order: a PTE that goes in between must not hide a reference. */
 	smp_rmb();
+	zcipc_test_point("counted");
 	mapped = zcipc_folio_mapcount(folio);
-	/* And still so. */
+	zcipc_test_point("counted");
+	/* Nor one that comes, be it that it, or another, goes again. */
 	smp_rmb();
-	if (folio_ref_count(folio) != refs)
-		return 1;
+	if (folio_ref_count(folio) != refs || atomic_read(&huge->inserting) ||
+	    atomic_read(&huge->inserted) != inserted)
+		return INT_MAX;
 	return refs - 1 - mapped;
 }
 

@@ -550,20 +550,30 @@ static int zcipc_pte_make_writable(pte_t *ptep, unsigned long addr, void *data)
 	return 0;
 }
 
-/* vm_insert_pages() of what is not an array of pages. */
+/* vm_insert_pages() of parts of huge frames. zcipc_huge_refs() has to know of it. */
 static int zcipc_vma_insert_parts(struct vm_area_struct *vma, unsigned long addr,
 				  struct zcipc_frame **frames, unsigned long npages)
 {
+	struct zcipc_huge_frame *huge;
 	struct page *pages[32];
-	unsigned long i, n, left;
+	unsigned long n, left;
 	int ret = 0;
 
 	for (; npages && !ret; npages -= n, frames += n, addr += n << PAGE_SHIFT) {
-		n = min(npages, ARRAY_SIZE(pages));
-		for (i = 0; i < n; i++)
-			pages[i] = zcipc_frame_page(frames[i]);
+		huge = zcipc_frame_huge(*frames);
+		for (n = 0; n < min(npages, ARRAY_SIZE(pages)); n++) {
+			if (zcipc_frame_huge(frames[n]) != huge)
+				break;
+			pages[n] = zcipc_frame_page(frames[n]);
+		}
 		left = n;
+		atomic_inc(&huge->inserting);
+		smp_mb__after_atomic();
 		ret = vm_insert_pages(vma, addr, pages, &left);
+		smp_mb__before_atomic();
+		atomic_inc(&huge->inserted);
+		smp_mb__after_atomic();
+		atomic_dec(&huge->inserting);
 	}
 	return ret;
 }

@@ -749,6 +749,8 @@ static_assert(sizeof_field(struct page, private) == sizeof(atomic_long_t));
  * @nmade: how many parts there were at first
  * @nparts: how many are a region's
  * @nshared: how many are not exclusive, of those
+ * @inserting: how many are inserting PTEs of parts right now
+ * @inserted: how often that was done
  * @state: of each part, as page->private of other frames
  */
 struct zcipc_huge_frame {
@@ -756,6 +758,8 @@ struct zcipc_huge_frame {
 	unsigned int nmade;
 	atomic_t nparts;
 	atomic_t nshared;
+	atomic_t inserting;
+	atomic_t inserted;
 	atomic_long_t state[ZCIPC_HUGE_PAGES];
 };
 

@@ -78,6 +78,19 @@ static long ep_pmds(const struct ep *ep, const char *p)
 	return pmd_mapped(ep->sock < 0 ? getpid() : ep->pid, p) / 2048;
 }
 
+static long call_forget(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return madvise((void *)(uintptr_t)c->addr, c->n * psize, MADV_DONTNEED);
+}
+
+static int ep_forget(struct ep *ep, const char *p, size_t npages)
+{
+	struct call c = { .fn = call_forget, .addr = (uintptr_t)p, .n = npages };
+
+	return ep_call(ep, &c);
+}
+
 /* What is asked for, what there is. */
 TEST_F(huge, create)
 {
@@ -1040,6 +1053,107 @@ TEST_F_TIMEOUT(huge, break_huge_model, 400)
 			}
 		}
 	}
+}
+
+/* --- who holds a page is seen, though others map and unmap other parts of the same frame */
+
+struct sender {
+	struct ep *ep;
+	struct zcipc_transfer t;
+	int rc;
+};
+
+static void *send_thread(void *arg)
+{
+	struct sender *s = arg;
+
+	s->rc = zc_transfer(s->ep, &s->t);
+	return NULL;
+}
+
+static void *write_thread(void *arg)
+{
+	return touch_write(arg, 0xbad) ? arg : NULL;
+}
+
+#define hits() file_number(POINT_PARAMETER "hits", NULL)
+
+TEST_F_TIMEOUT(huge, held_among_mappings, 200)
+{
+	char *page = malloc(psize);
+	struct buf other, got;
+	struct sender s = {};
+	struct iovec iov;
+	pthread_t thread;
+	int fds[2];
+
+	need_points();
+	ASSERT_EQ(0, pipe(fds));
+	test_send_part(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, 1, 1);
+	test_take(&self->b, &other);
+	ASSERT_EQ(0, ep_forget(&self->b, other.p, 1));
+	iov = (struct iovec){ self->src.p + 5 * psize, psize };
+	ASSERT_EQ((ssize_t)psize, vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK));
+	s.ep = &self->a;
+	s.t = transfer_cmd(&self->a, ZCIPC_MOVE, self->src.cap, 5, 1, 0);
+	point_set("counted", 300);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, send_thread, &s));
+	/* One comes after its references have been counted, and goes after the mappings have. */
+	EXPECT_TRUE(wait_until(hits() >= 1));
+	EXPECT_EQ(0, ep_write(&self->b, other.p, 1));
+	EXPECT_TRUE(wait_until(hits() >= 2));
+	EXPECT_EQ(0, ep_forget(&self->b, other.p, 1));
+	point_set("", 0);
+	pthread_join(thread, NULL);
+	ASSERT_EQ(0, s.rc);
+	EXPECT_EQ(psize, s.t.copied);
+	test_take(&self->a, &got);
+	test_check_from(&self->a, got.p, 5, 1, 1);
+	/* What the receiver writes is not what the one who holds it reads. */
+	test_fill(&self->a, got.p, 1, 2);
+	ASSERT_EQ((ssize_t)psize, read(fds[0], page, psize));
+	EXPECT_EQ(0, check(page, 5, 1, 1));
+	close(fds[0]);
+	close(fds[1]);
+	free(page);
+}
+
+/* So is who has held it since there was a snapshot, when it is written to. */
+TEST_F_TIMEOUT(huge, held_when_written, 200)
+{
+	char *page = malloc(psize);
+	struct buf part, other, got;
+	struct iovec iov;
+	pthread_t thread;
+	void *failed;
+	int fds[2];
+	__u64 val;
+
+	need_points();
+	ASSERT_EQ(0, pipe(fds));
+	test_send_part(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, 1, 1);
+	test_take(&self->b, &other);
+	ASSERT_EQ(0, ep_forget(&self->b, other.p, 1));
+	/* Mapped by a PTE, read-only. */
+	test_send_part(&self->a, &self->a, ZCIPC_MOVE, self->src.cap, 5, 1);
+	test_take(&self->a, &part);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, part.cap, &got);
+	test_drop(&self->b, got.cap);
+	ASSERT_EQ(0, ep_read(&self->a, part.p, &val));
+	iov = (struct iovec){ part.p, psize };
+	ASSERT_EQ((ssize_t)psize, vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK));
+	point_set("counted", 300);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, write_thread, part.p));
+	EXPECT_TRUE(wait_until(hits() >= 1));
+	EXPECT_EQ(0, ep_write(&self->b, other.p, 1));
+	point_set("", 0);
+	pthread_join(thread, &failed);
+	EXPECT_EQ(NULL, failed);
+	ASSERT_EQ((ssize_t)psize, read(fds[0], page, psize));
+	EXPECT_EQ(0, check(page, 5, 1, 1));
+	close(fds[0]);
+	close(fds[1]);
+	free(page);
 }
 
 TEST_HARNESS_MAIN
