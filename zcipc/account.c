@@ -49,6 +49,7 @@ struct zcipc_user *zcipc_user_get(void)
 		user->uid = uid;
 		user->locker = get_uid(locker);
 		refcount_set(&user->refs, 1);
+		INIT_LIST_HEAD(&user->kept);
 		list_add(&user->entry, &zcipc_users);
 	}
 out:

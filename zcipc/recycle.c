@@ -21,7 +21,10 @@ MODULE_PARM_DESC(recycle_mib, "MiB of dropped regions that an endpoint keeps, if
 /* Of those that an endpoint keeps this many, which were dropped last, may be what it wants next. */
 #define ZCIPC_RECYCLE_LOOK	16
 
-/* Protects the lists: all, the last dropped at the end; and each endpoint's, that one first. */
+/* So many are taken out of the lists at once. */
+#define ZCIPC_RECYCLE_DRAIN	64
+
+/* Protects the lists: all, and each user's, the last dropped at the end; each endpoint's, first. */
 static DEFINE_SPINLOCK(zcipc_recycle_lock);
 static LIST_HEAD(zcipc_recycled);
 static unsigned long zcipc_recycled_pages;
@@ -32,6 +35,7 @@ static struct shrinker *zcipc_recycle_shrinker;
 static void zcipc_recycle_remove(struct zcipc_region *region)
 {
 	list_del(&region->recycled);
+	list_del(&region->owned);
 	list_del(&region->kept);
 	region->keeper->nkept -= region->npages;
 	zcipc_recycled_pages -= region->npages;
@@ -44,23 +48,34 @@ static void zcipc_recycle_count(const struct zcipc_region *region, long sign)
 	zcipc_stat_add(FRAMES, sign * (long)region->npages);
 }
 
-/* Frees kept regions: @ep's, or @user's, or, if both are NULL, anybody's. Returns their pages. */
-static unsigned long zcipc_recycle_drain(const struct zcipc_endpoint *ep,
-					 const struct zcipc_user *user, unsigned long max)
+/* A kept region: of @ep, or of @user, or, if both are NULL, of anybody; or NULL. */
+static struct zcipc_region *zcipc_recycle_first(struct zcipc_endpoint *ep,
+						struct zcipc_user *user)
+{
+	if (ep)
+		return list_first_entry_or_null(&ep->kept, struct zcipc_region, kept);
+	if (user)
+		return list_first_entry_or_null(&user->kept, struct zcipc_region, owned);
+	return list_first_entry_or_null(&zcipc_recycled, struct zcipc_region, recycled);
+}
+
+/* Frees some kept regions: see zcipc_recycle_first(). Returns their pages. */
+static unsigned long zcipc_recycle_drain(struct zcipc_endpoint *ep,
+					 struct zcipc_user *user, unsigned long max)
 {
 	struct zcipc_region *region, *next;
 	unsigned long n = 0;
+	unsigned int i;
 	LIST_HEAD(gone);
 
 	spin_lock(&zcipc_recycle_lock);
-	list_for_each_entry_safe(region, next, &zcipc_recycled, recycled) {
-		if ((ep && region->keeper != ep) || (user && region->user != user))
-			continue;
+	for (i = 0; i < ZCIPC_RECYCLE_DRAIN && n < max; i++) {
+		region = zcipc_recycle_first(ep, user);
+		if (!region)
+			break;
 		zcipc_recycle_remove(region);
 		list_add_tail(&region->recycled, &gone);
 		n += region->npages;
-		if (n >= max)
-			break;
 	}
 	spin_unlock(&zcipc_recycle_lock);
 	list_for_each_entry_safe(region, next, &gone, recycled) {
@@ -73,12 +88,12 @@ static unsigned long zcipc_recycle_drain(const struct zcipc_endpoint *ep,
 /* An endpoint ends: nothing of it is kept. */
 void zcipc_recycle_end(struct zcipc_endpoint *ep)
 {
-	if (READ_ONCE(ep->recycles))
-		zcipc_recycle_drain(ep, NULL, ULONG_MAX);
+	while (READ_ONCE(ep->recycles) && zcipc_recycle_drain(ep, NULL, ULONG_MAX))
+		cond_resched();
 }
 
-/* A user has no room: frees what is kept of his. Returns whether there was anything. */
-bool zcipc_recycle_free(const struct zcipc_user *user)
+/* A user has no room: frees some that is kept of his. Returns whether there was anything. */
+bool zcipc_recycle_free(struct zcipc_user *user)
 {
 	return READ_ONCE(zcipc_recycled_pages) && zcipc_recycle_drain(NULL, user, ULONG_MAX);
 }
@@ -130,6 +145,7 @@ void zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region)
 	spin_lock(&zcipc_recycle_lock);
 	region->keeper = ep;
 	list_add(&region->kept, &ep->kept);
+	list_add_tail(&region->owned, &region->user->kept);
 	list_add_tail(&region->recycled, &zcipc_recycled);
 	ep->nkept += region->npages;
 	zcipc_recycled_pages += region->npages;

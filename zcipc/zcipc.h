@@ -100,6 +100,7 @@ enum zcipc_stat {
  * @npages: pages charged
  * @peak: the most that ever were
  * @npinned: pages pinned, a part of @locker->locked_vm
+ * @kept: regions that are kept for endpoints, charged to this
  */
 struct zcipc_user {
 	struct list_head entry;
@@ -109,6 +110,7 @@ struct zcipc_user {
 	atomic_long_t npages;
 	atomic_long_t peak;
 	atomic_long_t npinned;
+	struct list_head kept;
 };
 
 /* Windows of an endpoint: for DEFAULT, STREAMING, UNCACHED, and what can be pinned for long. */
@@ -251,6 +253,7 @@ struct zcipc_endpoint {
  * @reap: goes through @revoked, if the one who revoked cannot
  * @keeper: of a region that no capability names: who gets it next
  * @kept: in keeper->kept, of those
+ * @owned: in user->kept
  * @recycled: in the list of all of those
  * @lock: protects all that follows, and the PTEs that map the region
  * @caps: struct zcipc_cap.region_entry, and through them all slots
@@ -279,6 +282,7 @@ struct zcipc_region {
 	struct work_struct reap;
 	struct zcipc_endpoint *keeper;
 	struct list_head kept;
+	struct list_head owned;
 	struct list_head recycled;
 
 	struct mutex lock; /* protects all that follows, and PTEs */
@@ -633,7 +637,7 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd);
 
 /* recycle.c */
 void zcipc_recycle_end(struct zcipc_endpoint *ep);
-bool zcipc_recycle_free(const struct zcipc_user *user);
+bool zcipc_recycle_free(struct zcipc_user *user);
 void zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region);
 struct zcipc_region *zcipc_recycle_take(struct zcipc_endpoint *ep, unsigned long npages, u32 flags);
 int zcipc_recycle_init(void);
