@@ -449,8 +449,8 @@ static struct mm_struct *zcipc_batch_carry(struct zcipc_batch *b)
 }
 
 /*
- * Core mm is to unmap what an entry carries, though nothing will be left there: MMU notifiers hear of
- * it by that. There is room for one range of each entry.
+ * Core mm is to unmap what an entry carries, though nothing will be left there: MMU notifiers hear
+ * of it by that. There is room for one range of each entry.
  */
 static void zcipc_batch_add_carried(struct zcipc_batch *b, const struct zcipc_batch_entry *entry)
 {

@@ -198,9 +198,11 @@ int zcipc_huge_refs(const struct zcipc_frame *frame)
 	int inserted = atomic_read(&huge->inserted);
 	int refs, mapped;
 
+	/* Those of zcipc_vma_insert_parts(): who has begun, or ended, since then is seen below. */
 	smp_rmb();
 	if (atomic_read(&huge->inserting))
 		return INT_MAX;
+	/* Whoever begins from here on is seen below, too. */
 	smp_rmb();
 	refs = folio_ref_count(folio);
 	if (refs == 1)

@@ -5,8 +5,8 @@
  * Delay points: whoever comes to the one that is named by the parameter test_point waits there for
  * test_delay_ms, with the locks that it holds.
  *
- * Other users of page tables: who writes an address and a number of pages to test_watch reads from it
- * how many of them core mm has not told MMU notifiers to forget since; 0 ends that.
+ * Other users of page tables: who writes an address and a number of pages to test_watch reads from
+ * it how many of them core mm has not told MMU notifiers to forget since; 0 ends that.
  *
  * Cache attributes: who writes a user address to test_pte reads from it what its own page table
  * says there, and what the kernel's says of the same page.
@@ -62,7 +62,7 @@ void zcipc_test_point(const char *name)
 
 #ifdef CONFIG_MMU_NOTIFIER
 
-#define TEST_WATCH_PAGES	1024
+#define TEST_WATCH_PAGES	1024UL
 
 static struct mm_struct *test_watch_mm;
 static unsigned long test_watch_addr;
@@ -100,7 +100,7 @@ static int test_watch_set(const char *val, const struct kernel_param *kp)
 	if (sscanf(val, "%lu %lu", &addr, &npages) < 2)
 		return 0;
 	test_watch_addr = addr;
-	test_watch_npages = min(npages, (unsigned long)TEST_WATCH_PAGES);
+	test_watch_npages = min(npages, TEST_WATCH_PAGES);
 	bitmap_zero(test_watch_left, TEST_WATCH_PAGES);
 	bitmap_set(test_watch_left, 0, test_watch_npages);
 	ret = mmu_notifier_register(&test_watch_notifier, current->mm);

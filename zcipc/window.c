@@ -567,11 +567,15 @@ static int zcipc_vma_insert_parts(struct vm_area_struct *vma, unsigned long addr
 			pages[n] = zcipc_frame_page(frames[n]);
 		}
 		left = n;
+		/* One of the two tells of each PTE that it comes, or has come. */
 		atomic_inc(&huge->inserting);
+		/* Before the first PTE. */
 		smp_mb__after_atomic();
 		ret = vm_insert_pages(vma, addr, pages, &left);
+		/* After the last one. */
 		smp_mb__before_atomic();
 		atomic_inc(&huge->inserted);
+		/* Before nobody is inserting. */
 		smp_mb__after_atomic();
 		atomic_dec(&huge->inserting);
 	}
