@@ -191,8 +191,11 @@ unsigned long zcipc_region_count_pins(const struct zcipc_region *region, unsigne
 
 	if (!region->npinned)
 		return 0;
-	for (i = first; i < first + npages; i++)
+	for (i = first; i < first + npages; i++) {
 		n += zcipc_frame_is_imported(region->frames[i]);
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+	}
 	return n;
 }
 
@@ -271,9 +274,12 @@ u64 zcipc_region_off_node(const struct zcipc_region *region, unsigned long first
 	unsigned long i;
 	u64 off = 0;
 
-	for (i = first; i < first + npages; i++)
+	for (i = first; i < first + npages; i++) {
 		if (region->frames[i] && page_to_nid(zcipc_frame_page(region->frames[i])) != node)
 			off += PAGE_SIZE;
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+	}
 	return off;
 }
 
@@ -414,9 +420,12 @@ void zcipc_region_plan_free(struct zcipc_plan *plan, unsigned long npages)
 
 	if (!plan->copies)
 		return;
-	for (i = 0; i < npages; i++)
+	for (i = 0; i < npages; i++) {
 		if (plan->copies[i])
 			zcipc_frame_put(plan->copies[i]);
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+	}
 	kvfree(plan->copies);
 	plan->copies = NULL;
 }
@@ -438,6 +447,8 @@ void zcipc_region_replace(struct zcipc_region *region, unsigned long first, unsi
 	if (!plan->copies)
 		return;
 	for (i = 0; i < npages; i++) {
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
 		if (!plan->copies[i])
 			continue;
 		frame = region->frames[first + i];
@@ -723,6 +734,8 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 		struct zcipc_frame *frame = region->frames[i];
 		int node;
 
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
 		if (!frame)
 			continue;
 		node = page_to_nid(zcipc_frame_page(frame));

@@ -430,9 +430,12 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 		first = 0;
 		npages = region->npages;
 	}
-	for (i = first; i < first + npages; i++)
+	for (i = first; i < first + npages; i++) {
 		if (region->frames[i] && !zcipc_frame_exclusive(region->frames[i]))
 			return -EBUSY;
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+	}
 	return 0;
 }
 
