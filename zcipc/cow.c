@@ -231,39 +231,35 @@ static void zcipc_cow_break_huge(struct zcipc_region *region, unsigned long firs
 		cond_resched();
 	}
 	zcipc_test_point("broken");
-	zcipc_huge_own(copy, region->user);
 	zcipc_huge_parts(copy, region->frames + first, ZCIPC_HUGE_PAGES);
 	zcipc_region_unmap(region, first, ZCIPC_HUGE_PAGES, NULL);
-	zcipc_huge_put(frame);
+	zcipc_huge_put(frame, region->user);
 }
 
 /* Frees what zcipc_cow_break() did not need, or nothing. */
 void zcipc_cow_spare_put(struct zcipc_frame *spare)
 {
 	if (spare && zcipc_frame_is_part(spare))
-		zcipc_huge_put(spare);
+		zcipc_huge_put(spare, NULL);
 	else if (spare)
-		zcipc_frame_put(spare);
+		zcipc_frame_put(spare, NULL);
 }
 
 /**
  * zcipc_cow_spare() - allocate what zcipc_cow_break() needs
  * @spare: [in, out] what it did not need, or NULL; [out] what it needs, or NULL without memory
- * @user: as for zcipc_huge_alloc()
  * @cache: the region's policy
  * @huge: a huge frame, if there is one to be had without waiting
  *
  * Context: May sleep. Not under locks: who has to free the memory may wait for them.
  */
-void zcipc_cow_spare(struct zcipc_frame **spare, struct zcipc_user *user, unsigned int cache,
-		     bool huge)
+void zcipc_cow_spare(struct zcipc_frame **spare, unsigned int cache, bool huge)
 {
 	zcipc_cow_spare_put(*spare);
 	*spare = NULL;
 	if (huge)
-		*spare = zcipc_huge_alloc(user, (GFP_KERNEL & ~__GFP_DIRECT_RECLAIM) |
-					  __GFP_NORETRY | __GFP_NOWARN, NUMA_NO_NODE,
-					  ZCIPC_HUGE_PAGES);
+		*spare = zcipc_huge_alloc((GFP_KERNEL & ~__GFP_DIRECT_RECLAIM) | __GFP_NORETRY |
+					  __GFP_NOWARN, NUMA_NO_NODE, ZCIPC_HUGE_PAGES);
 	if (!*spare)
 		*spare = zcipc_frame_alloc(GFP_KERNEL, NUMA_NO_NODE, cache);
 }
@@ -370,7 +366,7 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 	zcipc_region_set_frame(region, index, *spare);
 	*spare = NULL;
 	zcipc_region_unmap(region, index, 1, NULL);
-	zcipc_frame_put(frame);
+	zcipc_frame_put(frame, region->user);
 	zcipc_count(ep, region, COPIED_WRITE, PAGE_SIZE);
 	trace_zcipc_cow_break(ep, region, index, true);
 	return 0;
@@ -407,7 +403,7 @@ unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_regi
 		return 0;
 	zcipc_region_unmap(region, index, n, NULL);
 	for (i = 0; i < n; i++)
-		zcipc_frame_put(old[i]);
+		zcipc_frame_put(old[i], region->user);
 	zcipc_count(ep, region, COPIED_WRITE, n << PAGE_SHIFT);
 	return n;
 }

@@ -156,7 +156,7 @@ static void zcipc_direct_free_spares(struct zcipc_transfer_state *t)
 
 	list_for_each_entry_safe(page, next, &t->plan.spares, lru) {
 		list_del(&page->lru);
-		zcipc_frame_put((struct zcipc_frame *)page);
+		zcipc_frame_put((struct zcipc_frame *)page, NULL);
 	}
 }
 

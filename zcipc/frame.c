@@ -352,8 +352,11 @@ void zcipc_frame_reuse(struct zcipc_frame *frame)
 		atomic_dec(&zcipc_frame_huge(frame)->nshared);
 }
 
-/* One region less has this frame. It is not mapped for that region any more. */
-void zcipc_frame_put(struct zcipc_frame *frame)
+/*
+ * One region less has this frame, which is not mapped for that region any more. @user: whose it is;
+ * NULL if the frame was never a region's.
+ */
+void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user)
 {
 	unsigned int cache = zcipc_frame_cache(frame);
 	struct page *page;
@@ -367,7 +370,7 @@ void zcipc_frame_put(struct zcipc_frame *frame)
 		return;
 	}
 	if (zcipc_frame_is_part(frame)) {
-		zcipc_huge_put_part(frame);
+		zcipc_huge_put_part(frame, user);
 		return;
 	}
 	page = zcipc_frame_page(frame);

@@ -10,8 +10,8 @@
  * somebody holds: all are taken for held then. PMDs are not counted, neither as references nor as
  * mappings; PTEs are counted as both.
  *
- * A huge frame is freed as a whole. So that nobody keeps 2 MiB for the price of a page, parts that
- * no region has any more are charged to who had all of it last, until the last one goes.
+ * A huge frame is freed as a whole. So that nobody keeps 2 MiB for the price of a page, a part that
+ * no region has any more is charged to whose region had it last, until the last one goes.
  */
 #include <linux/highmem.h>
 #include <linux/module.h>
@@ -28,7 +28,6 @@ static struct kmem_cache *zcipc_huge_cache;
 
 /**
  * zcipc_huge_alloc() - allocate a huge frame
- * @user: who pays for the parts that no region has
  * @gfp: as for zcipc_frame_alloc()
  * @node: as for zcipc_frame_alloc()
  * @n: how many parts it has, at most ZCIPC_HUGE_PAGES; the others do not exist
@@ -36,7 +35,7 @@ static struct kmem_cache *zcipc_huge_cache;
  * Context: May sleep.
  * Return: the first part, or NULL if there is to be none, or no memory
  */
-struct zcipc_frame *zcipc_huge_alloc(struct zcipc_user *user, gfp_t gfp, int node, unsigned int n)
+struct zcipc_frame *zcipc_huge_alloc(gfp_t gfp, int node, unsigned int n)
 {
 	struct zcipc_huge_frame *huge;
 	struct page *page;
@@ -53,7 +52,6 @@ struct zcipc_frame *zcipc_huge_alloc(struct zcipc_user *user, gfp_t gfp, int nod
 		kmem_cache_free(zcipc_huge_cache, huge);
 		return NULL;
 	}
-	huge->user = zcipc_user_ref(user);
 	huge->nmade = n;
 	atomic_set(&huge->nparts, n);
 	atomic_set(&huge->nshared, 0);
@@ -80,34 +78,27 @@ static void zcipc_huge_free(struct zcipc_huge_frame *huge, struct page *page)
 {
 	set_page_private(page, 0);
 	put_page(page);
-	zcipc_user_put(huge->user);
 	kmem_cache_free(zcipc_huge_cache, huge);
 }
 
-/* No region has a part any more. */
-void zcipc_huge_put_part(struct zcipc_frame *frame)
+/* No region has a part any more. The last one that had it is @user's. */
+void zcipc_huge_put_part(struct zcipc_frame *frame, struct zcipc_user *user)
 {
 	struct page *page = compound_head(zcipc_frame_page(frame));
 	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+	unsigned int i;
 
 	/* First, so that what is uncharged in the end has been charged. */
-	zcipc_charge_force(huge->user, 1);
+	zcipc_charge_force(user, 1);
+	atomic_long_set(zcipc_frame_state(frame), (long)zcipc_user_ref(user));
 	if (!atomic_dec_and_test(&huge->nparts))
 		return;
-	zcipc_uncharge(huge->user, huge->nmade);
+	for (i = 0; i < huge->nmade; i++) {
+		user = (struct zcipc_user *)atomic_long_read(&huge->state[i]);
+		zcipc_uncharge(user, 1);
+		zcipc_user_put(user);
+	}
 	zcipc_huge_free(huge, page);
-}
-
-/* All parts go to another user's region, so what is left of them is that one's, too. */
-void zcipc_huge_own(struct zcipc_frame *frame, struct zcipc_user *user)
-{
-	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
-
-	/* What a snapshot has, too, stays its creator's. */
-	if (huge->user == user || atomic_read(&huge->nshared))
-		return;
-	zcipc_user_put(huge->user);
-	huge->user = zcipc_user_ref(user);
 }
 
 /**
@@ -154,8 +145,9 @@ bool zcipc_huge_sole(struct zcipc_frame *frame)
  * zcipc_huge_put() - a region gives up all parts
  * @frame: the first part; all are the region's, and mapped for it no more. The caller holds its
  *	lock, or nobody else knows it
+ * @user: whose it is; NULL if no other region has any of it
  */
-void zcipc_huge_put(struct zcipc_frame *frame)
+void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user)
 {
 	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
 	struct page *page = zcipc_frame_page(frame);
@@ -170,7 +162,7 @@ void zcipc_huge_put(struct zcipc_frame *frame)
 		if (atomic_long_sub_return(ZCIPC_FRAME_ONE, &huge->state[i]) >= ZCIPC_FRAME_ONE)
 			continue;
 		zcipc_stat_dec(FRAMES);
-		zcipc_huge_put_part(zcipc_frame_of_part(page + i));
+		zcipc_huge_put_part(zcipc_frame_of_part(page + i), user);
 	}
 }
 

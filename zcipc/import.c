@@ -721,7 +721,7 @@ static long zcipc_import_copy_some(struct zcipc_endpoint *ep, u64 token, unsigne
 			copy_highpage(zcipc_frame_page(frames[i]), zcipc_frame_page(frame));
 			zcipc_region_set_frame(region, at + i, frames[i]);
 			frames[i] = NULL;
-			zcipc_frame_put(frame);
+			zcipc_frame_put(frame, region->user);
 			*copied += PAGE_SIZE;
 			zcipc_count(ep, region, COPIED_MEMORY, PAGE_SIZE);
 		}
@@ -772,7 +772,7 @@ int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
 	} while (n > 0);
 	for (i = 0; i < ZCIPC_COPY_BATCH; i++)
 		if (frames[i])
-			zcipc_frame_put(frames[i]);
+			zcipc_frame_put(frames[i], NULL);
 	if (n < 0)
 		return n;
 	zcipc_import_populate(ucmd->ep, cmd->cap);

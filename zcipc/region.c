@@ -107,16 +107,16 @@ static void zcipc_region_free(struct kref *kref)
 	WARN_ON_ONCE(!list_empty(&region->caps) || !list_empty(&region->revoked));
 	if (region->file)
 		fput(region->file);
-	/* First: parts of huge frames are charged again, to their creator. */
+	/* First: parts of huge frames may be charged again. */
 	zcipc_uncharge(region->user, region->ncharged);
 	for (i = 0; region->frames && i < region->npages; i++) {
 		if (!(i % ZCIPC_HUGE_PAGES))
 			cond_resched();
 		if (zcipc_region_huge_at(region, i, region->npages - i)) {
-			zcipc_huge_put(region->frames[i]);
+			zcipc_huge_put(region->frames[i], region->user);
 			i += ZCIPC_HUGE_PAGES - 1;
 		} else if (region->frames[i]) {
-			zcipc_frame_put(region->frames[i]);
+			zcipc_frame_put(region->frames[i], region->user);
 		}
 	}
 	zcipc_uncharge_pins(region->user, region->npinned);
@@ -422,7 +422,7 @@ void zcipc_region_plan_free(struct zcipc_plan *plan, unsigned long npages)
 		return;
 	for (i = 0; i < npages; i++) {
 		if (plan->copies[i])
-			zcipc_frame_put(plan->copies[i]);
+			zcipc_frame_put(plan->copies[i], NULL);
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
 	}
@@ -453,20 +453,10 @@ void zcipc_region_replace(struct zcipc_region *region, unsigned long first, unsi
 			continue;
 		frame = region->frames[first + i];
 		zcipc_region_set_frame(region, first + i, plan->copies[i]);
-		zcipc_frame_put(frame);
+		zcipc_frame_put(frame, region->user);
 	}
 	kvfree(plan->copies);
 	plan->copies = NULL;
-}
-
-/* A region with all of these is a user's now. */
-static void zcipc_region_own_huge(struct zcipc_region *region, struct zcipc_user *user)
-{
-	unsigned long i;
-
-	if (region->nhuge)
-		for_each_set_bit(i, region->huge, region->npages / ZCIPC_HUGE_PAGES)
-			zcipc_huge_own(region->frames[i * ZCIPC_HUGE_PAGES], user);
 }
 
 /**
@@ -500,7 +490,6 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 	}
 	memcpy(part->frames, region->frames + first, size);
 	memset(region->frames + first, 0, size);
-	zcipc_region_own_huge(part, part->user);
 	region->nholes += part->npages;
 	if (!part->ncharged) {
 		part->ncharged = part->npages;
@@ -514,7 +503,6 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user)
 {
 	lockdep_assert_held(&region->lock);
-	zcipc_region_own_huge(region, user);
 	zcipc_uncharge(region->user, region->ncharged);
 	zcipc_uncharge_pins(region->user, region->npinned);
 	zcipc_user_ref(user);
@@ -536,7 +524,7 @@ static bool zcipc_region_fill_huge(struct zcipc_region *region, unsigned long fi
 	gfp |= __GFP_NORETRY;
 	if (!(cmd->flags & ZCIPC_CREATE_HUGE))
 		gfp &= ~__GFP_DIRECT_RECLAIM;
-	frame = zcipc_huge_alloc(region->user, gfp, cmd->node, n);
+	frame = zcipc_huge_alloc(gfp, cmd->node, n);
 	if (!frame)
 		return false;
 	zcipc_huge_parts(frame, region->frames + first, n);

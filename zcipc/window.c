@@ -1230,7 +1230,7 @@ unlock_region:
 unlock:
 		mutex_unlock(&ep->lock);
 		if (again)
-			zcipc_cow_spare(&spare, ep->user, cache, spare_huge);
+			zcipc_cow_spare(&spare, cache, spare_huge);
 	} while (again && spare);
 	zcipc_cow_spare_put(spare);
 	return ret;

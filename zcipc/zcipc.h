@@ -648,7 +648,7 @@ struct zcipc_frame *zcipc_frame_alloc(gfp_t gfp, int node, unsigned int cache);
 struct zcipc_frame *zcipc_frame_copy(struct zcipc_frame *frame, gfp_t gfp, int node);
 void zcipc_frame_share(struct zcipc_frame *frame);
 void zcipc_frame_reuse(struct zcipc_frame *frame);
-void zcipc_frame_put(struct zcipc_frame *frame);
+void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user);
 bool zcipc_frame_held(struct zcipc_frame *frame, int extra, unsigned int *nheld);
 bool zcipc_frame_can_cache(unsigned int cache);
 pgprot_t zcipc_frame_pgprot(pgprot_t prot, unsigned int cache);
@@ -749,16 +749,15 @@ static_assert(sizeof_field(struct page, private) == sizeof(atomic_long_t));
 
 /**
  * struct zcipc_huge_frame - a huge frame. page->private of its first page leads here
- * @user: who had all of it last, and pays for parts that no region has
  * @nmade: how many parts there were at first
  * @nparts: how many are a region's
  * @nshared: how many are not exclusive, of those
  * @inserting: how many are inserting PTEs of parts right now
  * @inserted: how often that was done
- * @state: of each part, as page->private of other frames
+ * @state: of each part, as page->private of other frames; of one that no region has any more: who
+ *	pays for it, a struct zcipc_user with a reference
  */
 struct zcipc_huge_frame {
-	struct zcipc_user *user;
 	unsigned int nmade;
 	atomic_t nparts;
 	atomic_t nshared;
@@ -799,11 +798,10 @@ static inline bool zcipc_region_huge_at(const struct zcipc_region *region, unsig
 }
 
 /* huge.c */
-struct zcipc_frame *zcipc_huge_alloc(struct zcipc_user *user, gfp_t gfp, int node, unsigned int n);
+struct zcipc_frame *zcipc_huge_alloc(gfp_t gfp, int node, unsigned int n);
 void zcipc_huge_parts(struct zcipc_frame *frame, struct zcipc_frame **frames, unsigned int n);
-void zcipc_huge_put_part(struct zcipc_frame *frame);
-void zcipc_huge_put(struct zcipc_frame *frame);
-void zcipc_huge_own(struct zcipc_frame *frame, struct zcipc_user *user);
+void zcipc_huge_put_part(struct zcipc_frame *frame, struct zcipc_user *user);
+void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user);
 void zcipc_huge_share(struct zcipc_frame *frame);
 bool zcipc_huge_sole(struct zcipc_frame *frame);
 void zcipc_huge_reuse(struct zcipc_frame *frame);
@@ -911,8 +909,7 @@ unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_regi
 int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		   struct zcipc_region *snapshot, unsigned long at, int node, bool strict);
 bool zcipc_cow_breaks_huge(const struct zcipc_region *region, unsigned long index);
-void zcipc_cow_spare(struct zcipc_frame **spare, struct zcipc_user *user, unsigned int cache,
-		     bool huge);
+void zcipc_cow_spare(struct zcipc_frame **spare, unsigned int cache, bool huge);
 void zcipc_cow_spare_put(struct zcipc_frame *spare);
 int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
 		    struct zcipc_frame **spare, int extra);

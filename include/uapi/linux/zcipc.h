@@ -338,8 +338,9 @@ enum zcipc_create_flags {
  * had without waiting. It is moved, shared and copied as one, and costs about what one page does;
  * and as one it is taken for held when anybody holds a page of it. Pages of it can be transferred
  * alone; then, and when a page is written that a snapshot has, it is mapped by pages from there on,
- * though not copied as a whole, but see ZCIPC_F_BREAK_HUGE. Memory of which no page is left in any
- * region, but for the rest of its 2 MiB, is charged to who had all of it last until that goes, too.
+ * though not copied as a whole, but see ZCIPC_F_BREAK_HUGE. Of 2 MiB those pages that are in no
+ * region any more are charged to whose region had them last, until the rest goes, too: who sends
+ * snapshots or parts to somebody whom it does not trust with that uses ZCIPC_CREATE_NO_HUGE.
  *
  * Errors: ENOBUFS, EDQUOT, ENOMEM. EAGAIN with ZCIPC_CREATE_MAP when the window has no gap that is
  * large enough: this call does not wait.

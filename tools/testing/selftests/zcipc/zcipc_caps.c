@@ -3055,7 +3055,7 @@ FIXTURE_TEARDOWN(strangers)
 	base_teardown(_metadata, &self->base);
 }
 
-/* 28: what is left of 2 MiB is paid for by the one who had all of it last. */
+/* 28: of 2 MiB what is in no region any more is paid for by the one who had it last. */
 TEST_F(strangers, rest_of_huge)
 {
 	struct zcipc_stats before, after;
@@ -3076,6 +3076,56 @@ TEST_F(strangers, rest_of_huge)
 	test_drop(&self->p, part.cap);
 	test_stats(&self->p, &after);
 	EXPECT_EQ(0, after.user_pages);
+}
+
+/* 28: each pays for what he had last. */
+TEST_F(strangers, rest_of_huge_of_two)
+{
+	struct zcipc_stats before, after;
+	struct buf b, part;
+
+	quota_set(100);
+	test_stats(&self->base.ep, &before);
+	test_create_flags(&self->a, 512, ZCIPC_CREATE_HUGE, &b);
+	test_send_part(&self->a, &self->p, ZCIPC_MOVE, b.cap, 3, 2);
+	test_take(&self->p, &part);
+	test_drop(&self->a, b.cap);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.user_pages + 510, after.user_pages);
+	test_stats(&self->p, &after);
+	EXPECT_EQ(2, after.user_pages);
+	test_drop(&self->p, part.cap);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.user_pages, after.user_pages);
+	EXPECT_EQ(before.frames, after.frames);
+	test_stats(&self->p, &after);
+	EXPECT_EQ(0, after.user_pages);
+}
+
+/* 28: also of a snapshot, whoever made the memory. */
+TEST_F(strangers, rest_of_huge_snapshot)
+{
+	struct zcipc_stats before, after;
+	struct buf b, copy, part;
+
+	quota_set(100);
+	test_stats(&self->base.ep, &before);
+	test_create_flags(&self->a, 512, ZCIPC_CREATE_HUGE, &b);
+	test_pass(&self->a, &self->p, ZCIPC_COPY, b.cap, &copy);
+	test_drop(&self->a, b.cap);
+	test_send_part(&self->p, &self->p, ZCIPC_MOVE, copy.cap, 1, 511);
+	test_take(&self->p, &part);
+	test_drop(&self->p, part.cap);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.user_pages, after.user_pages);
+	test_stats(&self->p, &after);
+	EXPECT_EQ(512, after.user_pages);
+	test_drop(&self->p, copy.cap);
+	test_stats(&self->p, &after);
+	EXPECT_EQ(0, after.user_pages);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.user_pages, after.user_pages);
+	EXPECT_EQ(before.frames, after.frames);
 }
 
 /* 28: what a stranger moves or copies here, or takes from a stranger, is charged here. */
