@@ -27,11 +27,8 @@ FILENAME !~ /\.csv$/ {
 		seen[$1] = 1
 		mechanisms[nmechanisms++] = $1
 	}
-	if (!((name "," $1 "," $2) in sized)) {
-		sized[name "," $1 "," $2] = 1
-		if ($3 == "per_message")
-			sizes[name "," $1] = sizes[name "," $1] " " $2
-	}
+	if ($3 == "per_message")
+		sizes[name "," $1] = sizes[name "," $1] " " $2
 	if ($3 ~ /^(endpoints|regions|queues)_/)
 		growth[ngrowth++] = name "," key
 }
@@ -143,7 +140,7 @@ function crossovers(	f, i, j, x, ours, theirs, no, nt) {
 				printf "%s: zcipc-copy-%s costs less than zcipc-auto-%s %s\n",
 				       files[f], ours[i], ours[i], where(x)
 		}
-	no = split("zcipc-move-4k zcipc-move-2m zcipc-move-polled zcipc-move-fast", ours, " ")
+	no = split("zcipc-move-4k zcipc-move-2m zcipc-move-fast zcipc-move-2m-polled", ours, " ")
 	nt = split("process-vm-readv ring-1copy ring-2copy vmsplice memfd-kept pipe", theirs, " ")
 	for (f = 0; f < nfiles; f++)
 		for (i = 1; i <= no; i++)
@@ -192,7 +189,7 @@ function check(	f, i, l, limit, v, first, of, parts, kind) {
 						l[2], cell(v), limit))
 		}
 		reaches(files[f], "zcipc-move-2m", "process-vm-readv", 16384)
-		reaches(files[f], "zcipc-move-polled", "process-vm-readv", 8192)
+		reaches(files[f], "zcipc-move-2m-polled", "process-vm-readv", 8192)
 		reaches(files[f], "zcipc-move-2m", "ring-1copy", 65536)
 	}
 	for (i = 0; i < ngrowth; i++) {
