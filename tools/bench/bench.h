@@ -72,6 +72,7 @@ struct shared {
 	pid_t pid[2];
 	long long spent[2][NSPENT];	/* by this side, up to now */
 	double hop, call, release;	/* what a typical one took */
+	double mean;			/* what one took on average */
 };
 
 /**
