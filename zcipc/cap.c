@@ -379,6 +379,7 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	unsigned long first, npages, pgoff;
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
+	bool only;
 	int ret;
 
 	if (cmd->flags)
@@ -412,13 +413,14 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	}
 	if (!ret && cap->nslots >= ZCIPC_MAX_SLOTS)
 		ret = -ENOBUFS;
+	only = !cap->nslots && list_is_singular(&cap->region->caps);
 	if (!ret && exec)
 		ret = zcipc_window_reserve_outside(ep, npages, &pgoff);
 	else if (!ret)
 		ret = zcipc_window_reserve(ep, zcipc_region_window(cap->region, cmd->rights &
 								   ZCIPC_RIGHT_WRITE),
 					   npages,
-					   zcipc_region_alignment(cap->region, first, npages),
+					   zcipc_region_alignment(cap->region, first, npages, only),
 					   &pgoff);
 	if (!ret) {
 		zcipc_slot_install(slot, cap, pgoff, first, npages,

@@ -67,6 +67,19 @@ static inline int zcipc_page_mapcount(struct page *page)
 #endif
 
 /*
+ * A PMD that get_user_pages() takes no more than special PTEs: it asks for the driver whose memory
+ * it is, and there is none. Before 6.5 MADV_COLD takes such a PMD for a broken one.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0) && defined(CONFIG_ARCH_HAS_PTE_DEVMAP) && \
+	defined(CONFIG_TRANSPARENT_HUGEPAGE)
+#define ZCIPC_UNPINNABLE_PMDS			true
+#define zcipc_pmd_mkunpinnable(pmd)		pmd_mkdevmap(pmd)
+#else
+#define ZCIPC_UNPINNABLE_PMDS			false
+#define zcipc_pmd_mkunpinnable(pmd)		(pmd)
+#endif
+
+/*
  * Pages that were touched not long ago may have a reference of this CPU's list of pages to be added
  * to the LRU. That goes with this.
  */

@@ -162,7 +162,7 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigne
 		struct zcipc_frame *frame = region->frames[first + i];
 
 		n = 0;
-		if (!region->pinnable && zcipc_frame_is_part(frame) &&
+		if (!region->pinnable && zcipc_region_huge_at(region, first + i, npages - i) &&
 		    zcipc_frame_is_free(frame, &huge))
 			n = zcipc_cow_share_block(region, first + i, npages - i, snapshot, at + i);
 		if (n)

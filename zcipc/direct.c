@@ -212,7 +212,7 @@ static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 		return -ESRCH;
 	if (!zcipc_transfer_accepted(t))
 		return -EPERM;
-	ret = zcipc_transfer_reserve(t, NULL);
+	ret = zcipc_transfer_reserve(t, t->region);
 	if (ret)
 		return ret;
 	zcipc_transfer_plan(t);

@@ -10,6 +10,10 @@
  * somebody holds: all are taken for held then. PMDs are not counted, neither as references nor as
  * mappings; PTEs are counted as both.
  *
+ * A block can also be an imported huge page. Its parts are imported frames, each with a state of
+ * its own, one behind the other in memory: import.c has them. PMDs that show it are such as
+ * get_user_pages() does not take.
+ *
  * A huge frame is freed as a whole. So that nobody keeps 2 MiB for the price of a page, a part that
  * no region has any more is charged to whose region had it last, until the last one goes.
  */
@@ -101,15 +105,41 @@ void zcipc_huge_put_part(struct zcipc_frame *frame, struct zcipc_user *user)
 	zcipc_huge_free(huge, page);
 }
 
+/* The first part of an imported block: they are all in order. */
+static struct zcipc_imported *zcipc_huge_imported(const struct zcipc_frame *frame)
+{
+	struct zcipc_imported *part = zcipc_frame_imported(frame);
+
+	return part - page_to_pfn(part->page) % ZCIPC_HUGE_PAGES;
+}
+
+/* Have all parts of an imported block, of which @frame is one, a state below @state? */
+bool zcipc_huge_imported_below(const struct zcipc_frame *frame, long state)
+{
+	const struct zcipc_imported *parts = zcipc_huge_imported(frame);
+	unsigned int i;
+
+	for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
+		if (atomic_long_read(&parts[i].state) >= state)
+			return false;
+	return true;
+}
+
 /**
  * zcipc_huge_share() - one more region has all parts
  * @frame: the first part; the caller holds the lock of a region that has all
  */
 void zcipc_huge_share(struct zcipc_frame *frame)
 {
-	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+	struct zcipc_huge_frame *huge;
 	unsigned int i, n = 0;
 
+	if (zcipc_frame_is_imported(frame)) {
+		for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
+			zcipc_frame_share(zcipc_frame_of(zcipc_huge_imported(frame) + i));
+		return;
+	}
+	huge = zcipc_frame_huge(frame);
 	for (i = 0; i < ZCIPC_HUGE_PAGES; i++) {
 		/* It is this region's alone, and stays so for as long as its lock is held. */
 		if (atomic_long_read(&huge->state[i]) == ZCIPC_FRAME_ONE) {
@@ -130,9 +160,12 @@ void zcipc_huge_share(struct zcipc_frame *frame)
  */
 bool zcipc_huge_sole(struct zcipc_frame *frame)
 {
-	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+	struct zcipc_huge_frame *huge;
 	unsigned int i;
 
+	if (zcipc_frame_is_imported(frame))
+		return zcipc_huge_imported_below(frame, 2 * ZCIPC_FRAME_ONE);
+	huge = zcipc_frame_huge(frame);
 	if (!atomic_read(&huge->nshared))
 		return true;
 	for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
@@ -149,10 +182,18 @@ bool zcipc_huge_sole(struct zcipc_frame *frame)
  */
 void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user)
 {
-	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
 	struct page *page = zcipc_frame_page(frame);
+	struct zcipc_huge_frame *huge;
 	unsigned int i;
 
+	if (zcipc_frame_is_imported(frame)) {
+		struct zcipc_imported *parts = zcipc_huge_imported(frame);
+
+		for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
+			zcipc_frame_put(zcipc_frame_of(parts + i), user);
+		return;
+	}
+	huge = zcipc_frame_huge(frame);
 	if (zcipc_huge_sole(frame)) {
 		zcipc_stat_add(FRAMES, -ZCIPC_HUGE_PAGES);
 		zcipc_huge_free(huge, page);
@@ -169,9 +210,15 @@ void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user)
 /* Nobody holds it: the only region that has it may write to it again. As zcipc_huge_sole(). */
 void zcipc_huge_reuse(struct zcipc_frame *frame)
 {
-	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+	struct zcipc_huge_frame *huge;
 	unsigned int i;
 
+	if (zcipc_frame_is_imported(frame)) {
+		for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
+			zcipc_frame_reuse(zcipc_frame_of(zcipc_huge_imported(frame) + i));
+		return;
+	}
+	huge = zcipc_frame_huge(frame);
 	for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
 		atomic_long_set(&huge->state[i], ZCIPC_FRAME_ONE);
 	atomic_set(&huge->nshared, 0);

@@ -8,7 +8,8 @@
  * are accounted for: pins, PTEs of others and the swap cache.
  *
  * References and pins of a huge page are counted for all of it. So here is noted too which of its
- * parts we have pinned.
+ * parts we have pinned. Where a block of a region has all of them, in order, PMDs show it, which
+ * are not counted either: see huge.c.
  */
 #include <linux/cpu.h>
 #include <linux/highmem.h>
@@ -369,6 +370,29 @@ static int zcipc_import_charge_extra(struct zcipc_import *import, unsigned long 
 	return ret;
 }
 
+/* Finds blocks that are a huge page each, all in order, which a PMD can show. */
+static void zcipc_import_find_blocks(struct zcipc_region *region, unsigned long first,
+				     unsigned long npages)
+{
+	unsigned long i, at = ALIGN(first, ZCIPC_HUGE_PAGES);
+
+	if (!ZCIPC_UNPINNABLE_PMDS)
+		return;
+	for (; at + ZCIPC_HUGE_PAGES <= first + npages; at += ZCIPC_HUGE_PAGES) {
+		struct page *page = zcipc_frame_page(region->frames[at]);
+		struct folio *folio = page_folio(page);
+
+		if (folio_nr_pages(folio) != ZCIPC_HUGE_PAGES || page != &folio->page)
+			continue;
+		for (i = 1; i < ZCIPC_HUGE_PAGES; i++)
+			if (zcipc_frame_page(region->frames[at + i]) != page + i)
+				break;
+		if (i == ZCIPC_HUGE_PAGES)
+			zcipc_region_set_huge(region, at);
+		cond_resched();
+	}
+}
+
 static struct zcipc_import *zcipc_import_alloc(struct zcipc_user *user, unsigned long npages)
 {
 	struct zcipc_import *import;
@@ -436,6 +460,8 @@ static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long f
 	}
 	if (!ret && found.huge)
 		ret = zcipc_import_charge_extra(import, npages, limit);
+	if (!ret && found.huge)
+		zcipc_import_find_blocks(region, first, npages);
 	if (!ret && found.drain)
 		zcipc_import_drain();
 	if (import && atomic_long_dec_and_test(&import->left))

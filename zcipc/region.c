@@ -240,15 +240,17 @@ void zcipc_region_share_huge(const struct zcipc_region *region, unsigned long fi
  * @region: the region; the caller holds its lock
  * @first: first page of the range
  * @npages: number of pages
+ * @only: there will be no other mapping of it
  *
  * Return: how many pages behind the beginning of a block, or -1: anywhere
  */
 long zcipc_region_alignment(const struct zcipc_region *region, unsigned long first,
-			    unsigned long npages)
+			    unsigned long npages, bool only)
 {
 	unsigned long end = (first + npages) / ZCIPC_HUGE_PAGES;
 
-	if (!region->nhuge ||
+	/* Of imported memory there are no two PMDs, and page tables would be left behind. */
+	if (!region->nhuge || (region->npinned && !only) ||
 	    find_next_bit(region->huge, end, DIV_ROUND_UP(first, ZCIPC_HUGE_PAGES)) >= end)
 		return -1;
 	return first % ZCIPC_HUGE_PAGES;
@@ -645,7 +647,7 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
 	if (!ret && slot)
 		ret = zcipc_window_reserve(ep, zcipc_region_window(region, true), npages,
-					   zcipc_region_alignment(region, 0, npages), &pgoff);
+					   zcipc_region_alignment(region, 0, npages, true), &pgoff);
 	if (!ret) {
 		mutex_lock(&region->lock);
 		zcipc_cap_enter(cap, ep);

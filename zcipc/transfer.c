@@ -246,8 +246,9 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_re
 		return ret;
 	if (zcipc_transfer_places(t)) {
 		/* A snapshot of unaligned memory begins earlier than what is not copied. */
-		if (region && !t->direct)
-			align = zcipc_region_alignment(region, t->first, t->npages);
+		if (region && (!t->direct || region == t->region))
+			align = zcipc_region_alignment(region, t->first, t->npages,
+						       t->cmd->type != ZCIPC_SHARE);
 		/* A new region has huge frames only where they stay at the same place in it. */
 		if (align > 0 && t->region)
 			align = -1;

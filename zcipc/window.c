@@ -706,9 +706,17 @@ static pmd_t *zcipc_window_make_pmd(struct vm_area_struct *vma, unsigned long ad
 	return zcipc_window_pmd(vma->vm_mm, addr);
 }
 
+/* Is it the only mapping of its region? */
+static bool zcipc_slot_is_only(const struct zcipc_slot *slot)
+{
+	return list_is_singular(&slot->cap->region->caps) && list_is_singular(&slot->cap->slots);
+}
+
 /*
  * Inserts the PMD of a block that is a huge frame. Core mm's function for that makes it special on
- * newer kernels, so that get_user_pages() would not take it.
+ * newer kernels, so that get_user_pages() would not take it. An imported one is an anonymous page,
+ * of which core mm expects, and with PAGE_TABLE_CHECK demands, that who can write to it alone has
+ * it mapped.
  *
  * Return: 0, -EAGAIN if a fault has to do it, -ENOENT if PTEs have to do
  */
@@ -727,19 +735,22 @@ static int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct
 	pgoff = slot->pgoff + index - slot->first;
 	addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
 	if (index < slot->first || slot->first + slot->npages - index < ZCIPC_HUGE_PAGES ||
-	    addr < vma->vm_start || addr + PMD_SIZE > vma->vm_end || addr & ~PMD_MASK)
+	    addr < vma->vm_start || addr + PMD_SIZE > vma->vm_end || addr & ~PMD_MASK ||
+	    (zcipc_frame_is_imported(frame) && !zcipc_slot_is_only(slot)))
 		return -ENOENT;
 	pmd = zcipc_window_pmd(vma->vm_mm, addr) ?: zcipc_window_make_pmd(vma, addr);
 	if (!pmd)
 		return -EAGAIN;
 	new = pmd_mkhuge(pfn_pmd(page_to_pfn(zcipc_frame_page(frame)), vma->vm_page_prot));
+	if (zcipc_frame_is_imported(frame))
+		new = zcipc_pmd_mkunpinnable(new);
 	if (slot->writable && vma->vm_flags & VM_WRITE && zcipc_huge_exclusive(frame))
 		new = pmd_mkdirty(zcipc_pmd_mkwrite(pmd_mkyoung(new)));
 	ptl = pmd_lock(vma->vm_mm, pmd);
 	old = *pmd;
-	if (pmd_none(old) || (pmd_trans_huge(old) && pmd_write(new) && !pmd_write(old)))
+	if (pmd_none(old) || (pmd_leaf(old) && pmd_write(new) && !pmd_write(old)))
 		set_pmd_at(vma->vm_mm, addr, pmd, new);
-	else if (!pmd_trans_huge(old))
+	else if (!pmd_leaf(old))
 		ret = -ENOENT;
 	spin_unlock(ptl);
 	window = zcipc_window_at(slot->cap->ep, pgoff);

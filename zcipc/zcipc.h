@@ -262,7 +262,8 @@ struct zcipc_endpoint {
  * @nholes: how many are NULL
  * @parts: some may be parts of huge frames
  * @break_huge: a huge frame that a snapshot has, too, is copied as a whole when it is written to
- * @huge: a bit for each block that is a huge frame: all its parts, in order
+ * @huge: a bit for each block that is a huge frame, or an imported huge page: all its parts, in
+ *	order
  * @few_huge: where these are, if they are few
  * @nhuge: number of bits set
  * @npinned: imported ones among them, charged to @user
@@ -631,7 +632,7 @@ void zcipc_region_share_huge(const struct zcipc_region *region, unsigned long fi
 void zcipc_region_set_huge(struct zcipc_region *region, unsigned long first);
 void zcipc_region_clear_huge(struct zcipc_region *region, unsigned long index);
 long zcipc_region_alignment(const struct zcipc_region *region, unsigned long first,
-			    unsigned long npages);
+			    unsigned long npages, bool only);
 int zcipc_region_create(struct zcipc_ucmd *ucmd);
 int zcipc_region_query(struct zcipc_ucmd *ucmd);
 
@@ -809,15 +810,22 @@ int zcipc_huge_refs(const struct zcipc_frame *frame);
 int zcipc_huge_init(void);
 void zcipc_huge_exit(void);
 
-/* Are all parts shared, so that no mapping of one is writable? */
+bool zcipc_huge_imported_below(const struct zcipc_frame *frame, long state);
+
+/*
+ * Are all parts shared, so that no mapping of one is writable? Of imported ones that is not known.
+ */
 static inline bool zcipc_huge_shared(const struct zcipc_frame *frame)
 {
-	return atomic_read(&zcipc_frame_huge(frame)->nshared) == ZCIPC_HUGE_PAGES;
+	return !zcipc_frame_is_imported(frame) &&
+	       atomic_read(&zcipc_frame_huge(frame)->nshared) == ZCIPC_HUGE_PAGES;
 }
 
 /* Is no part shared, so that a PMD may be writable? The caller holds the lock of the region. */
 static inline bool zcipc_huge_exclusive(const struct zcipc_frame *frame)
 {
+	if (zcipc_frame_is_imported(frame))
+		return zcipc_huge_imported_below(frame, ZCIPC_FRAME_ONE + 1);
 	return !atomic_read(&zcipc_frame_huge(frame)->nshared);
 }
 

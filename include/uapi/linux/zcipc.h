@@ -385,7 +385,9 @@ struct zcipc_region_create {
  * The memory is charged to the quota of the endpoint's user, and, as it is pinned, to
  * RLIMIT_MEMLOCK. Both go along when it is moved to an endpoint of another user, whose limit is the
  * one that its process had when it opened the endpoint. A huge page of which only a part is
- * imported stays as a whole: the rest is charged, too, to whoever had it imported.
+ * imported stays as a whole: the rest is charged, too, to whoever had it imported. One that is
+ * imported as a whole, and begins at a multiple of its size from @addr, is mapped as a whole, and
+ * costs about what a page does: from Linux 6.5 on, and where it is mapped once.
  *
  * Shared memory is nobody's own, and the region is just a name for a range of its file: of a memfd,
  * of tmpfs, of a MAP_SHARED mapping without a file, or of a file on a disk. Nothing about the
@@ -602,7 +604,7 @@ enum zcipc_type {
  *	write to 2 MiB of it that are one frame, of which a snapshot has all, copies the 2 MiB to
  *	another such frame at once, as long as there is one to be had without waiting. Needs the
  *	right WRITE, too. The snapshot is written to as others are, by pages. No effect on a range
- *	that ZCIPC_F_AUTO copies
+ *	that ZCIPC_F_AUTO copies, nor on imported memory
  */
 enum zcipc_transfer_flags {
 	ZCIPC_F_STRICT		= 1 << 0,
