@@ -171,7 +171,7 @@ static void import_start(struct side *s)
 	start(s);
 	if (s->me)
 		return;
-	s->tx = private_memory(s->len, false);
+	s->tx = private_memory(s->len, s->mech->flags & HUGE);
 	cmd.addr = (unsigned long)s->tx;
 	if (ioctl(s->own_fd, ZCIPC_IOC_REGION_IMPORT, &cmd))
 		die("REGION_IMPORT");
@@ -326,7 +326,7 @@ static void stream_take(struct side *s)
 static void direct_start(struct side *s)
 {
 	start(s);
-	s->tx = private_memory(s->len, false);
+	s->tx = private_memory(s->len, s->mech->flags & HUGE);
 }
 
 /* Memory that has never been sent. */
@@ -467,7 +467,13 @@ const struct mechanism zcipcs[] = {
 	  .start = move_start, .send = zcipc_send, .receive = move_receive },
 	{ .name = "zcipc-move-imported", .option = ZCIPC_MOVE, .missing = device_missing,
 	  .start = import_start, .send = zcipc_send, .receive = move_receive },
+	{ .name = "zcipc-move-imported-2m", .option = ZCIPC_MOVE, .flags = HUGE,
+	  .missing = device_missing,
+	  .start = import_start, .send = zcipc_send, .receive = move_receive },
 	{ .name = "zcipc-direct", .flags = UNTIMED, .missing = device_missing,
+	  .start = direct_start, .send = direct_send, .receive = zcipc_receive,
+	  .release = drop },
+	{ .name = "zcipc-direct-2m", .flags = UNTIMED | HUGE, .missing = device_missing,
 	  .start = direct_start, .send = direct_send, .receive = zcipc_receive,
 	  .release = drop },
 	{ .name = "zcipc-stream-4k", .option = ZCIPC_MOVE, .flags = SMALL,
