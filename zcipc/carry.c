@@ -335,6 +335,131 @@ void zcipc_carry_thaw(struct zcipc_carry *carry)
 		mmap_read_unlock(carry->from);
 }
 
+/*
+ * The PTE for an address in a VMA that the caller has looked up, with its lock, or NULL if there is
+ * no page table. Page tables go with their VMA, and that only when somebody has the mmap_lock for
+ * writing; khugepaged, which takes them away under less, leaves VM_MIXEDMAP alone.
+ */
+static pte_t *zcipc_carry_find(struct mm_struct *mm, unsigned long addr, spinlock_t **ptl)
+{
+	pmd_t *pmd = zcipc_window_pmd(mm, addr);
+
+	/* What is none, or shows memory itself, is no table either. */
+	if (!pmd || pmd_bad(*pmd))
+		return NULL;
+	*ptl = pte_lockptr(mm, pmd);
+	return pte_offset_kernel(pmd, addr);
+}
+
+/* Makes the PTE of a page special. Returns false if it is not there, or not as it should be. */
+static bool zcipc_carry_disown(struct mm_struct *mm, unsigned long addr, pte_t *ptep,
+			       spinlock_t *ptl, const struct page *page)
+{
+	bool mine;
+	pte_t pte;
+
+	spin_lock(ptl);
+	pte = zcipc_ptep_get(ptep);
+	mine = pte_present(pte) && !pte_special(pte) && pte_pfn(pte) == page_to_pfn(page);
+	if (mine)
+		set_pte_at(mm, addr, ptep, pte_mkspecial(pte));
+	spin_unlock(ptl);
+	return mine;
+}
+
+/* zcipc_carry_page_out() under the sender's mmap_lock. */
+static bool zcipc_carry_page_locked(const struct zcipc_slot *slot)
+{
+	struct zcipc_endpoint *src = slot->cap->ep;
+	struct zcipc_frame *frame = slot->cap->region->frames[slot->first];
+	struct page *page = zcipc_frame_page(frame);
+	unsigned long addr = zcipc_slot_addr(slot);
+	struct vm_area_struct *vma;
+	spinlock_t *ptl; /* of @ptep's table */
+	pte_t *ptep;
+
+	vma = zcipc_window_lookup(src, slot->pgoff, addr);
+	if (!vma || userfaultfd_wp(vma))
+		return false;
+	ptep = zcipc_carry_find(src->mm, addr, &ptl);
+	if (!ptep || !zcipc_carry_disown(src->mm, addr, ptep, ptl, page))
+		return false;
+	zcipc_window_unmap(src, slot->pgoff, 1);
+	zcipc_test_point("unmapped");
+	/* The region's, and that which came with the PTE. */
+	if (page_count(page) == 2)
+		return true;
+	spin_lock(ptl);
+	set_pte_at(src->mm, addr, ptep,
+		   zcipc_carry_pte(frame, vma->vm_page_prot,
+				   slot->writable && vma->vm_flags & VM_WRITE, false));
+	spin_unlock(ptl);
+	return false;
+}
+
+/**
+ * zcipc_carry_page_out() - take the PTE of a single page that is to be moved
+ * @to: [out] where it is to be
+ * @slot: the only mapping of the page, which is an ordinary one, of no other region; the caller
+ *	holds the locks of its endpoint, which is the current task's, and of its region
+ * @dst: the receiver; the caller holds its lock, and its mmap_lock
+ * @pgoff: where it is to be mapped there, as a file offset
+ *
+ * Core mm counts nothing for a special PTE. So that is what it is told to unmap, and to flush from
+ * the TLBs, that page alone. Meanwhile get_user_pages() fails. As long as nobody holds the page
+ * that is as if it was called later.
+ *
+ * Return: true when the PTE is taken, and nobody holds the page: zcipc_carry_page_in() must follow.
+ * Otherwise all is as it was.
+ */
+bool zcipc_carry_page_out(struct zcipc_carry_to *to, const struct zcipc_slot *slot,
+			  struct zcipc_endpoint *dst, unsigned long pgoff)
+{
+	struct mm_struct *from = slot->cap->ep->mm;
+	bool done;
+
+	if (page_count(zcipc_frame_page(slot->cap->region->frames[slot->first])) != 2)
+		return false;
+	to->addr = zcipc_window_addr(dst, pgoff);
+	to->vma = zcipc_window_lookup(dst, pgoff, to->addr);
+	if (!to->vma || !(to->vma->vm_flags & VM_READ) || userfaultfd_wp(to->vma))
+		return false;
+	/* Nobody but who holds the receiver's lock inserts anything there. */
+	to->ptep = zcipc_carry_find(dst->mm, to->addr, &to->ptl);
+	if (!to->ptep || !pte_none(zcipc_ptep_get(to->ptep)))
+		return false;
+	to->from = from;
+	/* Nobody may wait for a second one. */
+	if (from == dst->mm)
+		return zcipc_carry_page_locked(slot);
+	if (!mmap_read_trylock(from))
+		return false;
+	done = zcipc_carry_page_locked(slot);
+	mmap_read_unlock(from);
+	return done;
+}
+
+/**
+ * zcipc_carry_page_in() - insert what zcipc_carry_page_out() has taken
+ * @to: what that has found; the locks are still held
+ * @slot: the receiver's
+ */
+void zcipc_carry_page_in(const struct zcipc_carry_to *to, const struct zcipc_slot *slot)
+{
+	struct mm_struct *mm = to->vma->vm_mm;
+	pte_t pte = zcipc_carry_pte(slot->cap->region->frames[slot->first], to->vma->vm_page_prot,
+				    slot->writable && to->vma->vm_flags & VM_WRITE, false);
+
+	spin_lock(to->ptl);
+	set_pte_at(mm, to->addr, to->ptep, pte);
+	spin_unlock(to->ptl);
+	trace_zcipc_insert(slot->cap->ep, slot->pgoff, 1);
+	if (to->from == mm)
+		return;
+	zcipc_mm_add_file_pages(to->from, -1);
+	zcipc_mm_add_file_pages(mm, 1);
+}
+
 /* A list of pages, as a walk through page tables goes through it. */
 struct zcipc_carry_walk {
 	struct zcipc_carry_page *page;

@@ -29,36 +29,38 @@ TRACE_DEFINE_ENUM(ZCIPC_NOTIFIED);
 
 /* A transfer has been found to be possible, and all is allocated. */
 TRACE_EVENT(zcipc_prepare,
-	    TP_PROTO(const struct zcipc_transfer_state *t),
-	    TP_ARGS(t),
+	    TP_PROTO(const struct zcipc_endpoint *sender, const struct zcipc_endpoint *peer,
+		     u32 type, u64 npages),
+	    TP_ARGS(sender, peer, type, npages),
 	    TP_STRUCT__entry(__field(u64, sender)
 			     __field(u64, peer)
 			     __field(u32, type)
 			     __field(u64, npages)),
-	    TP_fast_assign(__entry->sender = t->src->id;
-			   __entry->peer = t->dst->id;
-			   __entry->type = t->cmd->type;
-			   __entry->npages = t->npages;),
+	    TP_fast_assign(__entry->sender = sender->id;
+			   __entry->peer = peer->id;
+			   __entry->type = type;
+			   __entry->npages = npages;),
 	    TP_printk("sender=%llu peer=%llu type=%s pages=%llu", __entry->sender, __entry->peer,
 		      zcipc_show_type(__entry->type), __entry->npages)
 );
 
 /* A transfer has been carried out. */
 TRACE_EVENT(zcipc_commit,
-	    TP_PROTO(const struct zcipc_transfer_state *t, u64 region),
-	    TP_ARGS(t, region),
+	    TP_PROTO(const struct zcipc_endpoint *sender, const struct zcipc_endpoint *peer,
+		     u32 type, u64 region, u64 npages, u64 copied),
+	    TP_ARGS(sender, peer, type, region, npages, copied),
 	    TP_STRUCT__entry(__field(u64, sender)
 			     __field(u64, peer)
 			     __field(u32, type)
 			     __field(u64, region)
 			     __field(u64, npages)
 			     __field(u64, copied)),
-	    TP_fast_assign(__entry->sender = t->src->id;
-			   __entry->peer = t->dst->id;
-			   __entry->type = t->cmd->type;
+	    TP_fast_assign(__entry->sender = sender->id;
+			   __entry->peer = peer->id;
+			   __entry->type = type;
 			   __entry->region = region;
-			   __entry->npages = t->npages;
-			   __entry->copied = t->plan.held + t->plan.migrated;),
+			   __entry->npages = npages;
+			   __entry->copied = copied;),
 	    TP_printk("sender=%llu peer=%llu type=%s region=%llu pages=%llu copied=%llu",
 		      __entry->sender, __entry->peer, zcipc_show_type(__entry->type),
 		      __entry->region, __entry->npages, __entry->copied)

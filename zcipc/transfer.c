@@ -640,7 +640,8 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 
 	t->dst->nreserved--;
 	zcipc_transfer_count(t, region);
-	trace_zcipc_commit(t, t->region ? t->region->id : region->id);
+	trace_zcipc_commit(t->src, t->dst, cmd->type, t->region ? t->region->id : region->id,
+			   t->npages, t->plan.held + t->plan.migrated);
 	cmd->copied = t->plan.held + zcipc_transfer_auto(t);
 	if (t->direct) {
 		cmd->copied += t->direct->copied;
@@ -842,7 +843,7 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 		ret = zcipc_transfer_prepare(&t);
 	if (ret)
 		goto out_free;
-	trace_zcipc_prepare(&t);
+	trace_zcipc_prepare(t.src, t.dst, cmd->type, t.npages);
 	zcipc_test_point("prepared");
 
 	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN && !ucmd->nonblock &&
@@ -934,6 +935,8 @@ int zcipc_transfer(struct zcipc_ucmd *ucmd)
 	struct zcipc_transfer *cmd = ucmd->cmd;
 	int ret;
 
+	if (zcipc_move_short(ucmd))
+		goto done;
 	ret = zcipc_transfer_validate(cmd);
 	if (cmd->flags & ZCIPC_F_FROM_MEMORY)
 		ret = zcipc_transfer_memory(ucmd, cmd, ret);
@@ -941,9 +944,11 @@ int zcipc_transfer(struct zcipc_ucmd *ucmd)
 		ret = zcipc_transfer_run(ucmd, cmd, NULL, ret);
 	if (ret)
 		return ret;
+done:
 	cmd->result = 0;
 	/* Probed before, and too late to say anything but that it was done. */
-	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
+	zcipc_ucmd_respond(ucmd);
+	return 0;
 }
 
 /**

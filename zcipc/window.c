@@ -673,7 +673,7 @@ static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff,
 }
 
 /* The entry for a PMD, or NULL where the tables above it are not there. */
-static pmd_t *zcipc_window_pmd(struct mm_struct *mm, unsigned long addr)
+pmd_t *zcipc_window_pmd(struct mm_struct *mm, unsigned long addr)
 {
 	pgd_t *pgd = pgd_offset(mm, addr);
 	p4d_t *p4d;

@@ -989,6 +989,7 @@ int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff);
 struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
 					   unsigned long addr);
+pmd_t *zcipc_window_pmd(struct mm_struct *mm, unsigned long addr);
 void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
 			   struct zcipc_frame **frames, unsigned long npages, bool writable,
 			   bool special);
@@ -1075,6 +1076,25 @@ struct zcipc_carry_list {
 	struct zcipc_carry_page *pages;
 };
 
+/**
+ * struct zcipc_carry_to - where a single PTE is carried to
+ * @from: from whom
+ * @vma: the receiver's VMA
+ * @addr: user address there
+ * @ptep: its PTE
+ * @ptl: the lock of that one's page table
+ */
+struct zcipc_carry_to {
+	struct mm_struct *from;
+	struct vm_area_struct *vma;
+	unsigned long addr;
+	pte_t *ptep;
+	spinlock_t *ptl; /* that core mm has for @ptep */
+};
+
+bool zcipc_carry_page_out(struct zcipc_carry_to *to, const struct zcipc_slot *slot,
+			  struct zcipc_endpoint *dst, unsigned long pgoff);
+void zcipc_carry_page_in(const struct zcipc_carry_to *to, const struct zcipc_slot *slot);
 bool zcipc_carry_is_worth(unsigned long npages);
 bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot *slot,
 			  unsigned long first, unsigned long npages, unsigned long pgoff,
@@ -1221,6 +1241,9 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region *region);
 int zcipc_transfer(struct zcipc_ucmd *ucmd);
 int zcipc_transfer_grant(struct zcipc_ucmd *ucmd);
+
+/* move.c */
+bool zcipc_move_short(struct zcipc_ucmd *ucmd);
 
 /* direct.c */
 

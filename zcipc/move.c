@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The short way of a MOVE: of a whole region that is one frame, of 4 KiB or 2 MiB, to a peer of the
+ * same user. The sender alone has a capability for it, and has it mapped, once, and nobody holds
+ * it. That is what messages are that go back and forth, and of these it is not the memory that
+ * costs, but all that has to be looked at, though it is nearly never there.
+ *
+ * The order is that of transfer.c. Whatever is different goes that way instead, also what fails:
+ * until nothing can fail any more nothing has been changed, but for PTEs that faults bring back.
+ */
+#include <linux/sched/mm.h>
+#include <linux/timekeeping.h>
+#include <linux/timex.h>
+
+#include "trace.h"
+#include "zcipc.h"
+
+/**
+ * struct zcipc_move - a MOVE on the short way
+ * @cmd: what was asked for, and the results
+ * @src: the sender
+ * @dst: the peer
+ * @cap: the sender's capability, and then the peer's
+ * @pgoff: where the peer is to have it mapped
+ * @huge: it is a huge frame, else the PTE is carried
+ * @to: where that goes to
+ */
+struct zcipc_move {
+	struct zcipc_transfer *cmd;
+	struct zcipc_endpoint *src;
+	struct zcipc_endpoint *dst;
+	struct zcipc_cap *cap;
+	unsigned long pgoff;
+	bool huge;
+	struct zcipc_carry_to to;
+};
+
+/* Is nothing asked for that is not usual? */
+static bool zcipc_move_is_usual(const struct zcipc_transfer *cmd)
+{
+	return cmd->type == ZCIPC_MOVE && cmd->node == ZCIPC_NODE_ANY &&
+	       !(cmd->flags | cmd->rights | cmd->cache | cmd->__reserved | cmd->offset);
+}
+
+/* The only mapping of a region that can go this way, or NULL. Sets whether it is a huge frame. */
+static struct zcipc_slot *zcipc_move_slot(struct zcipc_move *m)
+{
+	const struct zcipc_region *region = m->cap->region;
+	unsigned long npages = region->npages;
+	struct zcipc_frame *frame;
+	struct zcipc_slot *slot;
+
+	if (m->cap->revoked || m->cap->npages != npages || !(m->cap->rights & ZCIPC_RIGHT_MOVE) ||
+	    (m->cmd->len && m->cmd->len != npages << PAGE_SHIFT) ||
+	    region->user != m->dst->user || !list_is_singular(&region->caps) ||
+	    !list_is_singular(&m->cap->slots))
+		return NULL;
+	slot = list_first_entry(&m->cap->slots, struct zcipc_slot, cap_entry);
+	if (slot->npages != npages)
+		return NULL;
+	frame = region->file ? NULL : region->frames[0];
+	m->huge = npages == ZCIPC_HUGE_PAGES && region->nhuge && !region->npinned;
+	if (m->huge)
+		return zcipc_huge_refs(frame) > 0 ? NULL : slot;
+	if (npages > 1 || region->special || !frame || zcipc_frame_kind(frame) ||
+	    !zcipc_frame_exclusive(frame))
+		return NULL;
+	return slot;
+}
+
+/* Takes a place in the peer's window, if there is one, and room for the rest. */
+static bool zcipc_move_reserve(struct zcipc_move *m)
+{
+	const struct zcipc_region *region = m->cap->region;
+	unsigned int window = zcipc_region_window(region, m->cap->rights & ZCIPC_RIGHT_WRITE);
+
+	return zcipc_message_room(m->dst) &&
+	       !zcipc_cap_reserve(m->dst, 1, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN) &&
+	       !zcipc_window_reserve(m->dst, window, region->npages, m->huge ? 0 : -1, &m->pgoff);
+}
+
+/* Takes the frame out of the sender's page table, unless somebody holds it. */
+static bool zcipc_move_take(struct zcipc_move *m, struct zcipc_slot *slot)
+{
+	if (!m->huge)
+		return zcipc_carry_page_out(&m->to, slot, m->dst, m->pgoff);
+	zcipc_slot_unmap(slot);
+	zcipc_test_point("unmapped");
+	return zcipc_huge_refs(m->cap->region->frames[0]) <= 0;
+}
+
+/* What cannot fail. */
+static void zcipc_move_commit(struct zcipc_move *m)
+{
+	struct zcipc_transfer *cmd = m->cmd;
+	struct zcipc_cap *cap = m->cap;
+	struct zcipc_region *region = cap->region;
+	struct zcipc_message *msg = &cap->msg;
+
+	cmd->pages = region->npages;
+	cmd->copied = 0;
+	cmd->migrated = 0;
+	cmd->off_node = 0;
+	zcipc_count(m->src, region, MOVES, 1);
+	zcipc_count(m->src, region, PAGES, region->npages);
+	trace_zcipc_commit(m->src, m->dst, ZCIPC_MOVE, region->id, region->npages, 0);
+	zcipc_cap_give(cap, m->dst);
+	zcipc_endpoint_made_room(m->src);
+	cmd->peer_cap = cap->token;
+	zcipc_slot_install(&cap->slot, cap, m->pgoff, 0, region->npages,
+			   cap->rights & ZCIPC_RIGHT_WRITE);
+	zcipc_test_point("committed");
+	if (m->huge)
+		zcipc_slot_populate_huge(&cap->slot);
+	else
+		zcipc_carry_page_in(&m->to, &cap->slot);
+	msg->type = ZCIPC_MOVE;
+	msg->flags = 0;
+	msg->region = region->id;
+	msg->addr = zcipc_slot_addr(&cap->slot);
+	msg->offset = 0;
+	msg->len = region->npages << PAGE_SHIFT;
+	msg->cookie = cmd->cookie;
+	msg->sender_rights = cap->rights;
+	msg->unmapped = false;
+	zcipc_message_queue(m->dst, msg, m->src);
+}
+
+/* Under the region's lock, too. */
+static bool zcipc_move_region(struct zcipc_move *m)
+{
+	struct zcipc_slot *slot = zcipc_move_slot(m);
+
+	if (!slot || !zcipc_move_reserve(m))
+		return false;
+	trace_zcipc_prepare(m->src, m->dst, ZCIPC_MOVE, m->cap->npages);
+	if (!zcipc_move_take(m, slot)) {
+		zcipc_window_release(m->dst, m->pgoff, m->cap->region->npages);
+		return false;
+	}
+	zcipc_move_commit(m);
+	return true;
+}
+
+/* Under the peer's mmap_lock and both endpoints' locks. */
+static bool zcipc_move_locked(struct zcipc_move *m)
+{
+	struct zcipc_region *region;
+	cycles_t start = get_cycles();
+	bool done;
+
+	if (m->dst->dead || !zcipc_endpoint_accepts(m->dst, m->src))
+		return false;
+	m->cap = zcipc_cap_find(m->src, m->cmd->cap);
+	if (IS_ERR(m->cap))
+		return false;
+	region = m->cap->region;
+	zcipc_test_point("found");
+	mutex_lock(&region->lock);
+	done = zcipc_move_region(m);
+	mutex_unlock(&region->lock);
+	if (done)
+		zcipc_count(m->src, NULL, REMAP_CYCLES, get_cycles() - start);
+	return done;
+}
+
+/**
+ * zcipc_move_short() - ZCIPC_IOC_TRANSFER, if it can go the short way
+ * @ucmd: the call
+ *
+ * Context: May sleep.
+ * Return: true when it has been carried out; false if it is for zcipc_transfer() to say what
+ * becomes of it
+ */
+bool zcipc_move_short(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_move m = { .cmd = ucmd->cmd, .src = ucmd->ep };
+	u64 start = ktime_get_ns();
+	bool done = false;
+	struct mm_struct *mm;
+
+	if (!zcipc_move_is_usual(m.cmd))
+		return false;
+	m.dst = zcipc_endpoint_get(m.cmd->peer);
+	if (IS_ERR(m.dst))
+		return false;
+	mm = m.dst->mm;
+	if (m.src == m.dst || zcipc_ucmd_probe(ucmd) || !mmget_not_zero(mm))
+		goto out_put;
+	zcipc_test_point("prepared");
+	if (!mmap_read_lock_killable(mm)) {
+		zcipc_endpoints_lock(m.src, m.dst);
+		done = zcipc_move_locked(&m);
+		zcipc_endpoints_unlock(m.src, m.dst);
+		mmap_read_unlock(mm);
+	}
+	/* If the peer has exited this takes its address space down: not in our context. */
+	mmput_async(mm);
+	if (done) {
+		zcipc_test_point("sent");
+		zcipc_stat_latency(ZCIPC_MOVE, ktime_get_ns() - start);
+	}
+out_put:
+	zcipc_endpoint_put(m.dst);
+	return done;
+}
