@@ -384,7 +384,10 @@ static bool zcipc_carry_page_locked(const struct zcipc_slot *slot)
 	ptep = zcipc_carry_find(src->mm, addr, &ptl);
 	if (!ptep || !zcipc_carry_disown(src->mm, addr, ptep, ptl, page))
 		return false;
-	zcipc_window_unmap(src, slot->pgoff, 1);
+	/* There is no other PTE, nor anybody who would hide this one: he would have our lock. */
+	zcipc_zap(vma, addr, PAGE_SIZE);
+	zcipc_stat_inc(SHOOTDOWNS);
+	trace_zcipc_unmap(src, slot->pgoff, 1);
 	zcipc_test_point("unmapped");
 	/* The region's, and that which came with the PTE. */
 	if (page_count(page) == 2)

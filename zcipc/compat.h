@@ -80,6 +80,19 @@ static inline int zcipc_page_mapcount(struct page *page)
 #endif
 
 /*
+ * Would a VMA be found now that was found before, and has not been closed since? One that is being
+ * unmapped is closed last, under the mmap_lock for reading. False where core mm does not tell.
+ */
+static inline bool zcipc_vma_is_attached(const struct vm_area_struct *vma)
+{
+#if defined(CONFIG_PER_VMA_LOCK) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
+	return !vma->detached;
+#else
+	return false;
+#endif
+}
+
+/*
  * Pages that were touched not long ago may have a reference of this CPU's list of pages to be added
  * to the LRU. That goes with this.
  */

@@ -399,13 +399,17 @@ static struct zcipc_slot *zcipc_slot_find_addr(struct zcipc_endpoint *ep, u64 ad
 
 /*
  * The VMA that shows a file offset at an address where the endpoint's owner has not replaced it, or
- * NULL. The caller holds the mmap_lock.
+ * NULL. The caller holds the mmap_lock and the endpoint's lock.
  */
 struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
 					   unsigned long addr)
 {
-	struct vm_area_struct *vma = vma_lookup(ep->mm, addr);
+	const struct zcipc_window *window = zcipc_window_at(ep, pgoff);
+	struct vm_area_struct *vma = window ? window->vma : NULL;
 
+	lockdep_assert_held(&ep->lock);
+	if (!vma || !zcipc_vma_is_attached(vma))
+		vma = vma_lookup(ep->mm, addr);
 	if (!vma || !zcipc_vma_is_of(vma, ep))
 		return NULL;
 	return linear_page_index(vma, addr) == pgoff ? vma : NULL;
@@ -1295,11 +1299,14 @@ static int zcipc_window_access(struct vm_area_struct *vma, unsigned long addr, v
 static void zcipc_window_open(struct vm_area_struct *vma)
 {
 	struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct zcipc_window *window;
 
 	if (vma->vm_mm != ep->mm)
 		return;
 	mutex_lock(&ep->lock);
-	zcipc_window_at(ep, vma->vm_pgoff)->nvmas++;
+	window = zcipc_window_at(ep, vma->vm_pgoff);
+	window->nvmas++;
+	window->vma = NULL;
 	mutex_unlock(&ep->lock);
 }
 
@@ -1317,6 +1324,7 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 	if (vma->vm_start == vma->vm_end)
 		window = zcipc_window_around(ep, vma->vm_start) ?: window;
 	last = !--window->nvmas;
+	window->vma = NULL;
 	if (last && !window->nused) {
 		kvfree(window->used);
 		memset(window, 0, sizeof(*window));
@@ -1464,6 +1472,7 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 		window->addr = vma->vm_start;
 		window->npages = npages;
 		window->nvmas = 1;
+		window->vma = vma;
 		window->huge_low = npages;
 		zcipc_endpoint_seen(ep);
 		swap(window->used, used);

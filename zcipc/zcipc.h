@@ -128,6 +128,7 @@ struct zcipc_user {
  * @addr: user address
  * @npages: its size, 0: there is no window
  * @nvmas: VMAs that are parts of it
+ * @vma: the only one there ever was, which may be going away, or NULL
  * @used: a bit for each page that a slot occupies
  * @nused: number of bits set
  * @hint: no page before this one is free
@@ -138,6 +139,7 @@ struct zcipc_window {
 	unsigned long addr;
 	unsigned long npages;
 	unsigned long nvmas;
+	struct vm_area_struct *vma;
 	unsigned long *used;
 	unsigned long nused;
 	unsigned long hint;
