@@ -203,6 +203,13 @@ static bool zcipc_endpoint_lists(const struct zcipc_accept *accept, u64 id)
 	return false;
 }
 
+static bool zcipc_endpoint_same_user(const struct zcipc_endpoint *ep,
+				     const struct zcipc_endpoint *sender)
+{
+	return uid_eq(ep->cred->euid, sender->cred->euid) &&
+	       ep->cred->user_ns == sender->cred->user_ns;
+}
+
 /**
  * zcipc_endpoint_accepts() - does an endpoint take what a sender transfers to it?
  * @ep: the endpoint
@@ -217,11 +224,12 @@ bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_
 
 	if (ep == sender)
 		return true;
+	if (!rcu_access_pointer(ep->accept))
+		return zcipc_endpoint_same_user(ep, sender);
 	rcu_read_lock();
 	accept = rcu_dereference(ep->accept);
 	if (!accept)
-		yes = uid_eq(ep->cred->euid, sender->cred->euid) &&
-		      ep->cred->user_ns == sender->cred->user_ns;
+		yes = zcipc_endpoint_same_user(ep, sender);
 	else if (accept->policy == ZCIPC_POLICY_LISTED)
 		yes = zcipc_endpoint_lists(accept, sender->id);
 	else

@@ -13,6 +13,7 @@
 #include <linux/pid_namespace.h>
 #include <linux/slab.h>
 #include <linux/uidgid.h>
+#include <linux/user_namespace.h>
 #include <linux/vmalloc.h>
 
 #include "zcipc.h"
@@ -101,7 +102,9 @@ static void zcipc_ring_put(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 	entry->size = sizeof(*entry);
 	zcipc_message_describe(msg, entry);
 	entry->sender_pid = pid_nr_ns(msg->pid, ns_of_pid(ep->pid));
-	entry->sender_uid = from_kuid_munged(ep->cred->user_ns, msg->uid);
+	/* There a uid is what it is. */
+	entry->sender_uid = ep->cred->user_ns == &init_user_ns ? __kuid_val(msg->uid) :
+			    from_kuid_munged(ep->cred->user_ns, msg->uid);
 	msg->shown = true;
 	msg->number = ring->tail++;
 	list_move_tail(&msg->entry, &ring->messages);
