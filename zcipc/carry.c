@@ -351,20 +351,20 @@ static pte_t *zcipc_carry_find(struct mm_struct *mm, unsigned long addr, spinloc
 	return pte_offset_kernel(pmd, addr);
 }
 
-/* Makes the PTE of a page special. Returns false if it is not there, or not as it should be. */
+/* Makes a PTE special, if there is one. */
 static bool zcipc_carry_disown(struct mm_struct *mm, unsigned long addr, pte_t *ptep,
-			       spinlock_t *ptl, const struct page *page)
+			       spinlock_t *ptl)
 {
-	bool mine;
+	bool present;
 	pte_t pte;
 
 	spin_lock(ptl);
 	pte = zcipc_ptep_get(ptep);
-	mine = pte_present(pte) && !pte_special(pte) && pte_pfn(pte) == page_to_pfn(page);
-	if (mine)
+	present = pte_present(pte);
+	if (present)
 		set_pte_at(mm, addr, ptep, pte_mkspecial(pte));
 	spin_unlock(ptl);
-	return mine;
+	return present;
 }
 
 /* zcipc_carry_page_out() under the sender's mmap_lock. */
@@ -382,7 +382,7 @@ static bool zcipc_carry_page_locked(const struct zcipc_slot *slot)
 	if (!vma || userfaultfd_wp(vma))
 		return false;
 	ptep = zcipc_carry_find(src->mm, addr, &ptl);
-	if (!ptep || !zcipc_carry_disown(src->mm, addr, ptep, ptl, page))
+	if (!ptep || !zcipc_carry_disown(src->mm, addr, ptep, ptl))
 		return false;
 	/* There is no other PTE, nor anybody who would hide this one: he would have our lock. */
 	zcipc_zap(vma, addr, PAGE_SIZE);
@@ -421,8 +421,6 @@ bool zcipc_carry_page_out(struct zcipc_carry_to *to, const struct zcipc_slot *sl
 	struct mm_struct *from = slot->cap->ep->mm;
 	bool done;
 
-	if (page_count(zcipc_frame_page(slot->cap->region->frames[slot->first])) != 2)
-		return false;
 	to->addr = zcipc_window_addr(dst, pgoff);
 	to->vma = zcipc_window_lookup(dst, pgoff, to->addr);
 	if (!to->vma || !(to->vma->vm_flags & VM_READ) || userfaultfd_wp(to->vma))

@@ -62,8 +62,9 @@ static struct zcipc_slot *zcipc_move_slot(struct zcipc_move *m)
 	m->huge = npages == ZCIPC_HUGE_PAGES && region->nhuge && !region->npinned;
 	if (m->huge)
 		return zcipc_huge_refs(frame) > 0 ? NULL : slot;
+	/* Those of the region and of the PTE are all the references that there are. */
 	if (npages > 1 || region->special || !frame || zcipc_frame_kind(frame) ||
-	    !zcipc_frame_exclusive(frame))
+	    !zcipc_frame_exclusive(frame) || zcipc_frame_refs(frame) != 1)
 		return NULL;
 	return slot;
 }
@@ -82,6 +83,7 @@ static bool zcipc_move_reserve(struct zcipc_move *m)
 /* Takes the frame out of the sender's page table, unless somebody holds it. */
 static bool zcipc_move_take(struct zcipc_move *m, struct zcipc_slot *slot)
 {
+	zcipc_test_point("looked");
 	if (!m->huge)
 		return zcipc_carry_page_out(&m->to, slot, m->dst, m->pgoff);
 	zcipc_slot_unmap(slot);
@@ -101,6 +103,7 @@ static void zcipc_move_commit(struct zcipc_move *m)
 	cmd->copied = 0;
 	cmd->migrated = 0;
 	cmd->off_node = 0;
+	cmd->result = 0;
 	zcipc_count(m->src, region, MOVES, 1);
 	zcipc_count(m->src, region, PAGES, region->npages);
 	trace_zcipc_commit(m->src, m->dst, ZCIPC_MOVE, region->id, region->npages, 0);
@@ -111,13 +114,13 @@ static void zcipc_move_commit(struct zcipc_move *m)
 			   cap->rights & ZCIPC_RIGHT_WRITE);
 	zcipc_test_point("committed");
 	if (m->huge)
-		zcipc_slot_populate_huge(&cap->slot);
+		zcipc_slot_populate_block(&cap->slot);
 	else
 		zcipc_carry_page_in(&m->to, &cap->slot);
 	msg->type = ZCIPC_MOVE;
 	msg->flags = 0;
 	msg->region = region->id;
-	msg->addr = zcipc_slot_addr(&cap->slot);
+	msg->addr = zcipc_window_addr(m->dst, m->pgoff);
 	msg->offset = 0;
 	msg->len = region->npages << PAGE_SHIFT;
 	msg->cookie = cmd->cookie;

@@ -145,6 +145,31 @@ struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgof
 	return node ? rb_entry(node, struct zcipc_slot, node) : NULL;
 }
 
+/* The first page from @start on that is used, or @end. */
+static unsigned long zcipc_window_next_used(const struct zcipc_window *window,
+					    unsigned long start, unsigned long end)
+{
+	/* What PMDs are to show are whole words, and free nearly always. */
+	while (start < end && !(start % BITS_PER_LONG) && !window->used[BIT_WORD(start)])
+		start += BITS_PER_LONG;
+	return start < end ? find_next_bit(window->used, end, start) : end;
+}
+
+/* Notes that pages are used, or not. Most callers have one page. */
+static __always_inline void zcipc_window_mark(struct zcipc_window *window, unsigned long start,
+			      unsigned long npages, bool used)
+{
+	if (npages == 1)
+		__assign_bit(start, window->used, used);
+	else if (!((start | npages) % BITS_PER_LONG))
+		memset(window->used + BIT_WORD(start), used ? 0xff : 0, npages / BITS_PER_BYTE);
+	else if (used)
+		bitmap_set(window->used, start, npages);
+	else
+		bitmap_clear(window->used, start, npages);
+	window->nused += used ? npages : -npages;
+}
+
 /* Reserves pages so that they begin @align pages behind a multiple of ZCIPC_HUGE_PAGES. */
 static bool zcipc_window_reserve_huge(struct zcipc_window *window, unsigned long npages,
 				      long align, unsigned long *start)
@@ -156,12 +181,11 @@ static bool zcipc_window_reserve_huge(struct zcipc_window *window, unsigned long
 		if (used < npages + align)
 			return false;
 		*start = ALIGN_DOWN(used - npages - align, ZCIPC_HUGE_PAGES) + align;
-		used = find_next_bit(window->used, *start + npages, *start);
+		used = zcipc_window_next_used(window, *start, *start + npages);
 		if (used < *start + npages)
 			first = false;
 	} while (used < *start + npages);
-	bitmap_set(window->used, *start, npages);
-	window->nused += npages;
+	zcipc_window_mark(window, *start, npages, true);
 	/* Only what has no gap behind it says where the last gap is. */
 	if (first)
 		window->huge_hint = window->npages - *start;
@@ -205,11 +229,7 @@ int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which, unsigned
 						   npages, 0);
 	if (start >= window->npages)
 		return -EAGAIN;
-	if (npages == 1)
-		__set_bit(start, window->used);
-	else
-		bitmap_set(window->used, start, npages);
-	window->nused += npages;
+	zcipc_window_mark(window, start, npages, true);
 	/* Only what has no gap before it says where the first gap is. */
 	if (start == window->hint || npages == 1)
 		window->hint = start + npages;
@@ -226,11 +246,7 @@ void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsign
 	/* The others are not used again. */
 	if (!window)
 		return;
-	if (npages == 1)
-		__clear_bit(start, window->used);
-	else
-		bitmap_clear(window->used, start, npages);
-	window->nused -= npages;
+	zcipc_window_mark(window, start, npages, false);
 	window->hint = min(window->hint, start);
 	window->huge_hint = min(window->huge_hint,
 				window->npages - min(window->npages, start + npages));
@@ -408,8 +424,9 @@ struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned l
 	struct vm_area_struct *vma = window ? window->vma : NULL;
 
 	lockdep_assert_held(&ep->lock);
-	if (!vma || !zcipc_vma_is_attached(vma))
-		vma = vma_lookup(ep->mm, addr);
+	if (vma && zcipc_vma_is_attached(vma))
+		return vma;
+	vma = vma_lookup(ep->mm, addr);
 	if (!vma || !zcipc_vma_is_of(vma, ep))
 		return NULL;
 	return linear_page_index(vma, addr) == pgoff ? vma : NULL;
@@ -920,6 +937,17 @@ void zcipc_slot_populate_huge(struct zcipc_slot *slot)
 		if (k < n)
 			return;
 	}
+}
+
+/* As zcipc_slot_populate_huge(), of a region that is one huge frame. */
+void zcipc_slot_populate_block(struct zcipc_slot *slot)
+{
+	struct vm_area_struct *vma = zcipc_window_lookup(slot->cap->ep, slot->pgoff,
+							 zcipc_slot_addr(slot));
+
+	if (vma && vma->vm_flags & VM_READ &&
+	    zcipc_slot_insert_huge(slot, vma, slot->pgoff) == -ENOENT)
+		zcipc_slot_populate_huge(slot);
 }
 
 /* Inserts the PTEs of a new slot, up to a page that has been moved away. */

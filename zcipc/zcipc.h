@@ -940,6 +940,7 @@ int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec);
 struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgoff);
 void zcipc_slot_populate(struct zcipc_slot *slot);
 void zcipc_slot_populate_huge(struct zcipc_slot *slot);
+void zcipc_slot_populate_block(struct zcipc_slot *slot);
 
 /* A fault brings this many pages, for a start. */
 #define ZCIPC_FAULT_AROUND	16UL
