@@ -630,6 +630,239 @@ TEST_F(pair, move_of_untouched)
 	close(fds[1]);
 }
 
+/* --- a region that is one frame, and alone: it goes a shorter way than others */
+
+FIXTURE(frame)
+{
+	struct base base;
+	struct ep a, b;
+	struct buf src;
+	int fds[2];
+};
+
+FIXTURE_VARIANT(frame)
+{
+	__u32 flags;
+	size_t npages;
+};
+
+FIXTURE_VARIANT_ADD(frame, small) { .flags = ZCIPC_CREATE_NO_HUGE, .npages = 1 };
+FIXTURE_VARIANT_ADD(frame, huge) { .flags = ZCIPC_CREATE_HUGE, .npages = 512 };
+
+FIXTURE_SETUP(frame)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, 4 * 512, 0);
+	test_start(&self->b, true, 4 * 512);
+	test_create_flags(&self->a, variant->npages, variant->flags, &self->src);
+	test_fill(&self->a, self->src.p, variant->npages, 1);
+	ASSERT_EQ(0, pipe(self->fds));
+}
+
+FIXTURE_TEARDOWN(frame)
+{
+	close(self->fds[0]);
+	close(self->fds[1]);
+	base_teardown(_metadata, &self->base);
+}
+
+/* What was in a page when it was put into a pipe is still in there. */
+static void check_pipe(struct __test_metadata *_metadata, const int *fds, __u64 seed)
+{
+	char *page = anonymous(1);
+
+	ASSERT_EQ((ssize_t)psize, read(fds[0], page, psize));
+	EXPECT_EQ(0, check(page, 0, 1, seed));
+	munmap(page, psize);
+}
+
+/* G2: who holds it keeps it, and the receiver gets a copy; or nothing happens. */
+TEST_F(frame, held)
+{
+	struct zcipc_transfer t = transfer_cmd(&self->b, ZCIPC_MOVE, self->src.cap, 0, 0, 0);
+	struct iovec iov = { self->src.p, psize };
+	struct buf got;
+
+	ASSERT_EQ(psize, vmsplice(self->fds[1], &iov, 1, 0));
+	t.flags = ZCIPC_F_STRICT;
+	test_err_transfer(EBUSY, &self->a, &t);
+	test_check(&self->a, self->src.p, variant->npages, 1);
+	t.flags = 0;
+	test_transfer(&self->a, &t);
+	EXPECT_EQ(variant->npages * psize, t.copied);
+	test_take(&self->b, &got);
+	test_fill(&self->b, got.p, variant->npages, 2);
+	check_pipe(_metadata, self->fds, 1);
+	test_gone(&self->a, self->src.p, variant->npages);
+}
+
+static void *frame_sender(void *arg)
+{
+	struct call *c = arg;
+
+	c->rc = zc_transfer((struct ep *)(uintptr_t)c->addr, (struct zcipc_transfer *)c->cmd);
+	return NULL;
+}
+
+/* The same for who comes to hold it after somebody has looked, but before it is unmapped. */
+TEST_F(frame, held_meanwhile)
+{
+	struct call c = { .addr = (uintptr_t)&self->a };
+	struct iovec iov = { self->src.p, psize };
+	struct zcipc_transfer t;
+	pthread_t thread;
+	struct buf got;
+
+	need_points();
+	t = transfer_cmd(&self->b, ZCIPC_MOVE, self->src.cap, 0, 0, 0);
+	memcpy(c.cmd, &t, sizeof(t));
+	point_set("looked", 300);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, frame_sender, &c));
+	ASSERT_TRUE(point_reached());
+	ASSERT_EQ(psize, vmsplice(self->fds[1], &iov, 1, 0));
+	pthread_join(thread, NULL);
+	point_set("", 0);
+	ASSERT_EQ(0, c.rc);
+	memcpy(&t, c.cmd, sizeof(t));
+	EXPECT_EQ(variant->npages * psize, t.copied);
+	test_take(&self->b, &got);
+	test_fill(&self->b, got.p, variant->npages, 2);
+	check_pipe(_metadata, self->fds, 1);
+	test_gone(&self->a, self->src.p, variant->npages);
+}
+
+/* Who shows it beyond the CPU's page tables, as KVM does to its guest, is told to forget it. */
+TEST_F(frame, watched)
+{
+	struct buf got;
+	char text[64];
+
+	need_points();
+	if (access(POINT_PARAMETER "watch", W_OK))
+		SKIP(return, "this kernel has no MMU notifiers");
+	snprintf(text, sizeof(text), "%lu %zu", (unsigned long)self->src.p, variant->npages);
+	file_write(POINT_PARAMETER "watch", text);
+	EXPECT_EQ((long)variant->npages, file_number(POINT_PARAMETER "watch", NULL));
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &got);
+	EXPECT_EQ(0, file_number(POINT_PARAMETER "watch", NULL));
+	file_write(POINT_PARAMETER "watch", "0");
+	test_check(&self->b, got.p, variant->npages, 1);
+}
+
+/* A child that inherits the mapping by MADV_DOFORK does not keep it. */
+TEST_F(frame, inherited)
+{
+	struct ep child;
+	struct buf got;
+	__u64 val;
+
+	ASSERT_EQ(0, madvise(self->a.win, self->a.npages * psize, MADV_DOFORK));
+	ASSERT_EQ(0, peer_fork(&child));
+	ASSERT_EQ(0, madvise(self->a.win, self->a.npages * psize, MADV_DONTFORK));
+	/* It may see what was mapped, or not. */
+	ep_read(&child, self->src.p, &val);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &got);
+	test_gone(&child, self->src.p, variant->npages);
+	test_gone(&self->a, self->src.p, variant->npages);
+	test_check(&self->b, got.p, variant->npages, 1);
+	ep_end(&child);
+	neps--;
+}
+
+/* Nor is anything left of a second mapping. */
+TEST_F(frame, mapped_twice)
+{
+	struct buf got;
+	char *p;
+
+	test_map(&self->a, self->src.cap, 0, 0, RIGHTS_RW, &p);
+	test_fill(&self->a, p, variant->npages, 2);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &got);
+	test_gone(&self->a, p, variant->npages);
+	test_gone(&self->a, self->src.p, variant->npages);
+	test_check(&self->b, got.p, variant->npages, 2);
+	test_pass(&self->b, &self->a, ZCIPC_MOVE, got.cap, &got);
+	test_check(&self->a, got.p, variant->npages, 2);
+}
+
+/* What arrives is as accessible as the window there is, also where that has been cut up. */
+TEST_F(frame, window_in_parts)
+{
+	size_t len = variant->npages * psize;
+	struct buf there, got;
+	char *place = self->src.p;
+
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &there);
+	ASSERT_EQ(0, mprotect(place, len, PROT_READ));
+	test_pass(&self->b, &self->a, ZCIPC_MOVE, there.cap, &got);
+	ASSERT_EQ(place, got.p);
+	test_touch_write(SIGSEGV, &self->a, place);
+	test_check(&self->a, place, variant->npages, 1);
+	ASSERT_EQ(0, mprotect(place, len, PROT_READ | PROT_WRITE));
+	test_fill(&self->a, place, variant->npages, 2);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, got.cap, &there);
+	test_gone(&self->a, place, variant->npages);
+
+	ASSERT_EQ(0, munmap(place, len));
+	test_pass(&self->b, &self->a, ZCIPC_MOVE, there.cap, &got);
+	ASSERT_EQ(place, got.p);
+	test_touch_read(SIGSEGV, &self->a, place);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, got.cap, &there);
+	test_check(&self->b, there.p, variant->npages, 2);
+}
+
+/* A window that is read-only as a whole. */
+TEST_F(frame, window_read_only)
+{
+	struct buf there, got;
+
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &there);
+	ASSERT_EQ(0, mprotect(self->a.win, self->a.npages * psize, PROT_READ));
+	test_pass(&self->b, &self->a, ZCIPC_MOVE, there.cap, &got);
+	test_touch_write(SIGSEGV, &self->a, got.p);
+	test_check(&self->a, got.p, variant->npages, 1);
+	ASSERT_EQ(0, mprotect(self->a.win, self->a.npages * psize, PROT_READ | PROT_WRITE));
+	test_fill(&self->a, got.p, variant->npages, 2);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, got.cap, &there);
+	test_check(&self->b, there.p, variant->npages, 2);
+}
+
+/* KiB of file pages that somebody has mapped. */
+static long rss_file(const struct ep *ep)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", ep->pid);
+	return file_number(path, "RssFile:");
+}
+
+/* Core mm knows who has how much mapped. It may be wrong by some hundred pages, not by all. */
+TEST_F(frame, resident)
+{
+	enum { MANY = 1000 };
+	struct ep self_ep = { .pid = getpid() };
+	static struct buf b[MANY];
+	long before[2], after[2];
+	size_t i;
+
+	if (variant->npages > 1)
+		SKIP(return, "nobody counts PMDs");
+	for (i = 0; i < MANY; i++) {
+		test_create_flags(&self->a, 1, ZCIPC_CREATE_NO_HUGE, &b[i]);
+		test_fill(&self->a, b[i].p, 1, 1 + i);
+	}
+	before[0] = rss_file(&self_ep);
+	before[1] = rss_file(&self->b);
+	for (i = 0; i < MANY; i++)
+		test_pass(&self->a, &self->b, ZCIPC_MOVE, b[i].cap, &b[i]);
+	after[0] = rss_file(&self_ep);
+	after[1] = rss_file(&self->b);
+	EXPECT_GT(before[0] - 2000, after[0]);
+	EXPECT_LT(before[1] + 2000, after[1]);
+	for (i = 0; i < MANY; i++)
+		test_check(&self->b, b[i].p, 1, 1 + i);
+}
+
 /* G4: a break copies the page that was written to, all of it, and no other. */
 TEST_F(pair, cow_break_copies_the_right_frame)
 {
