@@ -13,6 +13,10 @@
  *
  * Snapshots do the same within the sender's page tables, where the PTEs come back read-only. For
  * batches there are lists of pages, which are taken and inserted one page table after the other.
+ *
+ * A single PTE is not worth the flush of all TLB entries. It is made special instead, which is how
+ * core mm is told that it has nothing to count there, and then unmapped as any other: see
+ * zcipc_carry_page_out(). PMDs have nothing to be carried, since nobody counts them.
  */
 #include <linux/bitmap.h>
 #include <linux/mm.h>

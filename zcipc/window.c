@@ -157,7 +157,7 @@ static unsigned long zcipc_window_next_used(const struct zcipc_window *window,
 
 /* Notes that pages are used, or not. Most callers have one page. */
 static __always_inline void zcipc_window_mark(struct zcipc_window *window, unsigned long start,
-			      unsigned long npages, bool used)
+					      unsigned long npages, bool used)
 {
 	if (npages == 1)
 		__assign_bit(start, window->used, used);
