@@ -465,45 +465,26 @@ void zcipc_carry_page_in(const struct zcipc_carry_to *to, const struct zcipc_slo
 	zcipc_mm_add_file_pages(mm, 1);
 }
 
-/* A list of pages, as a walk through page tables goes through it. */
-struct zcipc_carry_walk {
-	struct zcipc_carry_page *page;
-	struct mm_struct *mm;
-	pgprot_t prot;
-};
-
-static int zcipc_carry_take_one(pte_t *ptep, unsigned long addr, void *data)
-{
-	struct zcipc_carry_walk *walk = data;
-
-	/* Those without a PTE are not walked to. */
-	while (walk->page->from < addr)
-		walk->page++;
-	if (walk->page->from == addr && pte_present(zcipc_ptep_get(ptep))) {
-		ptep_get_and_clear(walk->mm, addr, ptep);
-		walk->page->taken = true;
-	}
-	return 0;
-}
-
-static int zcipc_carry_give_one(pte_t *ptep, unsigned long addr, void *data)
-{
-	struct zcipc_carry_walk *walk = data;
-	struct zcipc_carry_page *page = walk->page;
-
-	if (page->to != addr)
-		return 0;
-	if (page->taken)
-		set_pte_at(walk->mm, addr, ptep,
-			   zcipc_carry_pte(page->frame, walk->prot, page->writable, false));
-	walk->page++;
-	return 0;
-}
-
-/* Is a page's place in the same page table as that of the one before it, and behind that? */
+/* Is a page's place in the same page table as that of the one before it, and not before that? */
 static bool zcipc_carry_goes_on(unsigned long before, unsigned long addr)
 {
-	return addr > before && !((addr ^ before) & PMD_MASK);
+	return addr >= before && !((addr ^ before) & PMD_MASK);
+}
+
+/*
+ * The page table that an address is in, and its lock taken, or NULL. Where a VMA is it stays, as
+ * long as the mmap_lock is held; PMDs are only inserted under the endpoint's lock. To have core mm
+ * walk to pages one by one would be most of what it costs to take and to insert their PTEs.
+ */
+static pte_t *zcipc_carry_lock_table(struct mm_struct *mm, unsigned long addr, spinlock_t **ptl)
+{
+	pmd_t *pmd = zcipc_window_pmd(mm, addr);
+
+	if (!pmd || pmd_none(*pmd) || WARN_ON_ONCE(pmd_leaf(*pmd)))
+		return NULL;
+	*ptl = pte_lockptr(mm, pmd);
+	spin_lock(*ptl);
+	return pte_offset_kernel(pmd, addr & PMD_MASK);
 }
 
 /* The VMAs that the first pages of a list are in. */
@@ -517,8 +498,12 @@ static bool zcipc_carry_list_look(struct zcipc_carry_list *list, unsigned long a
 		return false;
 	list->from_first = list->from->vm_pgoff;
 	list->from_end = list->from_first + vma_pages(list->from);
+	list->from_writable = list->from->vm_flags & VM_WRITE;
+	list->from_base = list->from->vm_start - (list->from_first << PAGE_SHIFT);
 	list->to_first = list->to->vm_pgoff;
 	list->to_end = list->to_first + vma_pages(list->to);
+	list->to_writable = list->to->vm_flags & VM_WRITE;
+	list->to_base = list->to->vm_start - (list->to_first << PAGE_SHIFT);
 	return true;
 }
 
@@ -540,7 +525,7 @@ bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot
 	unsigned long at = slot->pgoff + first - slot->first;
 	struct zcipc_frame **frames = slot->cap->region->frames + first;
 	struct zcipc_carry_page *page = list->pages + list->n;
-	unsigned long from, to, last;
+	unsigned long from, to, i;
 
 	if (!list->n && !zcipc_carry_list_look(list, at, zcipc_slot_addr(slot) +
 					       ((first - slot->first) << PAGE_SHIFT), pgoff))
@@ -549,19 +534,20 @@ bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot
 	if (at < list->from_first || at + npages > list->from_end ||
 	    pgoff < list->to_first || pgoff + npages > list->to_end)
 		return false;
-	from = list->from->vm_start + ((at - list->from_first) << PAGE_SHIFT);
-	to = list->to->vm_start + ((pgoff - list->to_first) << PAGE_SHIFT);
-	last = to + ((npages - 1) << PAGE_SHIFT);
+	from = list->from_base + (at << PAGE_SHIFT);
+	to = list->to_base + (pgoff << PAGE_SHIFT);
 	/* The page tables come first: after that nothing can fail. */
-	if ((!list->n || (to ^ page[-1].to) & PMD_MASK || (to ^ last) & PMD_MASK) &&
+	if ((!list->n || (to ^ page[-1].to) & PMD_MASK ||
+	     (to ^ (to + ((npages - 1) << PAGE_SHIFT))) & PMD_MASK) &&
 	    apply_to_page_range(list->dst->mm, to, npages << PAGE_SHIFT, NULL, NULL))
 		return false;
-	for (; to <= last; from += PAGE_SIZE, to += PAGE_SIZE, page++) {
-		page->from = from;
-		page->to = to;
-		page->frame = *frames++;
-		page->writable = writable && list->to->vm_flags & VM_WRITE;
-		page->was_writable = slot->writable && list->from->vm_flags & VM_WRITE;
+	writable = writable && list->to_writable;
+	for (i = 0; i < npages; i++, page++) {
+		page->from = from + (i << PAGE_SHIFT);
+		page->to = to + (i << PAGE_SHIFT);
+		page->frame = frames[i];
+		page->writable = writable;
+		page->was_writable = slot->writable && list->from_writable;
 		page->taken = false;
 	}
 	list->n += npages;
@@ -574,19 +560,25 @@ bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot
  */
 void zcipc_carry_list_take(struct zcipc_carry_list *list)
 {
-	struct zcipc_carry_walk walk = { .mm = list->src->mm };
-	unsigned int i, k;
+	struct zcipc_carry_page *page = list->pages, *end = page + list->n;
+	struct mm_struct *mm = list->src->mm;
+	unsigned long last;
+	spinlock_t *ptl; /* of @table */
+	pte_t *table, *ptep;
 
-	for (i = 0; i < list->n; i = k) {
-		struct zcipc_carry_page *pages = list->pages;
-
-		k = i + 1;
-		while (k < list->n && zcipc_carry_goes_on(pages[k - 1].from, pages[k].from))
-			k++;
-		walk.page = pages + i;
-		apply_to_existing_page_range(walk.mm, pages[i].from,
-					     pages[k - 1].from + PAGE_SIZE - pages[i].from,
-					     zcipc_carry_take_one, &walk);
+	while (page < end) {
+		last = page->from;
+		table = zcipc_carry_lock_table(mm, last, &ptl);
+		for (; page < end && zcipc_carry_goes_on(last, page->from); page++) {
+			last = page->from;
+			ptep = table + pte_index(page->from);
+			if (!table || !pte_present(zcipc_ptep_get(ptep)))
+				continue;
+			ptep_get_and_clear(mm, page->from, ptep);
+			page->taken = true;
+		}
+		if (table)
+			spin_unlock(ptl);
 		cond_resched();
 	}
 }
@@ -609,16 +601,6 @@ unsigned int zcipc_carry_list_held(const struct zcipc_carry_list *list, unsigned
 	return i;
 }
 
-static int zcipc_carry_return_one(pte_t *ptep, unsigned long addr, void *data)
-{
-	struct zcipc_carry_walk *walk = data;
-
-	set_pte_at(walk->mm, addr, ptep,
-		   zcipc_carry_pte(walk->page->frame, walk->prot, walk->page->was_writable,
-				   false));
-	return 0;
-}
-
 /**
  * zcipc_carry_list_return() - put back PTEs of pages that are not moved after all
  * @list: zcipc_carry_list_take() has taken them
@@ -628,17 +610,21 @@ static int zcipc_carry_return_one(pte_t *ptep, unsigned long addr, void *data)
 void zcipc_carry_list_return(struct zcipc_carry_list *list, unsigned int first,
 			     unsigned long npages)
 {
-	struct zcipc_carry_walk walk = {
-		.page = list->pages + first, .mm = list->src->mm,
-		.prot = list->from->vm_page_prot,
-	};
+	struct zcipc_carry_page *page = list->pages + first, *end = page + npages;
+	struct mm_struct *mm = list->src->mm;
+	spinlock_t *ptl; /* of @table */
+	pte_t *table;
 
-	for (; npages--; walk.page++) {
-		if (walk.page->taken)
-			WARN_ON_ONCE(apply_to_page_range(walk.mm, walk.page->from, PAGE_SIZE,
-							 zcipc_carry_return_one, &walk));
-		walk.page->taken = false;
-		walk.page->frame = NULL;
+	for (; page < end; page++) {
+		table = page->taken ? zcipc_carry_lock_table(mm, page->from, &ptl) : NULL;
+		if (table) {
+			set_pte_at(mm, page->from, table + pte_index(page->from),
+				   zcipc_carry_pte(page->frame, list->from->vm_page_prot,
+						   page->was_writable, false));
+			spin_unlock(ptl);
+		}
+		page->taken = false;
+		page->frame = NULL;
 	}
 }
 
@@ -650,36 +636,50 @@ void zcipc_carry_list_return(struct zcipc_carry_list *list, unsigned int first,
  */
 void zcipc_carry_list_give(struct zcipc_carry_list *list)
 {
-	struct zcipc_carry_page *pages = list->pages;
-	struct zcipc_carry_walk walk = {};
-	unsigned int i, k, n = 0;
+	struct zcipc_carry_page *page = list->pages, *end = page + list->n;
+	struct mm_struct *mm;
+	long left = 0, n = 0;
+	unsigned long last;
+	spinlock_t *ptl; /* of @table */
+	pte_t *table;
 
 	if (!list->n)
 		return;
-	walk.mm = list->dst->mm;
-	walk.prot = list->to->vm_page_prot;
-	for (i = 0; i < list->n; i = k) {
-		k = i + 1;
-		while (k < list->n && zcipc_carry_goes_on(pages[k - 1].to, pages[k].to))
-			k++;
-		walk.page = pages + i;
-		trace_zcipc_insert(list->dst, linear_page_index(list->to, pages[i].to), k - i);
-		WARN_ON_ONCE(apply_to_page_range(walk.mm, pages[i].to,
-						 pages[k - 1].to + PAGE_SIZE - pages[i].to,
-						 zcipc_carry_give_one, &walk));
+	mm = list->dst->mm;
+	while (page < end) {
+		const struct zcipc_carry_page *first = page;
+
+		last = page->to;
+		table = zcipc_carry_lock_table(mm, last, &ptl);
+		if (WARN_ON_ONCE(!table))
+			return;
+		for (; page < end && zcipc_carry_goes_on(last, page->to); page++) {
+			last = page->to;
+			if (!page->taken) {
+				left += !!page->frame;
+				continue;
+			}
+			set_pte_at(mm, page->to, table + pte_index(page->to),
+				   zcipc_carry_pte(page->frame, list->to->vm_page_prot,
+						   page->writable, false));
+			n++;
+		}
+		spin_unlock(ptl);
+		trace_zcipc_insert(list->dst, linear_page_index(list->to, first->to),
+				   page - first);
 		cond_resched();
 	}
-	for (i = 0; i < list->n; i++) {
-		n += pages[i].taken;
-		if (pages[i].frame && !pages[i].taken)
-			zcipc_window_populate(list->dst, linear_page_index(list->to, pages[i].to),
-					      pages[i].to, &pages[i].frame, 1, pages[i].writable,
-					      false);
+	for (page = list->pages; left && page < end; page++) {
+		if (!page->frame || page->taken)
+			continue;
+		zcipc_window_populate(list->dst, linear_page_index(list->to, page->to), page->to,
+				      &page->frame, 1, page->writable, false);
+		left--;
 	}
-	if (!n || list->src->mm == walk.mm)
+	if (!n || list->src->mm == mm)
 		return;
-	zcipc_mm_add_file_pages(list->src->mm, -(long)n);
-	zcipc_mm_add_file_pages(walk.mm, n);
+	zcipc_mm_add_file_pages(list->src->mm, -n);
+	zcipc_mm_add_file_pages(mm, n);
 }
 
 void zcipc_carry_free(struct zcipc_carry *carry)

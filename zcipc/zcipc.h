@@ -1060,9 +1060,13 @@ struct zcipc_carry_page {
  * @from: the sender's VMA
  * @from_first: where it begins, as a file offset, in pages
  * @from_end: where it ends
+ * @from_writable: its PTEs may be writable
+ * @from_base: what to add to file offsets of it, in bytes, for addresses
  * @to: the receiver's VMA
  * @to_first: where it begins, as a file offset, in pages
  * @to_end: where it ends
+ * @to_writable: its PTEs may be writable
+ * @to_base: what to add to file offsets of it, in bytes, for addresses
  * @n: number of pages
  * @pages: the pages
  */
@@ -1072,9 +1076,13 @@ struct zcipc_carry_list {
 	struct vm_area_struct *from;
 	unsigned long from_first;
 	unsigned long from_end;
+	bool from_writable;
+	unsigned long from_base;
 	struct vm_area_struct *to;
 	unsigned long to_first;
 	unsigned long to_end;
+	bool to_writable;
+	unsigned long to_base;
 	unsigned int n;
 	struct zcipc_carry_page *pages;
 };
