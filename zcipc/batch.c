@@ -29,19 +29,22 @@
 /**
  * struct zcipc_batch_entry - one transfer of a batch
  * @t: the transfer
- * @page: index of its first page in the list of those that are carried, if it is
  * @from: the sender's capability; before the locks are held, and when an earlier transfer took it,
  *	what was it
  * @to: the peer's capability, as long as the locks are held
+ * @page: index of its first page in the list of those that are carried, if it is
  * @ret: what came of it
  */
 struct zcipc_batch_entry {
 	struct zcipc_transfer_state t;
-	unsigned int page;
 	struct zcipc_cap *from;
 	struct zcipc_cap *to;
+	unsigned int page;
 	int ret;
 };
+
+/* Memory is allocated, and cleared, in powers of two. */
+static_assert(sizeof(struct zcipc_batch_entry) <= 256);
 
 /**
  * struct zcipc_batch - a batch under way
@@ -51,13 +54,16 @@ struct zcipc_batch_entry {
  * @cmds: what was asked for
  * @entries: the entries
  * @neps: number of endpoints
- * @eps: the endpoints to lock: the sender and the peers, each once
+ * @eps: the endpoints to lock: the sender and the peers; when they are locked, each once
+ * @sorted: the regions come in the order of their ids
+ * @nalloc: entries that need memory
  * @nregions: number of regions
  * @regions: the regions to lock, each once
  * @nranges: number of ranges
  * @ranges: what is to be unmapped in the sender's windows
  * @npages: pages that are to be moved
  * @carry: those of them whose PTEs are carried
+ * @ncarried: the entries before this index are, or have failed
  * @frames: room for some
  */
 struct zcipc_batch {
@@ -68,12 +74,15 @@ struct zcipc_batch {
 	struct zcipc_batch_entry *entries;
 	u32 neps;
 	struct zcipc_endpoint **eps;
+	bool sorted;
+	u32 nalloc;
 	u32 nregions;
 	struct zcipc_region **regions;
 	u32 nranges;
 	struct zcipc_range *ranges;
 	unsigned long npages;
 	struct zcipc_carry_list carry;
+	u32 ncarried;
 	struct zcipc_frame **frames;
 };
 
@@ -106,34 +115,44 @@ static void zcipc_batch_free(struct zcipc_batch *b)
 	kvfree(b->cmds);
 }
 
+/* Checks a transfer by itself. */
+static int zcipc_batch_validate(const struct zcipc_transfer *cmd, u32 size)
+{
+	int ret;
+
+	if (cmd->size != size)
+		return -EINVAL;
+	ret = zcipc_transfer_validate(cmd);
+	/* That takes one mmap_lock more than there is room for. */
+	if (!ret && cmd->flags & ZCIPC_F_FROM_MEMORY)
+		return -EOPNOTSUPP;
+	return ret;
+}
+
 /* Reads the transfers, and makes sure that their results can be written. */
 static int zcipc_batch_read(struct zcipc_batch *b, const struct zcipc_transfer_batch *cmd)
 {
 	void __user *ubuffer = u64_to_user_ptr(cmd->transfers);
+	bool usual = cmd->transfer_size == sizeof(*b->cmds);
 	u32 i;
 
-	/* The usual case, at once. */
-	if (cmd->transfer_size == sizeof(*b->cmds) &&
-	    copy_from_user(b->cmds, ubuffer, array_size(b->n, sizeof(*b->cmds))))
+	/* At once. */
+	if (usual && copy_from_user(b->cmds, ubuffer, array_size(b->n, sizeof(*b->cmds))))
 		return -EFAULT;
 	for (i = 0; i < b->n; i++) {
 		struct zcipc_batch_entry *entry = &b->entries[i];
 
 		entry->t.cmd = &b->cmds[i];
 		entry->t.src = b->src;
-		if (cmd->transfer_size != sizeof(*b->cmds))
+		entry->t.keep_cache = b->atomic;
+		if (!usual)
 			entry->ret = copy_struct_from_user(&b->cmds[i], sizeof(*b->cmds),
 							   ubuffer + i * cmd->transfer_size,
 							   cmd->transfer_size);
 		if (entry->ret == -EFAULT)
 			return -EFAULT;
-		if (!entry->ret && b->cmds[i].size != cmd->transfer_size)
-			entry->ret = -EINVAL;
 		if (!entry->ret)
-			entry->ret = zcipc_transfer_validate(&b->cmds[i]);
-		/* That takes one mmap_lock more than there is room for. */
-		if (!entry->ret && b->cmds[i].flags & ZCIPC_F_FROM_MEMORY)
-			entry->ret = -EOPNOTSUPP;
+			entry->ret = zcipc_batch_validate(&b->cmds[i], cmd->transfer_size);
 	}
 	return fault_in_safe_writeable(ubuffer, array_size(b->n, cmd->transfer_size)) ? -EFAULT : 0;
 }
@@ -145,8 +164,6 @@ static void zcipc_batch_write(struct zcipc_batch *b, const struct zcipc_transfer
 	u32 len = min_t(u32, cmd->transfer_size, sizeof(*b->cmds));
 	u32 i;
 
-	for (i = 0; i < b->n; i++)
-		b->cmds[i].result = b->entries[i].ret;
 	if (cmd->transfer_size == sizeof(*b->cmds)) {
 		if (copy_to_user(ubuffer, b->cmds, array_size(b->n, sizeof(*b->cmds))))
 			return;
@@ -164,6 +181,24 @@ static void zcipc_batch_write(struct zcipc_batch *b, const struct zcipc_transfer
 	}
 }
 
+/* Finds the peer, which is mostly that of the one before, @last, if there is one. */
+static int zcipc_batch_find_peer(struct zcipc_batch *b, struct zcipc_batch_entry *entry,
+				 const struct zcipc_batch_entry *last)
+{
+	int ret;
+
+	if (last && last->t.cmd->peer == entry->t.cmd->peer &&
+	    !((last->t.cmd->flags ^ entry->t.cmd->flags) & ZCIPC_F_PEER_FD)) {
+		entry->t.dst = last->t.dst;
+		entry->t.borrowed = true;
+		return 0;
+	}
+	ret = zcipc_transfer_find_peer(&entry->t);
+	if (!ret && entry->t.dst != b->eps[b->neps - 1])
+		b->eps[b->neps++] = entry->t.dst;
+	return ret;
+}
+
 static int zcipc_batch_alloc_entry(struct zcipc_batch_entry *entry)
 {
 	int ret = zcipc_transfer_alloc(&entry->t);
@@ -179,34 +214,28 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 {
 	struct zcipc_batch_entry *entry, *last = NULL;
 	struct zcipc_cap *cap;
+	u64 region = 0;
 	u32 i;
 
-	for (i = 0; i < b->n; i++) {
-		entry = &b->entries[i];
-		if (entry->ret)
-			continue;
-		if (last && last->t.cmd->peer == entry->t.cmd->peer &&
-		    !((last->t.cmd->flags ^ entry->t.cmd->flags) & ZCIPC_F_PEER_FD)) {
-			entry->t.dst = last->t.dst;
-			entry->t.borrowed = true;
-		} else {
-			entry->ret = zcipc_transfer_find_peer(&entry->t);
-		}
-		if (!entry->ret)
-			last = entry;
-		entry->t.keep_cache = b->atomic;
-	}
+	b->eps[b->neps++] = b->src;
+	b->sorted = true;
 	mutex_lock(&b->src->lock);
 	for (i = 0; i < b->n; i++) {
 		entry = &b->entries[i];
+		if (!entry->ret)
+			entry->ret = zcipc_batch_find_peer(b, entry, last);
 		if (entry->ret)
 			continue;
+		last = entry;
 		cap = zcipc_transfer_look(&entry->t);
 		if (IS_ERR(cap)) {
 			entry->ret = PTR_ERR(cap);
 			continue;
 		}
 		entry->from = cap;
+		b->sorted = b->sorted && region <= cap->region->id;
+		region = cap->region->id;
+		b->nalloc += !entry->t.whole;
 		if (entry->t.cmd->type == ZCIPC_MOVE)
 			b->npages += entry->t.npages;
 	}
@@ -214,7 +243,7 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 	if (zcipc_carry_is_worth(b->npages))
 		b->carry.pages = kvmalloc_array(min(b->npages, ZCIPC_BATCH_CARRY),
 						sizeof(*b->carry.pages), GFP_KERNEL_ACCOUNT);
-	for (i = 0; i < b->n; i++)
+	for (i = 0; i < b->n && (b->nalloc || trace_zcipc_prepare_enabled()); i++)
 		if (!b->entries[i].ret)
 			b->entries[i].ret = zcipc_batch_alloc_entry(&b->entries[i]);
 }
@@ -238,18 +267,8 @@ static int zcipc_batch_compare_regions(const void *a, const void *b)
 /* Locks all endpoints. */
 static void zcipc_batch_lock_endpoints(struct zcipc_batch *b)
 {
-	struct zcipc_endpoint *last = b->src;
-	u32 i, n = 0;
+	u32 i, n = b->neps;
 
-	b->eps[n++] = b->src;
-	for (i = 0; i < b->n; i++) {
-		struct zcipc_endpoint *dst = b->entries[i].t.dst;
-
-		if (b->entries[i].ret || dst == last)
-			continue;
-		b->eps[n++] = dst;
-		last = dst;
-	}
 	sort(b->eps, n, sizeof(*b->eps), zcipc_batch_compare_eps, NULL);
 	for (b->neps = 0, i = 0; i < n; i++) {
 		if (i && b->eps[i] == b->eps[i - 1])
@@ -274,7 +293,6 @@ static struct zcipc_cap *zcipc_batch_cap(struct zcipc_batch *b, struct zcipc_bat
 static void zcipc_batch_lock_regions(struct zcipc_batch *b)
 {
 	const struct zcipc_endpoint *last = NULL;
-	bool sorted = true;
 	u32 i, n = 0;
 	int ret = 0;
 
@@ -305,11 +323,14 @@ static void zcipc_batch_lock_regions(struct zcipc_batch *b)
 		entry->from = cap;
 		if (n && b->regions[n - 1] == cap->region)
 			continue;
-		sorted = sorted && (!n || b->regions[n - 1]->id < cap->region->id);
 		b->regions[n++] = cap->region;
+		if (b->sorted)
+			mutex_lock_nest_lock(&cap->region->lock, &b->src->mm->mmap_lock);
 	}
-	if (!sorted)
-		sort(b->regions, n, sizeof(*b->regions), zcipc_batch_compare_regions, NULL);
+	b->nregions = n;
+	if (b->sorted)
+		return;
+	sort(b->regions, n, sizeof(*b->regions), zcipc_batch_compare_regions, NULL);
 	for (b->nregions = 0, i = 0; i < n; i++) {
 		if (i && b->regions[i] == b->regions[i - 1])
 			continue;
@@ -381,9 +402,11 @@ static struct zcipc_slot *zcipc_batch_carries(const struct zcipc_batch *b,
 /* Puts back what is not moved after all, or cannot be carried. */
 static void zcipc_batch_return(struct zcipc_batch *b, struct zcipc_batch_entry *entry)
 {
-	if (entry->t.carried)
-		zcipc_carry_list_return(&b->carry, entry->page, entry->t.npages);
+	if (!entry->t.carried)
+		return;
+	zcipc_carry_list_return(&b->carry, entry->page, entry->t.npages);
 	entry->t.carried = false;
+	b->ncarried = min_t(u32, b->ncarried, entry - b->entries);
 }
 
 /* Gives up what was carried, and its place in the peer. */
@@ -430,7 +453,7 @@ static struct mm_struct *zcipc_batch_carry(struct zcipc_batch *b)
 				}
 			}
 		}
-		if (zcipc_transfer_admit(t, entry->from))
+		if (zcipc_transfer_admit_plain(t, entry->from->region))
 			break;
 		entry->page = b->carry.n;
 		if (!zcipc_carry_list_add(&b->carry, slot, t->first, t->npages, t->pgoff,
@@ -440,6 +463,7 @@ static struct mm_struct *zcipc_batch_carry(struct zcipc_batch *b)
 		}
 		t->carried = true;
 	}
+	b->ncarried = i;
 	if (b->carry.n && !zcipc_carry_is_worth(b->carry.n)) {
 		while (i-- > 0)
 			if (b->entries[i].t.admitted)
@@ -468,7 +492,7 @@ static void zcipc_batch_unmap(struct zcipc_batch *b)
 	unsigned int held;
 	u32 i;
 
-	for (i = 0; i < b->n; i++) {
+	for (i = watched ? 0 : b->ncarried; i < b->n; i++) {
 		struct zcipc_transfer_state *t = &b->entries[i].t;
 
 		if (b->entries[i].ret)
@@ -687,7 +711,7 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
  */
 static void zcipc_batch_populate(struct zcipc_batch *b)
 {
-	u32 i = zcipc_batch_next(b, 0);
+	u32 i = zcipc_batch_next(b, b->ncarried);
 
 	while (i < b->n) {
 		struct mm_struct *mm = b->entries[i].t.dst->mm;
@@ -778,13 +802,14 @@ int zcipc_transfer_batch(struct zcipc_ucmd *ucmd)
 	cmd->done = 0;
 	cmd->failed = b.n;
 	for (i = b.n; i-- > 0;) {
-		if (b.entries[i].ret && b.entries[i].ret != -ECANCELED)
-			cmd->failed = i;
-		if (b.entries[i].ret)
-			zcipc_stat_failure(b.src, b.entries[i].t.cmd->peer,
-					   b.entries[i].t.cmd->type, b.entries[i].ret);
-		else
+		b.cmds[i].result = b.entries[i].ret;
+		if (!b.cmds[i].result) {
 			cmd->done++;
+			continue;
+		}
+		if (b.cmds[i].result != -ECANCELED)
+			cmd->failed = i;
+		zcipc_stat_failure(b.src, b.cmds[i].peer, b.cmds[i].type, b.cmds[i].result);
 	}
 	zcipc_test_point("sent");
 	zcipc_batch_write(&b, cmd);

@@ -14,7 +14,6 @@
  * owners.
  */
 #include <linux/log2.h>
-#include <linux/nospec.h>
 #include <linux/random.h>
 #include <linux/slab.h>
 
@@ -46,11 +45,6 @@ struct zcipc_cap *zcipc_cap_alloc(int node)
 static void *zcipc_cap_free_entry(u32 next)
 {
 	return (void *)((unsigned long)next << 1 | 1);
-}
-
-static bool zcipc_cap_entry_is_free(const void *entry)
-{
-	return (unsigned long)entry & 1;
 }
 
 static int zcipc_cap_grow_table(struct zcipc_endpoint *ep, gfp_t gfp)
@@ -122,21 +116,6 @@ static void zcipc_cap_erase(struct zcipc_cap *cap)
 	ep->caps[index] = zcipc_cap_free_entry(ep->caps_free);
 	ep->caps_free = index;
 	ep->ncaps--;
-}
-
-/* The capability that has a token, revoked or not, or NULL. */
-static struct zcipc_cap *zcipc_cap_at(struct zcipc_endpoint *ep, u64 token)
-{
-	u32 index = token & ZCIPC_TOKEN_INDEX_MASK;
-	void *entry;
-
-	lockdep_assert_held(&ep->lock);
-	if (index >= ep->caps_size)
-		return NULL;
-	entry = ep->caps[array_index_nospec(index, ep->caps_size)];
-	if (zcipc_cap_entry_is_free(entry) || ((struct zcipc_cap *)entry)->token != token)
-		return NULL;
-	return entry;
 }
 
 /**
@@ -304,22 +283,11 @@ void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to)
 	zcipc_cap_enter(cap, to);
 }
 
-/**
- * zcipc_cap_find() - look a token up
- * @ep: the endpoint; the caller holds its lock
- * @token: what user space gave
- *
- * It may be revoked as long as its region's lock is not held.
- *
- * Return: the capability, or -ESTALE when it is gone, -ENOENT when it never was
- */
-struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 token)
+/* Why zcipc_cap_find() did not find a token. */
+struct zcipc_cap *zcipc_cap_missing(const struct zcipc_endpoint *ep, u64 token)
 {
-	struct zcipc_cap *cap = zcipc_cap_at(ep, token);
 	u64 generation = token >> ZCIPC_TOKEN_INDEX_BITS;
 
-	if (cap)
-		return READ_ONCE(cap->revoked) || cap->unready ? ERR_PTR(-ESTALE) : cap;
 	if (generation >= ep->first_generation && generation < ep->next_generation)
 		return ERR_PTR(-ESTALE);
 	return ERR_PTR(-ENOENT);
@@ -338,28 +306,6 @@ struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, u64 token)
 		return cap;
 	mutex_unlock(&cap->region->lock);
 	return ERR_PTR(-ESTALE);
-}
-
-/**
- * zcipc_cap_range() - check a range that user space gave
- * @cap: the capability
- * @offset: bytes from the beginning of the capability's range
- * @len: bytes, 0: up to its end
- * @first: [out] first page in the region
- * @npages: [out] number of pages
- *
- * Return: 0, or -EINVAL
- */
-int zcipc_cap_range(const struct zcipc_cap *cap, u64 offset, u64 len, unsigned long *first,
-		    unsigned long *npages)
-{
-	u64 end = (u64)cap->npages << PAGE_SHIFT;
-
-	if (!PAGE_ALIGNED(offset) || !PAGE_ALIGNED(len) || offset >= end || len > end - offset)
-		return -EINVAL;
-	*first = cap->first + (offset >> PAGE_SHIFT);
-	*npages = (len ?: end - offset) >> PAGE_SHIFT;
-	return 0;
 }
 
 /**

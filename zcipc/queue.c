@@ -187,16 +187,11 @@ bool zcipc_message_waits(struct zcipc_endpoint *ep)
 	return READ_ONCE(ep->nmessages);
 }
 
-static bool zcipc_message_fits(const struct zcipc_endpoint *ep)
+/* zcipc_message_room(), of an endpoint that seems to have none. */
+bool zcipc_message_make_room(struct zcipc_endpoint *ep)
 {
-	return ep->nmessages + ep->nreserved < ep->queue_depth;
-}
-
-/* Is there room for one more? The caller holds the endpoint's lock. */
-bool zcipc_message_room(struct zcipc_endpoint *ep)
-{
-	if (zcipc_message_fits(ep) || !ep->ring)
-		return zcipc_message_fits(ep);
+	if (!ep->ring)
+		return false;
 	zcipc_ring_update(ep);
 	if (!zcipc_message_fits(ep) && zcipc_ring_want_call(ep))
 		zcipc_ring_update(ep);

@@ -134,24 +134,6 @@ void zcipc_region_put(struct zcipc_region *region)
 }
 
 /**
- * zcipc_region_present() - are all pages of a range there, none moved away? A file's are.
- * @region: the region; the caller holds its lock
- * @first: first page
- * @npages: number of pages
- */
-bool zcipc_region_present(const struct zcipc_region *region, unsigned long first,
-			  unsigned long npages)
-{
-	unsigned long i;
-
-	lockdep_assert_held(&region->lock);
-	for (i = first; region->nholes && i < first + npages; i++)
-		if (!region->frames[i])
-			return false;
-	return true;
-}
-
-/**
  * zcipc_region_unmap() - take a range out of all page tables
  * @region: the region; the caller holds its lock
  * @first: first page

@@ -60,8 +60,8 @@ static int zcipc_transfer_validate_memory(const struct zcipc_transfer *cmd)
 	return 0;
 }
 
-/* Checks a transfer by itself. */
-int zcipc_transfer_validate(const struct zcipc_transfer *cmd)
+/* zcipc_transfer_validate(), of whatever it is. */
+int zcipc_transfer_validate_all(const struct zcipc_transfer *cmd)
 {
 	if (cmd->flags & ~(ZCIPC_F_STRICT | ZCIPC_F_REVOKE_OTHERS | ZCIPC_F_PEER_FD |
 			   ZCIPC_F_NODE_STRICT | ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN |
@@ -204,8 +204,7 @@ static int zcipc_transfer_prepare(struct zcipc_transfer_state *t)
 	return IS_ERR(cap) ? PTR_ERR(cap) : zcipc_transfer_alloc(t);
 }
 
-/* Frees what is left of a transfer, done or not. No lock is held. */
-void zcipc_transfer_free(struct zcipc_transfer_state *t)
+void zcipc_transfer_free_all(struct zcipc_transfer_state *t)
 {
 	zcipc_cap_free(t->cap);
 	zcipc_cap_free(t->gone);
@@ -246,7 +245,7 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_re
 		return ret;
 	if (zcipc_transfer_places(t)) {
 		/* A snapshot of unaligned memory begins earlier than what is not copied. */
-		if (region && (!t->direct || region == t->region))
+		if (region && region->nhuge && (!t->direct || region == t->region))
 			align = zcipc_region_alignment(region, t->first, t->npages,
 						       t->cmd->type != ZCIPC_SHARE);
 		/* A new region has huge frames only where they stay at the same place in it. */
@@ -507,6 +506,23 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	return ret;
 }
 
+/*
+ * zcipc_transfer_admit(), of a MOVE of frames that are not pinned, that nobody else has a capability
+ * for, and that are to stay as they are. Such a thing needs nothing but room.
+ */
+int zcipc_transfer_admit_plain(struct zcipc_transfer_state *t, const struct zcipc_region *region)
+{
+	int ret;
+
+	if (!zcipc_region_present(region, t->first, t->npages))
+		return -ENOENT;
+	t->cache = region->cache;
+	t->window = zcipc_region_window(region, t->rights & ZCIPC_RIGHT_WRITE);
+	ret = zcipc_transfer_reserve(t, region);
+	t->admitted = !ret;
+	return ret;
+}
+
 /* Takes zcipc_transfer_admit() back. */
 void zcipc_transfer_dismiss(struct zcipc_transfer_state *t)
 {
@@ -531,6 +547,10 @@ int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	u32 type = t->cmd->type;
 	int ret = 0;
 
+	/* All that was to be done has been, but for the charge. */
+	if (t->carried && t->dst->user == region->user &&
+	    zcipc_region_present(region, t->first, t->npages))
+		return 0;
 	/* Other transfers of the same batch may have moved pages away. */
 	if (!t->admitted)
 		ret = zcipc_transfer_admit(t, cap);

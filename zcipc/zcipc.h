@@ -27,6 +27,7 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/nospec.h>
 #include <linux/percpu.h>
 #include <linux/rbtree.h>
 #include <linux/wait.h>
@@ -519,14 +520,78 @@ static inline int zcipc_cap_reserve(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
 	return zcipc_cap_reserve_more(ep, n, gfp);
 }
 
-/* Is a token still that of a capability, which may be gone by now? @ep's lock is held. */
+/*
+ * Is a token, which was found, still that of a capability, which may be gone by now? @ep's lock is
+ * held, and tables do not shrink.
+ */
 static inline bool zcipc_cap_is_at(const struct zcipc_endpoint *ep, const struct zcipc_cap *cap,
 				   u64 token)
 {
-	u32 index = token & ZCIPC_TOKEN_INDEX_MASK;
-
-	return index < ep->caps_size && ep->caps[index] == cap && cap->token == token &&
+	return ep->caps[token & ZCIPC_TOKEN_INDEX_MASK] == cap && cap->token == token &&
 	       !READ_ONCE(cap->revoked) && !cap->unready;
+}
+
+/* Tables have odd numbers in their free entries. */
+static inline bool zcipc_cap_entry_is_free(const void *entry)
+{
+	return (unsigned long)entry & 1;
+}
+
+/* The capability that has a token, revoked or not, or NULL. */
+static inline struct zcipc_cap *zcipc_cap_at(struct zcipc_endpoint *ep, u64 token)
+{
+	u32 index = token & ZCIPC_TOKEN_INDEX_MASK;
+	void *entry;
+
+	lockdep_assert_held(&ep->lock);
+	if (index >= ep->caps_size)
+		return NULL;
+	entry = ep->caps[array_index_nospec(index, ep->caps_size)];
+	if (zcipc_cap_entry_is_free(entry) || ((struct zcipc_cap *)entry)->token != token)
+		return NULL;
+	return entry;
+}
+
+struct zcipc_cap *zcipc_cap_missing(const struct zcipc_endpoint *ep, u64 token);
+
+/**
+ * zcipc_cap_find() - look a token up
+ * @ep: the endpoint; the caller holds its lock
+ * @token: what user space gave
+ *
+ * It may be revoked as long as its region's lock is not held.
+ *
+ * Return: the capability, or -ESTALE when it is gone, -ENOENT when it never was
+ */
+static inline struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 token)
+{
+	struct zcipc_cap *cap = zcipc_cap_at(ep, token);
+
+	if (unlikely(!cap))
+		return zcipc_cap_missing(ep, token);
+	return READ_ONCE(cap->revoked) || cap->unready ? ERR_PTR(-ESTALE) : cap;
+}
+
+/**
+ * zcipc_cap_range() - check a range that user space gave
+ * @cap: the capability
+ * @offset: bytes from the beginning of the capability's range
+ * @len: bytes, 0: up to its end
+ * @first: [out] first page in the region
+ * @npages: [out] number of pages
+ *
+ * Return: 0, or -EINVAL
+ */
+static inline int zcipc_cap_range(const struct zcipc_cap *cap, u64 offset, u64 len,
+				  unsigned long *first, unsigned long *npages)
+{
+	u64 end = (u64)cap->npages << PAGE_SHIFT;
+
+	if (!PAGE_ALIGNED(offset) || !PAGE_ALIGNED(len) || offset >= end || len > end - offset)
+		return -EINVAL;
+	*first = cap->first + (offset >> PAGE_SHIFT);
+	*npages = (len ?: end - offset) >> PAGE_SHIFT;
+	return 0;
 }
 
 void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep);
@@ -539,10 +604,7 @@ void zcipc_cap_remove(struct zcipc_cap *cap);
 void zcipc_cap_remove_token(struct zcipc_endpoint *ep, u64 token);
 void zcipc_cap_remove_all(struct zcipc_endpoint *ep);
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to);
-struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 token);
 struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, u64 token);
-int zcipc_cap_range(const struct zcipc_cap *cap, u64 offset, u64 len, unsigned long *first,
-		    unsigned long *npages);
 u32 zcipc_cap_depth(const struct zcipc_cap *cap);
 u32 zcipc_cap_derived(const struct zcipc_cap *cap);
 u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsigned long npages,
@@ -581,8 +643,8 @@ static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
  * @take: also those that somebody holds: the range is to be given away
  * @strict: fail if somebody holds one
  * @single: also parts of huge frames
- * @node: where they are to be, or NUMA_NO_NODE
  * @node_strict: fail if one cannot be there
+ * @node: where they are to be, or NUMA_NO_NODE
  * @copies: a copy, or NULL, for each page of the range; NULL if no frame is to be replaced
  * @held: bytes to be copied because somebody holds the frames
  * @migrated: bytes to be copied because they are on another node
@@ -594,8 +656,8 @@ struct zcipc_plan {
 	bool take;
 	bool strict;
 	bool single;
-	int node;
 	bool node_strict;
+	int node;
 	struct zcipc_frame **copies;
 	u64 held;
 	u64 migrated;
@@ -611,8 +673,6 @@ struct zcipc_region *zcipc_region_alloc_file(struct zcipc_user *user, unsigned l
 void zcipc_region_renew(struct zcipc_region *region);
 struct zcipc_region *zcipc_region_get(struct zcipc_region *region);
 void zcipc_region_put(struct zcipc_region *region);
-bool zcipc_region_present(const struct zcipc_region *region, unsigned long first,
-			  unsigned long npages);
 void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages,
 			const struct zcipc_endpoint *except);
 int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned long npages,
@@ -637,6 +697,24 @@ long zcipc_region_alignment(const struct zcipc_region *region, unsigned long fir
 			    unsigned long npages, bool only);
 int zcipc_region_create(struct zcipc_ucmd *ucmd);
 int zcipc_region_query(struct zcipc_ucmd *ucmd);
+
+/**
+ * zcipc_region_present() - are all pages of a range there, none moved away? A file's are.
+ * @region: the region; the caller holds its lock
+ * @first: first page
+ * @npages: number of pages
+ */
+static inline bool zcipc_region_present(const struct zcipc_region *region, unsigned long first,
+					unsigned long npages)
+{
+	unsigned long i;
+
+	lockdep_assert_held(&region->lock);
+	for (i = first; region->nholes && i < first + npages; i++)
+		if (!region->frames[i])
+			return false;
+	return true;
+}
 
 /* recycle.c */
 void zcipc_recycle_end(struct zcipc_endpoint *ep);
@@ -1148,7 +1226,19 @@ void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg
 			    const struct zcipc_recv *recv);
 void zcipc_message_return_all(struct zcipc_endpoint *ep);
 bool zcipc_message_waits(struct zcipc_endpoint *ep);
-bool zcipc_message_room(struct zcipc_endpoint *ep);
+bool zcipc_message_make_room(struct zcipc_endpoint *ep);
+
+static inline bool zcipc_message_fits(const struct zcipc_endpoint *ep)
+{
+	return ep->nmessages + ep->nreserved < ep->queue_depth;
+}
+
+/* Is there room for one more? The caller holds the endpoint's lock. */
+static inline bool zcipc_message_room(struct zcipc_endpoint *ep)
+{
+	return zcipc_message_fits(ep) || zcipc_message_make_room(ep);
+}
+
 int zcipc_message_recv(struct zcipc_ucmd *ucmd);
 
 /* notify.c */
@@ -1171,29 +1261,29 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep);
  * @cmd: what was asked for, and the results
  * @src: the sender
  * @dst: the peer, with a reference
- * @borrowed: which is another transfer's, that is freed later
  * @first: first page of the range in the sender's region
  * @npages: length of the range
  * @rights: of the peer's capability
+ * @cache: policy that the peer's region is to have
+ * @window: where it is to be mapped
+ * @borrowed: the peer is another transfer's, that is freed later
  * @whole: a whole region is to be moved, with its capability
  * @copy: the peer gets copies of all frames
  * @charge: a new region would be charged to somebody who does not pay for the old one
- * @cap: for the peer's table, unless @whole
- * @region: for the peer, if it gets a new one: charged to it, not filled
- * @pgoff: where it is to be mapped
- * @direct: it is straight from the caller's memory
  * @file: the region is a file's
- * @cache: policy that the peer's region is to have
- * @window: where it is to be mapped
  * @set_cache: another policy than now
  * @keep_cache: which cannot be taken back, so must not be
- * @plan: what becomes of frames that cannot be given away
- * @carry: PTEs that go from the sender to the peer; NULL: none do
  * @charged: the peer's user has been charged
- * @pins: charged to the peer's user
  * @admitted: zcipc_transfer_admit() has done its part
  * @carried: the PTEs of the range have been taken, and nobody holds any of its frames
  * @unmapped: the sender's mappings of the range have gone already
+ * @pgoff: where it is to be mapped
+ * @cap: for the peer's table, unless @whole
+ * @region: for the peer, if it gets a new one: charged to it, not filled
+ * @direct: it is straight from the caller's memory
+ * @plan: what becomes of frames that cannot be given away
+ * @carry: PTEs that go from the sender to the peer; NULL: none do
+ * @pins: charged to the peer's user
  * @gone: the sender's capability, to be freed
  * @revoked: the region of which capabilities have to be reaped, with a reference
  * @nrevoked: how many
@@ -1202,47 +1292,66 @@ struct zcipc_transfer_state {
 	struct zcipc_transfer *cmd;
 	struct zcipc_endpoint *src;
 	struct zcipc_endpoint *dst;
-	bool borrowed;
 	unsigned long first;
 	unsigned long npages;
 	u32 rights;
+	u32 cache;
+	unsigned int window;
+	bool borrowed;
 	bool whole;
 	bool copy;
 	bool charge;
-	struct zcipc_cap *cap;
-	struct zcipc_region *region;
-	unsigned long pgoff;
-	struct zcipc_direct *direct;
 	bool file;
-	u32 cache;
-	unsigned int window;
 	bool set_cache;
 	bool keep_cache;
-	struct zcipc_plan plan;
-	struct zcipc_carry *carry;
 	bool charged;
-	unsigned long pins;
 	bool admitted;
 	bool carried;
 	bool unmapped;
+	unsigned long pgoff;
+	struct zcipc_cap *cap;
+	struct zcipc_region *region;
+	struct zcipc_direct *direct;
+	struct zcipc_plan plan;
+	struct zcipc_carry *carry;
+	unsigned long pins;
 	struct zcipc_cap *gone;
 	struct zcipc_region *revoked;
 	u64 nrevoked;
 };
 
-int zcipc_transfer_validate(const struct zcipc_transfer *cmd);
+int zcipc_transfer_validate_all(const struct zcipc_transfer *cmd);
+
+/* Checks a transfer by itself. A MOVE that wants nothing special is always right. */
+static inline int zcipc_transfer_validate(const struct zcipc_transfer *cmd)
+{
+	if (likely(cmd->type == ZCIPC_MOVE && cmd->node == ZCIPC_NODE_ANY &&
+		   !(cmd->flags | cmd->rights | cmd->cache | cmd->__reserved)))
+		return 0;
+	return zcipc_transfer_validate_all(cmd);
+}
+
 int zcipc_transfer_find_peer(struct zcipc_transfer_state *t);
 bool zcipc_transfer_accepted(const struct zcipc_transfer_state *t);
 struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t);
 struct zcipc_cap *zcipc_transfer_look(struct zcipc_transfer_state *t);
 int zcipc_transfer_alloc(struct zcipc_transfer_state *t);
 int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+int zcipc_transfer_admit_plain(struct zcipc_transfer_state *t, const struct zcipc_region *region);
 void zcipc_transfer_dismiss(struct zcipc_transfer_state *t);
 int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
 					bool populate);
-void zcipc_transfer_free(struct zcipc_transfer_state *t);
+void zcipc_transfer_free_all(struct zcipc_transfer_state *t);
+
+/* Frees what is left of a transfer, done or not. No lock is held. */
+static inline void zcipc_transfer_free(struct zcipc_transfer_state *t)
+{
+	if (t->cap || t->gone || t->region || t->revoked || (t->dst && !t->borrowed))
+		zcipc_transfer_free_all(t);
+}
+
 int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_region *region);
 void zcipc_transfer_unreserve(struct zcipc_transfer_state *t);
 void zcipc_transfer_plan(struct zcipc_transfer_state *t);
