@@ -279,7 +279,8 @@ static void zcipc_batch_lock_endpoints(struct zcipc_batch *b)
 }
 
 /* The capability of an entry, which may be revoked, or taken away by earlier entries. */
-static struct zcipc_cap *zcipc_batch_cap(struct zcipc_batch *b, struct zcipc_batch_entry *entry)
+static __always_inline struct zcipc_cap *zcipc_batch_cap(struct zcipc_batch *b,
+							struct zcipc_batch_entry *entry)
 {
 	u64 token = entry->t.cmd->cap;
 
@@ -456,8 +457,7 @@ static struct mm_struct *zcipc_batch_carry(struct zcipc_batch *b)
 		if (zcipc_transfer_admit_plain(t, entry->from->region))
 			break;
 		entry->page = b->carry.n;
-		if (!zcipc_carry_list_add(&b->carry, slot, t->first, t->npages, t->pgoff,
-					  t->rights & ZCIPC_RIGHT_WRITE)) {
+		if (!zcipc_carry_list_add(&b->carry, slot, t)) {
 			zcipc_transfer_dismiss(t);
 			break;
 		}
@@ -538,6 +538,20 @@ static void zcipc_batch_unmap(struct zcipc_batch *b)
 	zcipc_window_unmap_ranges(b->src, b->ranges, b->nranges);
 }
 
+/* Carries out what has been begun. */
+static void zcipc_batch_commit(struct zcipc_batch_entry *entry, struct zcipc_cap *cap)
+{
+	struct zcipc_transfer_state *t = &entry->t;
+
+	/* Of what is carried, the capability has one slot. */
+	if (t->carried && t->whole && !t->charged && cap->slots.next == &cap->slot.cap_entry) {
+		zcipc_transfer_pass(t, cap);
+		entry->to = cap;
+	} else {
+		entry->to = zcipc_transfer_commit(t, cap, false);
+	}
+}
+
 static void zcipc_batch_each(struct zcipc_batch *b)
 {
 	u32 i;
@@ -550,7 +564,7 @@ static void zcipc_batch_each(struct zcipc_batch *b)
 			cond_resched();
 		entry->ret = IS_ERR(cap) ? PTR_ERR(cap) : zcipc_transfer_begin(&entry->t, cap);
 		if (!entry->ret)
-			entry->to = zcipc_transfer_commit(&entry->t, cap, false);
+			zcipc_batch_commit(entry, cap);
 		else
 			zcipc_batch_dismiss(b, entry);
 	}
@@ -619,7 +633,7 @@ static int zcipc_batch_atomic(struct zcipc_batch *b)
 		struct zcipc_batch_entry *entry = &b->entries[i];
 
 		if (failed == b->n)
-			entry->to = zcipc_transfer_commit(&entry->t, entry->from, false);
+			zcipc_batch_commit(entry, entry->from);
 		else if (i != failed)
 			entry->ret = -ECANCELED;
 	}
@@ -745,6 +759,8 @@ static int zcipc_batch_locked(struct zcipc_batch *b)
 	else
 		zcipc_batch_each(b);
 	zcipc_carry_list_give(&b->carry);
+	if (b->carry.n)
+		zcipc_endpoint_made_room(b->src);
 	if (mm) {
 		mmap_read_unlock(mm);
 		mmput_async(mm);

@@ -87,12 +87,8 @@ int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
 	return 0;
 }
 
-/**
- * zcipc_cap_enter() - enter a capability in an endpoint's table: it gets its token
- * @cap: in no table
- * @ep: the endpoint; the caller has held its lock since zcipc_cap_reserve()
- */
-void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep)
+static __always_inline void zcipc_cap_enter_table(struct zcipc_cap *cap,
+						  struct zcipc_endpoint *ep)
 {
 	u32 index = ep->caps_free;
 
@@ -106,6 +102,16 @@ void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep)
 	}
 	cap->token = ep->next_generation++ << ZCIPC_TOKEN_INDEX_BITS | index;
 	cap->ep = ep;
+}
+
+/**
+ * zcipc_cap_enter() - enter a capability in an endpoint's table: it gets its token
+ * @cap: in no table
+ * @ep: the endpoint; the caller has held its lock since zcipc_cap_reserve()
+ */
+void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep)
+{
+	zcipc_cap_enter_table(cap, ep);
 }
 
 static void zcipc_cap_erase(struct zcipc_cap *cap)
@@ -266,6 +272,24 @@ void zcipc_cap_remove_all(struct zcipc_endpoint *ep)
 }
 
 /**
+ * zcipc_cap_pass() - move a capability to another endpoint's table, with its slots
+ * @cap: the capability; what its slots show is unmapped
+ * @to: as for zcipc_cap_give()
+ *
+ * zcipc_slot_pass() must follow, for each slot.
+ */
+void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to)
+{
+	lockdep_assert_held(&cap->region->lock);
+	if (!list_empty(&cap->msg.entry))
+		zcipc_message_unqueue(cap->ep, &cap->msg);
+	if (!list_empty(&cap->notices))
+		zcipc_notices_end(cap);
+	zcipc_cap_erase(cap);
+	zcipc_cap_enter_table(cap, to);
+}
+
+/**
  * zcipc_cap_give() - move a capability to another endpoint's table
  * @cap: the capability; what its slots show is unmapped
  * @to: the endpoint, in whose table zcipc_cap_reserve() made room; the caller holds both
@@ -275,12 +299,8 @@ void zcipc_cap_remove_all(struct zcipc_endpoint *ep)
  */
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to)
 {
-	lockdep_assert_held(&cap->region->lock);
 	zcipc_cap_remove_slots(cap);
-	zcipc_message_unqueue(cap->ep, &cap->msg);
-	zcipc_notices_end(cap);
-	zcipc_cap_erase(cap);
-	zcipc_cap_enter(cap, to);
+	zcipc_cap_pass(cap, to);
 }
 
 /* Why zcipc_cap_find() did not find a token. */

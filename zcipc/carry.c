@@ -42,7 +42,7 @@ bool zcipc_carry_is_worth(unsigned long npages)
 	return npages >= READ_ONCE(carry_min);
 }
 
-static inline pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pgprot_t prot, bool writable,
+static __always_inline pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pgprot_t prot, bool writable,
 				    bool special)
 {
 	pte_t pte;
@@ -497,13 +497,30 @@ static bool zcipc_carry_list_look(struct zcipc_carry_list *list, unsigned long a
 	    userfaultfd_wp(list->to))
 		return false;
 	list->from_first = list->from->vm_pgoff;
-	list->from_end = list->from_first + vma_pages(list->from);
-	list->from_writable = list->from->vm_flags & VM_WRITE;
+	list->from_npages = vma_pages(list->from);
 	list->from_base = list->from->vm_start - (list->from_first << PAGE_SHIFT);
+	list->from_writable = list->from->vm_flags & VM_WRITE;
 	list->to_first = list->to->vm_pgoff;
-	list->to_end = list->to_first + vma_pages(list->to);
-	list->to_writable = list->to->vm_flags & VM_WRITE;
+	list->to_npages = vma_pages(list->to);
 	list->to_base = list->to->vm_start - (list->to_first << PAGE_SHIFT);
+	list->to_writable = list->to->vm_flags & VM_WRITE;
+	list->to_table = -1UL;
+	return true;
+}
+
+/* Is a range in a VMA, from which it is so far away, which is a lot if it is before that? */
+static bool zcipc_carry_fits(unsigned long start, unsigned long npages, unsigned long size)
+{
+	return start < size && npages <= size - start;
+}
+
+/* Is there a page table for pages of a list, and will it be when they are inserted? */
+static bool zcipc_carry_list_make_table(struct zcipc_carry_list *list, unsigned long to,
+					unsigned long npages)
+{
+	if (apply_to_page_range(list->dst->mm, to, npages << PAGE_SHIFT, NULL, NULL))
+		return false;
+	list->to_table = (to + ((npages - 1) << PAGE_SHIFT)) & PMD_MASK;
 	return true;
 }
 
@@ -511,46 +528,41 @@ static bool zcipc_carry_list_look(struct zcipc_carry_list *list, unsigned long a
  * zcipc_carry_list_add() - note pages that are to be moved
  * @list: there is room for them
  * @slot: the only mapping of the region; the caller holds that one's lock
- * @first: first page in the region
- * @npages: number of pages, of which all are there
- * @pgoff: where they are to be mapped by the receiver, as a file offset
- * @writable: so they are to be mapped
+ * @t: the transfer, admitted; all its pages are there
  *
  * Return: false if these cannot be carried
  */
 bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot *slot,
-			  unsigned long first, unsigned long npages, unsigned long pgoff,
-			  bool writable)
+			  const struct zcipc_transfer_state *t)
 {
-	unsigned long at = slot->pgoff + first - slot->first;
-	struct zcipc_frame **frames = slot->cap->region->frames + first;
+	unsigned long at = slot->pgoff + t->first - slot->first;
+	struct zcipc_frame **frames = slot->cap->region->frames + t->first;
 	struct zcipc_carry_page *page = list->pages + list->n;
-	unsigned long from, to, i;
+	unsigned long from, to, end;
 
 	if (!list->n && !zcipc_carry_list_look(list, at, zcipc_slot_addr(slot) +
-					       ((first - slot->first) << PAGE_SHIFT), pgoff))
+					       ((t->first - slot->first) << PAGE_SHIFT), t->pgoff))
 		return false;
 	/* All in one VMA each, as nearly all windows are. */
-	if (at < list->from_first || at + npages > list->from_end ||
-	    pgoff < list->to_first || pgoff + npages > list->to_end)
+	if (!zcipc_carry_fits(at - list->from_first, t->npages, list->from_npages) ||
+	    !zcipc_carry_fits(t->pgoff - list->to_first, t->npages, list->to_npages))
 		return false;
 	from = list->from_base + (at << PAGE_SHIFT);
-	to = list->to_base + (pgoff << PAGE_SHIFT);
+	to = list->to_base + (t->pgoff << PAGE_SHIFT);
+	end = to + (t->npages << PAGE_SHIFT);
 	/* The page tables come first: after that nothing can fail. */
-	if ((!list->n || (to ^ page[-1].to) & PMD_MASK ||
-	     (to ^ (to + ((npages - 1) << PAGE_SHIFT))) & PMD_MASK) &&
-	    apply_to_page_range(list->dst->mm, to, npages << PAGE_SHIFT, NULL, NULL))
+	if (((to & PMD_MASK) != list->to_table || end - 1 - list->to_table >= PMD_SIZE) &&
+	    !zcipc_carry_list_make_table(list, to, t->npages))
 		return false;
-	writable = writable && list->to_writable;
-	for (i = 0; i < npages; i++, page++) {
-		page->from = from + (i << PAGE_SHIFT);
-		page->to = to + (i << PAGE_SHIFT);
-		page->frame = frames[i];
-		page->writable = writable;
+	for (; to < end; from += PAGE_SIZE, to += PAGE_SIZE, page++) {
+		page->from = from;
+		page->to = to;
+		page->frame = *frames++;
+		page->writable = t->rights & ZCIPC_RIGHT_WRITE && list->to_writable;
 		page->was_writable = slot->writable && list->from_writable;
 		page->taken = false;
 	}
-	list->n += npages;
+	list->n += t->npages;
 	return true;
 }
 

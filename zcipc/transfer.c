@@ -90,7 +90,7 @@ int zcipc_transfer_validate_all(const struct zcipc_transfer *cmd)
 }
 
 /* Finds the sender's capability and checks what it is to be used for. Sets range and rights. */
-struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t)
+static __always_inline struct zcipc_cap *zcipc_transfer_find(struct zcipc_transfer_state *t)
 {
 	static const u32 needed[] = {
 		[ZCIPC_MOVE] = ZCIPC_RIGHT_MOVE,
@@ -122,6 +122,11 @@ struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t)
 	return cap;
 }
 
+struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t)
+{
+	return zcipc_transfer_find(t);
+}
+
 /**
  * zcipc_transfer_find_peer() - set the peer
  * @t: the transfer
@@ -151,7 +156,7 @@ bool zcipc_transfer_accepted(const struct zcipc_transfer_state *t)
 /* Notes what a transfer needs; the caller holds the sender's lock. Returns its capability. */
 struct zcipc_cap *zcipc_transfer_look(struct zcipc_transfer_state *t)
 {
-	struct zcipc_cap *cap = zcipc_transfer_source(t);
+	struct zcipc_cap *cap = zcipc_transfer_find(t);
 
 	if (IS_ERR(cap))
 		return cap;
@@ -507,20 +512,27 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 }
 
 /*
- * zcipc_transfer_admit(), of a MOVE of frames that are not pinned, that nobody else has a capability
- * for, and that are to stay as they are. Such a thing needs nothing but room.
+ * zcipc_transfer_admit(), of a MOVE of frames that are neither pinned nor huge, that nobody else has
+ * a capability for, and that are to stay as they are. Such a thing needs nothing but room.
  */
 int zcipc_transfer_admit_plain(struct zcipc_transfer_state *t, const struct zcipc_region *region)
 {
+	struct zcipc_endpoint *dst = t->dst;
 	int ret;
 
 	if (!zcipc_region_present(region, t->first, t->npages))
 		return -ENOENT;
+	if (!zcipc_message_room(dst))
+		return -EAGAIN;
 	t->cache = region->cache;
 	t->window = zcipc_region_window(region, t->rights & ZCIPC_RIGHT_WRITE);
-	ret = zcipc_transfer_reserve(t, region);
-	t->admitted = !ret;
-	return ret;
+	ret = zcipc_cap_reserve(dst, dst->nreserved + 1, ZCIPC_GFP_LOCKED) ?:
+	      zcipc_window_reserve(dst, t->window, t->npages, -1, &t->pgoff);
+	if (ret)
+		return ret;
+	dst->nreserved++;
+	t->admitted = true;
+	return 0;
 }
 
 /* Takes zcipc_transfer_admit() back. */
@@ -530,27 +542,13 @@ void zcipc_transfer_dismiss(struct zcipc_transfer_state *t)
 	zcipc_transfer_unreserve(t);
 }
 
-/**
- * zcipc_transfer_begin() - all that can fail
- * @t: the transfer, prepared
- * @cap: what zcipc_transfer_source() found; the caller holds the locks of both endpoints and the
- *	region, and the capability is not revoked
- *
- * zcipc_transfer_commit() or zcipc_transfer_abort() must follow, under the same locks.
- *
- * Return: 0 or an errno. Then all is as it was, but for PTEs that faults will bring back. -EAGAIN:
- * there is no room in the peer.
- */
-int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+/* zcipc_transfer_begin(), whatever is left to be done. */
+int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	struct zcipc_region *region = cap->region;
 	u32 type = t->cmd->type;
 	int ret = 0;
 
-	/* All that was to be done has been, but for the charge. */
-	if (t->carried && t->dst->user == region->user &&
-	    zcipc_region_present(region, t->first, t->npages))
-		return 0;
 	/* Other transfers of the same batch may have moved pages away. */
 	if (!t->admitted)
 		ret = zcipc_transfer_admit(t, cap);
@@ -677,6 +675,21 @@ static bool zcipc_transfer_lazy(const struct zcipc_transfer_state *t)
 	return t->cmd->type == ZCIPC_COPY && !t->copy && t->npages > ZCIPC_FAULT_AROUND;
 }
 
+/* Tells the peer of its capability. The place in it is known. */
+static void zcipc_transfer_tell(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
+				u32 sender_rights)
+{
+	struct zcipc_transfer *cmd = t->cmd;
+
+	cap->msg.type = cmd->type;
+	cap->msg.flags = 0;
+	cap->msg.sender_rights = sender_rights;
+	cap->msg.region = cap->region->id;
+	cap->msg.cookie = cmd->cookie;
+	cmd->peer_cap = cap->token;
+	zcipc_message_queue(t->dst, &cap->msg, t->src);
+}
+
 /**
  * zcipc_transfer_deliver() - the peer's part, which cannot fail
  * @t: the transfer; the caller holds the locks of the peer and of the region
@@ -716,15 +729,42 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 			zcipc_slot_populate(&cap->slot);
 		cap->msg.addr = zcipc_slot_addr(&cap->slot) + cap->msg.offset;
 	}
-	cap->msg.type = cmd->type;
-	cap->msg.flags = 0;
-	cap->msg.sender_rights = sender_rights;
-	cap->msg.region = region->id;
-	cap->msg.cookie = cmd->cookie;
-	cmd->peer_cap = cap->token;
-	zcipc_message_queue(t->dst, &cap->msg, t->src);
+	zcipc_transfer_tell(t, cap, sender_rights);
 	t->cap = NULL;
 	return cap;
+}
+
+/**
+ * zcipc_transfer_pass() - zcipc_transfer_commit() of a whole region whose PTEs have been taken
+ * @t: the transfer, begun; the caller still holds all locks. Nobody new is charged.
+ * @cap: the sender's capability, the only one for the region
+ *
+ * The capability and @cap->slot, the only one that it has, go over as they are. The caller tells
+ * that the sender has more room.
+ */
+void zcipc_transfer_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	struct zcipc_region *region = cap->region;
+	struct zcipc_transfer *cmd = t->cmd;
+	u32 sender_rights = cap->rights;
+
+	t->dst->nreserved--;
+	zcipc_count(t->src, region, MOVES, 1);
+	zcipc_count(t->src, region, PAGES, t->npages);
+	trace_zcipc_commit(t->src, t->dst, cmd->type, region->id, t->npages, 0);
+	cmd->pages = t->npages;
+	cmd->copied = 0;
+	cmd->migrated = 0;
+	cmd->off_node = 0;
+	zcipc_cap_pass(cap, t->dst);
+	cap->rights = t->rights;
+	cap->msg.addr = zcipc_slot_pass(&cap->slot, t->src, t->pgoff,
+					t->rights & ZCIPC_RIGHT_WRITE);
+	zcipc_test_point("committed");
+	cap->msg.offset = 0;
+	cap->msg.len = t->npages << PAGE_SHIFT;
+	cap->msg.unmapped = false;
+	zcipc_transfer_tell(t, cap, sender_rights);
 }
 
 /**

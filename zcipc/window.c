@@ -192,6 +192,14 @@ static bool zcipc_window_reserve_huge(struct zcipc_window *window, unsigned long
 	return true;
 }
 
+/* The first free page, which is mostly where the hint says, or behind the end. */
+static unsigned long zcipc_window_find_one(const struct zcipc_window *window)
+{
+	if (window->hint < window->npages && !test_bit(window->hint, window->used))
+		return window->hint;
+	return find_next_zero_bit(window->used, window->npages, window->hint);
+}
+
 /**
  * zcipc_window_reserve() - find room in a window
  * @ep: the endpoint; the caller holds its lock
@@ -223,7 +231,7 @@ int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which, unsigned
 		return 0;
 	}
 	if (npages == 1)
-		start = find_next_zero_bit(window->used, window->npages, window->hint);
+		start = zcipc_window_find_one(window);
 	else
 		start = bitmap_find_next_zero_area(window->used, window->npages, window->hint,
 						   npages, 0);
@@ -284,7 +292,7 @@ int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages
 }
 
 /* Enters a slot among those of its endpoint. Many come right behind the last one. */
-static void zcipc_slot_enter(struct zcipc_endpoint *ep, struct zcipc_slot *slot)
+static __always_inline void zcipc_slot_enter(struct zcipc_endpoint *ep, struct zcipc_slot *slot)
 {
 	struct zcipc_slot *last = ep->last_slot, *next = ep->last_next;
 
@@ -301,6 +309,22 @@ static void zcipc_slot_enter(struct zcipc_endpoint *ep, struct zcipc_slot *slot)
 	ep->last_slot = slot;
 }
 
+/* What of a slot depends on its place. */
+static __always_inline void zcipc_slot_place(struct zcipc_slot *slot, unsigned long pgoff, bool writable)
+{
+	slot->pgoff = pgoff;
+	slot->addr = 0;
+	slot->writable = writable;
+	slot->nvmas = 0;
+	slot->around = ZCIPC_FAULT_AROUND / 4;
+	slot->next = pgoff;
+	slot->streak = 0;
+	slot->written = pgoff;
+	slot->view = NULL;
+	zcipc_slot_enter(slot->cap->ep, slot);
+	zcipc_count(slot->cap->ep, NULL, MAPS, 1);
+}
+
 /**
  * zcipc_slot_install() - make a slot show a range
  * @slot: not in use
@@ -314,21 +338,11 @@ void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned
 			unsigned long first, unsigned long npages, bool writable)
 {
 	slot->cap = cap;
-	slot->pgoff = pgoff;
-	slot->addr = 0;
 	slot->npages = npages;
 	slot->first = first;
-	slot->writable = writable;
-	slot->nvmas = 0;
-	slot->around = ZCIPC_FAULT_AROUND / 4;
-	slot->next = pgoff;
-	slot->streak = 0;
-	slot->written = pgoff;
-	slot->view = NULL;
-	zcipc_slot_enter(cap->ep, slot);
 	list_add_tail(&slot->cap_entry, &cap->slots);
 	cap->nslots++;
-	zcipc_count(cap->ep, NULL, MAPS, 1);
+	zcipc_slot_place(slot, pgoff, writable);
 }
 
 static void zcipc_window_unmap_locked(struct zcipc_endpoint *ep, unsigned long pgoff,
@@ -366,6 +380,18 @@ void zcipc_slot_unmap(struct zcipc_slot *slot)
 		zcipc_window_unmap(slot->cap->ep, slot->pgoff, slot->npages);
 }
 
+/* Takes a slot out of its place. */
+static __always_inline void zcipc_slot_leave(struct zcipc_slot *slot, struct zcipc_endpoint *ep)
+{
+	rb_erase(&slot->node, &ep->slots);
+	if (slot == ep->last_slot || slot == ep->last_next)
+		ep->last_slot = NULL;
+	zcipc_window_release(ep, slot->pgoff, slot->npages);
+	if (slot->view)
+		zcipc_file_detach(slot->view);
+	zcipc_count(ep, NULL, MAPS, -1);
+}
+
 /**
  * zcipc_slot_remove() - remove a slot and free its place
  * @slot: shows nothing any more: a place must not be used again while PTEs are left. The caller
@@ -373,21 +399,33 @@ void zcipc_slot_unmap(struct zcipc_slot *slot)
  */
 void zcipc_slot_remove(struct zcipc_slot *slot)
 {
-	struct zcipc_endpoint *ep = slot->cap->ep;
-
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&slot->cap->ep->lock);
 	lockdep_assert_held(&slot->cap->region->lock);
-	rb_erase(&slot->node, &ep->slots);
-	if (slot == ep->last_slot || slot == ep->last_next)
-		ep->last_slot = NULL;
+	zcipc_slot_leave(slot, slot->cap->ep);
 	list_del(&slot->cap_entry);
 	slot->cap->nslots--;
-	zcipc_window_release(ep, slot->pgoff, slot->npages);
-	if (slot->view)
-		zcipc_file_detach(slot->view);
 	if (slot != &slot->cap->slot)
 		kfree(slot);
-	zcipc_count(ep, NULL, MAPS, -1);
+}
+
+/**
+ * zcipc_slot_pass() - show what a slot shows to another endpoint
+ * @slot: a slot whose capability has just been passed on; what it shows is unmapped
+ * @from: whose the capability was; the caller holds the locks of both endpoints, and the region's
+ * @pgoff: reserved in the other one's window
+ * @writable: PTEs may be writable
+ *
+ * Return: the user address there
+ */
+u64 zcipc_slot_pass(struct zcipc_slot *slot, struct zcipc_endpoint *from, unsigned long pgoff,
+		    bool writable)
+{
+	lockdep_assert_held(&from->lock);
+	lockdep_assert_held(&slot->cap->ep->lock);
+	lockdep_assert_held(&slot->cap->region->lock);
+	zcipc_slot_leave(slot, from);
+	zcipc_slot_place(slot, pgoff, writable);
+	return zcipc_window_addr(slot->cap->ep, pgoff);
 }
 
 /* The window that an address is in, or NULL. */

@@ -603,6 +603,7 @@ void zcipc_cap_free(struct zcipc_cap *cap);
 void zcipc_cap_remove(struct zcipc_cap *cap);
 void zcipc_cap_remove_token(struct zcipc_endpoint *ep, u64 token);
 void zcipc_cap_remove_all(struct zcipc_endpoint *ep);
+void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to);
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to);
 struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, u64 token);
 u32 zcipc_cap_depth(const struct zcipc_cap *cap);
@@ -1014,6 +1015,8 @@ void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned
 void zcipc_window_unmap(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages);
 void zcipc_slot_unmap(struct zcipc_slot *slot);
 void zcipc_slot_remove(struct zcipc_slot *slot);
+u64 zcipc_slot_pass(struct zcipc_slot *slot, struct zcipc_endpoint *from, unsigned long pgoff,
+		    bool writable);
 int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec);
 struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgoff);
 void zcipc_slot_populate(struct zcipc_slot *slot);
@@ -1137,14 +1140,15 @@ struct zcipc_carry_page {
  * @dst: the receiver, another endpoint; its lock and its mmap_lock are held
  * @from: the sender's VMA
  * @from_first: where it begins, as a file offset, in pages
- * @from_end: where it ends
- * @from_writable: its PTEs may be writable
+ * @from_npages: its size
  * @from_base: what to add to file offsets of it, in bytes, for addresses
+ * @from_writable: its PTEs may be writable
  * @to: the receiver's VMA
  * @to_first: where it begins, as a file offset, in pages
- * @to_end: where it ends
- * @to_writable: its PTEs may be writable
+ * @to_npages: its size
  * @to_base: what to add to file offsets of it, in bytes, for addresses
+ * @to_writable: its PTEs may be writable
+ * @to_table: user address of the receiver's page table that is there for certain
  * @n: number of pages
  * @pages: the pages
  */
@@ -1153,14 +1157,15 @@ struct zcipc_carry_list {
 	struct zcipc_endpoint *dst;
 	struct vm_area_struct *from;
 	unsigned long from_first;
-	unsigned long from_end;
-	bool from_writable;
+	unsigned long from_npages;
 	unsigned long from_base;
+	bool from_writable;
 	struct vm_area_struct *to;
 	unsigned long to_first;
-	unsigned long to_end;
-	bool to_writable;
+	unsigned long to_npages;
 	unsigned long to_base;
+	bool to_writable;
+	unsigned long to_table;
 	unsigned int n;
 	struct zcipc_carry_page *pages;
 };
@@ -1185,9 +1190,10 @@ bool zcipc_carry_page_out(struct zcipc_carry_to *to, const struct zcipc_slot *sl
 			  struct zcipc_endpoint *dst, unsigned long pgoff);
 void zcipc_carry_page_in(const struct zcipc_carry_to *to, const struct zcipc_slot *slot);
 bool zcipc_carry_is_worth(unsigned long npages);
+struct zcipc_transfer_state;
+
 bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot *slot,
-			  unsigned long first, unsigned long npages, unsigned long pgoff,
-			  bool writable);
+			  const struct zcipc_transfer_state *t);
 void zcipc_carry_list_take(struct zcipc_carry_list *list);
 unsigned int zcipc_carry_list_held(const struct zcipc_carry_list *list, unsigned int i);
 void zcipc_carry_list_return(struct zcipc_carry_list *list, unsigned int first,
@@ -1339,8 +1345,30 @@ int zcipc_transfer_alloc(struct zcipc_transfer_state *t);
 int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 int zcipc_transfer_admit_plain(struct zcipc_transfer_state *t, const struct zcipc_region *region);
 void zcipc_transfer_dismiss(struct zcipc_transfer_state *t);
-int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+
+/**
+ * zcipc_transfer_begin() - all that can fail
+ * @t: the transfer, prepared
+ * @cap: what zcipc_transfer_source() found; the caller holds the locks of both endpoints and the
+ *	region, and the capability is not revoked
+ *
+ * zcipc_transfer_commit() or zcipc_transfer_abort() must follow, under the same locks.
+ *
+ * Return: 0 or an errno. Then all is as it was, but for PTEs that faults will bring back. -EAGAIN:
+ * there is no room in the peer.
+ */
+static inline int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	/* Of what is carried, nothing is left to be done but the charge. */
+	if (t->carried && t->dst->user == cap->region->user &&
+	    zcipc_region_present(cap->region, t->first, t->npages))
+		return 0;
+	return zcipc_transfer_begin_any(t, cap);
+}
+
 void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+void zcipc_transfer_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
 					bool populate);
 void zcipc_transfer_free_all(struct zcipc_transfer_state *t);
