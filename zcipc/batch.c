@@ -539,7 +539,7 @@ static void zcipc_batch_unmap(struct zcipc_batch *b)
 }
 
 /* Carries out what has been begun. */
-static void zcipc_batch_commit(struct zcipc_batch_entry *entry, struct zcipc_cap *cap)
+static __always_inline void zcipc_batch_commit(struct zcipc_batch_entry *entry, struct zcipc_cap *cap)
 {
 	struct zcipc_transfer_state *t = &entry->t;
 

@@ -488,11 +488,15 @@ static pte_t *zcipc_carry_lock_table(struct mm_struct *mm, unsigned long addr, s
 }
 
 /* The VMAs that the first pages of a list are in. */
-static bool zcipc_carry_list_look(struct zcipc_carry_list *list, unsigned long at,
-				  unsigned long from, unsigned long pgoff)
+static noinline bool zcipc_carry_list_look(struct zcipc_carry_list *list,
+					   const struct zcipc_slot *slot,
+					   const struct zcipc_transfer_state *t)
 {
-	list->from = zcipc_window_lookup(list->src, at, from);
-	list->to = zcipc_window_lookup(list->dst, pgoff, zcipc_window_addr(list->dst, pgoff));
+	unsigned long skip = t->first - slot->first;
+
+	list->from = zcipc_window_lookup(list->src, slot->pgoff + skip,
+					 zcipc_slot_addr(slot) + (skip << PAGE_SHIFT));
+	list->to = zcipc_window_lookup(list->dst, t->pgoff, zcipc_window_addr(list->dst, t->pgoff));
 	if (!list->from || !list->to || !(list->to->vm_flags & VM_READ) ||
 	    userfaultfd_wp(list->to))
 		return false;
@@ -514,9 +518,9 @@ static bool zcipc_carry_fits(unsigned long start, unsigned long npages, unsigned
 	return start < size && npages <= size - start;
 }
 
-/* Is there a page table for pages of a list, and will it be when they are inserted? */
-static bool zcipc_carry_list_make_table(struct zcipc_carry_list *list, unsigned long to,
-					unsigned long npages)
+/* Makes the page tables for more pages of a list. */
+static noinline bool zcipc_carry_list_prepare(struct zcipc_carry_list *list, unsigned long to,
+					      unsigned long npages)
 {
 	if (apply_to_page_range(list->dst->mm, to, npages << PAGE_SHIFT, NULL, NULL))
 		return false;
@@ -540,8 +544,7 @@ bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot
 	struct zcipc_carry_page *page = list->pages + list->n;
 	unsigned long from, to, end;
 
-	if (!list->n && !zcipc_carry_list_look(list, at, zcipc_slot_addr(slot) +
-					       ((t->first - slot->first) << PAGE_SHIFT), t->pgoff))
+	if (!list->n && !zcipc_carry_list_look(list, slot, t))
 		return false;
 	/* All in one VMA each, as nearly all windows are. */
 	if (!zcipc_carry_fits(at - list->from_first, t->npages, list->from_npages) ||
@@ -552,7 +555,7 @@ bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot
 	end = to + (t->npages << PAGE_SHIFT);
 	/* The page tables come first: after that nothing can fail. */
 	if (((to & PMD_MASK) != list->to_table || end - 1 - list->to_table >= PMD_SIZE) &&
-	    !zcipc_carry_list_make_table(list, to, t->npages))
+	    !zcipc_carry_list_prepare(list, to, t->npages))
 		return false;
 	for (; to < end; from += PAGE_SIZE, to += PAGE_SIZE, page++) {
 		page->from = from;

@@ -161,6 +161,8 @@ struct zcipc_cap *zcipc_transfer_look(struct zcipc_transfer_state *t)
 	if (IS_ERR(cap))
 		return cap;
 	t->whole = t->cmd->type == ZCIPC_MOVE && t->npages == cap->region->npages;
+	if (t->whole)
+		return cap;
 	t->copy = zcipc_transfer_copies(t->cmd, (u64)t->npages << PAGE_SHIFT);
 	/* What a user moves to itself is charged already. */
 	t->charge = t->cmd->type != ZCIPC_MOVE || t->dst->user != READ_ONCE(cap->region->user);

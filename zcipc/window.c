@@ -192,12 +192,21 @@ static bool zcipc_window_reserve_huge(struct zcipc_window *window, unsigned long
 	return true;
 }
 
-/* The first free page, which is mostly where the hint says, or behind the end. */
-static unsigned long zcipc_window_find_one(const struct zcipc_window *window)
+/* zcipc_window_reserve(), of a single page. It is mostly where the hint says. */
+static int zcipc_window_reserve_one(struct zcipc_window *window, unsigned long *pgoff,
+				    unsigned long offset)
 {
-	if (window->hint < window->npages && !test_bit(window->hint, window->used))
-		return window->hint;
-	return find_next_zero_bit(window->used, window->npages, window->hint);
+	unsigned long start = window->hint;
+
+	if (start < window->npages && test_bit(start, window->used))
+		start = find_next_zero_bit(window->used, window->npages, start);
+	if (start >= window->npages)
+		return window->npages ? -EAGAIN : -ENOBUFS;
+	__set_bit(start, window->used);
+	window->nused++;
+	window->hint = start + 1;
+	*pgoff = offset + start;
+	return 0;
 }
 
 /**
@@ -224,29 +233,27 @@ int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which, unsigned
 	unsigned long start;
 
 	lockdep_assert_held(&ep->lock);
+	if (npages == 1)
+		return zcipc_window_reserve_one(window, pgoff, zcipc_window_pgoff(which));
 	if (npages > window->npages)
 		return -ENOBUFS;
 	if (align >= 0 && zcipc_window_reserve_huge(window, npages, align, &start)) {
 		*pgoff = zcipc_window_pgoff(which) + start;
 		return 0;
 	}
-	if (npages == 1)
-		start = zcipc_window_find_one(window);
-	else
-		start = bitmap_find_next_zero_area(window->used, window->npages, window->hint,
-						   npages, 0);
+	start = bitmap_find_next_zero_area(window->used, window->npages, window->hint, npages, 0);
 	if (start >= window->npages)
 		return -EAGAIN;
 	zcipc_window_mark(window, start, npages, true);
 	/* Only what has no gap before it says where the first gap is. */
-	if (start == window->hint || npages == 1)
+	if (start == window->hint)
 		window->hint = start + npages;
 	*pgoff = zcipc_window_pgoff(which) + start;
 	return 0;
 }
 
-/* Takes zcipc_window_reserve() back. The caller holds the endpoint's lock. */
-void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages)
+static __always_inline void zcipc_window_free(struct zcipc_endpoint *ep, unsigned long pgoff,
+					      unsigned long npages)
 {
 	struct zcipc_window *window = zcipc_window_at(ep, pgoff);
 	unsigned long start = zcipc_window_index(pgoff);
@@ -256,11 +263,18 @@ void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsign
 		return;
 	zcipc_window_mark(window, start, npages, false);
 	window->hint = min(window->hint, start);
-	window->huge_hint = min(window->huge_hint,
-				window->npages - min(window->npages, start + npages));
+	if (window->huge_hint)
+		window->huge_hint = min(window->huge_hint,
+					window->npages - min(window->npages, start + npages));
 	/* Where PMDs may be: what is at the end of an empty window can be used in any way. */
 	if (!window->nused)
 		window->huge_low = window->npages;
+}
+
+/* Takes zcipc_window_reserve() back. The caller holds the endpoint's lock. */
+void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages)
+{
+	zcipc_window_free(ep, pgoff, npages);
 }
 
 /* May there be PMDs in a range of file offsets? Functions for PTEs are not made for them. */
@@ -386,7 +400,7 @@ static __always_inline void zcipc_slot_leave(struct zcipc_slot *slot, struct zci
 	rb_erase(&slot->node, &ep->slots);
 	if (slot == ep->last_slot || slot == ep->last_next)
 		ep->last_slot = NULL;
-	zcipc_window_release(ep, slot->pgoff, slot->npages);
+	zcipc_window_free(ep, slot->pgoff, slot->npages);
 	if (slot->view)
 		zcipc_file_detach(slot->view);
 	zcipc_count(ep, NULL, MAPS, -1);

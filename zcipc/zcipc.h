@@ -587,6 +587,10 @@ static inline int zcipc_cap_range(const struct zcipc_cap *cap, u64 offset, u64 l
 {
 	u64 end = (u64)cap->npages << PAGE_SHIFT;
 
+	*first = cap->first;
+	*npages = cap->npages;
+	if (!(offset | len))
+		return 0;
 	if (!PAGE_ALIGNED(offset) || !PAGE_ALIGNED(len) || offset >= end || len > end - offset)
 		return -EINVAL;
 	*first = cap->first + (offset >> PAGE_SHIFT);
