@@ -129,19 +129,31 @@ static int zcipc_batch_validate(const struct zcipc_transfer *cmd, u32 size)
 	return ret;
 }
 
+/* Can all transfers be written? Writes a byte of each page as it is. */
+static int zcipc_batch_probe(const struct zcipc_batch *b, u8 __user *ubuffer)
+{
+	size_t last = array_size(b->n, sizeof(*b->cmds)) - 1;
+	const u8 *cmds = (const u8 *)b->cmds;
+	size_t at;
+
+	for (at = 0; at < last; at += PAGE_SIZE)
+		if (put_user(cmds[at], ubuffer + at))
+			return -EFAULT;
+	return put_user(cmds[last], ubuffer + last);
+}
+
 /* Reads the transfers, and makes sure that their results can be written. */
 static int zcipc_batch_read(struct zcipc_batch *b, const struct zcipc_transfer_batch *cmd)
 {
 	void __user *ubuffer = u64_to_user_ptr(cmd->transfers);
 	bool usual = cmd->transfer_size == sizeof(*b->cmds);
+	struct zcipc_batch_entry *entry = b->entries;
 	u32 i;
 
 	/* At once. */
 	if (usual && copy_from_user(b->cmds, ubuffer, array_size(b->n, sizeof(*b->cmds))))
 		return -EFAULT;
-	for (i = 0; i < b->n; i++) {
-		struct zcipc_batch_entry *entry = &b->entries[i];
-
+	for (i = 0; i < b->n; i++, entry++) {
 		entry->t.cmd = &b->cmds[i];
 		entry->t.src = b->src;
 		entry->t.keep_cache = b->atomic;
@@ -154,6 +166,8 @@ static int zcipc_batch_read(struct zcipc_batch *b, const struct zcipc_transfer_b
 		if (!entry->ret)
 			entry->ret = zcipc_batch_validate(&b->cmds[i], cmd->transfer_size);
 	}
+	if (usual)
+		return zcipc_batch_probe(b, ubuffer);
 	return fault_in_safe_writeable(ubuffer, array_size(b->n, cmd->transfer_size)) ? -EFAULT : 0;
 }
 
@@ -220,8 +234,7 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 	b->eps[b->neps++] = b->src;
 	b->sorted = true;
 	mutex_lock(&b->src->lock);
-	for (i = 0; i < b->n; i++) {
-		entry = &b->entries[i];
+	for (entry = b->entries; entry < b->entries + b->n; entry++) {
 		if (!entry->ret)
 			entry->ret = zcipc_batch_find_peer(b, entry, last);
 		if (entry->ret)
@@ -233,7 +246,8 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 			continue;
 		}
 		entry->from = cap;
-		b->sorted = b->sorted && region <= cap->region->id;
+		if (cap->region->id < region)
+			b->sorted = false;
 		region = cap->region->id;
 		b->nalloc += !entry->t.whole;
 		if (entry->t.cmd->type == ZCIPC_MOVE)
@@ -294,11 +308,11 @@ static __always_inline struct zcipc_cap *zcipc_batch_cap(struct zcipc_batch *b,
 static void zcipc_batch_lock_regions(struct zcipc_batch *b)
 {
 	const struct zcipc_endpoint *last = NULL;
+	struct zcipc_batch_entry *entry;
 	u32 i, n = 0;
 	int ret = 0;
 
-	for (i = 0; i < b->n; i++) {
-		struct zcipc_batch_entry *entry = &b->entries[i];
+	for (entry = b->entries; entry < b->entries + b->n; entry++) {
 		struct zcipc_cap *cap;
 
 		if (entry->ret)
@@ -391,7 +405,7 @@ static struct zcipc_slot *zcipc_batch_carries(const struct zcipc_batch *b,
 	if (t->cmd->type != ZCIPC_MOVE || t->cmd->cache != ZCIPC_CACHE_DEFAULT ||
 	    t->cmd->node != ZCIPC_NODE_ANY || region->npinned || region->parts || region->special ||
 	    region->file ||
-	    !list_is_singular(&region->caps) || !list_is_singular(&cap->slots) ||
+	    !list_is_singular(&region->caps) || cap->nslots != 1 ||
 	    t->npages > min(b->npages, ZCIPC_BATCH_CARRY) - b->carry.n)
 		return NULL;
 	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
@@ -437,9 +451,11 @@ static struct mm_struct *zcipc_batch_carry(struct zcipc_batch *b)
 		if (entry->ret)
 			continue;
 		slot = zcipc_batch_carries(b, entry);
-		if (!slot || (dst && t->dst != dst) || t->dst == b->src)
+		if (!slot)
 			break;
-		if (!dst) {
+		if (t->dst != dst) {
+			if (dst || t->dst == b->src)
+				break;
 			dst = t->dst;
 			b->carry.src = b->src;
 			b->carry.dst = dst;
@@ -554,10 +570,10 @@ static __always_inline void zcipc_batch_commit(struct zcipc_batch_entry *entry, 
 
 static void zcipc_batch_each(struct zcipc_batch *b)
 {
+	struct zcipc_batch_entry *entry = b->entries;
 	u32 i;
 
-	for (i = 0; i < b->n; i++) {
-		struct zcipc_batch_entry *entry = &b->entries[i];
+	for (i = 0; i < b->n; i++, entry++) {
 		struct zcipc_cap *cap = zcipc_batch_cap(b, entry);
 
 		if (!(i % 16))

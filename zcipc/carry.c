@@ -540,9 +540,9 @@ bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot
 			  const struct zcipc_transfer_state *t)
 {
 	unsigned long at = slot->pgoff + t->first - slot->first;
-	struct zcipc_frame **frames = slot->cap->region->frames + t->first;
-	struct zcipc_carry_page *page = list->pages + list->n;
 	unsigned long from, to, end;
+	struct zcipc_carry_page *page;
+	struct zcipc_frame **frames;
 
 	if (!list->n && !zcipc_carry_list_look(list, slot, t))
 		return false;
@@ -557,6 +557,9 @@ bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot
 	if (((to & PMD_MASK) != list->to_table || end - 1 - list->to_table >= PMD_SIZE) &&
 	    !zcipc_carry_list_prepare(list, to, t->npages))
 		return false;
+	frames = slot->cap->region->frames + t->first;
+	page = list->pages + list->n;
+	list->n += t->npages;
 	for (; to < end; from += PAGE_SIZE, to += PAGE_SIZE, page++) {
 		page->from = from;
 		page->to = to;
@@ -565,7 +568,6 @@ bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot
 		page->was_writable = slot->writable && list->from_writable;
 		page->taken = false;
 	}
-	list->n += t->npages;
 	return true;
 }
 

@@ -193,8 +193,8 @@ static bool zcipc_window_reserve_huge(struct zcipc_window *window, unsigned long
 }
 
 /* zcipc_window_reserve(), of a single page. It is mostly where the hint says. */
-static int zcipc_window_reserve_one(struct zcipc_window *window, unsigned long *pgoff,
-				    unsigned long offset)
+static noinline int zcipc_window_reserve_one(struct zcipc_window *window, unsigned long *pgoff,
+					     unsigned long offset)
 {
 	unsigned long start = window->hint;
 

@@ -1380,7 +1380,8 @@ void zcipc_transfer_free_all(struct zcipc_transfer_state *t);
 /* Frees what is left of a transfer, done or not. No lock is held. */
 static inline void zcipc_transfer_free(struct zcipc_transfer_state *t)
 {
-	if (t->cap || t->gone || t->region || t->revoked || (t->dst && !t->borrowed))
+	/* Of a whole region nothing was allocated. */
+	if (!t->whole || !t->borrowed || t->revoked)
 		zcipc_transfer_free_all(t);
 }
 
