@@ -488,9 +488,8 @@ static pte_t *zcipc_carry_lock_table(struct mm_struct *mm, unsigned long addr, s
 }
 
 /* The VMAs that the first pages of a list are in. */
-static noinline bool zcipc_carry_list_look(struct zcipc_carry_list *list,
-					   const struct zcipc_slot *slot,
-					   const struct zcipc_transfer_state *t)
+static bool zcipc_carry_list_look(struct zcipc_carry_list *list, const struct zcipc_slot *slot,
+				  const struct zcipc_transfer_state *t)
 {
 	unsigned long skip = t->first - slot->first;
 
@@ -500,31 +499,34 @@ static noinline bool zcipc_carry_list_look(struct zcipc_carry_list *list,
 	if (!list->from || !list->to || !(list->to->vm_flags & VM_READ) ||
 	    userfaultfd_wp(list->to))
 		return false;
-	list->from_first = list->from->vm_pgoff;
-	list->from_npages = vma_pages(list->from);
-	list->from_base = list->from->vm_start - (list->from_first << PAGE_SHIFT);
+	list->from_base = list->from->vm_start - (list->from->vm_pgoff << PAGE_SHIFT);
 	list->from_writable = list->from->vm_flags & VM_WRITE;
-	list->to_first = list->to->vm_pgoff;
-	list->to_npages = vma_pages(list->to);
-	list->to_base = list->to->vm_start - (list->to_first << PAGE_SHIFT);
+	list->to_base = list->to->vm_start - (list->to->vm_pgoff << PAGE_SHIFT);
 	list->to_writable = list->to->vm_flags & VM_WRITE;
-	list->to_table = -1UL;
 	return true;
 }
 
-/* Is a range in a VMA, from which it is so far away, which is a lot if it is before that? */
-static bool zcipc_carry_fits(unsigned long start, unsigned long npages, unsigned long size)
+/*
+ * Makes the page tables for more pages, all of which have to be in one VMA each, as nearly all
+ * windows are.
+ */
+static noinline bool zcipc_carry_list_prepare(struct zcipc_carry_list *list,
+					      const struct zcipc_slot *slot,
+					      const struct zcipc_transfer_state *t)
 {
-	return start < size && npages <= size - start;
-}
+	unsigned long from, to, len = t->npages << PAGE_SHIFT;
 
-/* Makes the page tables for more pages of a list. */
-static noinline bool zcipc_carry_list_prepare(struct zcipc_carry_list *list, unsigned long to,
-					      unsigned long npages)
-{
-	if (apply_to_page_range(list->dst->mm, to, npages << PAGE_SHIFT, NULL, NULL))
+	if (!list->n && !zcipc_carry_list_look(list, slot, t))
 		return false;
-	list->to_table = (to + ((npages - 1) << PAGE_SHIFT)) & PMD_MASK;
+	from = list->from_base + ((slot->pgoff + t->first - slot->first) << PAGE_SHIFT);
+	to = list->to_base + (t->pgoff << PAGE_SHIFT);
+	if (from < list->from->vm_start || from + len > list->from->vm_end ||
+	    to < list->to->vm_start || to + len > list->to->vm_end ||
+	    apply_to_page_range(list->dst->mm, to, len, NULL, NULL))
+		return false;
+	/* More pages can be where there are page tables by now. */
+	list->to_start = max(list->to->vm_start, to & PMD_MASK);
+	list->to_end = min(list->to->vm_end, ALIGN(to + len, PMD_SIZE));
 	return true;
 }
 
@@ -540,34 +542,36 @@ bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot
 			  const struct zcipc_transfer_state *t)
 {
 	unsigned long at = slot->pgoff + t->first - slot->first;
-	unsigned long from, to, end;
+	unsigned long len = t->npages << PAGE_SHIFT;
 	struct zcipc_carry_page *page;
 	struct zcipc_frame **frames;
+	unsigned long from, to, i;
 
-	if (!list->n && !zcipc_carry_list_look(list, slot, t))
-		return false;
-	/* All in one VMA each, as nearly all windows are. */
-	if (!zcipc_carry_fits(at - list->from_first, t->npages, list->from_npages) ||
-	    !zcipc_carry_fits(t->pgoff - list->to_first, t->npages, list->to_npages))
-		return false;
 	from = list->from_base + (at << PAGE_SHIFT);
 	to = list->to_base + (t->pgoff << PAGE_SHIFT);
-	end = to + (t->npages << PAGE_SHIFT);
 	/* The page tables come first: after that nothing can fail. */
-	if (((to & PMD_MASK) != list->to_table || end - 1 - list->to_table >= PMD_SIZE) &&
-	    !zcipc_carry_list_prepare(list, to, t->npages))
-		return false;
+	if (!list->n || from < list->from->vm_start || from + len > list->from->vm_end ||
+	    to < list->to_start || to + len > list->to_end) {
+		if (!zcipc_carry_list_prepare(list, slot, t))
+			return false;
+		from = list->from_base + (at << PAGE_SHIFT);
+		to = list->to_base + (t->pgoff << PAGE_SHIFT);
+	}
 	frames = slot->cap->region->frames + t->first;
 	page = list->pages + list->n;
 	list->n += t->npages;
-	for (; to < end; from += PAGE_SIZE, to += PAGE_SIZE, page++) {
+	i = t->npages;
+	do {
 		page->from = from;
 		page->to = to;
 		page->frame = *frames++;
 		page->writable = t->rights & ZCIPC_RIGHT_WRITE && list->to_writable;
 		page->was_writable = slot->writable && list->from_writable;
 		page->taken = false;
-	}
+		page++;
+		from += PAGE_SIZE;
+		to += PAGE_SIZE;
+	} while (--i);
 	return true;
 }
 

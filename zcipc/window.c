@@ -193,11 +193,12 @@ static bool zcipc_window_reserve_huge(struct zcipc_window *window, unsigned long
 }
 
 /* zcipc_window_reserve(), of a single page. It is mostly where the hint says. */
-static noinline int zcipc_window_reserve_one(struct zcipc_window *window, unsigned long *pgoff,
-					     unsigned long offset)
+int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsigned long *pgoff)
 {
+	struct zcipc_window *window = &ep->windows[which];
 	unsigned long start = window->hint;
 
+	lockdep_assert_held(&ep->lock);
 	if (start < window->npages && test_bit(start, window->used))
 		start = find_next_zero_bit(window->used, window->npages, start);
 	if (start >= window->npages)
@@ -205,36 +206,18 @@ static noinline int zcipc_window_reserve_one(struct zcipc_window *window, unsign
 	__set_bit(start, window->used);
 	window->nused++;
 	window->hint = start + 1;
-	*pgoff = offset + start;
+	*pgoff = zcipc_window_pgoff(which) + start;
 	return 0;
 }
 
-/**
- * zcipc_window_reserve() - find room in a window
- * @ep: the endpoint; the caller holds its lock
- * @which: zcipc_region_window()
- * @npages: number of pages
- * @align: zcipc_region_alignment()
- * @pgoff: [out] first page, as a file offset
- *
- * What PMDs are to show lies at the window's end, since PTEs leave their page tables behind, where
- * no PMD can be.
- *
- * First fit, so that page tables which are there already are used again. zcipc_slot_install() or
- * zcipc_window_release() must follow.
- *
- * Return: 0, or -ENOBUFS when the window could not have room even if it were empty, -EAGAIN when
- * there is no gap that is large enough
- */
-int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
-			 long align, unsigned long *pgoff)
+/* zcipc_window_reserve(), of any number of pages. */
+int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
+			      long align, unsigned long *pgoff)
 {
 	struct zcipc_window *window = &ep->windows[which];
 	unsigned long start;
 
 	lockdep_assert_held(&ep->lock);
-	if (npages == 1)
-		return zcipc_window_reserve_one(window, pgoff, zcipc_window_pgoff(which));
 	if (npages > window->npages)
 		return -ENOBUFS;
 	if (align >= 0 && zcipc_window_reserve_huge(window, npages, align, &start)) {

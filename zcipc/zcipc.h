@@ -1009,8 +1009,35 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 
 /* window.c */
 int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma);
-int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
-			 long align, unsigned long *pgoff);
+int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsigned long *pgoff);
+int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
+			      long align, unsigned long *pgoff);
+
+/**
+ * zcipc_window_reserve() - find room in a window
+ * @ep: the endpoint; the caller holds its lock
+ * @which: zcipc_region_window()
+ * @npages: number of pages
+ * @align: zcipc_region_alignment()
+ * @pgoff: [out] first page, as a file offset
+ *
+ * What PMDs are to show lies at the window's end, since PTEs leave their page tables behind, where
+ * no PMD can be.
+ *
+ * First fit, so that page tables which are there already are used again. zcipc_slot_install() or
+ * zcipc_window_release() must follow.
+ *
+ * Return: 0, or -ENOBUFS when the window could not have room even if it were empty, -EAGAIN when
+ * there is no gap that is large enough
+ */
+static inline int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which,
+				       unsigned long npages, long align, unsigned long *pgoff)
+{
+	if (npages == 1)
+		return zcipc_window_reserve_one(ep, which, pgoff);
+	return zcipc_window_reserve_many(ep, which, npages, align, pgoff);
+}
+
 int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages,
 				 unsigned long *pgoff);
 void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages);
@@ -1143,16 +1170,13 @@ struct zcipc_carry_page {
  * @src: the sender, the current task's; its lock and its mmap_lock are held
  * @dst: the receiver, another endpoint; its lock and its mmap_lock are held
  * @from: the sender's VMA
- * @from_first: where it begins, as a file offset, in pages
- * @from_npages: its size
  * @from_base: what to add to file offsets of it, in bytes, for addresses
  * @from_writable: its PTEs may be writable
  * @to: the receiver's VMA
- * @to_first: where it begins, as a file offset, in pages
- * @to_npages: its size
  * @to_base: what to add to file offsets of it, in bytes, for addresses
+ * @to_start: user address in it, from which on there are page tables
+ * @to_end: up to where
  * @to_writable: its PTEs may be writable
- * @to_table: user address of the receiver's page table that is there for certain
  * @n: number of pages
  * @pages: the pages
  */
@@ -1160,16 +1184,13 @@ struct zcipc_carry_list {
 	struct zcipc_endpoint *src;
 	struct zcipc_endpoint *dst;
 	struct vm_area_struct *from;
-	unsigned long from_first;
-	unsigned long from_npages;
 	unsigned long from_base;
 	bool from_writable;
 	struct vm_area_struct *to;
-	unsigned long to_first;
-	unsigned long to_npages;
 	unsigned long to_base;
+	unsigned long to_start;
+	unsigned long to_end;
 	bool to_writable;
-	unsigned long to_table;
 	unsigned int n;
 	struct zcipc_carry_page *pages;
 };
