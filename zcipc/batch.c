@@ -148,23 +148,24 @@ static int zcipc_batch_read(struct zcipc_batch *b, const struct zcipc_transfer_b
 	void __user *ubuffer = u64_to_user_ptr(cmd->transfers);
 	bool usual = cmd->transfer_size == sizeof(*b->cmds);
 	struct zcipc_batch_entry *entry = b->entries;
+	struct zcipc_transfer *t = b->cmds;
 	u32 i;
 
 	/* At once. */
 	if (usual && copy_from_user(b->cmds, ubuffer, array_size(b->n, sizeof(*b->cmds))))
 		return -EFAULT;
-	for (i = 0; i < b->n; i++, entry++) {
-		entry->t.cmd = &b->cmds[i];
+	for (i = 0; i < b->n; i++, entry++, t++) {
+		entry->t.cmd = t;
 		entry->t.src = b->src;
 		entry->t.keep_cache = b->atomic;
 		if (!usual)
-			entry->ret = copy_struct_from_user(&b->cmds[i], sizeof(*b->cmds),
+			entry->ret = copy_struct_from_user(t, sizeof(*t),
 							   ubuffer + i * cmd->transfer_size,
 							   cmd->transfer_size);
 		if (entry->ret == -EFAULT)
 			return -EFAULT;
 		if (!entry->ret)
-			entry->ret = zcipc_batch_validate(&b->cmds[i], cmd->transfer_size);
+			entry->ret = zcipc_batch_validate(t, cmd->transfer_size);
 	}
 	if (usual)
 		return zcipc_batch_probe(b, ubuffer);
@@ -226,7 +227,7 @@ static int zcipc_batch_alloc_entry(struct zcipc_batch_entry *entry)
 /* Finds the peers and allocates. */
 static void zcipc_batch_prepare(struct zcipc_batch *b)
 {
-	struct zcipc_batch_entry *entry, *last = NULL;
+	struct zcipc_batch_entry *entry, *last = NULL, *end = b->entries + b->n;
 	struct zcipc_cap *cap;
 	u64 region = 0;
 	u32 i;
@@ -234,7 +235,7 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 	b->eps[b->neps++] = b->src;
 	b->sorted = true;
 	mutex_lock(&b->src->lock);
-	for (entry = b->entries; entry < b->entries + b->n; entry++) {
+	for (entry = b->entries; entry < end; entry++) {
 		if (!entry->ret)
 			entry->ret = zcipc_batch_find_peer(b, entry, last);
 		if (entry->ret)
@@ -308,11 +309,11 @@ static __always_inline struct zcipc_cap *zcipc_batch_cap(struct zcipc_batch *b,
 static void zcipc_batch_lock_regions(struct zcipc_batch *b)
 {
 	const struct zcipc_endpoint *last = NULL;
-	struct zcipc_batch_entry *entry;
+	struct zcipc_batch_entry *entry, *end = b->entries + b->n;
 	u32 i, n = 0;
 	int ret = 0;
 
-	for (entry = b->entries; entry < b->entries + b->n; entry++) {
+	for (entry = b->entries; entry < end; entry++) {
 		struct zcipc_cap *cap;
 
 		if (entry->ret)
@@ -335,7 +336,6 @@ static void zcipc_batch_lock_regions(struct zcipc_batch *b)
 			entry->ret = PTR_ERR(cap);
 			continue;
 		}
-		entry->from = cap;
 		if (n && b->regions[n - 1] == cap->region)
 			continue;
 		b->regions[n++] = cap->region;
@@ -394,8 +394,7 @@ static bool zcipc_batch_add_ranges(struct zcipc_batch *b, const struct zcipc_tra
 }
 
 /* The only mapping of what an entry moves, if it can be carried, or NULL. */
-static struct zcipc_slot *zcipc_batch_carries(const struct zcipc_batch *b,
-					      const struct zcipc_batch_entry *entry)
+static struct zcipc_slot *zcipc_batch_carries(const struct zcipc_batch_entry *entry)
 {
 	const struct zcipc_transfer_state *t = &entry->t;
 	const struct zcipc_cap *cap = entry->from;
@@ -404,9 +403,8 @@ static struct zcipc_slot *zcipc_batch_carries(const struct zcipc_batch *b,
 
 	if (t->cmd->type != ZCIPC_MOVE || t->cmd->cache != ZCIPC_CACHE_DEFAULT ||
 	    t->cmd->node != ZCIPC_NODE_ANY || region->npinned || region->parts || region->special ||
-	    region->file ||
-	    !list_is_singular(&region->caps) || cap->nslots != 1 ||
-	    t->npages > min(b->npages, ZCIPC_BATCH_CARRY) - b->carry.n)
+	    region->file || cap->nslots != 1 || region->caps.next != &cap->region_entry ||
+	    region->caps.prev != &cap->region_entry)
 		return NULL;
 	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
 	if (t->first < slot->first || t->first + t->npages > slot->first + slot->npages)
@@ -439,19 +437,21 @@ static void zcipc_batch_dismiss(struct zcipc_batch *b, struct zcipc_batch_entry 
  */
 static struct mm_struct *zcipc_batch_carry(struct zcipc_batch *b)
 {
+	struct zcipc_batch_entry *entry, *end = b->entries + b->n;
+	unsigned int max = min(b->npages, ZCIPC_BATCH_CARRY);
 	struct zcipc_endpoint *dst = NULL;
 	struct mm_struct *mm = NULL;
-	u32 i;
 
-	for (i = 0; i < b->n && b->carry.pages; i++) {
-		struct zcipc_batch_entry *entry = &b->entries[i];
+	if (!b->carry.pages)
+		return NULL;
+	for (entry = b->entries; entry < end; entry++) {
 		struct zcipc_transfer_state *t = &entry->t;
 		struct zcipc_slot *slot;
 
 		if (entry->ret)
 			continue;
-		slot = zcipc_batch_carries(b, entry);
-		if (!slot)
+		slot = zcipc_batch_carries(entry);
+		if (!slot || t->npages > max - b->carry.n)
 			break;
 		if (t->dst != dst) {
 			if (dst || t->dst == b->src)
@@ -479,11 +479,11 @@ static struct mm_struct *zcipc_batch_carry(struct zcipc_batch *b)
 		}
 		t->carried = true;
 	}
-	b->ncarried = i;
+	b->ncarried = entry - b->entries;
 	if (b->carry.n && !zcipc_carry_is_worth(b->carry.n)) {
-		while (i-- > 0)
-			if (b->entries[i].t.admitted)
-				zcipc_batch_dismiss(b, &b->entries[i]);
+		while (entry-- > b->entries)
+			if (entry->t.admitted)
+				zcipc_batch_dismiss(b, entry);
 		b->carry.n = 0;
 	}
 	return mm;

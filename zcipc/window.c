@@ -192,6 +192,16 @@ static bool zcipc_window_reserve_huge(struct zcipc_window *window, unsigned long
 	return true;
 }
 
+/* Makes the hint that of a free page, or the end, and tries again. */
+static noinline int zcipc_window_reserve_later(struct zcipc_endpoint *ep, unsigned int which,
+					       unsigned long *pgoff)
+{
+	struct zcipc_window *window = &ep->windows[which];
+
+	window->hint = find_next_zero_bit(window->used, window->npages, window->hint);
+	return zcipc_window_reserve_one(ep, which, pgoff);
+}
+
 /* zcipc_window_reserve(), of a single page. It is mostly where the hint says. */
 int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsigned long *pgoff)
 {
@@ -199,10 +209,10 @@ int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsi
 	unsigned long start = window->hint;
 
 	lockdep_assert_held(&ep->lock);
-	if (start < window->npages && test_bit(start, window->used))
-		start = find_next_zero_bit(window->used, window->npages, start);
 	if (start >= window->npages)
 		return window->npages ? -EAGAIN : -ENOBUFS;
+	if (test_bit(start, window->used))
+		return zcipc_window_reserve_later(ep, which, pgoff);
 	__set_bit(start, window->used);
 	window->nused++;
 	window->hint = start + 1;

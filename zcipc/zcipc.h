@@ -521,14 +521,14 @@ static inline int zcipc_cap_reserve(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
 }
 
 /*
- * Is a token, which was found, still that of a capability, which may be gone by now? @ep's lock is
- * held, and tables do not shrink.
+ * Is a token, which zcipc_cap_find() has found, still that of a capability, which may be gone by
+ * now? @ep's lock is held, and tables do not shrink.
  */
 static inline bool zcipc_cap_is_at(const struct zcipc_endpoint *ep, const struct zcipc_cap *cap,
 				   u64 token)
 {
 	return ep->caps[token & ZCIPC_TOKEN_INDEX_MASK] == cap && cap->token == token &&
-	       !READ_ONCE(cap->revoked) && !cap->unready;
+	       !READ_ONCE(cap->revoked);
 }
 
 /* Tables have odd numbers in their free entries. */
