@@ -295,7 +295,7 @@ static void zcipc_batch_lock_endpoints(struct zcipc_batch *b)
 
 /* The capability of an entry, which may be revoked, or taken away by earlier entries. */
 static __always_inline struct zcipc_cap *zcipc_batch_cap(struct zcipc_batch *b,
-							struct zcipc_batch_entry *entry)
+							 struct zcipc_batch_entry *entry)
 {
 	u64 token = entry->t.cmd->cap;
 
@@ -555,7 +555,8 @@ static void zcipc_batch_unmap(struct zcipc_batch *b)
 }
 
 /* Carries out what has been begun. */
-static __always_inline void zcipc_batch_commit(struct zcipc_batch_entry *entry, struct zcipc_cap *cap)
+static __always_inline void zcipc_batch_commit(struct zcipc_batch_entry *entry,
+					       struct zcipc_cap *cap)
 {
 	struct zcipc_transfer_state *t = &entry->t;
 

@@ -42,8 +42,8 @@ bool zcipc_carry_is_worth(unsigned long npages)
 	return npages >= READ_ONCE(carry_min);
 }
 
-static __always_inline pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pgprot_t prot, bool writable,
-				    bool special)
+static __always_inline pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pgprot_t prot,
+					     bool writable, bool special)
 {
 	pte_t pte;
 

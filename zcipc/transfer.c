@@ -514,8 +514,8 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 }
 
 /*
- * zcipc_transfer_admit(), of a MOVE of frames that are neither pinned nor huge, that nobody else has
- * a capability for, and that are to stay as they are. Such a thing needs nothing but room.
+ * zcipc_transfer_admit(), of a MOVE of frames that are neither pinned nor huge, that nobody else
+ * has a capability for, and that are to stay as they are. Such a thing needs nothing but room.
  */
 int zcipc_transfer_admit_plain(struct zcipc_transfer_state *t, const struct zcipc_region *region)
 {

@@ -317,7 +317,8 @@ static __always_inline void zcipc_slot_enter(struct zcipc_endpoint *ep, struct z
 }
 
 /* What of a slot depends on its place. */
-static __always_inline void zcipc_slot_place(struct zcipc_slot *slot, unsigned long pgoff, bool writable)
+static __always_inline void zcipc_slot_place(struct zcipc_slot *slot, unsigned long pgoff,
+					     bool writable)
 {
 	slot->pgoff = pgoff;
 	slot->addr = 0;
