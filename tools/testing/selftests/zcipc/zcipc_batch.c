@@ -659,6 +659,75 @@ TEST_F(batch, carried_in_turn)
 	}
 }
 
+/*
+ * In any order, mapped by the call that made the region or by another one, touched or not. And behind
+ * what can be carried: mapped twice, or not at all, and in parts.
+ */
+TEST_F(batch, carried_in_any_way)
+{
+	struct scattered *s = &scattered;
+	struct buf got;
+	char *p;
+	size_t i;
+
+	for (i = 0; i < CARRIED; i++) {
+		test_create(&self->a, 2, &s->moved[i]);
+		test_fill(&self->a, s->moved[i].p, 2, 1 + i);
+		if (i == 0 || (i > 2 && i % 4 == 1))
+			TEST_OK(zc_map(&self->a, s->moved[i].cap, 0, 2, RIGHTS_RW, &p));
+		if (i == 1 || (i > 2 && i % 4 == 1))
+			TEST_OK(zc_unmap(&self->a, s->moved[i].p));
+		if (i > 2 && i % 4 == 3)
+			ASSERT_EQ(0, madvise(s->moved[i].p, 2 * psize, MADV_DONTNEED));
+	}
+	for (i = 0; i < CARRIED; i++)
+		s->t[i] = transfer_cmd(&self->c, ZCIPC_MOVE, s->moved[CARRIED - 1 - i].cap, 0, 0,
+				       0);
+	s->t[CARRIED - 1 - 2].len = psize;
+	s->t[CARRIED] = transfer_cmd(&self->c, ZCIPC_MOVE, s->moved[2].cap, 1, 1, 0);
+	test_batch_all(&self->a, s->t, CARRIED + 1, 0);
+	for (i = CARRIED; i-- > 0;) {
+		EXPECT_EQ(0, s->t[CARRIED - 1 - i].copied);
+		test_gone(&self->a, s->moved[i].p, 2);
+		test_take(&self->c, &got);
+		ASSERT_EQ(i == 2 ? 1 : 2, got.npages);
+		test_check(&self->c, got.p, got.npages, 1 + i);
+		test_fill(&self->c, got.p, got.npages, 500 + i);
+		test_drop(&self->c, got.cap);
+	}
+	test_take(&self->c, &got);
+	test_check_from(&self->c, got.p, 1, 1, 3);
+	test_drop(&self->c, got.cap);
+}
+
+/* Who waits until the sender has room is told of what is carried away from there. */
+TEST_F(batch, carried_makes_room)
+{
+	struct call c = { .fn = call_ioctl, .n = ZCIPC_IOC_TRANSFER };
+	struct scattered *s = &scattered;
+	struct zcipc_transfer t;
+	struct buf region, got;
+	struct ep full;
+	size_t i;
+
+	test_open(&full, CARRIED, 0);
+	s->n = CARRIED;
+	for (i = 0; i < CARRIED; i++)
+		test_create(&full, 1, &s->moved[i]);
+	test_create(&self->b, 1, &region);
+	test_fill(&self->b, region.p, 1, 7);
+	t = transfer_cmd(&full, ZCIPC_MOVE, region.cap, 0, 0, 0);
+	memcpy(c.cmd, &t, sizeof(t));
+	ASSERT_EQ(0, ep_send(&self->b, &c));
+	msleep(100);
+	ASSERT_EQ(0, move_scattered(&full, &self->c, true));
+	EXPECT_EQ(0, ep_wait(&self->b, &c));
+	test_take(&full, &got);
+	test_check(&full, got.p, 1, 7);
+	ep_end(&full);
+	neps--;
+}
+
 /* --- results */
 
 static int set_config(struct ep *ep, __u32 flags, __u32 policy, __u32 depth)
@@ -1213,7 +1282,7 @@ TEST_F_TIMEOUT(batch, sizes, 60)
 	struct buf src, got;
 	struct ep *a = &self->a;
 	char *p, *end;
-	size_t i;
+	size_t i, n;
 
 	test_create(a, ZCIPC_MAX_BATCH, &src);
 	test_fill(a, src.p, ZCIPC_MAX_BATCH, 1);
@@ -1274,6 +1343,16 @@ TEST_F_TIMEOUT(batch, sizes, 60)
 	memcpy(p, many, 4 * sizeof(t));
 	ASSERT_EQ(0, mprotect(p, psize, PROT_READ));
 	TEST_ERR(EFAULT, raw_batch(a, p, 4, sizeof(t)));
+	p = mmap(NULL, 4 * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	n = 4 * psize / sizeof(t);
+	memcpy(p, many, n * sizeof(t));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, mprotect(p + i * psize, psize, PROT_READ));
+		TEST_ERR(EFAULT, raw_batch(a, p, n, sizeof(t)));
+		ASSERT_EQ(0, mprotect(p + i * psize, psize, PROT_READ | PROT_WRITE));
+		ASSERT_EQ(0, memcmp(p, many, n * sizeof(t)));
+	}
 	test_check(a, src.p, ZCIPC_MAX_BATCH, 1);
 
 	/* As many as there can be. */
