@@ -472,19 +472,15 @@ static bool zcipc_carry_goes_on(unsigned long before, unsigned long addr)
 }
 
 /*
- * The page table that an address is in, and its lock taken, or NULL. Where a VMA is it stays, as
- * long as the mmap_lock is held; PMDs are only inserted under the endpoint's lock. To have core mm
- * walk to pages one by one would be most of what it costs to take and to insert their PTEs.
+ * The entry for the page table that an address is in, or NULL. Where a VMA is it stays, as long as
+ * the mmap_lock is held; PMDs are only inserted under the endpoint's lock. To have core mm walk to
+ * pages one by one would be most of what it costs to take and to insert their PTEs.
  */
-static pte_t *zcipc_carry_lock_table(struct mm_struct *mm, unsigned long addr, spinlock_t **ptl)
+static pmd_t *zcipc_carry_pmd(struct mm_struct *mm, unsigned long addr)
 {
 	pmd_t *pmd = zcipc_window_pmd(mm, addr);
 
-	if (!pmd || pmd_none(*pmd) || WARN_ON_ONCE(pmd_leaf(*pmd)))
-		return NULL;
-	*ptl = pte_lockptr(mm, pmd);
-	spin_lock(*ptl);
-	return pte_offset_kernel(pmd, addr & PMD_MASK);
+	return pmd && !pmd_none(*pmd) && !WARN_ON_ONCE(pmd_leaf(*pmd)) ? pmd : NULL;
 }
 
 /* The VMAs that the first pages of a list are in. */
@@ -586,20 +582,27 @@ void zcipc_carry_list_take(struct zcipc_carry_list *list)
 	unsigned long last;
 	spinlock_t *ptl; /* of @table */
 	pte_t *table, *ptep;
+	pmd_t *pmd;
 
 	while (page < end) {
 		last = page->from;
-		table = zcipc_carry_lock_table(mm, last, &ptl);
+		pmd = zcipc_carry_pmd(mm, last);
+		if (!pmd) {
+			page++;
+			continue;
+		}
+		table = pte_offset_kernel(pmd, last & PMD_MASK);
+		ptl = pte_lockptr(mm, pmd);
+		spin_lock(ptl);
 		for (; page < end && zcipc_carry_goes_on(last, page->from); page++) {
 			last = page->from;
-			ptep = table + pte_index(page->from);
-			if (!table || !pte_present(zcipc_ptep_get(ptep)))
+			ptep = table + pte_index(last);
+			if (!pte_present(zcipc_ptep_get(ptep)))
 				continue;
-			ptep_get_and_clear(mm, page->from, ptep);
+			ptep_get_and_clear(mm, last, ptep);
 			page->taken = true;
 		}
-		if (table)
-			spin_unlock(ptl);
+		spin_unlock(ptl);
 		cond_resched();
 	}
 }
@@ -633,13 +636,15 @@ void zcipc_carry_list_return(struct zcipc_carry_list *list, unsigned int first,
 {
 	struct zcipc_carry_page *page = list->pages + first, *end = page + npages;
 	struct mm_struct *mm = list->src->mm;
-	spinlock_t *ptl; /* of @table */
-	pte_t *table;
+	spinlock_t *ptl; /* of what @pmd leads to */
+	pmd_t *pmd;
 
 	for (; page < end; page++) {
-		table = page->taken ? zcipc_carry_lock_table(mm, page->from, &ptl) : NULL;
-		if (table) {
-			set_pte_at(mm, page->from, table + pte_index(page->from),
+		pmd = page->taken ? zcipc_carry_pmd(mm, page->from) : NULL;
+		if (pmd) {
+			ptl = pte_lockptr(mm, pmd);
+			spin_lock(ptl);
+			set_pte_at(mm, page->from, pte_offset_kernel(pmd, page->from),
 				   zcipc_carry_pte(page->frame, list->from->vm_page_prot,
 						   page->was_writable, false));
 			spin_unlock(ptl);
@@ -663,6 +668,7 @@ void zcipc_carry_list_give(struct zcipc_carry_list *list)
 	unsigned long last;
 	spinlock_t *ptl; /* of @table */
 	pte_t *table;
+	pmd_t *pmd;
 
 	if (!list->n)
 		return;
@@ -671,9 +677,12 @@ void zcipc_carry_list_give(struct zcipc_carry_list *list)
 		const struct zcipc_carry_page *first = page;
 
 		last = page->to;
-		table = zcipc_carry_lock_table(mm, last, &ptl);
-		if (WARN_ON_ONCE(!table))
+		pmd = zcipc_carry_pmd(mm, last);
+		if (WARN_ON_ONCE(!pmd))
 			return;
+		table = pte_offset_kernel(pmd, last & PMD_MASK);
+		ptl = pte_lockptr(mm, pmd);
+		spin_lock(ptl);
 		for (; page < end && zcipc_carry_goes_on(last, page->to); page++) {
 			last = page->to;
 			if (!page->taken) {
