@@ -92,6 +92,8 @@ void zcipc_huge_put_part(struct zcipc_frame *frame, struct zcipc_user *user)
 	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
 	unsigned int i;
 
+	if (atomic_long_read(zcipc_frame_state(frame)) & ZCIPC_FRAME_WAS_SHARED)
+		atomic_dec(&huge->nshared);
 	/* First, so that what is uncharged in the end has been charged. */
 	zcipc_charge_force(user, 1);
 	atomic_long_set(zcipc_frame_state(frame), (long)zcipc_user_ref(user));
