@@ -160,7 +160,6 @@ static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
 {
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
-	unsigned long i;
 
 	carry->frames = region->frames + first;
 	carry->first = first;
@@ -174,10 +173,6 @@ static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
 	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
 	if (first < slot->first || first + npages > slot->first + slot->npages)
 		return NULL;
-	/* There may be PMDs. */
-	for (i = first; region->nhuge && i < first + npages; i = ALIGN(i + 1, ZCIPC_HUGE_PAGES))
-		if (zcipc_region_is_huge(region, i))
-			return NULL;
 	if (npages > ZCIPC_CARRY_SMALL)
 		carry->which = bitmap_zalloc(npages, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 	else
@@ -190,14 +185,19 @@ static bool zcipc_carry_out_locked(struct zcipc_carry *carry, struct zcipc_slot 
 				   struct vm_area_struct **vma, unsigned long *addr)
 {
 	unsigned long skip = carry->first - slot->first;
-	unsigned long size = carry->npages << PAGE_SHIFT;
+	unsigned long i, size = carry->npages << PAGE_SHIFT;
 	struct zcipc_carry_end end = { .carry = carry };
 	struct mm_struct *mm = slot->cap->ep->mm;
+	bool huge = slot->cap->region->nhuge;
 
 	end.addr = zcipc_slot_addr(slot) + (skip << PAGE_SHIFT);
 	end.vma = zcipc_window_lookup(slot->cap->ep, slot->pgoff + skip, end.addr);
 	if (!end.vma || end.addr + size > end.vma->vm_end)
 		return false;
+	/* Huge frames can be mapped by either. */
+	for (i = end.addr; huge && i < end.addr + size; i = ALIGN(i + 1, PMD_SIZE))
+		if (zcipc_window_has_pmd(mm, i))
+			return false;
 	*vma = end.vma;
 	*addr = end.addr;
 	inc_tlb_flush_pending(mm);
@@ -237,7 +237,9 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 	unsigned long addr;
 	bool done = false;
 
-	if (!zcipc_carry_is_worth(npages))
+	/* The receiver is to have PMDs where it can. */
+	if (!zcipc_carry_is_worth(npages) ||
+	    zcipc_region_alignment(region, first, npages, true) >= 0)
 		return false;
 	slot = zcipc_carry_begin(carry, region, first, npages, src);
 	if (!slot)

@@ -57,14 +57,154 @@ static unsigned long zcipc_cow_writable(const struct zcipc_region *region, unsig
 enum zcipc_cow_freeze zcipc_cow_look(const struct zcipc_region *region, unsigned long first,
 				     unsigned long npages)
 {
-	unsigned long i, n, runs = 0;
+	unsigned long i, n, runs = 0, sum = 0;
 
 	if (region->pinnable)
 		return ZCIPC_COW_ALL;
-	for (i = 0; (n = zcipc_cow_writable(region, first, npages, &i, npages / 2 + 1)); i += n)
-		if (++runs > npages / ZCIPC_COW_RUN || n > npages / 2)
+	for (i = 0; (n = zcipc_cow_writable(region, first, npages, &i, npages / 2 + 1)); i += n) {
+		sum += n;
+		if (++runs > npages / ZCIPC_COW_RUN || sum > npages / 2)
 			return ZCIPC_COW_ALL;
+	}
 	return runs ? ZCIPC_COW_SOME : ZCIPC_COW_NOTHING;
+}
+
+/**
+ * struct zcipc_cow_torn - a block that is a huge frame but for a few pages
+ * @part: the first part
+ * @n: how many pages
+ * @pages: which of the block
+ */
+struct zcipc_cow_torn {
+	struct page *part;
+	unsigned int n;
+	u16 pages[ZCIPC_COW_MEND];
+};
+
+/*
+ * Is a block a huge frame but for a few pages, which the region alone has, while no region has the
+ * parts that were there before?
+ */
+static bool zcipc_cow_look_torn(const struct zcipc_region *region, unsigned long first,
+				struct zcipc_cow_torn *torn)
+{
+	struct zcipc_frame **frames = region->frames + first;
+	const struct zcipc_huge_frame *huge;
+	unsigned int i, n;
+
+	if (zcipc_region_is_huge(region, first))
+		return false;
+	for (i = 0; !zcipc_frame_is_part(frames[i]); i++)
+		if (i == ZCIPC_COW_MEND)
+			return false;
+	torn->part = compound_head(zcipc_frame_page(frames[i]));
+	torn->n = 0;
+	/* What no region has; it is not to be more than what this one has not. */
+	huge = zcipc_frame_huge(frames[i]);
+	n = huge->nmade - atomic_read(&huge->nparts);
+	if (!n || n > ZCIPC_COW_MEND)
+		return false;
+	for (i = 0; i < ZCIPC_HUGE_PAGES; i++) {
+		if (frames[i] == zcipc_frame_of_part(torn->part + i))
+			continue;
+		if (torn->n == n || zcipc_frame_kind(frames[i]) || !zcipc_frame_sole(frames[i]))
+			return false;
+		torn->pages[torn->n++] = i;
+	}
+	return torn->n == n;
+}
+
+/**
+ * zcipc_cow_is_torn() - is there anything to be mended?
+ * @region: the region; the caller holds its lock
+ * @first: as for zcipc_cow_mend()
+ * @npages: as for zcipc_cow_mend()
+ */
+bool zcipc_cow_is_torn(const struct zcipc_region *region, unsigned long first,
+		       unsigned long npages)
+{
+	struct zcipc_cow_torn torn;
+	unsigned long i;
+
+	if (!region->parts || region->pinnable)
+		return false;
+	for (i = 0; i + ZCIPC_HUGE_PAGES <= npages; i += ZCIPC_HUGE_PAGES) {
+		if (zcipc_cow_look_torn(region, first + i, &torn))
+			return true;
+		cond_resched();
+	}
+	return false;
+}
+
+/* Unmaps the pages. Returns false if anybody holds one beyond that. */
+static bool zcipc_cow_unmap_torn(struct zcipc_region *region, unsigned long first,
+				 const struct zcipc_cow_torn *torn)
+{
+	unsigned int i, n;
+
+	for (i = 0; i < torn->n; i += n) {
+		for (n = 1; i + n < torn->n && torn->pages[i + n] == torn->pages[i] + n; n++)
+			;
+		zcipc_region_unmap(region, first + torn->pages[i], n, NULL);
+	}
+	for (i = 0; i < torn->n; i++)
+		if (zcipc_frame_refs(region->frames[first + torn->pages[i]]))
+			return false;
+	return true;
+}
+
+/* Makes a block a huge frame again. Returns false if somebody holds a page that matters. */
+static bool zcipc_cow_mend_block(struct zcipc_region *region, unsigned long first,
+				 const struct zcipc_cow_torn *torn)
+{
+	unsigned int i;
+
+	if (!zcipc_cow_unmap_torn(region, first, torn) ||
+	    !zcipc_huge_complete(zcipc_frame_of_part(torn->part + torn->pages[0]), torn->n))
+		return false;
+	for (i = 0; i < torn->n; i++) {
+		struct zcipc_frame **frame = region->frames + first + torn->pages[i];
+		struct zcipc_frame *part = zcipc_frame_of_part(torn->part + torn->pages[i]);
+
+		zcipc_huge_revive(part);
+		copy_highpage(zcipc_frame_page(part), zcipc_frame_page(*frame));
+		zcipc_frame_put(*frame, region->user);
+		*frame = part;
+	}
+	zcipc_region_set_huge(region, first);
+	return true;
+}
+
+/**
+ * zcipc_cow_mend() - make blocks huge frames again that are it but for a few pages
+ * @region: the region; the caller holds its lock
+ * @first: first page of a range, where a block begins
+ * @npages: length of the range
+ *
+ * A page that is written to when a snapshot has it gets a frame of its own, and all that is done
+ * with the rest of its 2 MiB is done page by page from then on. When the snapshot has gone, and
+ * before there is the next one, the few that were written to are copied back.
+ *
+ * Who writes waits for the region's lock. Who holds one of these pages may write to it without
+ * that, and who holds any part of the huge frame may be reading the one that is to be overwritten:
+ * then the block remains as it is.
+ *
+ * Return: bytes copied
+ */
+u64 zcipc_cow_mend(struct zcipc_region *region, unsigned long first, unsigned long npages)
+{
+	struct zcipc_cow_torn torn;
+	unsigned long i;
+	u64 n = 0;
+
+	lockdep_assert_held(&region->lock);
+	for (i = 0; i + ZCIPC_HUGE_PAGES <= npages; i += ZCIPC_HUGE_PAGES) {
+		if (zcipc_cow_look_torn(region, first + i, &torn) &&
+		    zcipc_cow_mend_block(region, first + i, &torn))
+			n += torn.n;
+		cond_resched();
+	}
+	return n << PAGE_SHIFT;
 }
 
 /* Makes a range read-only, as far as it is not. */

@@ -227,6 +227,45 @@ void zcipc_huge_reuse(struct zcipc_frame *frame)
 }
 
 /**
+ * zcipc_huge_complete() - take the parts that no region has
+ * @frame: one of these
+ * @n: how many they are, if the region whose lock the caller holds has all others
+ *
+ * zcipc_huge_revive() must follow for each of them.
+ *
+ * Return: true, or false if it is otherwise, or somebody holds any part
+ */
+bool zcipc_huge_complete(struct zcipc_frame *frame, unsigned int n)
+{
+	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
+	int nparts = ZCIPC_HUGE_PAGES - n;
+
+	if (atomic_cmpxchg(&huge->nparts, nparts, ZCIPC_HUGE_PAGES) != nparts)
+		return false;
+	/* Nobody maps what no region has: who does not hold it now never will. */
+	if (zcipc_huge_refs(frame) <= 0)
+		return true;
+	atomic_set(&huge->nparts, nparts);
+	return false;
+}
+
+/*
+ * A part is a region's again, and nobody else's. Whoever had it last does not pay any more. It is
+ * not mapped writable: as far as that goes it is as those beside it, which a snapshot had.
+ */
+void zcipc_huge_revive(struct zcipc_frame *frame)
+{
+	atomic_long_t *state = zcipc_frame_state(frame);
+	struct zcipc_user *user = (struct zcipc_user *)atomic_long_read(state);
+
+	zcipc_uncharge(user, 1);
+	zcipc_user_put(user);
+	atomic_long_set(state, ZCIPC_FRAME_ONE | ZCIPC_FRAME_WAS_SHARED);
+	atomic_inc(&zcipc_frame_huge(frame)->nshared);
+	zcipc_stat_inc(FRAMES);
+}
+
+/**
  * zcipc_huge_refs() - references that are neither regions' nor PTEs
  * @frame: a part; not mapped by a PTE of the region whose lock the caller holds
  *

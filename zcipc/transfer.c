@@ -258,6 +258,8 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_re
 		/* A new region has huge frames only where they stay at the same place in it. */
 		if (align > 0 && t->region)
 			align = -1;
+		if (t->mend)
+			align = 0;
 		ret = zcipc_window_reserve(dst, t->window, zcipc_transfer_span(t), align,
 					   &t->pgoff);
 		if (ret)
@@ -355,13 +357,17 @@ static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_
 
 	if (t->copy)
 		return zcipc_transfer_copy(t, region);
+	if (t->mend)
+		t->plan.mended = zcipc_cow_mend(region, t->first, t->npages);
 	freeze = zcipc_cow_look(region, t->first, t->npages);
 	if (freeze == ZCIPC_COW_NOTHING) {
 		zcipc_test_point("frozen");
 		zcipc_cow_share(region, t->first, t->npages, t->region, at);
 		return 0;
 	}
+	/* PTEs of huge frames do not last: who writes to one that is his alone again unmaps it. */
 	if (freeze == ZCIPC_COW_ALL && t->carry &&
+	    (t->plan.mended || zcipc_region_alignment(region, t->first, t->npages, true) < 0) &&
 	    zcipc_carry_freeze(t->carry, region, t->first, t->npages, t->src,
 			       t->src->mm == t->dst->mm, false)) {
 		zcipc_test_point("frozen");
@@ -472,6 +478,18 @@ static int zcipc_transfer_set_cache(struct zcipc_transfer_state *t, struct zcipc
 	return zcipc_frames_set_cache(region->frames + t->first, t->npages, t->cache);
 }
 
+/* Are blocks of a region to be made huge frames again, before there is a snapshot? */
+static bool zcipc_transfer_mends(const struct zcipc_transfer_state *t,
+				 const struct zcipc_region *region)
+{
+	const struct zcipc_transfer *cmd = t->cmd;
+
+	/* Not where the snapshot has no use for it, nor where that may be the wrong node. */
+	return cmd->type == ZCIPC_COPY && !t->copy && !t->direct &&
+	       !(t->first % ZCIPC_HUGE_PAGES) && !(cmd->flags & ZCIPC_F_STRICT) &&
+	       cmd->node == ZCIPC_NODE_ANY && zcipc_cow_is_torn(region, t->first, t->npages);
+}
+
 /**
  * zcipc_transfer_admit() - all that can fail before anything is unmapped
  * @t: the transfer, prepared
@@ -506,6 +524,7 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 		ret = zcipc_transfer_charge_pins(t, region);
 	if (ret)
 		return ret;
+	t->mend = zcipc_transfer_mends(t, region);
 	ret = zcipc_transfer_reserve(t, region);
 	if (ret)
 		zcipc_uncharge_pins(t->dst->user, t->pins);
@@ -637,7 +656,7 @@ static void zcipc_transfer_count(struct zcipc_transfer_state *t, struct zcipc_re
 		[ZCIPC_COPY] = ZCIPC_STAT_COPIES,
 		[ZCIPC_GRANTED] = ZCIPC_STAT_GRANTS,
 	};
-	u64 copied = t->plan.held + t->plan.migrated + zcipc_transfer_auto(t);
+	u64 copied = t->plan.held + t->plan.migrated + t->plan.mended + zcipc_transfer_auto(t);
 	/* Parts of pages are copied in any case. */
 	unsigned long npages = t->direct ? t->direct->npages : t->npages;
 
@@ -651,6 +670,7 @@ static void zcipc_transfer_count(struct zcipc_transfer_state *t, struct zcipc_re
 	zcipc_count(t->src, region, COPIED_HELD, t->plan.held);
 	zcipc_count(t->src, region, COPIED_NODE, t->plan.migrated);
 	zcipc_count(t->src, region, COPIED_AUTO, zcipc_transfer_auto(t));
+	zcipc_count(t->src, region, COPIED_MENDED, t->plan.mended);
 }
 
 /* Notes what a transfer that is being carried out does. */
@@ -661,8 +681,8 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 	t->dst->nreserved--;
 	zcipc_transfer_count(t, region);
 	trace_zcipc_commit(t->src, t->dst, cmd->type, t->region ? t->region->id : region->id,
-			   t->npages, t->plan.held + t->plan.migrated);
-	cmd->copied = t->plan.held + zcipc_transfer_auto(t);
+			   t->npages, t->plan.held + t->plan.migrated + t->plan.mended);
+	cmd->copied = t->plan.held + t->plan.mended + zcipc_transfer_auto(t);
 	if (t->direct) {
 		cmd->copied += t->direct->copied;
 		zcipc_count(t->src, NULL, COPIED_MEMORY, t->direct->copied);

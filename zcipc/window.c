@@ -757,6 +757,22 @@ pmd_t *zcipc_window_pmd(struct mm_struct *mm, unsigned long addr)
 	return pmd_offset(pud, addr);
 }
 
+/* Does a PMD show an address? The caller holds the mmap_lock or the VMA's lock. */
+bool zcipc_window_has_pmd(struct mm_struct *mm, unsigned long addr)
+{
+	pmd_t *pmd = zcipc_window_pmd(mm, addr);
+
+	return pmd && pmd_leaf(*pmd);
+}
+
+/* Is there a page table? Then there was no PMD. */
+static bool zcipc_window_has_table(struct mm_struct *mm, unsigned long addr)
+{
+	pmd_t *pmd = zcipc_window_pmd(mm, addr);
+
+	return pmd && !pmd_none(*pmd) && !pmd_leaf(*pmd);
+}
+
 /*
  * As zcipc_window_pmd(), where there was none. Core mm makes the tables above it along with the
  * page table of a page nearby. So there is a page table in one place of each GiB, for no use.
@@ -1249,7 +1265,8 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 	}
 	if (touch->write)
 		slot->written = touch->pgoff + n;
-	if (broken) {
+	if (broken && (zcipc_region_is_huge(slot->cap->region, index) ||
+		       !zcipc_window_has_table(vma->vm_mm, touch->addr))) {
 		/* Nothing of the block is mapped any more. */
 		before = min3(index % ZCIPC_HUGE_PAGES, pgoff - slot->pgoff,
 			      (touch->addr - vma->vm_start) >> PAGE_SHIFT);

@@ -86,6 +86,7 @@ enum zcipc_stat {
 	ZCIPC_STAT_COPIED_NODE,
 	ZCIPC_STAT_COPIED_MEMORY,
 	ZCIPC_STAT_COPIED_AUTO,
+	ZCIPC_STAT_COPIED_MENDED,
 	ZCIPC_STAT_SHOOTDOWNS,
 	ZCIPC_STAT_FAILURES,
 	ZCIPC_STAT_REMAP_CYCLES,
@@ -652,6 +653,7 @@ static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
  * @node: where they are to be, or NUMA_NO_NODE
  * @copies: a copy, or NULL, for each page of the range; NULL if no frame is to be replaced
  * @held: bytes to be copied because somebody holds the frames
+ * @mended: bytes copied to make blocks huge frames again
  * @migrated: bytes to be copied because they are on another node
  * @off_node: bytes that will not be on @node
  * @nheld: frames found held so far
@@ -665,6 +667,7 @@ struct zcipc_plan {
 	int node;
 	struct zcipc_frame **copies;
 	u64 held;
+	u64 mended;
 	u64 migrated;
 	u64 off_node;
 	unsigned int nheld;
@@ -891,6 +894,8 @@ void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user);
 void zcipc_huge_share(struct zcipc_frame *frame);
 bool zcipc_huge_sole(struct zcipc_frame *frame);
 void zcipc_huge_reuse(struct zcipc_frame *frame);
+bool zcipc_huge_complete(struct zcipc_frame *frame, unsigned int n);
+void zcipc_huge_revive(struct zcipc_frame *frame);
 int zcipc_huge_refs(const struct zcipc_frame *frame);
 int zcipc_huge_init(void);
 void zcipc_huge_exit(void);
@@ -983,6 +988,9 @@ enum zcipc_cow_freeze {
 /* To unmap a run of pages alone pays off where there is but one in so many. */
 #define ZCIPC_COW_RUN		32UL
 
+/* To copy so many pages is cheaper than to share all pages of 2 MiB one by one. */
+#define ZCIPC_COW_MEND		16U
+
 /* So many pages are copied at once, */
 #define ZCIPC_COW_AHEAD		16UL
 
@@ -993,6 +1001,9 @@ enum zcipc_cow_freeze zcipc_cow_look(const struct zcipc_region *region, unsigned
 				     unsigned long npages);
 void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		     struct zcipc_region *snapshot, unsigned long at);
+bool zcipc_cow_is_torn(const struct zcipc_region *region, unsigned long first,
+		       unsigned long npages);
+u64 zcipc_cow_mend(struct zcipc_region *region, unsigned long first, unsigned long npages);
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		       struct zcipc_region *snapshot, unsigned long at,
 		       const struct zcipc_endpoint *except, enum zcipc_cow_freeze freeze,
@@ -1108,6 +1119,7 @@ pmd_t *zcipc_window_pmd(struct mm_struct *mm, unsigned long addr);
 void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
 			   struct zcipc_frame **frames, unsigned long npages, bool writable,
 			   bool special);
+bool zcipc_window_has_pmd(struct mm_struct *mm, unsigned long addr);
 void zcipc_window_last_close(const struct vm_area_struct *vma, struct zcipc_endpoint *ep);
 
 /* carry.c */
@@ -1304,6 +1316,7 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep);
  * @file: the region is a file's
  * @set_cache: another policy than now
  * @keep_cache: which cannot be taken back, so must not be
+ * @mend: of a snapshot: there are blocks to be made huge frames again
  * @charged: the peer's user has been charged
  * @admitted: zcipc_transfer_admit() has done its part
  * @carried: the PTEs of the range have been taken, and nobody holds any of its frames
@@ -1335,6 +1348,7 @@ struct zcipc_transfer_state {
 	bool file;
 	bool set_cache;
 	bool keep_cache;
+	bool mend;
 	bool charged;
 	bool admitted;
 	bool carried;

@@ -338,9 +338,10 @@ enum zcipc_create_flags {
  * had without waiting. It is moved, shared and copied as one, and costs about what one page does;
  * and as one it is taken for held when anybody holds a page of it. Pages of it can be transferred
  * alone; then, and when a page is written that a snapshot has, it is mapped by pages from there on,
- * though not copied as a whole, but see ZCIPC_F_BREAK_HUGE. Of 2 MiB those pages that are in no
- * region any more are charged to whose region had them last, until the rest goes, too: who sends
- * snapshots or parts to somebody whom it does not trust with that uses ZCIPC_CREATE_NO_HUGE.
+ * though not copied as a whole, but see ZCIPC_F_BREAK_HUGE. ZCIPC_COPY says when that ends. Of 2
+ * MiB those pages that are in no region any more are charged to whose region had them last, until
+ * the rest goes, too: who sends snapshots or parts to somebody whom it does not trust with that
+ * uses ZCIPC_CREATE_NO_HUGE.
  *
  * Errors: ENOBUFS, EDQUOT, ENOMEM. EAGAIN with ZCIPC_CREATE_MAP when the window has no gap that is
  * large enough: this call does not wait.
@@ -567,7 +568,10 @@ struct zcipc_drop {
  * @ZCIPC_COPY: the peer gets a new region with the contents of the range at one instant. Frames are
  *	shared until either side writes to them. A frame that somebody holds beyond its mappings
  *	is copied at once. Needs the right READ. Of more than some pages none is mapped before the
- *	peer touches it: whoever takes a snapshot does not wait for that.
+ *	peer touches it: whoever takes a snapshot does not wait for that. Where 2 MiB were one frame
+ *	until a few pages of it (up to 16) were written to after an earlier snapshot, which is no
+ *	more, these are copied back first, so that it is one again for both. Not with
+ *	ZCIPC_F_STRICT, or if @node is given, or somebody holds any page of the 2 MiB.
  */
 enum zcipc_type {
 	ZCIPC_MOVE	= 1,
@@ -577,7 +581,8 @@ enum zcipc_type {
 
 /**
  * enum zcipc_transfer_flags - flags of ZCIPC_IOC_TRANSFER and others
- * @ZCIPC_F_STRICT: EBUSY instead of copying a frame that somebody holds
+ * @ZCIPC_F_STRICT: EBUSY instead of copying a frame that somebody holds. COPY: nor is any page
+ *	copied to make 2 MiB one frame again
  * @ZCIPC_F_REVOKE_OTHERS: MOVE: capabilities for nothing but pages of the range are revoked,
  *	whoever has them; those that name others too keep these, and lose what is moved
  * @ZCIPC_F_PEER_FD: @peer is a file descriptor of the peer's endpoint, as received over a socket or
@@ -668,8 +673,8 @@ enum zcipc_transfer_flags {
  * @node: ZCIPC_NODE_ANY, ZCIPC_NUMA_RECEIVER, or a node. Pages that lie elsewhere are copied to it
  *	if nobody else has them; see @off_node for the others.
  * @pages: [out] pages handed over without copying them
- * @copied: [out] bytes copied, because somebody held the frames, of parts of pages, and because of
- *	ZCIPC_F_AUTO
+ * @copied: [out] bytes copied, because somebody held the frames, of parts of pages, because of
+ *	ZCIPC_F_AUTO, and to make 2 MiB one frame again (ZCIPC_COPY)
  * @peer_cap: [out] the peer's token, for ZCIPC_IOC_REVOKE
  * @migrated: [out] bytes copied, because they were on another node
  * @off_node: [out] bytes that are not on @node, if one was asked for
@@ -1039,6 +1044,7 @@ enum zcipc_stats_flags {
  *	because of ZCIPC_F_AUTO
  * @copied_auto: [out] bytes of regions copied because of ZCIPC_F_AUTO
  * @notifications: [out] messages that ZCIPC_IOC_NOTIFY sent
+ * @copied_mended: [out] bytes copied at a COPY to make 2 MiB one frame again
  * @user_pinned: [out] pages that are pinned for the caller's user because they are imported
  * @shootdowns: [out] how often mapped pages were taken out of page tables: each time the TLBs of
  *	all CPUs that run a process which had them are flushed
@@ -1093,6 +1099,7 @@ struct zcipc_stats {
 	__aligned_u64 user_pinned;
 	__aligned_u64 copied_auto;
 	__aligned_u64 notifications;
+	__aligned_u64 copied_mended;
 };
 
 #endif /* _UAPI_LINUX_ZCIPC_H */

@@ -18,6 +18,8 @@
 #define BLOCK 512UL
 /* Two 2 MiB frames, and some pages. */
 #define N (2 * BLOCK + 16)
+/* So many pages of a frame are copied back at the most. */
+#define MEND 16UL
 /* Room for some of those, at multiples of 2 MiB. */
 #define HUGE_WINDOW (16 * BLOCK)
 
@@ -1110,9 +1112,10 @@ TEST_F_TIMEOUT(huge, break_huge_ordinary, 200)
 	test_check(&self->b, dst.p, N, 1);
 }
 
-/* One of several who write at the same time, each to its own word of all pages. */
+/* One of several who write at the same time, each to its own word of some pages. */
 struct busy {
 	char *p;
+	size_t npages;
 	unsigned int word;
 	__u64 n;
 	volatile bool stop;
@@ -1126,8 +1129,8 @@ static void *busy_run(void *arg)
 	size_t page;
 
 	for (; !w->stop; w->n++) {
-		page = w->n * 97 % (2 * BLOCK);
-		before = w->n < 2 * BLOCK ? 0 : w->n + 1 - 2 * BLOCK;
+		page = w->n * 97 % w->npages;
+		before = w->n < w->npages ? 0 : w->n + 1 - w->npages;
 		if (touch_read(w->p + page * psize + 8 * w->word, &val) || val != before ||
 		    touch_write(w->p + page * psize + 8 * w->word, w->n + 1))
 			w->lost = true;
@@ -1150,6 +1153,7 @@ TEST_F_TIMEOUT(huge, break_huge_writers, 400)
 	for (i = 0; i < ARRAY_SIZE(w); i++) {
 		w[i].p = self->src.p;
 		w[i].word = 10 + i;
+		w[i].npages = 2 * BLOCK;
 		ASSERT_EQ(0, pthread_create(threads + i, NULL, busy_run, w + i));
 	}
 	for (i = 0; i < rounds; i++) {
@@ -1215,7 +1219,7 @@ TEST_F_TIMEOUT(huge, break_huge_model, 400)
 			t = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, page, n, 0);
 			t.flags = rand_r(&rnd) % 3 ? ZCIPC_F_BREAK_HUGE : 0;
 			test_transfer(&self->a, &t);
-			ASSERT_EQ(0, t.copied);
+			ASSERT_GE(2 * MEND * psize, t.copied);
 			test_recv(&self->b, &copies[i].m);
 			copies[i].first = page;
 			copies[i].n = n;
@@ -1259,6 +1263,403 @@ TEST_F_TIMEOUT(huge, break_huge_model, 400)
 			}
 		}
 	}
+}
+
+/* --- what was written to after a snapshot goes back to its 2 MiB frame before the next one */
+
+/* Which pages are written to, in a word that check() does not look at. */
+struct tear {
+	size_t first;
+	size_t step;
+	size_t n;
+};
+
+static int ep_tear(struct ep *ep, char *p, const struct tear *tear, __u64 val)
+{
+	size_t i;
+
+	for (i = 0; i < tear->n; i++)
+		if (ep_write(ep, p + (tear->first + i * tear->step) * psize + 56, val))
+			return -1;
+	return 0;
+}
+
+static int ep_torn(struct ep *ep, const char *p, const struct tear *tear, __u64 want)
+{
+	__u64 val;
+	size_t i;
+
+	for (i = 0; i < tear->n; i++)
+		if (ep_read(ep, p + (tear->first + i * tear->step) * psize + 56, &val) ||
+		    val != want)
+			return -1;
+	return 0;
+}
+
+/* Takes a snapshot, and has what was copied for it reported, by the result and the statistics. */
+static int zc_mend(FIXTURE_DATA(huge) *self, __u32 flags, struct buf *b, __u64 *copied)
+{
+	struct zcipc_transfer t = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, 0, 0, 0);
+	struct zcipc_stats before, after;
+
+	t.flags = flags;
+	if (zc_stats(&self->base.ep, &before) || zc_transfer(&self->a, &t) ||
+	    zc_take(&self->b, b) || zc_stats(&self->base.ep, &after))
+		return -1;
+	*copied = t.copied;
+	return t.pages * psize + t.copied == N * psize &&
+	       after.pages - before.pages == t.pages && after.bytes - before.bytes == N * psize &&
+	       after.copied_mended + after.copied_held - before.copied_mended -
+	       before.copied_held == t.copied &&
+	       (after.frames - before.frames) * psize == after.copied_held - before.copied_held ?
+	       0 : -1;
+}
+
+/* After a snapshot that has gone @tear is the sender's alone. */
+static int zc_tear(FIXTURE_DATA(huge) *self, const struct tear *tear, __u64 val)
+{
+	struct buf gone;
+
+	return zc_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &gone) ?:
+	       ep_tear(&self->a, self->src.p, tear, val) ?: zc_drop(&self->b, gone.cap);
+}
+
+#define test_mend(...)	TEST_OK(zc_mend(__VA_ARGS__))
+#define test_tear(...)	TEST_OK(zc_tear(__VA_ARGS__))
+
+/* G1, G4, G8: again and again. Each page that was copied at a write is copied back, once. */
+TEST_F_TIMEOUT(huge, mend, 200)
+{
+	static const struct tear tears[] = {
+		{ 5, 1, 1 }, { 0, 100, 11 }, { BLOCK - 2 * MEND, 2, 2 * MEND }, { 0, 256, 4 },
+		{ BLOCK + 3, 32, MEND - 1 },
+	};
+	struct zcipc_stats before, torn, after;
+	struct buf dst;
+	__u64 copied;
+	size_t i;
+
+	test_stats(&self->base.ep, &before);
+	for (i = 0; i < 3 * ARRAY_SIZE(tears); i++) {
+		const struct tear *tear = &tears[i % ARRAY_SIZE(tears)];
+
+		test_tear(self, tear, 100 + i);
+		/* Sometimes all is written again. */
+		if (i % 3 == 1)
+			test_fill(&self->a, self->src.p, N, 1);
+		test_stats(&self->base.ep, &torn);
+		ASSERT_EQ(before.user_pages + tear->n, torn.user_pages);
+		ASSERT_EQ(before.frames, torn.frames);
+		test_mend(self, 0, &dst, &copied);
+		ASSERT_EQ(tear->n * psize, copied) TH_LOG("round %zu", i);
+		test_stats(&self->base.ep, &after);
+		ASSERT_EQ(before.user_pages + N, after.user_pages);
+		ASSERT_EQ(torn.copied_mended + copied, after.copied_mended);
+		test_check(&self->b, dst.p, N, 1);
+		ASSERT_EQ(2, ep_pmds(&self->b, dst.p));
+		ASSERT_EQ(0, ep_torn(&self->b, dst.p, tear, 100 + i));
+		/* Neither sees what the other one writes now. */
+		ASSERT_EQ(0, ep_tear(&self->a, self->src.p, tear, 7));
+		ASSERT_EQ(0, ep_torn(&self->b, dst.p, tear, 100 + i));
+		test_check(&self->a, self->src.p, N, 1);
+		test_stats(&self->base.ep, &after);
+		ASSERT_EQ(torn.copied_write + tear->n * psize, after.copied_write);
+		test_drop(&self->b, dst.cap);
+		ASSERT_EQ(0, ep_torn(&self->a, self->src.p, tear, 7));
+		/* There is nothing to be mended when nothing was written. */
+		test_mend(self, 0, &dst, &copied);
+		ASSERT_EQ(tear->n * psize, copied);
+		test_drop(&self->b, dst.cap);
+		test_mend(self, 0, &dst, &copied);
+		ASSERT_EQ(0, copied);
+		test_drop(&self->b, dst.cap);
+		test_stats(&self->base.ep, &after);
+		ASSERT_EQ(before.user_pages, after.user_pages);
+		ASSERT_EQ(before.frames, after.frames);
+	}
+}
+
+/* Not if it is too much, or not wanted, or the snapshot has no use for it. */
+TEST_F_TIMEOUT(huge, mend_not, 200)
+{
+	static const struct tear few = { 5, 7, 4 }, many = { BLOCK, 3, MEND + 1 };
+	struct zcipc_transfer part = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, 1, BLOCK, 0);
+	struct zcipc_transfer node = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, 0, 0, 0);
+	struct buf dst;
+	__u64 copied;
+
+	test_tear(self, &few, 2);
+	ASSERT_EQ(0, ep_tear(&self->a, self->src.p, &many, 3));
+	test_mend(self, ZCIPC_F_STRICT, &dst, &copied);
+	EXPECT_EQ(0, copied);
+	test_drop(&self->b, dst.cap);
+	test_transfer(&self->a, &part);
+	EXPECT_EQ(0, part.copied);
+	test_take(&self->b, &dst);
+	test_drop(&self->b, dst.cap);
+	node.node = 0;
+	test_transfer(&self->a, &node);
+	EXPECT_EQ(0, node.copied);
+	test_take(&self->b, &dst);
+	test_drop(&self->b, dst.cap);
+	/* Now it is. */
+	test_mend(self, 0, &dst, &copied);
+	EXPECT_EQ(few.n * psize, copied);
+	EXPECT_EQ(0, ep_tear(&self->a, self->src.p, &many, 3));
+	test_drop(&self->b, dst.cap);
+	test_mend(self, 0, &dst, &copied);
+	EXPECT_EQ(0, copied);
+	EXPECT_EQ(0, ep_torn(&self->b, dst.p, &few, 2));
+	EXPECT_EQ(0, ep_torn(&self->b, dst.p, &many, 3));
+	test_check(&self->b, dst.p, N, 1);
+	EXPECT_EQ(1, ep_pmds(&self->b, dst.p));
+}
+
+/* G4: an older snapshot has what was there before the write. */
+TEST_F_TIMEOUT(huge, mend_later, 200)
+{
+	static const struct tear tear = { 9, 60, 8 };
+	struct buf old, older, dst;
+	__u64 copied;
+
+	ASSERT_EQ(0, ep_tear(&self->a, self->src.p, &tear, 1));
+	test_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &older);
+	test_pass(&self->b, &self->b, ZCIPC_COPY, older.cap, &old);
+	ASSERT_EQ(0, ep_tear(&self->a, self->src.p, &tear, 2));
+	test_mend(self, 0, &dst, &copied);
+	EXPECT_EQ(0, copied);
+	test_drop(&self->b, dst.cap);
+	test_drop(&self->b, older.cap);
+	test_mend(self, 0, &dst, &copied);
+	EXPECT_EQ(0, copied);
+	test_drop(&self->b, dst.cap);
+	EXPECT_EQ(0, ep_torn(&self->b, old.p, &tear, 1));
+	test_check(&self->b, old.p, N, 1);
+	test_drop(&self->b, old.cap);
+	test_mend(self, 0, &dst, &copied);
+	EXPECT_EQ(tear.n * psize, copied);
+	EXPECT_EQ(0, ep_torn(&self->b, dst.p, &tear, 2));
+	test_check(&self->b, dst.p, N, 1);
+}
+
+/* Two have what is left of a 2 MiB frame. One of them gets all of it. */
+TEST_F_TIMEOUT(huge, mend_one_of_two, 200)
+{
+	static const struct tear tear = { 3, 50, 5 };
+	struct zcipc_stats before, after;
+	struct buf got, dst;
+	__u64 copied;
+
+	test_stats(&self->base.ep, &before);
+	test_tear(self, &tear, 2);
+	test_mend(self, ZCIPC_F_STRICT, &got, &copied);
+	/* Now each has its own copies of the same pages. */
+	ASSERT_EQ(0, ep_tear(&self->a, self->src.p, &tear, 3));
+	ASSERT_EQ(0, ep_tear(&self->b, got.p, &tear, 4));
+	test_mend(self, 0, &dst, &copied);
+	EXPECT_EQ(tear.n * psize, copied);
+	test_drop(&self->b, dst.cap);
+	test_pass(&self->b, &self->b, ZCIPC_COPY, got.cap, &dst);
+	test_check(&self->b, dst.p, N, 1);
+	EXPECT_EQ(0, ep_torn(&self->a, self->src.p, &tear, 3));
+	EXPECT_EQ(0, ep_torn(&self->b, got.p, &tear, 4));
+	EXPECT_EQ(0, ep_torn(&self->b, dst.p, &tear, 4));
+	test_check(&self->a, self->src.p, N, 1);
+	test_check(&self->b, got.p, N, 1);
+	test_drop(&self->b, dst.cap);
+	test_drop(&self->b, got.cap);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.user_pages, after.user_pages);
+	EXPECT_EQ(before.frames, after.frames);
+}
+
+/* G4, G5: who holds a page of the sender's goes on seeing what is written to it. */
+TEST_F_TIMEOUT(huge, mend_held, 200)
+{
+	static const struct tear tear = { 3, 50, 5 };
+	struct iovec iov = { .iov_base = self->src.p + 53 * psize, .iov_len = psize };
+	char *page = malloc(psize);
+	struct buf dst;
+	__u64 copied;
+	int fds[2];
+
+	ASSERT_EQ(0, pipe(fds));
+	test_tear(self, &tear, 2);
+	ASSERT_EQ((ssize_t)psize, vmsplice(fds[1], &iov, 1, 0));
+	test_mend(self, 0, &dst, &copied);
+	/* For the snapshot, which is not to see it. */
+	EXPECT_EQ(psize, copied);
+	ASSERT_EQ(0, ep_tear(&self->a, self->src.p, &tear, 3));
+	ASSERT_EQ((ssize_t)psize, read(fds[0], page, psize));
+	EXPECT_EQ(3, *(__u64 *)(page + 56));
+	EXPECT_EQ(0, ep_torn(&self->b, dst.p, &tear, 2));
+	test_drop(&self->b, dst.cap);
+	test_mend(self, 0, &dst, &copied);
+	EXPECT_EQ(tear.n * psize, copied);
+	EXPECT_EQ(0, ep_torn(&self->b, dst.p, &tear, 3));
+	close(fds[0]);
+	close(fds[1]);
+	free(page);
+}
+
+/* G4: who holds a page of a snapshot that has gone does not see what is written later. */
+TEST_F_TIMEOUT(huge, mend_held_part, 200)
+{
+	static const struct tear tear = { 3, 50, 5 };
+	char *page = malloc(psize);
+	struct buf gone, dst;
+	struct iovec iov;
+	__u64 copied;
+	int fds[2];
+
+	if (variant->remote)
+		SKIP(return, "one kind of peer is enough");
+	ASSERT_EQ(0, pipe(fds));
+	ASSERT_EQ(0, ep_tear(&self->a, self->src.p, &tear, 1));
+	test_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &gone);
+	iov = (struct iovec){ gone.p + 53 * psize, psize };
+	ASSERT_EQ((ssize_t)psize, vmsplice(fds[1], &iov, 1, 0));
+	ASSERT_EQ(0, ep_tear(&self->a, self->src.p, &tear, 2));
+	test_drop(&self->b, gone.cap);
+	test_mend(self, 0, &dst, &copied);
+	EXPECT_EQ(0, copied);
+	test_drop(&self->b, dst.cap);
+	ASSERT_EQ((ssize_t)psize, read(fds[0], page, psize));
+	EXPECT_EQ(1, *(__u64 *)(page + 56));
+	test_mend(self, 0, &dst, &copied);
+	EXPECT_EQ(tear.n * psize, copied);
+	close(fds[0]);
+	close(fds[1]);
+	free(page);
+}
+
+/* G4, G5: who shares it has it mapped, too, by PTEs and by a PMD. */
+TEST_F_TIMEOUT(huge, mend_shared, 200)
+{
+	static const struct tear tear = { 101, 50, 5 };
+	struct zcipc_transfer part = transfer_cmd(&self->b, ZCIPC_SHARE, self->src.cap, 100,
+						  BLOCK, RIGHTS_RW);
+	struct zcipc_recv m;
+	struct buf all, dst;
+	unsigned int i;
+	__u64 copied;
+	char *p;
+
+	test_pass(&self->a, &self->b, ZCIPC_SHARE, self->src.cap, &all);
+	test_transfer(&self->a, &part);
+	test_recv(&self->b, &m);
+	p = (char *)(uintptr_t)m.addr - 100 * psize;
+	for (i = 0; i < 6; i++) {
+		test_tear(self, &tear, 10 + i);
+		/* All are mapped writable. */
+		ASSERT_EQ(0, ep_tear(&self->b, p, &tear, 20 + i));
+		ASSERT_EQ(0, ep_tear(&self->b, all.p, &tear, 30 + i));
+		test_mend(self, 0, &dst, &copied);
+		ASSERT_EQ(tear.n * psize, copied);
+		ASSERT_EQ(0, ep_tear(&self->b, i % 2 ? p : all.p, &tear, 40 + i));
+		ASSERT_EQ(0, ep_torn(&self->a, self->src.p, &tear, 40 + i));
+		ASSERT_EQ(0, ep_torn(&self->b, p, &tear, 40 + i));
+		ASSERT_EQ(0, ep_torn(&self->b, all.p, &tear, 40 + i));
+		ASSERT_EQ(0, ep_torn(&self->b, dst.p, &tear, 30 + i));
+		test_check(&self->b, dst.p, N, 1);
+		test_check(&self->b, all.p, N, 1);
+		test_drop(&self->b, dst.cap);
+	}
+}
+
+/* G4, G5: no write is lost, and no snapshot changes, whoever writes meanwhile. */
+TEST_F_TIMEOUT(huge, mend_writers, 400)
+{
+	unsigned int i, k, rounds = loops(60);
+	struct zcipc_stats before, after;
+	struct busy w[2] = {};
+	__u64 sum[2], val;
+	pthread_t threads[2];
+	struct buf dst;
+	size_t page;
+
+	for (page = 0; page < N; page++)
+		memset(self->src.p + page * psize, 0, psize);
+	for (i = 0; i < ARRAY_SIZE(w); i++) {
+		w[i].p = self->src.p;
+		w[i].word = 10 + i;
+		w[i].npages = MEND / 2;
+		ASSERT_EQ(0, pthread_create(threads + i, NULL, busy_run, w + i));
+	}
+	test_stats(&self->base.ep, &before);
+	after = before;
+	/* Whoever waits to write to a page holds it, so that not each time all is mended. */
+	for (i = 0; i < rounds || (after.copied_mended == before.copied_mended &&
+				   i < 100 * rounds); i++) {
+		test_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &dst);
+		for (k = 0; k < 2; k++) {
+			sum[k] = 0;
+			for (page = 0; page < BLOCK; page++) {
+				ASSERT_EQ(0, ep_read(&self->b, dst.p + page * psize + 80, &val));
+				sum[k] = sum[k] * 31 + val;
+			}
+		}
+		ASSERT_EQ(sum[0], sum[1]) TH_LOG("round %u", i);
+		test_drop(&self->b, dst.cap);
+		test_stats(&self->base.ep, &after);
+	}
+	for (i = 0; i < ARRAY_SIZE(w); i++) {
+		w[i].stop = true;
+		pthread_join(threads[i], NULL);
+		EXPECT_FALSE(w[i].lost);
+		EXPECT_LT(0, w[i].n);
+	}
+	EXPECT_LT(before.copied_mended, after.copied_mended);
+}
+
+#define MEND_STEPS	300
+
+/* Snapshots that live for a while, and are written to, too, against a model. */
+TEST_F_TIMEOUT(huge, mend_model, 400)
+{
+	struct {
+		struct buf b;
+		__u64 vals[N];
+	} copies[3] = {};
+	const char *env = getenv("ZCIPC_SEED");
+	unsigned int seed = env ? atoi(env) : getpid(), step, i, rnd = seed;
+	__u64 vals[N] = {}, val, copied;
+	size_t page, n;
+
+	ASSERT_EQ(0, ep_tear(&self->a, self->src.p, &(struct tear){ 0, 1, N }, 0));
+	for (step = 1; step <= MEND_STEPS; step++) {
+		/* Now and then many, otherwise few. */
+		for (n = rand_r(&rnd) % (rand_r(&rnd) % 50 ? 12 : N); n-- > 0;) {
+			page = rand_r(&rnd) % N;
+			vals[page] = step;
+			ASSERT_EQ(0, ep_write(&self->a, self->src.p + page * psize + 56, step));
+		}
+		i = rand_r(&rnd) % ARRAY_SIZE(copies);
+		if (!copies[i].b.cap) {
+			test_mend(self, rand_r(&rnd) % 5 ? 0 : ZCIPC_F_STRICT, &copies[i].b,
+				  &copied);
+			memcpy(copies[i].vals, vals, sizeof(vals));
+			continue;
+		}
+		for (n = rand_r(&rnd) % 3; n-- > 0;) {
+			page = rand_r(&rnd) % N;
+			copies[i].vals[page] = step;
+			ASSERT_EQ(0, ep_write(&self->b, copies[i].b.p + page * psize + 56, step));
+		}
+		for (page = step % 5; page < N; page += 5) {
+			ASSERT_EQ(0, ep_read(&self->b, copies[i].b.p + page * psize + 56, &val));
+			ASSERT_EQ(copies[i].vals[page], val) TH_LOG("seed %u step %u", seed, step);
+			ASSERT_EQ(0, ep_read(&self->a, self->src.p + page * psize + 56, &val));
+			ASSERT_EQ(vals[page], val) TH_LOG("seed %u step %u", seed, step);
+		}
+		/* Mostly all go, so that there is something to be mended. */
+		for (i = 0; i < ARRAY_SIZE(copies) && rand_r(&rnd) % 5; i++) {
+			if (copies[i].b.cap)
+				test_drop(&self->b, copies[i].b.cap);
+			copies[i].b.cap = 0;
+		}
+	}
+	test_check(&self->a, self->src.p, N, 1);
 }
 
 /* --- who holds a page is seen, though others map and unmap other parts of the same frame */
