@@ -660,8 +660,8 @@ TEST_F(batch, carried_in_turn)
 }
 
 /*
- * In any order, mapped by the call that made the region or by another one, touched or not. And behind
- * what can be carried: mapped twice, or not at all, and in parts.
+ * In any order, mapped by the call that made the region or by another one, touched or not. And
+ * behind what can be carried: mapped twice, or not at all, and in parts.
  */
 TEST_F(batch, carried_in_any_way)
 {
