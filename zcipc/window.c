@@ -775,14 +775,15 @@ static bool zcipc_window_has_table(struct mm_struct *mm, unsigned long addr)
 
 /*
  * As zcipc_window_pmd(), where there was none. Core mm makes the tables above it along with the
- * page table of a page nearby. So there is a page table in one place of each GiB, for no use.
+ * page table of a page nearby. So there is a page table in one place of each GiB, for no use; it is
+ * not to be in the way of another PMD. NULL: the fault that does it makes those above alone.
  */
 static pmd_t *zcipc_window_make_pmd(struct vm_area_struct *vma, unsigned long addr)
 {
 	unsigned long nearby = max(vma->vm_start, addr & PUD_MASK);
 
 	if (nearby >> PMD_SHIFT == addr >> PMD_SHIFT)
-		nearby = addr + PMD_SIZE;
+		nearby = vma->vm_end & PMD_MASK;
 	if (nearby >= vma->vm_end || nearby >> PUD_SHIFT != addr >> PUD_SHIFT ||
 	    apply_to_page_range(vma->vm_mm, nearby, PAGE_SIZE, NULL, NULL))
 		return NULL;
