@@ -47,16 +47,15 @@ static struct zcipc_slot *zcipc_move_slot(struct zcipc_move *m)
 {
 	const struct zcipc_region *region = m->cap->region;
 	unsigned long npages = region->npages;
+	struct zcipc_slot *slot = &m->cap->slot;
 	struct zcipc_frame *frame;
-	struct zcipc_slot *slot;
 
+	/* That slot goes over with the capability. */
 	if (m->cap->revoked || m->cap->npages != npages || !(m->cap->rights & ZCIPC_RIGHT_MOVE) ||
 	    (m->cmd->len && m->cmd->len != npages << PAGE_SHIFT) ||
 	    region->user != m->dst->user || !list_is_singular(&region->caps) ||
-	    !list_is_singular(&m->cap->slots))
-		return NULL;
-	slot = list_first_entry(&m->cap->slots, struct zcipc_slot, cap_entry);
-	if (slot->npages != npages)
+	    m->cap->nslots != 1 || m->cap->slots.next != &slot->cap_entry ||
+	    slot->npages != npages)
 		return NULL;
 	frame = region->file ? NULL : region->frames[0];
 	m->huge = npages == ZCIPC_HUGE_PAGES && region->nhuge && !region->npinned;
@@ -107,11 +106,10 @@ static void zcipc_move_commit(struct zcipc_move *m)
 	zcipc_count(m->src, region, MOVES, 1);
 	zcipc_count(m->src, region, PAGES, region->npages);
 	trace_zcipc_commit(m->src, m->dst, ZCIPC_MOVE, region->id, region->npages, 0);
-	zcipc_cap_give(cap, m->dst);
+	zcipc_cap_pass(cap, m->dst);
+	msg->addr = zcipc_slot_pass(&cap->slot, m->src, m->pgoff, cap->rights & ZCIPC_RIGHT_WRITE);
 	zcipc_endpoint_made_room(m->src);
 	cmd->peer_cap = cap->token;
-	zcipc_slot_install(&cap->slot, cap, m->pgoff, 0, region->npages,
-			   cap->rights & ZCIPC_RIGHT_WRITE);
 	zcipc_test_point("committed");
 	if (m->huge)
 		zcipc_slot_populate_block(&cap->slot);
@@ -120,7 +118,6 @@ static void zcipc_move_commit(struct zcipc_move *m)
 	msg->type = ZCIPC_MOVE;
 	msg->flags = 0;
 	msg->region = region->id;
-	msg->addr = zcipc_window_addr(m->dst, m->pgoff);
 	msg->offset = 0;
 	msg->len = region->npages << PAGE_SHIFT;
 	msg->cookie = cmd->cookie;
