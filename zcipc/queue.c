@@ -47,11 +47,13 @@ void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
 	msg->pid = get_pid(sender->pid);
 	msg->uid = sender->cred->euid;
 	msg->shown = false;
-	list_add_tail(&msg->entry, &ep->messages);
 	WRITE_ONCE(ep->nmessages, ep->nmessages + 1);
 	zcipc_stat_inc(MESSAGES);
-	if (ep->ring)
-		zcipc_ring_update(ep);
+	if (!ep->ring || !zcipc_ring_add(ep, msg)) {
+		list_add_tail(&msg->entry, &ep->messages);
+		if (ep->ring)
+			zcipc_ring_update(ep);
+	}
 	if (wq_has_sleeper(&ep->recv_wait))
 		wake_up(&ep->recv_wait);
 }

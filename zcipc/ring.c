@@ -92,6 +92,13 @@ static bool zcipc_ring_look(struct zcipc_endpoint *ep)
 	return true;
 }
 
+/* Is there no room for another message? */
+static bool zcipc_ring_is_full(const struct zcipc_receive_ring *ring)
+{
+	return ring->tail - ring->head > ring->mask;
+}
+
+/* Shows a message, which is the last one of the ring's, or will be. */
 static void zcipc_ring_put(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 {
 	struct zcipc_receive_ring *ring = ep->ring;
@@ -107,7 +114,6 @@ static void zcipc_ring_put(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 			    from_kuid_munged(ep->cred->user_ns, msg->uid);
 	msg->shown = true;
 	msg->number = ring->tail++;
-	list_move_tail(&msg->entry, &ring->messages);
 	/* The entry is there before the tail is past it. */
 	smp_store_release(&zcipc_ring_shared(ring)->tail, ring->tail);
 }
@@ -138,10 +144,29 @@ void zcipc_ring_update(struct zcipc_endpoint *ep)
 	lockdep_assert_held(&ep->lock);
 	zcipc_ring_look(ep);
 	while ((msg = zcipc_message_valid(ep, &ep->messages))) {
-		if (ring->tail - ring->head > ring->mask && !zcipc_ring_want_call(ep))
+		if (zcipc_ring_is_full(ring) && !zcipc_ring_want_call(ep))
 			break;
+		list_move_tail(&msg->entry, &ring->messages);
 		zcipc_ring_put(ep, msg);
 	}
+}
+
+/**
+ * zcipc_ring_add() - put a new message into the ring
+ * @ep: the endpoint, which has a ring; the caller holds its lock
+ * @msg: the message, in no list
+ *
+ * Return: false if it has to wait, which it is for the caller to see to
+ */
+bool zcipc_ring_add(struct zcipc_endpoint *ep, struct zcipc_message *msg)
+{
+	lockdep_assert_held(&ep->lock);
+	zcipc_ring_look(ep);
+	if (!list_empty(&ep->messages) || zcipc_ring_is_full(ep->ring))
+		return false;
+	list_add_tail(&msg->entry, &ep->ring->messages);
+	zcipc_ring_put(ep, msg);
+	return true;
 }
 
 /**

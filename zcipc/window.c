@@ -161,6 +161,9 @@ static __always_inline void zcipc_window_mark(struct zcipc_window *window, unsig
 {
 	if (npages == 1)
 		__assign_bit(start, window->used, used);
+	else if (npages == ZCIPC_HUGE_PAGES && !(start % BITS_PER_LONG))
+		memset(window->used + BIT_WORD(start), used ? 0xff : 0,
+		       ZCIPC_HUGE_PAGES / BITS_PER_BYTE);
 	else if (!((start | npages) % BITS_PER_LONG))
 		memset(window->used + BIT_WORD(start), used ? 0xff : 0, npages / BITS_PER_BYTE);
 	else if (used)

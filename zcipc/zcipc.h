@@ -1292,6 +1292,7 @@ int zcipc_notify(struct zcipc_ucmd *ucmd);
 /* ring.c */
 int zcipc_ring_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma);
 void zcipc_ring_update(struct zcipc_endpoint *ep);
+bool zcipc_ring_add(struct zcipc_endpoint *ep, struct zcipc_message *msg);
 struct list_head *zcipc_ring_messages(struct zcipc_endpoint *ep);
 void zcipc_ring_pass(struct zcipc_endpoint *ep, const struct zcipc_message *msg);
 bool zcipc_ring_want_call(struct zcipc_endpoint *ep);
