@@ -343,128 +343,155 @@ void zcipc_carry_thaw(struct zcipc_carry *carry)
 
 /*
  * The PTE for an address in a VMA that the caller has looked up, with its lock, or NULL if there is
- * no page table. Page tables go with their VMA, and that only when somebody has the mmap_lock for
- * writing; khugepaged, which takes them away under less, leaves VM_MIXEDMAP alone.
+ * no page table, or not one for all pages. Page tables go with their VMA, and that only when
+ * somebody has the mmap_lock for writing; khugepaged, which takes them away under less, leaves
+ * VM_MIXEDMAP alone.
  */
-static pte_t *zcipc_carry_find(struct mm_struct *mm, unsigned long addr, spinlock_t **ptl)
+static pte_t *zcipc_carry_find(struct mm_struct *mm, unsigned long addr, unsigned long npages,
+			       spinlock_t **ptl)
 {
 	pmd_t *pmd = zcipc_window_pmd(mm, addr);
 
 	/* What is none, or shows memory itself, is no table either. */
-	if (!pmd || pmd_bad(*pmd))
+	if (!pmd || pmd_bad(*pmd) || pte_index(addr) + npages > PTRS_PER_PTE)
 		return NULL;
 	*ptl = pte_lockptr(mm, pmd);
 	return pte_offset_kernel(pmd, addr);
 }
 
-/* Makes a PTE special, if there is one. */
-static bool zcipc_carry_disown(struct mm_struct *mm, unsigned long addr, pte_t *ptep,
-			       spinlock_t *ptl)
+/* Makes PTEs of the first pages of a slot, ordinary frames of no other region. */
+static void zcipc_carry_own(const struct zcipc_slot *slot, const struct vm_area_struct *vma,
+			    unsigned long addr, pte_t *ptep, unsigned long npages)
 {
-	bool present;
+	struct page **pages = (struct page **)slot->cap->region->frames + slot->first;
+	bool writable = slot->writable && vma->vm_flags & VM_WRITE;
+	unsigned long i;
 	pte_t pte;
 
-	spin_lock(ptl);
-	pte = zcipc_ptep_get(ptep);
-	present = pte_present(pte);
-	if (present)
-		set_pte_at(mm, addr, ptep, pte_mkspecial(pte));
-	spin_unlock(ptl);
-	return present;
+	for (i = 0; i < npages; i++, addr += PAGE_SIZE) {
+		pte = mk_pte(pages[i], vma->vm_page_prot);
+		if (writable)
+			pte = pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pte)));
+		set_pte_at(vma->vm_mm, addr, ptep + i, pte);
+	}
 }
 
-/* zcipc_carry_page_out() under the sender's mmap_lock. */
-static bool zcipc_carry_page_locked(const struct zcipc_slot *slot)
+/* Makes the PTEs of a slot special, if all are there. */
+static bool zcipc_carry_disown(const struct zcipc_slot *slot, const struct vm_area_struct *vma,
+			       unsigned long addr, pte_t *ptep)
 {
+	unsigned long i;
+	pte_t pte;
+
+	for (i = 0; i < slot->npages; i++) {
+		pte = zcipc_ptep_get(ptep + i);
+		if (!pte_present(pte)) {
+			zcipc_carry_own(slot, vma, addr, ptep, i);
+			return false;
+		}
+		set_pte_at(vma->vm_mm, addr + (i << PAGE_SHIFT), ptep + i, pte_mkspecial(pte));
+	}
+	return true;
+}
+
+/* zcipc_carry_few_out() under the sender's mmap_lock. */
+static bool zcipc_carry_few_locked(const struct zcipc_slot *slot)
+{
+	struct page **pages = (struct page **)slot->cap->region->frames + slot->first;
 	struct zcipc_endpoint *src = slot->cap->ep;
-	struct zcipc_frame *frame = slot->cap->region->frames[slot->first];
-	struct page *page = zcipc_frame_page(frame);
 	unsigned long addr = zcipc_slot_addr(slot);
+	unsigned long i, npages = slot->npages;
 	struct vm_area_struct *vma;
 	spinlock_t *ptl; /* of @ptep's table */
 	pte_t *ptep;
+	bool all;
 
 	vma = zcipc_window_lookup(src, slot->pgoff, addr);
-	if (!vma || userfaultfd_wp(vma))
+	if (!vma || userfaultfd_wp(vma) || addr + (npages << PAGE_SHIFT) > vma->vm_end)
 		return false;
-	ptep = zcipc_carry_find(src->mm, addr, &ptl);
-	if (!ptep || !zcipc_carry_disown(src->mm, addr, ptep, ptl))
+	ptep = zcipc_carry_find(src->mm, addr, npages, &ptl);
+	if (!ptep)
 		return false;
-	/* There is no other PTE, nor anybody who would hide this one: he would have our lock. */
-	zcipc_zap(vma, addr, PAGE_SIZE);
+	spin_lock(ptl);
+	all = zcipc_carry_disown(slot, vma, addr, ptep);
+	spin_unlock(ptl);
+	if (!all)
+		return false;
+	/* There are no other PTEs, nor anybody who would hide these: he would have our lock. */
+	zcipc_zap(vma, addr, npages << PAGE_SHIFT);
 	zcipc_stat_inc(SHOOTDOWNS);
-	trace_zcipc_unmap(src, slot->pgoff, 1);
+	trace_zcipc_unmap(src, slot->pgoff, npages);
 	zcipc_test_point("unmapped");
 	/* The region's, and that which came with the PTE. */
-	if (page_count(page) == 2)
+	for (i = 0; i < npages; i++)
+		if (page_count(pages[i]) != 2)
+			break;
+	if (i == npages)
 		return true;
 	spin_lock(ptl);
-	set_pte_at(src->mm, addr, ptep,
-		   zcipc_carry_pte(frame, vma->vm_page_prot,
-				   slot->writable && vma->vm_flags & VM_WRITE, false));
+	zcipc_carry_own(slot, vma, addr, ptep, npages);
 	spin_unlock(ptl);
 	return false;
 }
 
 /**
- * zcipc_carry_page_out() - take the PTE of a single page that is to be moved
+ * zcipc_carry_few_out() - take the PTEs of a few pages that are to be moved
  * @to: [out] where it is to be
- * @slot: the only mapping of the page, which is an ordinary one, of no other region; the caller
+ * @slot: the only mapping of the pages, which are ordinary ones, of no other region; the caller
  *	holds the locks of its endpoint, which is the current task's, and of its region
  * @dst: the receiver; the caller holds its lock, and its mmap_lock
  * @pgoff: where it is to be mapped there, as a file offset
  *
  * Core mm counts nothing for a special PTE. So that is what it is told to unmap, and to flush from
- * the TLBs, that page alone. Meanwhile get_user_pages() fails. As long as nobody holds the page
+ * the TLBs, these pages alone. Meanwhile get_user_pages() fails. As long as nobody holds a page
  * that is as if it was called later.
  *
- * Return: true when the PTE is taken, and nobody holds the page: zcipc_carry_page_in() must follow.
+ * Return: true when the PTEs are taken, and nobody holds a page: zcipc_carry_few_in() must follow.
  * Otherwise all is as it was.
  */
-bool zcipc_carry_page_out(struct zcipc_carry_to *to, const struct zcipc_slot *slot,
-			  struct zcipc_endpoint *dst, unsigned long pgoff)
+bool zcipc_carry_few_out(struct zcipc_carry_to *to, const struct zcipc_slot *slot,
+			 struct zcipc_endpoint *dst, unsigned long pgoff)
 {
 	struct mm_struct *from = slot->cap->ep->mm;
 	bool done;
 
 	to->addr = zcipc_window_addr(dst, pgoff);
 	to->vma = zcipc_window_lookup(dst, pgoff, to->addr);
-	if (!to->vma || !(to->vma->vm_flags & VM_READ) || userfaultfd_wp(to->vma))
+	if (!to->vma || !(to->vma->vm_flags & VM_READ) || userfaultfd_wp(to->vma) ||
+	    to->addr + (slot->npages << PAGE_SHIFT) > to->vma->vm_end)
 		return false;
-	/* Nobody but who holds the receiver's lock inserts anything there. */
-	to->ptep = zcipc_carry_find(dst->mm, to->addr, &to->ptl);
-	if (!to->ptep || !pte_none(zcipc_ptep_get(to->ptep)))
+	/* There is nothing in it: nobody inserts anything but who holds the receiver's lock. */
+	to->ptep = zcipc_carry_find(dst->mm, to->addr, slot->npages, &to->ptl);
+	if (!to->ptep)
 		return false;
 	to->from = from;
 	/* Nobody may wait for a second one. */
 	if (from == dst->mm)
-		return zcipc_carry_page_locked(slot);
+		return zcipc_carry_few_locked(slot);
 	if (!mmap_read_trylock(from))
 		return false;
-	done = zcipc_carry_page_locked(slot);
+	done = zcipc_carry_few_locked(slot);
 	mmap_read_unlock(from);
 	return done;
 }
 
 /**
- * zcipc_carry_page_in() - insert what zcipc_carry_page_out() has taken
+ * zcipc_carry_few_in() - insert what zcipc_carry_few_out() has taken
  * @to: what that has found; the locks are still held
  * @slot: the receiver's
  */
-void zcipc_carry_page_in(const struct zcipc_carry_to *to, const struct zcipc_slot *slot)
+void zcipc_carry_few_in(const struct zcipc_carry_to *to, const struct zcipc_slot *slot)
 {
 	struct mm_struct *mm = to->vma->vm_mm;
-	pte_t pte = zcipc_carry_pte(slot->cap->region->frames[slot->first], to->vma->vm_page_prot,
-				    slot->writable && to->vma->vm_flags & VM_WRITE, false);
 
 	spin_lock(to->ptl);
-	set_pte_at(mm, to->addr, to->ptep, pte);
+	zcipc_carry_own(slot, to->vma, to->addr, to->ptep, slot->npages);
 	spin_unlock(to->ptl);
-	trace_zcipc_insert(slot->cap->ep, slot->pgoff, 1);
+	trace_zcipc_insert(slot->cap->ep, slot->pgoff, slot->npages);
 	if (to->from == mm)
 		return;
-	zcipc_mm_add_file_pages(to->from, -1);
-	zcipc_mm_add_file_pages(mm, 1);
+	zcipc_mm_add_file_pages(to->from, -(long)slot->npages);
+	zcipc_mm_add_file_pages(mm, slot->npages);
 }
 
 /* Is a page's place in the same page table as that of the one before it, and not before that? */

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The short way of a MOVE: of a whole region that is one frame, of 4 KiB or 2 MiB, to a peer of the
- * same user. The sender alone has a capability for it, and has it mapped, once, and nobody holds
- * it. That is what messages are that go back and forth, and of these it is not the memory that
- * costs, but all that has to be looked at, though it is nearly never there.
+ * The short way of a MOVE: of a whole region that is a few frames, or one of 2 MiB, to a peer of
+ * the same user. The sender alone has a capability for it, and has it mapped, once, and nobody
+ * holds it. That is what messages are that go back and forth, and of these it is not the memory
+ * that costs, but all that has to be looked at, though it is nearly never there.
  *
  * The order is that of transfer.c. Whatever is different goes that way instead, also what fails:
  * until nothing can fail any more nothing has been changed, but for PTEs that faults bring back.
@@ -22,7 +22,7 @@
  * @dst: the peer
  * @cap: the sender's capability, and then the peer's
  * @pgoff: where the peer is to have it mapped
- * @huge: it is a huge frame, else the PTE is carried
+ * @huge: it is a huge frame, else the PTEs are carried
  * @to: where that goes to
  */
 struct zcipc_move {
@@ -48,7 +48,8 @@ static struct zcipc_slot *zcipc_move_slot(struct zcipc_move *m)
 	const struct zcipc_region *region = m->cap->region;
 	unsigned long npages = region->npages;
 	struct zcipc_slot *slot = &m->cap->slot;
-	struct zcipc_frame *frame;
+	const struct zcipc_frame *frame;
+	unsigned long i;
 
 	/* That slot goes over with the capability. */
 	if (m->cap->revoked || m->cap->npages != npages || !(m->cap->rights & ZCIPC_RIGHT_MOVE) ||
@@ -57,14 +58,18 @@ static struct zcipc_slot *zcipc_move_slot(struct zcipc_move *m)
 	    m->cap->nslots != 1 || m->cap->slots.next != &slot->cap_entry ||
 	    slot->npages != npages)
 		return NULL;
-	frame = region->file ? NULL : region->frames[0];
 	m->huge = npages == ZCIPC_HUGE_PAGES && region->nhuge && !region->npinned;
 	if (m->huge)
-		return zcipc_huge_refs(frame) > 0 ? NULL : slot;
-	/* Those of the region and of the PTE are all the references that there are. */
-	if (npages > 1 || region->special || !frame || zcipc_frame_kind(frame) ||
-	    !zcipc_frame_exclusive(frame) || zcipc_frame_refs(frame) != 1)
+		return zcipc_huge_refs(region->frames[0]) > 0 ? NULL : slot;
+	if (npages > ZCIPC_CARRY_FEW || region->special || region->file)
 		return NULL;
+	/* Those of the region and of the PTE are all the references that there are. */
+	for (i = 0; i < npages; i++) {
+		frame = region->frames[i];
+		if (!frame || zcipc_frame_kind(frame) || !zcipc_frame_exclusive(frame) ||
+		    page_count((struct page *)frame) != 2)
+			return NULL;
+	}
 	return slot;
 }
 
@@ -84,7 +89,7 @@ static bool zcipc_move_take(struct zcipc_move *m, struct zcipc_slot *slot)
 {
 	zcipc_test_point("looked");
 	if (!m->huge)
-		return zcipc_carry_page_out(&m->to, slot, m->dst, m->pgoff);
+		return zcipc_carry_few_out(&m->to, slot, m->dst, m->pgoff);
 	zcipc_slot_unmap(slot);
 	zcipc_test_point("unmapped");
 	return zcipc_huge_refs(m->cap->region->frames[0]) <= 0;
@@ -114,7 +119,7 @@ static void zcipc_move_commit(struct zcipc_move *m)
 	if (m->huge)
 		zcipc_slot_populate_block(&cap->slot);
 	else
-		zcipc_carry_page_in(&m->to, &cap->slot);
+		zcipc_carry_few_in(&m->to, &cap->slot);
 	msg->type = ZCIPC_MOVE;
 	msg->flags = 0;
 	msg->region = region->id;

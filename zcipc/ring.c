@@ -80,7 +80,7 @@ static void zcipc_ring_receive(struct zcipc_endpoint *ep, u32 head)
 }
 
 /* Looks at what the owner says. Returns whether it has come further. */
-static bool zcipc_ring_look(struct zcipc_endpoint *ep)
+static __always_inline bool zcipc_ring_look(struct zcipc_endpoint *ep)
 {
 	struct zcipc_receive_ring *ring = ep->ring;
 	/* It is done with the entries before. */

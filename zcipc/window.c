@@ -742,24 +742,6 @@ static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff,
 	return ret;
 }
 
-/* The entry for a PMD, or NULL where the tables above it are not there. */
-pmd_t *zcipc_window_pmd(struct mm_struct *mm, unsigned long addr)
-{
-	pgd_t *pgd = pgd_offset(mm, addr);
-	p4d_t *p4d;
-	pud_t *pud;
-
-	if (pgd_none(*pgd))
-		return NULL;
-	p4d = p4d_offset(pgd, addr);
-	if (p4d_none(*p4d))
-		return NULL;
-	pud = pud_offset(p4d, addr);
-	if (pud_none(*pud) || pud_leaf(*pud))
-		return NULL;
-	return pmd_offset(pud, addr);
-}
-
 /* Does a PMD show an address? The caller holds the mmap_lock or the VMA's lock. */
 bool zcipc_window_has_pmd(struct mm_struct *mm, unsigned long addr)
 {

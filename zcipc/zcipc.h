@@ -1115,7 +1115,26 @@ int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff);
 struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
 					   unsigned long addr);
-pmd_t *zcipc_window_pmd(struct mm_struct *mm, unsigned long addr);
+
+/* The entry for a PMD, or NULL where the tables above it are not there. */
+static inline pmd_t *zcipc_window_pmd(struct mm_struct *mm, unsigned long addr)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+
+	if (pgd_none(*pgd))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	/* What a PUD shows is not in windows. */
+	if (pud_none(*pud))
+		return NULL;
+	return pmd_offset(pud, addr);
+}
+
 void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
 			   struct zcipc_frame **frames, unsigned long npages, bool writable,
 			   bool special);
@@ -1124,6 +1143,9 @@ void zcipc_window_last_close(const struct vm_area_struct *vma, struct zcipc_endp
 
 /* carry.c */
 #define ZCIPC_CARRY_SMALL	1024UL
+
+/* The most pages of zcipc_carry_few_out(). Core mm flushes few more one by one. */
+#define ZCIPC_CARRY_FEW		32UL
 
 /**
  * struct zcipc_carry - PTEs on their way from one page table to another
@@ -1208,12 +1230,12 @@ struct zcipc_carry_list {
 };
 
 /**
- * struct zcipc_carry_to - where a single PTE is carried to
+ * struct zcipc_carry_to - where a few PTEs are carried to
  * @from: from whom
  * @vma: the receiver's VMA
- * @addr: user address there
+ * @addr: user address there, of the first page
  * @ptep: its PTE
- * @ptl: the lock of that one's page table
+ * @ptl: the lock of that one's page table, which has those of the others, too
  */
 struct zcipc_carry_to {
 	struct mm_struct *from;
@@ -1223,9 +1245,9 @@ struct zcipc_carry_to {
 	spinlock_t *ptl; /* that core mm has for @ptep */
 };
 
-bool zcipc_carry_page_out(struct zcipc_carry_to *to, const struct zcipc_slot *slot,
-			  struct zcipc_endpoint *dst, unsigned long pgoff);
-void zcipc_carry_page_in(const struct zcipc_carry_to *to, const struct zcipc_slot *slot);
+bool zcipc_carry_few_out(struct zcipc_carry_to *to, const struct zcipc_slot *slot,
+			 struct zcipc_endpoint *dst, unsigned long pgoff);
+void zcipc_carry_few_in(const struct zcipc_carry_to *to, const struct zcipc_slot *slot);
 bool zcipc_carry_is_worth(unsigned long npages);
 struct zcipc_transfer_state;
 
