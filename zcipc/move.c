@@ -103,6 +103,8 @@ static void zcipc_move_commit(struct zcipc_move *m)
 	struct zcipc_region *region = cap->region;
 	struct zcipc_message *msg = &cap->msg;
 
+	/* Not before it is sure that it goes this way. */
+	trace_zcipc_prepare(m->src, m->dst, ZCIPC_MOVE, region->npages);
 	cmd->pages = region->npages;
 	cmd->copied = 0;
 	cmd->migrated = 0;
@@ -138,7 +140,6 @@ static bool zcipc_move_region(struct zcipc_move *m)
 
 	if (!slot || !zcipc_move_reserve(m))
 		return false;
-	trace_zcipc_prepare(m->src, m->dst, ZCIPC_MOVE, m->cap->npages);
 	if (!zcipc_move_take(m, slot)) {
 		zcipc_window_release(m->dst, m->pgoff, m->cap->region->npages);
 		return false;

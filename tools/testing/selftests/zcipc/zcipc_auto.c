@@ -236,7 +236,7 @@ TEST_F(auto, writers_wait)
 	__u64 val;
 
 	need_points();
-	point_set("frozen", 300);
+	point_set("frozen", 1000);
 	ASSERT_EQ(0, pthread_create(&threads[0], NULL, send_thread, &s));
 	ASSERT_TRUE(point_reached());
 	ASSERT_EQ(0, pthread_create(&threads[1], NULL, write_thread, &w));

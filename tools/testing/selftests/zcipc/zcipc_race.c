@@ -17,6 +17,8 @@
 #include "zcipc_utils.h"
 
 #define N 16
+/* More than go the short way. */
+#define MANY 40
 
 FIXTURE(race)
 {
@@ -97,7 +99,7 @@ static void move_under_stores(struct __test_metadata *_metadata, struct ep *a, s
 {
 	__u64 secret = 0x5ec7e7;
 	struct buf src, dst;
-	__u64 first[N], val;
+	__u64 first[MANY], val;
 	size_t i;
 	int n;
 
@@ -140,12 +142,13 @@ static void move_under_stores(struct __test_metadata *_metadata, struct ep *a, s
 /* 14, G2: threads on all CPUs store, and load, through a MOVE. */
 TEST_F_TIMEOUT(race, move_under_stores, 180)
 {
-	unsigned int i, n = loops(40);
+	static const size_t npages[] = { 1, N, MANY };
+	unsigned int i, n = loops(60);
 	struct toucher t[2];
 
 	for (i = 0; i < n; i++)
-		move_under_stores(_metadata, &self->a, &self->b, i & 1 ? 1 : N, &self->stop, t,
-				  1 + (i / 2 & 1));
+		move_under_stores(_metadata, &self->a, &self->b, npages[i % 3], &self->stop, t,
+				  1 + (i / 3 & 1));
 }
 
 /* 14: the same with the MOVE held up at each of its steps. */
