@@ -14,6 +14,10 @@
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "zcipc needs Linux 6.1 or later"
 #endif
+/* carry.c walks to page tables that only go with their VMA. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0) && defined(CONFIG_PT_RECLAIM)
+#error "zcipc is not made for kernels where MADV_DONTNEED frees page tables"
+#endif
 #ifndef CONFIG_64BIT
 #error "zcipc needs a 64-bit kernel: endpoint ids are indices of an xarray"
 #endif
