@@ -347,8 +347,8 @@ void zcipc_carry_thaw(struct zcipc_carry *carry)
  * somebody has the mmap_lock for writing; khugepaged, which takes them away under less, leaves
  * VM_MIXEDMAP alone.
  */
-static pte_t *zcipc_carry_find(struct mm_struct *mm, unsigned long addr, unsigned long npages,
-			       spinlock_t **ptl)
+static __always_inline pte_t *zcipc_carry_find(struct mm_struct *mm, unsigned long addr,
+					       unsigned long npages, spinlock_t **ptl)
 {
 	pmd_t *pmd = zcipc_window_pmd(mm, addr);
 
