@@ -213,6 +213,7 @@ static void *send_thread(void *arg)
 
 struct writer {
 	char *p;
+	volatile bool go;
 	volatile bool done;
 };
 
@@ -220,6 +221,8 @@ static void *write_thread(void *arg)
 {
 	struct writer *w = arg;
 
+	while (!w->go)
+		sched_yield();
 	touch_write(w->p, 77);
 	w->done = true;
 	return NULL;
@@ -237,9 +240,11 @@ TEST_F(auto, writers_wait)
 
 	need_points();
 	point_set("frozen", 1000);
+	/* No thread can be made while the sender has the mmap_lock. */
+	ASSERT_EQ(0, pthread_create(&threads[1], NULL, write_thread, &w));
 	ASSERT_EQ(0, pthread_create(&threads[0], NULL, send_thread, &s));
 	ASSERT_TRUE(point_reached());
-	ASSERT_EQ(0, pthread_create(&threads[1], NULL, write_thread, &w));
+	w.go = true;
 	pthread_join(threads[0], &rc);
 	point_set("", 0);
 	pthread_join(threads[1], NULL);
