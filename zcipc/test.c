@@ -3,7 +3,7 @@
  * What only tests need. Only in modules built with ZCIPC_TEST=1.
  *
  * Delay points: whoever comes to the one that is named by the parameter test_point waits there for
- * test_delay_ms, with the locks that it holds.
+ * test_delay_ms, with the locks that it holds; if that is 0, until test_point is written again.
  *
  * Other users of page tables: who writes an address and a number of pages to test_watch reads from
  * it how many of them core mm has not told MMU notifiers to forget since; 0 ends that.
@@ -17,6 +17,7 @@
 #include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <linux/string.h>
+#include <linux/wait.h>
 
 #include <asm/pgtable.h>
 
@@ -24,10 +25,13 @@
 
 static char test_point[16];
 static unsigned int test_hits;
+/* How often test_point was written: a change lets go whoever waits without a limit. */
+static unsigned int test_named;
+static DECLARE_WAIT_QUEUE_HEAD(test_wait);
 
 static unsigned int test_delay_ms = 100;
 module_param(test_delay_ms, uint, 0600);
-MODULE_PARM_DESC(test_delay_ms, "how long to wait at the delay point");
+MODULE_PARM_DESC(test_delay_ms, "how long to wait at the delay point, 0: until it is named anew");
 module_param(test_hits, uint, 0400);
 MODULE_PARM_DESC(test_hits, "how often the delay point was reached since it was named");
 
@@ -36,6 +40,8 @@ static int test_point_set(const char *val, const struct kernel_param *kp)
 	WRITE_ONCE(test_hits, 0);
 	strscpy(test_point, val, sizeof(test_point));
 	strreplace(test_point, '\n', '\0');
+	WRITE_ONCE(test_named, test_named + 1);
+	wake_up_all(&test_wait);
 	return 0;
 }
 
@@ -54,10 +60,16 @@ MODULE_PARM_DESC(test_point, "the delay point, empty: none");
 
 void zcipc_test_point(const char *name)
 {
+	unsigned int named = READ_ONCE(test_named), ms;
+
 	if (strcmp(test_point, name))
 		return;
+	ms = READ_ONCE(test_delay_ms);
 	WRITE_ONCE(test_hits, READ_ONCE(test_hits) + 1);
-	msleep(READ_ONCE(test_delay_ms));
+	if (ms)
+		msleep(ms);
+	else
+		wait_event(test_wait, READ_ONCE(test_named) != named);
 }
 
 #ifdef CONFIG_MMU_NOTIFIER

@@ -770,7 +770,7 @@ TEST_F(caps, revoke_of_peer)
 /* Over many processes. Whoever is above, or beside, what is revoked keeps all. */
 #define CHAIN 6
 
-TEST_F_TIMEOUT(caps, revoke_deep, 60)
+TEST_F(caps, revoke_deep)
 {
 	struct buf b[CHAIN], side[CHAIN];
 	static struct ep ep[CHAIN];
@@ -1040,7 +1040,7 @@ static void end_under_access(struct __test_metadata *_metadata, FIXTURE_DATA(cap
 		test_drop(end == END_MOVE ? &self->c : &self->a, own.cap);
 }
 
-TEST_F_TIMEOUT(caps, revoke_under_access, 120)
+TEST_F(caps, revoke_under_access)
 {
 	unsigned int i, n = loops(fewer(24));
 
@@ -1048,7 +1048,7 @@ TEST_F_TIMEOUT(caps, revoke_under_access, 120)
 		end_under_access(_metadata, self, i & 1 ? END_KEEP : END_PEER, i & 2, !(i & 4));
 }
 
-TEST_F_TIMEOUT(caps, revoke_own_under_access, 120)
+TEST_F(caps, revoke_own_under_access)
 {
 	unsigned int i, n = loops(fewer(8));
 
@@ -1056,7 +1056,7 @@ TEST_F_TIMEOUT(caps, revoke_own_under_access, 120)
 		end_under_access(_metadata, self, END_REVOKE, i & 1, true);
 }
 
-TEST_F_TIMEOUT(caps, move_from_others_under_access, 120)
+TEST_F(caps, move_from_others_under_access)
 {
 	unsigned int i, n = loops(fewer(12));
 
@@ -1501,7 +1501,7 @@ static int give_fast(struct ep *from, struct ep *to, __u64 cap, __u64 *got)
 }
 
 /* 26: as deep as it goes, and no deeper. */
-TEST_F_TIMEOUT(big, depth_limit, 120)
+TEST_F(big, depth_limit)
 {
 	__u64 caps[1025] = { self->src.cap }, n;
 	int i, depth = 1024;
@@ -1589,7 +1589,7 @@ static void drain_revoked(struct __test_metadata *_metadata, struct ep *ep, __u3
 }
 
 /* 26: a chain of a thousand, and a hundred thousand siblings, in one call. Others go on. */
-TEST_F_TIMEOUT(big, revoke_deep_and_wide, 240)
+TEST_F(big, revoke_deep_and_wide)
 {
 	struct zcipc_stats before, after;
 	__u64 cap = self->src.cap, got[2], n;
@@ -1622,7 +1622,7 @@ TEST_F_TIMEOUT(big, revoke_deep_and_wide, 240)
 }
 
 /* The same for what takes it all away without a REVOKE. */
-TEST_F_TIMEOUT(big, move_from_many, 240)
+TEST_F(big, move_from_many)
 {
 	struct zcipc_transfer t = transfer_cmd(&self->b, ZCIPC_MOVE, self->src.cap, 0, 0, 0);
 	__u64 cap = self->src.cap, got;
@@ -1645,7 +1645,7 @@ TEST_F_TIMEOUT(big, move_from_many, 240)
 }
 
 /* One with very many children goes, from below and from above. */
-TEST_F_TIMEOUT(big, drop_with_many_children, 240)
+TEST_F(big, drop_with_many_children)
 {
 	__u64 top, mid, got;
 	int i, n_wide = wide() / 4;
@@ -1709,12 +1709,13 @@ static void kill_revoker(struct __test_metadata *_metadata, FIXTURE_DATA(big) *s
 	cmd.cap = theirs.cap;
 	memcpy(revoke.cmd, &cmd, sizeof(cmd));
 	if (point)
-		point_set(point, 300);
+		point_stop(point);
 	ASSERT_EQ(0, ep_send(&v, &revoke));
 	if (point) {
 		ASSERT_TRUE(point_reached());
 		test_stale(&self->a, caps[n_wide / 2]);
-		point_set("", 0);
+		kill(v.pid, SIGKILL);
+		point_go();
 	} else {
 		struct timespec ts = { .tv_nsec = usec * 1000 };
 
@@ -1742,7 +1743,7 @@ static void kill_revoker(struct __test_metadata *_metadata, FIXTURE_DATA(big) *s
 	free(caps);
 }
 
-TEST_F_TIMEOUT(big, killed_while_revoking, 240)
+TEST_F(big, killed_while_revoking)
 {
 	unsigned int i, n = loops(5);
 
@@ -1753,7 +1754,7 @@ TEST_F_TIMEOUT(big, killed_while_revoking, 240)
 }
 
 /* 26: grants and drops, one after the other: no token twice, and nothing left. */
-TEST_F_TIMEOUT(big, cycles, 120)
+TEST_F(big, cycles)
 {
 	struct zcipc_stats before, after;
 	unsigned int i, n = loops(fewer(fewer(30000)));
@@ -1880,7 +1881,7 @@ static void revoke_against(struct __test_metadata *_metadata, FIXTURE_DATA(again
 	job_start(&j);
 	if (variant->point) {
 		ASSERT_TRUE(point_reached());
-		point_set("", 0);
+		point_go();
 	}
 	for (i = 0; i < round % 16 && !variant->point; i++)
 		sched_yield();
@@ -1929,7 +1930,7 @@ static void revoke_against(struct __test_metadata *_metadata, FIXTURE_DATA(again
 	test_tree(&self->a, self->src.cap, 0, 0);
 }
 
-TEST_F_TIMEOUT(against, revoke, 120)
+TEST_F(against, revoke)
 {
 	unsigned int i, n = variant->point ? 2 : loops(fewer(32));
 
@@ -1973,7 +1974,7 @@ FIXTURE_SETUP(winner)
 
 FIXTURE_TEARDOWN_BASE(winner)
 
-TEST_F_TIMEOUT(winner, revoke_or_move, 120)
+TEST_F(winner, revoke_or_move)
 {
 	unsigned int i, k, n = variant->point ? 2 : loops(fewer(32));
 	struct buf src, dst, moved;
@@ -1996,7 +1997,7 @@ TEST_F_TIMEOUT(winner, revoke_or_move, 120)
 		job_start(&j);
 		if (variant->point) {
 			ASSERT_TRUE(point_reached());
-			point_set("", 0);
+			point_go();
 		}
 		for (k = 0; k < i && !variant->point; k++)
 			sched_yield();
@@ -2073,7 +2074,7 @@ FIXTURE_SETUP(between)
 	point_set("revoked", 100);
 	job_start(&self->job);
 	ASSERT_TRUE(point_reached());
-	point_set("", 0);
+	point_go();
 }
 
 FIXTURE_TEARDOWN_BASE(between)
@@ -2232,7 +2233,7 @@ static void revoke_dying(struct __test_metadata *_metadata, FIXTURE_DATA(storm) 
 	job_start(&j);
 	if (point) {
 		ASSERT_TRUE(point_reached());
-		point_set("", 0);
+		point_go();
 	}
 	for (i = 0; i < round * 4; i++)
 		sched_yield();
@@ -2246,7 +2247,7 @@ static void revoke_dying(struct __test_metadata *_metadata, FIXTURE_DATA(storm) 
 	test_check(&self->a, self->src.p, N, 1);
 }
 
-TEST_F_TIMEOUT(storm, victim_dies, 120)
+TEST_F(storm, victim_dies)
 {
 	unsigned int i, n = loops(fewer(12));
 
@@ -2306,7 +2307,7 @@ static void *victim_thread(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(storm, revoke_while_all_goes_on, 120)
+TEST_F(storm, revoke_while_all_goes_on)
 {
 	unsigned int i, k, n = loops(fewer(100));
 	struct victim v[2];
@@ -2340,7 +2341,6 @@ TEST_F_TIMEOUT(storm, revoke_while_all_goes_on, 120)
 	for (i = 0; i < 2; i++) {
 		pthread_join(v[i].thread, NULL);
 		EXPECT_EQ(0, v[i].err) TH_LOG("%s", strerror(v[i].err));
-		EXPECT_LT(0, v[i].n);
 	}
 	test_check(&self->a, self->src.p, N, 1);
 }

@@ -483,7 +483,7 @@ TEST_F(file, revoke_of_a_slow_fault)
 	ASSERT_EQ(0, ep_call(&self->b, &c));
 	ASSERT_TRUE(point_reached());
 	test_revoke(&self->a, &self->b, cmd.peer_cap, 0, &n);
-	point_set("", 0);
+	point_go();
 	c.addr = 0;
 	ASSERT_EQ(0, ep_call(&self->b, &c));
 	test_gone(&self->b, at(&m), N);
@@ -721,7 +721,7 @@ TEST_F(file, revoked_in_recv)
 	ASSERT_EQ(0, ep_send(&self->b, &c));
 	ASSERT_TRUE(point_reached());
 	test_revoke(&self->a, &self->b, cmd.peer_cap, 0, &n);
-	point_set("", 0);
+	point_go();
 	if (ep_wait(&self->b, &c)) {
 		ASSERT_EQ(EAGAIN, errno);
 	} else {

@@ -192,7 +192,7 @@ static int stalled_open(struct stalled *f, size_t size, __u32 open_flags, int fl
 	f->mount = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
 	close(fs);
 	fs = -1;
-	if (f->mount < 0 || fuse_serve(f, 10000) != FUSE_INIT ||
+	if (f->mount < 0 || fuse_serve(f, -1) != FUSE_INIT ||
 	    pthread_create(&thread, NULL, stalled_open_thread, f))
 		goto fail;
 	while (!__atomic_load_n(&f->opened, __ATOMIC_ACQUIRE))

@@ -913,7 +913,7 @@ static int in_flight_start(struct in_flight *io, char *p, size_t npages, bool ma
 		return err;
 	io->started = true;
 	/* What it asks the server for comes after it has taken the pages. */
-	return stalled_waits(&io->file, 20000) && !io->done ? 0 : ETIME;
+	return stalled_waits(&io->file, -1) && !io->done ? 0 : ETIME;
 }
 
 /* Lets it go on, and waits for its end. */
@@ -921,7 +921,7 @@ static int in_flight_end(struct in_flight *io)
 {
 	int i;
 
-	for (i = 0; i < 4000 && !__atomic_load_n(&io->done, __ATOMIC_ACQUIRE); i++)
+	for (i = 0; i < WAIT_TRIES && !__atomic_load_n(&io->done, __ATOMIC_ACQUIRE); i++)
 		if (fuse_serve(&io->file, 5) < 0)
 			return -1;
 	return io->done && io->rc == (ssize_t)io->len ? 0 : -1;
@@ -1535,6 +1535,7 @@ struct sender {
 	char *p;
 	size_t len;
 	__u32 flags;
+	volatile pid_t tid;
 	int rc;
 };
 
@@ -1543,6 +1544,7 @@ static void *send_thread(void *arg)
 	struct sender *s = arg;
 	struct zcipc_transfer cmd = direct_cmd(s->to, ZCIPC_MOVE, s->p, s->len, s->flags);
 
+	s->tid = gettid();
 	/* That endpoint waits. */
 	s->rc = ioctl(s->from->fd, ZCIPC_IOC_TRANSFER, &cmd) ? errno : 0;
 	return NULL;
@@ -1565,7 +1567,7 @@ TEST_F(io, sent_twice)
 	test_send(&self->a, &full, ZCIPC_COPY, buf.cap);
 	s = (struct sender){ .from = &waits, .to = &full, .p = p, .len = 16 * psize };
 	ASSERT_EQ(0, pthread_create(&thread, NULL, send_thread, &s));
-	msleep(100);
+	ASSERT_TRUE(wait_until(thread_sleeps(s.tid)));
 	test_direct(&self->a, &self->b, ZCIPC_MOVE, p, 16 * psize, 0);
 	test_recv(&full, &m);
 	pthread_join(thread, NULL);
@@ -1625,10 +1627,11 @@ TEST_F(io, held_in_the_last_moment)
 	for (i = 0; i < ARRAY_SIZE(flags); i++) {
 		s = (struct sender){ .from = &self->a, .to = &self->b, .p = p, .len = 16 * psize,
 				     .flags = flags[i] };
-		point_set("expected", 1000);
+		point_stop("expected");
 		ASSERT_EQ(0, pthread_create(&thread, NULL, send_thread, &s));
 		ASSERT_TRUE(point_reached());
 		ASSERT_EQ(0, hold_pipe(&self->h, p + 3 * psize, 1));
+		point_go();
 		pthread_join(thread, NULL);
 		ASSERT_EQ(flags[i] ? EBUSY : 0, s.rc);
 		test_stats(&self->a, &after);
@@ -1713,7 +1716,7 @@ static void *touch_thread(void *arg)
 }
 
 /* G1: what looks held, but is only being looked at by core mm, is copied very rarely. */
-TEST_F_TIMEOUT(io, hardly_ever_copied, 3600)
+TEST_F(io, hardly_ever_copied)
 {
 	unsigned long pages = 0, copied = 0;
 	struct toucher t = {};
@@ -1828,7 +1831,7 @@ static long call_watched_waits(struct ep *ep, struct call *c)
 
 	(void)ep;
 	(void)c;
-	return poll(&pfd, 1, 20000) == 1 && pfd.revents & POLLIN ? 0 : -1;
+	return poll(&pfd, 1, -1) == 1 && pfd.revents & POLLIN ? 0 : -1;
 }
 
 static long call_unwatch(struct ep *ep, struct call *c)
@@ -1945,7 +1948,7 @@ static void stall(struct __test_metadata *_metadata, FIXTURE_DATA(stall) *self,
 	}
 	ASSERT_EQ(0, ep_call(&self->v, &c));
 	ASSERT_TRUE(variant->where == IN_WATCHED ? !ep_call(&self->v, &waits) :
-						   stalled_waits(&self->file, 20000));
+						   stalled_waits(&self->file, -1));
 	ASSERT_EQ(1, ep_stuck_result(&self->v));
 }
 
@@ -2004,7 +2007,7 @@ static void others_go_on(struct __test_metadata *_metadata, FIXTURE_DATA(stall) 
 }
 
 /* 21: nobody else waits for it, and who does can be killed. */
-TEST_F_TIMEOUT(stall, killed, 60)
+TEST_F(stall, killed)
 {
 	struct zcipc_recv m;
 
@@ -2022,7 +2025,7 @@ TEST_F_TIMEOUT(stall, killed, 60)
 }
 
 /* 21: it goes on when the memory is there. */
-TEST_F_TIMEOUT(stall, goes_on, 60)
+TEST_F(stall, goes_on)
 {
 	size_t from = variant->skip, to = N * psize - variant->skip, i;
 	struct call unwatch = { .fn = call_unwatch };
@@ -2034,7 +2037,7 @@ TEST_F_TIMEOUT(stall, goes_on, 60)
 	others_go_on(_metadata, self);
 	if (variant->where == IN_WATCHED)
 		ASSERT_EQ(0, ep_call(&self->v, &unwatch));
-	for (i = 0; i < 4000; i++) {
+	for (i = 0; i < WAIT_TRIES; i++) {
 		rc = ep_stuck_result(&self->v);
 		if (rc != 1)
 			break;
@@ -2190,7 +2193,7 @@ static void ksm_others(struct __test_metadata *_metadata, FIXTURE_DATA(ksm) *sel
 }
 
 /* 19, G4: a merged page that is adopted is the owner's alone. */
-TEST_F_TIMEOUT(ksm, adopted, 120)
+TEST_F(ksm, adopted)
 {
 	struct zcipc_transfer cmd;
 	struct buf buf, dst, copy;
@@ -2221,7 +2224,7 @@ TEST_F_TIMEOUT(ksm, adopted, 120)
 }
 
 /* 19, G2: and so is one that is sent. */
-TEST_F_TIMEOUT(ksm, moved, 120)
+TEST_F(ksm, moved)
 {
 	struct zcipc_transfer cmd;
 	struct buf dst;
@@ -2247,7 +2250,7 @@ TEST_F_TIMEOUT(ksm, moved, 120)
 	test_check(&self->a, self->q, N, 3);
 }
 
-TEST_F_TIMEOUT(ksm, copied, 120)
+TEST_F(ksm, copied)
 {
 	struct zcipc_transfer cmd;
 	struct buf dst;
@@ -2268,7 +2271,7 @@ TEST_F_TIMEOUT(ksm, copied, 120)
 }
 
 /* 5, 20: what has been adopted is not merged any more, whatever its owner would like. */
-TEST_F_TIMEOUT(ksm, advised_after, 120)
+TEST_F(ksm, advised_after)
 {
 	char *p = memory_touched(N);
 	__u64 frames[N];
@@ -2380,7 +2383,7 @@ static __u64 all_copied(const struct zcipc_stats *stats)
 }
 
 /* G1: whatever the size, nothing is copied. */
-TEST_F_TIMEOUT(large, adopted, 240)
+TEST_F(large, adopted)
 {
 	struct zcipc_stats before, after;
 	struct zcipc_transfer cmd;
@@ -2400,7 +2403,7 @@ TEST_F_TIMEOUT(large, adopted, 240)
 	ASSERT_EQ(all_copied(&before), all_copied(&after));
 }
 
-TEST_F_TIMEOUT(large, direct, 240)
+TEST_F(large, direct)
 {
 	struct zcipc_stats before, after;
 	struct zcipc_transfer cmd;

@@ -647,7 +647,7 @@ static long call_area(struct ep *ep, struct call *c)
 }
 
 /* 28, G11: nothing is lost or gained on the way, however often and in whatever way it goes. */
-TEST_F_TIMEOUT(memlock, cycles, 240)
+TEST_F(memlock, cycles)
 {
 	struct call area = { .fn = call_area };
 	unsigned int i, seed = 1;
@@ -1318,7 +1318,7 @@ static void mmap_fails_for_good(struct __test_metadata *_metadata, FIXTURE_DATA(
  * 31, G3, G7, G8: one allocation after the other fails, or a copy from or to user space, until none
  * is left that could. The call succeeds in spite of it, or has changed nothing, and works then.
  */
-TEST_F_TIMEOUT(fault, nth, 400)
+TEST_F(fault, nth)
 {
 	unsigned int n, failed = 0, nkinds[ARRAY_SIZE(fault_kinds)] = {};
 	struct zcipc_stats empty, stats;
@@ -1740,7 +1740,7 @@ static long call_add(struct ep *ep, struct call *c)
 }
 
 /* 20: pages that are to be moved to make room for larger ones stay where they are. */
-TEST_F_TIMEOUT(after, compaction, 120)
+TEST_F(after, compaction)
 {
 	struct call add = { .fn = call_add, .addr = (uintptr_t)self->q, .n = M,
 			    .val = loops(3000) };
@@ -1825,7 +1825,7 @@ static bool race_error(int err)
 }
 
 /* 12, 20: no write of a thread is lost by an import, at whatever moment it comes. */
-TEST_F_TIMEOUT(threads, import_loses_no_write, 300)
+TEST_F(threads, import_loses_no_write)
 {
 	unsigned int i, n = loops(ROUNDS);
 	struct adder adder;
@@ -1882,7 +1882,7 @@ static void *writer_run(void *arg)
 }
 
 /* 14, 17, G2: what arrives has been written, each word as a whole, and does not change again. */
-TEST_F_TIMEOUT(threads, move_takes_what_was_written, 300)
+TEST_F(threads, move_takes_what_was_written)
 {
 	unsigned int i, n = loops(ROUNDS), old = 0;
 	size_t words = M * psize / 8, k;
@@ -2087,7 +2087,7 @@ static void disturbed_memory(struct __test_metadata *_metadata, FIXTURE_DATA(dis
 }
 
 /* 12, 18, G8: imports succeed, or fail as the interface says, and show what was there. */
-TEST_F_TIMEOUT(disturbed, import, 300)
+TEST_F(disturbed, import)
 {
 	unsigned int i, n = loops(ROUNDS), done = 0;
 	struct buf buf;
@@ -2107,7 +2107,7 @@ TEST_F_TIMEOUT(disturbed, import, 300)
 }
 
 /* 17, 18, G2, G8: and so does MOVE. Nobody but the receiver writes to what arrives. */
-TEST_F_TIMEOUT(disturbed, move, 300)
+TEST_F(disturbed, move)
 {
 	unsigned int i, n = loops(ROUNDS), done = 0;
 	struct zcipc_recv m;
@@ -2131,7 +2131,7 @@ TEST_F_TIMEOUT(disturbed, move, 300)
 }
 
 /* 17, 18, G4, G8: and so do SHARE and COPY, whose own capability nobody knows. */
-TEST_F_TIMEOUT(disturbed, copy, 300)
+TEST_F(disturbed, copy)
 {
 	unsigned int i, n = loops(ROUNDS), done = 0;
 	struct zcipc_stats before, stats;
@@ -2162,7 +2162,7 @@ TEST_F_TIMEOUT(disturbed, copy, 300)
 }
 
 /* 15, 18: a peer reads, by references to pages, what is imported and sent meanwhile. */
-TEST_F_TIMEOUT(threads, read_by_a_peer, 300)
+TEST_F(threads, read_by_a_peer)
 {
 	unsigned int i, n = loops(ROUNDS);
 	volatile __u64 *count;
@@ -2280,14 +2280,14 @@ TEST_F(twice, moved)
 	need_points();
 	t[0] = (struct taker){ .from = &self->a, .to = &self->b, .p = self->p, .npages = M };
 	t[1] = (struct taker){ .from = &self->d, .to = &self->c, .p = self->p, .npages = M };
-	point_set("prepared", 1000);
+	point_stop("prepared");
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, pthread_create(&t[i].thread, NULL, taker_run, &t[i]));
-		ASSERT_TRUE(point_reached());
+		ASSERT_TRUE(point_reached_by(i + 1));
 	}
+	point_go();
 	for (i = 0; i < 2; i++)
 		pthread_join(t[i].thread, NULL);
-	point_set("", 0);
 	ASSERT_EQ(0, t[0].rc) TH_LOG("%s", strerror(t[0].err));
 	ASSERT_EQ(0, t[1].rc) TH_LOG("%s", strerror(t[1].err));
 	test_recv(&self->b, &m);
@@ -3003,7 +3003,7 @@ static bool load_ended(struct ep *ep)
 }
 
 /* 20: whatever core mm does, bytes are where they belong. */
-TEST_F_TIMEOUT(load, contents, 900)
+TEST_F(load, contents)
 {
 	struct call c[WORKERS];
 	unsigned int i, k, n = loops(access("/proc/lockdep", F_OK) ? 400 : 60);

@@ -45,7 +45,7 @@ static bool all_bytes(const char *p, size_t len, unsigned char byte)
 }
 
 /* 22: fresh memory. */
-TEST_F_TIMEOUT(memory, new_is_zero, 120)
+TEST_F(memory, new_is_zero)
 {
 	size_t sizes[] = { 1, 16, 600, 3000 };
 	struct buf buf;
@@ -60,7 +60,7 @@ TEST_F_TIMEOUT(memory, new_is_zero, 120)
 }
 
 /* 22: memory that the same endpoint, or another one, had before, and gave up in each way. */
-TEST_F_TIMEOUT(memory, recycled_is_zero, 120)
+TEST_F(memory, recycled_is_zero)
 {
 	size_t npages = 200;
 	struct buf buf, dst;
@@ -99,7 +99,7 @@ TEST_F_TIMEOUT(memory, recycled_is_zero, 120)
 }
 
 /* 22: what is copied is copied to the last byte, into memory that had something else in it. */
-TEST_F_TIMEOUT(memory, copies_are_whole, 60)
+TEST_F(memory, copies_are_whole)
 {
 	size_t npages = 64, i;
 	struct buf src, dst;
@@ -180,7 +180,7 @@ static void churn(struct __test_metadata *_metadata, struct ep *a, struct ep *b,
 }
 
 /* A page that keeps a reference, or a frame that stays in a count, adds up to something. */
-TEST_F_TIMEOUT(memory, all_goes_back, 180)
+TEST_F(memory, all_goes_back)
 {
 	struct zcipc_stats before, after;
 	long npages = 1024, total = 0, start, end;

@@ -258,7 +258,7 @@ TEST_F(mm, fork_orphan)
 }
 
 /* 5: advice either fails or changes nothing that can be seen. */
-TEST_F_TIMEOUT(mm, madvise, 60)
+TEST_F(mm, madvise)
 {
 	static const int advice[] = {
 		MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED, MADV_FREE,

@@ -483,7 +483,7 @@ TEST_F(lost, sender_dies)
 }
 
 /* A peer process that is killed, with and without messages. */
-TEST_F_TIMEOUT(notify, killed, 60)
+TEST_F(notify, killed)
 {
 	unsigned int i, j;
 	struct buf dst;
@@ -531,7 +531,7 @@ TEST_F(notify, full)
 }
 
 /* As many as a queue can have. */
-TEST_F_TIMEOUT(notify, many, 60)
+TEST_F(notify, many)
 {
 	struct zcipc_recv m;
 	unsigned int i;
@@ -606,11 +606,11 @@ TEST_F(lost, revoked_halfway)
 	struct zcipc_recv m;
 
 	need_points();
-	point_set("revoked", 500);
+	point_stop("revoked");
 	ASSERT_EQ(0, pthread_create(&w.thread, NULL, revoke_thread, &w));
 	ASSERT_TRUE(point_reached());
-	point_set("", 0);
 	test_told(&self->b, self->kept.cap, self->kept.p, 0, N * psize);
+	point_go();
 	ASSERT_TRUE(wait_until(!zc_recv(&self->b, &m)));
 	EXPECT_EQ(ZCIPC_REVOKED, m.type);
 	EXPECT_EQ(self->dst.cap, m.cap);
@@ -620,7 +620,7 @@ TEST_F(lost, revoked_halfway)
 }
 
 /* G12: the sender waits for room until there is some, a signal comes, or the peer dies. */
-TEST_F_TIMEOUT(notify, sender_waits, 60)
+TEST_F(notify, sender_waits)
 {
 	struct zcipc_endpoint_config fail = { .flags = ZCIPC_CONFIG_FULL,
 					      .full = ZCIPC_FULL_FAIL };
@@ -759,7 +759,7 @@ static void *racer_thread(void *arg)
  * G6: when REVOKE or DROP has returned there is no message about what has gone, nor does one come
  * while others go on notifying.
  */
-TEST_F_TIMEOUT(notify, revoked_meanwhile, 120)
+TEST_F(notify, revoked_meanwhile)
 {
 	struct racer r[2] = {
 		{ .from = &self->a, .to = &self->b, .cap = self->src.cap },
@@ -807,7 +807,7 @@ TEST_F_TIMEOUT(notify, revoked_meanwhile, 120)
 }
 
 /* G8: both ways between processes of which one is killed, at any moment. */
-TEST_F_TIMEOUT(notify, killed_meanwhile, 120)
+TEST_F(notify, killed_meanwhile)
 {
 	unsigned int i, rounds = loops(50);
 	struct racer r = { .from = &self->a };

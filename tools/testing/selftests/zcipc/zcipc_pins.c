@@ -452,7 +452,7 @@ static void *grab_thread(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(pipe, grabbed_during_move, 120)
+TEST_F(pipe, grabbed_during_move)
 {
 	static const char * const points[] = { "", "", "", "unmapped", "committed", "sent" };
 	unsigned int i, n = points_exist() ? ARRAY_SIZE(points) : 3;
@@ -484,7 +484,7 @@ TEST_F_TIMEOUT(pipe, grabbed_during_move, 120)
 		test_check(&self->b, dst.p, 1, 2);
 		test_drop(&self->b, dst.cap);
 		if (points_exist())
-			point_set("", 0);
+			point_go();
 		close(g.fds[0]);
 	}
 }
@@ -664,7 +664,7 @@ static long rss_file(void)
 }
 
 /* Nobody's resident memory grows or shrinks. */
-TEST_F_TIMEOUT(unpinnable, not_resident, 120)
+TEST_F(unpinnable, not_resident)
 {
 	struct buf b, there;
 	struct ep c;

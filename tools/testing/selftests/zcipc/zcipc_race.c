@@ -124,12 +124,11 @@ static void move_under_stores(struct __test_metadata *_metadata, struct ep *a, s
 		ASSERT_EQ(first[i], *(volatile __u64 *)(dst.p + i * psize));
 	for (i = 0; i < npages; i++)
 		*(volatile __u64 *)(dst.p + i * psize) = secret;
-	msleep(1);
-	*stop = true;
 	for (n = 0; n < nthreads; n++)
-		pthread_join(t[n].thread, NULL);
+		EXPECT_TRUE(wait_until(t[n].faulted));
+	*stop = true;
 	for (n = 0; n < nthreads; n++) {
-		EXPECT_LT(0, t[n].faulted);
+		pthread_join(t[n].thread, NULL);
 		EXPECT_EQ(0, t[n].seen);
 	}
 	for (i = 0; i < npages; i++) {
@@ -140,7 +139,7 @@ static void move_under_stores(struct __test_metadata *_metadata, struct ep *a, s
 }
 
 /* 14, G2: threads on all CPUs store, and load, through a MOVE. */
-TEST_F_TIMEOUT(race, move_under_stores, 180)
+TEST_F(race, move_under_stores)
 {
 	static const size_t npages[] = { 1, N, MANY };
 	unsigned int i, n = loops(60);
@@ -152,7 +151,7 @@ TEST_F_TIMEOUT(race, move_under_stores, 180)
 }
 
 /* 14: the same with the MOVE held up at each of its steps. */
-TEST_F_TIMEOUT(race, move_under_stores_at_points, 180)
+TEST_F(race, move_under_stores_at_points)
 {
 	static const char * const points[] = { "prepared", "unmapped", "committed", "sent" };
 	struct toucher t[2];
@@ -163,7 +162,7 @@ TEST_F_TIMEOUT(race, move_under_stores_at_points, 180)
 		point_set(points[i], 30);
 		move_under_stores(_metadata, &self->a, &self->b, N, &self->stop, t, 2);
 		ASSERT_TRUE(point_reached());
-		point_set("", 0);
+		point_go();
 	}
 }
 
@@ -233,12 +232,12 @@ static void run_taker(struct __test_metadata *_metadata, struct ep *b, int how, 
 		test_map(&c, src.cap, 0, 0, RIGHTS_RW, &p);
 		test_check(&c, p, N, 1);
 	}
-	point_set("", 0);
+	point_go();
 	ep_end(&c);
 	neps--;
 }
 
-TEST_F_TIMEOUT(race, place_is_free_after_unmap, 120)
+TEST_F(race, place_is_free_after_unmap)
 {
 	unsigned int i, n = loops(10);
 
@@ -246,7 +245,7 @@ TEST_F_TIMEOUT(race, place_is_free_after_unmap, 120)
 		run_taker(_metadata, &self->b, i % 3, NULL);
 }
 
-TEST_F_TIMEOUT(race, place_is_free_after_unmap_at_points, 120)
+TEST_F(race, place_is_free_after_unmap_at_points)
 {
 	static const char * const points[] = { "prepared", "unmapped", "committed", "sent" };
 	unsigned int i;
@@ -315,14 +314,14 @@ static void copy_under_stores(struct __test_metadata *_metadata, struct ep *a, s
 		}
 		test_drop(b, dst.cap);
 		if (point)
-			point_set("", 0);
+			point_go();
 	}
 	*stop = true;
 	pthread_join(t.thread, NULL);
 	ASSERT_EQ(0, t.faulted);
 }
 
-TEST_F_TIMEOUT(race, copy_under_stores, 120)
+TEST_F(race, copy_under_stores)
 {
 	char *second;
 
@@ -333,7 +332,7 @@ TEST_F_TIMEOUT(race, copy_under_stores, 120)
 }
 
 /* A sharer writes, through another endpoint's window. */
-TEST_F_TIMEOUT(race, copy_under_stores_of_sharer, 120)
+TEST_F(race, copy_under_stores_of_sharer)
 {
 	struct buf shared;
 
@@ -341,7 +340,7 @@ TEST_F_TIMEOUT(race, copy_under_stores_of_sharer, 120)
 	copy_under_stores(_metadata, &self->a, &self->b, &self->src, shared.p, &self->stop, NULL);
 }
 
-TEST_F_TIMEOUT(race, copy_under_stores_at_points, 120)
+TEST_F(race, copy_under_stores_at_points)
 {
 	static const char * const points[] = { "prepared", "frozen", "committed", "sent", "fault",
 					       "broken" };
@@ -408,7 +407,7 @@ static void run_first_writes(struct __test_metadata *_metadata, struct base *bas
 		((__u64 *)src->p)[i + 1] = pattern(1, 0, i + 1);
 }
 
-TEST_F_TIMEOUT(race, first_writes, 120)
+TEST_F(race, first_writes)
 {
 	unsigned int i, n = loops(10);
 
@@ -433,7 +432,7 @@ static void *read_thread(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(race, fault_against_move, 60)
+TEST_F(race, fault_against_move)
 {
 	struct buf dst, cur = self->src;
 	unsigned int i;
@@ -447,7 +446,7 @@ TEST_F_TIMEOUT(race, fault_against_move, 60)
 		point_set("fault", 100);
 		start(&t, read_thread);
 		ASSERT_TRUE(point_reached());
-		point_set("", 0);
+		point_go();
 		test_pass(from, to, ZCIPC_MOVE, cur.cap, &dst);
 		test_fill(to, dst.p, N, 2 + i);
 		test_gone(from, cur.p, N);
@@ -479,7 +478,7 @@ static void *move_thread(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(race, one_winner, 120)
+TEST_F(race, one_winner)
 {
 	unsigned int i, n = loops(20);
 	struct ep c;
@@ -513,7 +512,7 @@ TEST_F_TIMEOUT(race, one_winner, 120)
 		test_check(m[winner].to, dst.p, N, i + 1);
 		test_drop(m[winner].to, dst.cap);
 		if (points_exist())
-			point_set("", 0);
+			point_go();
 	}
 }
 
@@ -577,12 +576,12 @@ static void run_ring(struct __test_metadata *_metadata, unsigned int size, unsig
 	EXPECT_EQ(size * rounds, sum);
 }
 
-TEST_F_TIMEOUT(race, ring_of_two, 120)
+TEST_F(race, ring_of_two)
 {
 	run_ring(_metadata, 2, loops(200));
 }
 
-TEST_F_TIMEOUT(race, ring_of_ten, 120)
+TEST_F(race, ring_of_ten)
 {
 	run_ring(_metadata, RING, loops(40));
 }
@@ -606,7 +605,7 @@ static void *flip_thread(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(race, double_fetch, 60)
+TEST_F(race, double_fetch)
 {
 	struct zcipc_transfer cmd = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, 0, 1, 0);
 	struct toucher t = { .p = (char *)&cmd, .stop = &self->stop };
@@ -681,7 +680,7 @@ static void *abuse_thread(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(race, one_descriptor, 60)
+TEST_F(race, one_descriptor)
 {
 	struct abuser a[6];
 	struct ep c;
@@ -799,11 +798,11 @@ static long victim_calls(struct ep *v, unsigned int nr, const void *cmd, enum wa
 		c.addr = *(__u64 *)cmd;
 	point_set(point, 50);
 	rc = ep_call(v, &c);
-	point_set("", 0);
+	point_go();
 	return rc;
 }
 
-TEST_F_TIMEOUT(death, of_sender, 180)
+TEST_F(death, of_sender)
 {
 	static const struct {
 		__u32 type;
@@ -838,7 +837,7 @@ TEST_F_TIMEOUT(death, of_sender, 180)
 	}
 }
 
-TEST_F_TIMEOUT(death, of_receiver, 180)
+TEST_F(death, of_receiver)
 {
 	static const char * const points[] = { "prepared", "unmapped", "committed", "sent" };
 	struct call c = { .fn = call_go_away, .val = variant->way };
@@ -856,7 +855,7 @@ TEST_F_TIMEOUT(death, of_receiver, 180)
 		err = errno;
 		ep_wait(&self->v, &c);
 		c = (struct call){ .fn = call_go_away, .val = variant->way };
-		point_set("", 0);
+		point_go();
 		ep_end(&self->v);
 		neps--;
 		if (!rc) {
@@ -870,7 +869,7 @@ TEST_F_TIMEOUT(death, of_receiver, 180)
 }
 
 /* In RECV: it is either received, and gone with the receiver, or it comes back. */
-TEST_F_TIMEOUT(death, in_recv, 60)
+TEST_F(death, in_recv)
 {
 	struct zcipc_recv m = { .size = sizeof(m) };
 	struct zcipc_stats before, after;
@@ -889,7 +888,7 @@ TEST_F_TIMEOUT(death, in_recv, 60)
 }
 
 /* In a fault, and in the first write to what is shared with a snapshot. */
-TEST_F_TIMEOUT(death, in_fault, 60)
+TEST_F(death, in_fault)
 {
 	static const char * const points[] = { "fault", "broken" };
 	struct buf src, copy;
@@ -912,7 +911,7 @@ TEST_F_TIMEOUT(death, in_fault, 60)
 }
 
 /* Somebody sends to an endpoint whose end has begun, and dies itself while it waits for it. */
-TEST_F_TIMEOUT(death, in_shutdown, 60)
+TEST_F(death, in_shutdown)
 {
 	struct call c = { .fn = call_exit };
 	struct buf first, second;
@@ -929,7 +928,7 @@ TEST_F_TIMEOUT(death, in_shutdown, 60)
 	point_set("shutdown", 200);
 	ASSERT_EQ(0, ep_send(&self->v, &c));
 	ASSERT_TRUE(point_reached());
-	point_set("", 0);
+	point_go();
 	test_err_send(ESRCH, &self->a, &self->v, ZCIPC_MOVE, second.cap);
 	ep_end(&other);
 	take_returned(_metadata, &self->a, &self->v, N, 0, 5);

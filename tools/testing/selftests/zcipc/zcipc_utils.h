@@ -29,6 +29,7 @@
 #include <linux/zcipc.h>
 
 #include "kselftest_harness.h"
+#include "zcipc_watch.h"
 
 /* What the C library's headers may be too old to know. */
 #ifndef MADV_COLD
@@ -73,17 +74,23 @@ static inline void msleep(unsigned int ms)
 	nanosleep(&ts, NULL);
 }
 
-/* Polls for a condition. False when it has not come true after a time that means a hang. */
+/* So often is a condition looked at that has to come true: in vain only where something hangs. */
+#define WAIT_TRIES	20000
+
 #define wait_until(condition)						\
 ({									\
 	int __tries;							\
 									\
-	for (__tries = 0; __tries < 4000 && !(condition); __tries++)	\
+	for (__tries = 0; __tries < WAIT_TRIES && !(condition); __tries++) \
 		msleep(5);						\
-	__tries < 4000;							\
+	__tries < WAIT_TRIES;						\
 })
 
 /* --- memory that may fault */
+
+/* For words on their way to a peer, or from one. */
+#define WORDS		8192
+static __u64 *words;
 
 static __thread sigjmp_buf touch_env;
 static __thread volatile sig_atomic_t touching;
@@ -102,6 +109,8 @@ static __attribute__((constructor)) void touch_init(void)
 	struct sigaction action = { .sa_handler = touch_handler, .sa_flags = SA_NODEFER };
 
 	psize = sysconf(_SC_PAGE_SIZE);
+	words = mmap(NULL, WORDS * sizeof(*words), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	sigaction(SIGBUS, &action, NULL);
 	sigaction(SIGSEGV, &action, NULL);
 }
@@ -313,6 +322,29 @@ static long call_write(struct ep *ep, struct call *c)
 	return touch_write((void *)(uintptr_t)c->addr, c->val);
 }
 
+/* Words that are c->val2 bytes apart, from or to the memory that all share. */
+static inline long call_read_words(struct ep *ep, struct call *c)
+{
+	int sig = 0;
+	__u64 i;
+
+	(void)ep;
+	for (i = 0; i < c->n && !sig; i++)
+		sig = touch_read((char *)(uintptr_t)c->addr + i * c->val2, &words[i]);
+	return sig;
+}
+
+static inline long call_write_words(struct ep *ep, struct call *c)
+{
+	int sig = 0;
+	__u64 i;
+
+	(void)ep;
+	for (i = 0; i < c->n && !sig; i++)
+		sig = touch_write((char *)(uintptr_t)c->addr + i * c->val2, words[i]);
+	return sig;
+}
+
 static long call_fill(struct ep *ep, struct call *c)
 {
 	(void)ep;
@@ -356,6 +388,21 @@ static inline int ep_read(struct ep *ep, const char *p, __u64 *val)
 static inline int ep_write(struct ep *ep, char *p, __u64 val)
 {
 	struct call c = { .fn = call_write, .addr = (uintptr_t)p, .val = val };
+
+	return ep_call(ep, &c);
+}
+
+/* Into, or out of, words[]. One command, however many they are. */
+static inline int ep_read_words(struct ep *ep, const char *p, size_t stride, size_t n)
+{
+	struct call c = { .fn = call_read_words, .addr = (uintptr_t)p, .n = n, .val2 = stride };
+
+	return ep_call(ep, &c);
+}
+
+static inline int ep_write_words(struct ep *ep, char *p, size_t stride, size_t n)
+{
+	struct call c = { .fn = call_write_words, .addr = (uintptr_t)p, .n = n, .val2 = stride };
 
 	return ep_call(ep, &c);
 }
@@ -536,24 +583,36 @@ static inline int recv_fd(int sock)
 	return fd;
 }
 
-/* A thread of this process that is in a call, or somewhere else, and sleeps. */
-static inline bool thread_sleeps(pid_t tid)
+/* What a thread of this process is doing, as in /proc. 0: it has not begun yet. */
+static inline char thread_state(pid_t tid)
 {
 	char path[64], text[512] = "";
 	const char *p;
 	int fd;
 
 	if (!tid)
-		return false;
+		return 0;
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
 	fd = open(path, O_RDONLY);
 	if (fd < 0)
-		return false;
+		return 0;
 	if (read(fd, text, sizeof(text) - 1) < 0)
 		text[0] = 0;
 	close(fd);
 	p = strrchr(text, ')');
-	return p && p[2] == 'S';
+	return p ? p[2] : 0;
+}
+
+/* It is in a call, or somewhere else, and sleeps. */
+static inline bool thread_sleeps(pid_t tid)
+{
+	return thread_state(tid) == 'S';
+}
+
+/* So does one that no signal wakes up, as it waits for a lock. */
+static inline bool thread_waits(pid_t tid)
+{
+	return thread_sleeps(tid) || thread_state(tid) == 'D';
 }
 
 /* --- calls */
@@ -1065,7 +1124,10 @@ static inline long file_number(const char *path, const char *word)
 	return p ? strtol(p, NULL, 10) : -1;
 }
 
-/* Whoever comes to the point from now on sleeps there. */
+/*
+ * Whoever comes to the point from now on sleeps there for so long. What follows may come before
+ * that is over, or not, and must be right either way.
+ */
 static inline void point_set(const char *name, unsigned int ms)
 {
 	char text[16];
@@ -1075,9 +1137,25 @@ static inline void point_set(const char *name, unsigned int ms)
 	file_write(POINT_PARAMETER "point", *name ? name : "\n");
 }
 
+/* Whoever comes to the point from now on waits there. Those who did so before go on. */
+static inline void point_stop(const char *name)
+{
+	point_set(name, 0);
+}
+
+static inline void point_go(void)
+{
+	point_set("", 0);
+}
+
+static inline bool point_reached_by(long n)
+{
+	return wait_until(file_number(POINT_PARAMETER "hits", NULL) >= n);
+}
+
 static inline bool point_reached(void)
 {
-	return wait_until(file_number(POINT_PARAMETER "hits", NULL) > 0);
+	return point_reached_by(1);
 }
 
 /* --- the quota */
@@ -1154,25 +1232,41 @@ static inline bool same_live(const struct zcipc_stats *a, const struct zcipc_sta
 	return !memcmp(&a->endpoints, &b->endpoints, 6 * sizeof(__u64));
 }
 
+/* Until that exists which is wanted, or nothing has changed each time that somebody looked. */
+static inline bool wait_for_stats(struct ep *ep, const struct zcipc_stats *want,
+				  struct zcipc_stats *now, unsigned int tries)
+{
+	struct zcipc_stats before = *want;
+	unsigned int i;
+
+	for (i = 0; i < tries; i++, msleep(5)) {
+		if (zc_stats(ep, now))
+			return false;
+		if (same_live(now, want))
+			return true;
+		if (!same_live(now, &before))
+			i = 0;
+		before = *now;
+	}
+	return false;
+}
+
 static inline void base_setup(struct __test_metadata *_metadata, struct base *base)
 {
 	static const struct zcipc_stats nothing = { .endpoints = 1 };
-	int i;
 
 	if (access(ZCIPC_DEVICE, F_OK))
 		SKIP(_exit(KSFT_SKIP), "there is no %s", ZCIPC_DEVICE);
+	/* A test that was ended may have left somebody there. */
+	if (points_exist())
+		point_go();
 	test_open(&base->ep, 0, 0);
 	/* Nearly always, so that there is no need for many pages; or as whoever runs this wants. */
 	carry_set(getenv("ZCIPC_CARRY") ?: "2");
 	/* Or single pages that are parts of 2 MiB frames. */
 	huge_set(getenv("ZCIPC_HUGE") ?: "512");
-	/* A process of the test before may not be gone yet. */
-	for (i = 0; i < 200; i++) {
-		test_stats(&base->ep, &base->stats);
-		if (same_live(&base->stats, &nothing))
-			break;
-		msleep(5);
-	}
+	/* A process of the test before may not be gone yet. What that one has lost stays. */
+	wait_for_stats(&base->ep, &nothing, &base->stats, 200);
 }
 
 /* Everybody goes, and then nothing may be left. */
@@ -1182,11 +1276,11 @@ static inline void base_teardown(struct __test_metadata *_metadata, struct base 
 	unsigned int i;
 
 	if (points_exist())
-		point_set("", 0);
+		point_go();
 	for (i = 0; i < neps && i < ARRAY_SIZE(eps); i++)
 		if (eps[i] != &base->ep)
 			ep_end(eps[i]);
-	EXPECT_TRUE(wait_until(!zc_stats(&base->ep, &now) && same_live(&now, &base->stats))) {
+	EXPECT_TRUE(wait_for_stats(&base->ep, &base->stats, &now, 4000)) {
 		TH_LOG("left: ep %lld region %lld frame %lld cap %lld map %lld message %lld",
 		       (long long)now.endpoints - base->stats.endpoints,
 		       (long long)now.regions - base->stats.regions,
