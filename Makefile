@@ -16,8 +16,8 @@ MODULE_DIR = $(DESTDIR)/lib/modules/$(RELEASE)/updates
 HEADER     = $(DESTDIR)$(PREFIX)/include/linux/zcipc.h
 MANPAGE    = $(DESTDIR)$(PREFIX)/share/man/man4/zcipc.4
 
-.PHONY: module run demo check test stress breakages icount bench bench-native vm install uninstall \
-	clean help
+.PHONY: module run demo check check-long test stress breakages icount bench bench-native vm \
+	install uninstall clean help
 
 module: ## the module, for the running kernel or KVER=6.1|6.12|debug|RELEASE (default)
 	@scripts/build-module $(KVER) $(if $(W),W=$(W)) $(if $(C),C=$(C))
@@ -27,6 +27,9 @@ run: ## everything, up to the demo in a VM (FILE=... to hand over; KERNEL=6.1|6.
 
 check: ## everything that proves it: style, builds, tests on all kernels
 	@scripts/check
+
+check-long: ## what takes hours, too: all variants on all kernels, random tests, breakages
+	@scripts/check --long
 
 test: ## the selftests in a VM, on KERNEL=6.1|6.12|debug (6.12), TESTS=... for some of them
 	@scripts/selftests $(or $(KERNEL),6.12) $(TESTS)

@@ -17,6 +17,17 @@ say() {
 	echo "$me: $*" >&2
 }
 
+# Only one process at a time makes something in build/, until it calls unlock_build or ends.
+lock_build() { # what
+	mkdir -p "$top/build"
+	exec 8>"$top/build/.lock-$1"
+	flock 8
+}
+
+unlock_build() {
+	exec 8>&-
+}
+
 # Only one process at a time fills a given part of the cache.
 lock_cache() {
 	mkdir -p "$cache"
