@@ -23,7 +23,9 @@
 static_assert(ilog2(ZCIPC_MAX_CAPS) <= ZCIPC_TOKEN_INDEX_BITS);
 
 static struct kmem_cache *zcipc_caps;
-static struct workqueue_struct *zcipc_reapers;
+
+/* For what nobody has the time to wait for. */
+struct workqueue_struct *zcipc_workers;
 
 /* A capability that is in no table yet, in memory of a NUMA node, or NULL. */
 struct zcipc_cap *zcipc_cap_alloc(int node)
@@ -179,7 +181,7 @@ static void zcipc_cap_lost_child(struct zcipc_cap *cap)
 	list_for_each_entry(slot, &cap->slots, cap_entry)
 		zcipc_slot_unmap(slot);
 	zcipc_region_get(region);
-	if (!queue_work(zcipc_reapers, &region->reap))
+	if (!queue_work(zcipc_workers, &region->reap))
 		zcipc_region_put(region);
 }
 
@@ -651,7 +653,7 @@ static void zcipc_cap_reap_some(struct zcipc_region *region, u64 n, bool killabl
 	/* Somebody else has the time. */
 	if (killable && !list_empty_careful(&region->revoked)) {
 		zcipc_region_get(region);
-		if (!queue_work(zcipc_reapers, &region->reap))
+		if (!queue_work(zcipc_workers, &region->reap))
 			zcipc_region_put(region);
 	}
 }
@@ -746,8 +748,8 @@ int zcipc_cap_init(void)
 	zcipc_caps = KMEM_CACHE(zcipc_cap, SLAB_ACCOUNT);
 	if (!zcipc_caps)
 		return -ENOMEM;
-	zcipc_reapers = alloc_workqueue("zcipc", WQ_UNBOUND, 0);
-	if (!zcipc_reapers) {
+	zcipc_workers = alloc_workqueue("zcipc", WQ_UNBOUND, 0);
+	if (!zcipc_workers) {
 		kmem_cache_destroy(zcipc_caps);
 		return -ENOMEM;
 	}
@@ -756,6 +758,6 @@ int zcipc_cap_init(void)
 
 void zcipc_cap_exit(void)
 {
-	destroy_workqueue(zcipc_reapers);
+	destroy_workqueue(zcipc_workers);
 	kmem_cache_destroy(zcipc_caps);
 }

@@ -18,6 +18,9 @@
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0) && defined(CONFIG_PT_RECLAIM)
 #error "zcipc is not made for kernels where MADV_DONTNEED frees page tables"
 #endif
+#ifndef CONFIG_MMU_NOTIFIER
+#error "zcipc needs CONFIG_MMU_NOTIFIER, which KVM selects, to be told when an address space ends"
+#endif
 #ifndef CONFIG_64BIT
 #error "zcipc needs a 64-bit kernel: endpoint ids are indices of an xarray"
 #endif

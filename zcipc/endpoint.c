@@ -3,10 +3,15 @@
  * Endpoints: life, death, look-up, and who accepts whom.
  *
  * An endpoint dies when its address space does or its file is released, whichever comes first: a
- * child that inherited the file descriptor must not keep what was sent to its parent. It stays in
- * memory until the last reference is gone.
+ * child that inherited the file descriptor must not keep what was sent to its parent, and nor must
+ * what a process executes later. An endpoint stays in memory until the last reference is gone.
+ *
+ * What is mapped from an endpoint tells of the end of the address space, when it is closed. Of an
+ * endpoint that has nothing mapped for a while an MMU notifier does, which all of an address space
+ * have in common. Not of all: whoever has one pays for it each time that anything is unmapped.
  */
 #include <linux/fs.h>
+#include <linux/mmu_notifier.h>
 #include <linux/mount.h>
 #include <linux/pid_namespace.h>
 #include <linux/pseudo_fs.h>
@@ -36,6 +41,146 @@ static DEFINE_XARRAY(zcipc_endpoints);
 static atomic64_t zcipc_last_endpoint;
 
 static struct vfsmount *zcipc_mnt;
+
+/* An endpoint has so long to map something. */
+#define ZCIPC_WATCH_DELAY	(HZ / 4)
+
+/**
+ * struct zcipc_mm - an address space with endpoints that nothing is mapped from
+ * @notifier: tells when it ends; a reference for each endpoint that has ever been such a one
+ * @lock: protects @endpoints
+ * @endpoints: which are these, if they are not dead
+ */
+struct zcipc_mm {
+	struct mmu_notifier notifier;
+	struct mutex lock; /* protects endpoints */
+	struct list_head endpoints;
+};
+
+/* An endpoint that is not dead, with a reference, or NULL. */
+static struct zcipc_endpoint *zcipc_mm_first(struct zcipc_mm *zmm)
+{
+	struct zcipc_endpoint *ep;
+
+	mutex_lock(&zmm->lock);
+	ep = list_first_entry_or_null(&zmm->endpoints, struct zcipc_endpoint, mm_entry);
+	if (ep) {
+		kref_get(&ep->kref);
+		list_del_init(&ep->mm_entry);
+	}
+	mutex_unlock(&zmm->lock);
+	return ep;
+}
+
+/*
+ * The address space ends: by exit or exec of the last one who used it. Files may live on, in other
+ * processes or in what has been executed.
+ */
+static void zcipc_mm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
+{
+	struct zcipc_mm *zmm = container_of(notifier, struct zcipc_mm, notifier);
+	struct zcipc_endpoint *ep;
+
+	while ((ep = zcipc_mm_first(zmm))) {
+		zcipc_endpoint_shutdown(ep);
+		zcipc_endpoint_put(ep);
+	}
+}
+
+static struct mmu_notifier *zcipc_mm_alloc(struct mm_struct *mm)
+{
+	struct zcipc_mm *zmm = kzalloc(sizeof(*zmm), GFP_KERNEL);
+
+	if (!zmm)
+		return ERR_PTR(-ENOMEM);
+	mutex_init(&zmm->lock);
+	INIT_LIST_HEAD(&zmm->endpoints);
+	return &zmm->notifier;
+}
+
+static void zcipc_mm_free(struct mmu_notifier *notifier)
+{
+	kfree(container_of(notifier, struct zcipc_mm, notifier));
+}
+
+static const struct mmu_notifier_ops zcipc_mm_ops = {
+	.release = zcipc_mm_release,
+	.alloc_notifier = zcipc_mm_alloc,
+	.free_notifier = zcipc_mm_free,
+};
+
+/*
+ * Has an endpoint told when its address space ends, which somebody uses. Returns false if that is
+ * to be tried again: nobody waits for whoever has the mmap_lock.
+ */
+static bool zcipc_mm_watch(struct zcipc_endpoint *ep)
+{
+	struct mmu_notifier *notifier;
+	struct zcipc_mm *zmm;
+
+	if (rwsem_is_locked(&ep->mm->mmap_lock))
+		return false;
+	notifier = mmu_notifier_get(&zcipc_mm_ops, ep->mm);
+	if (IS_ERR(notifier))
+		return false;
+	zmm = container_of(notifier, struct zcipc_mm, notifier);
+	mutex_lock(&ep->lock);
+	ep->zmm = zmm;
+	if (!ep->dead) {
+		mutex_lock(&zmm->lock);
+		list_add_tail(&ep->mm_entry, &zmm->endpoints);
+		mutex_unlock(&zmm->lock);
+	}
+	mutex_unlock(&ep->lock);
+	return true;
+}
+
+/* Not of one that is dead: its shutdown sees to it that nothing is queued, or will be. */
+static void zcipc_endpoint_watch_soon(struct zcipc_endpoint *ep)
+{
+	mutex_lock(&ep->lock);
+	kref_get(&ep->kref);
+	if (ep->dead || ep->zmm ||
+	    !queue_delayed_work(zcipc_workers, &ep->watch, ZCIPC_WATCH_DELAY))
+		zcipc_endpoint_put(ep);
+	mutex_unlock(&ep->lock);
+}
+
+/* An endpoint has existed for a while, or something of it has been unmapped. */
+static void zcipc_endpoint_watch(struct work_struct *work)
+{
+	struct zcipc_endpoint *ep = container_of(to_delayed_work(work), struct zcipc_endpoint,
+						 watch);
+
+	if (!mmget_not_zero(ep->mm)) {
+		zcipc_endpoint_shutdown(ep);
+	} else {
+		/* What is mapped from it has its inode, but for views, which do not count. */
+		if (!READ_ONCE(ep->dead) && !ep->zmm && !mapping_mapped(ep->inode->i_mapping) &&
+		    !zcipc_mm_watch(ep))
+			zcipc_endpoint_watch_soon(ep);
+		/* If it ends with this, others do not wait for that. */
+		mmput_async(ep->mm);
+	}
+	zcipc_endpoint_put(ep);
+}
+
+/**
+ * zcipc_endpoint_unmapped() - something that was mapped from an endpoint is closed
+ * @ep: the endpoint, whose lock is not held
+ * @vma: the VMA that showed it
+ *
+ * If the address space goes away, the endpoint does, although a child may keep the file open.
+ */
+void zcipc_endpoint_unmapped(struct zcipc_endpoint *ep, const struct vm_area_struct *vma)
+{
+	if (vma->vm_mm != ep->mm)
+		return;
+	if (!atomic_read(&ep->mm->mm_users))
+		zcipc_endpoint_shutdown(ep);
+	else
+		zcipc_endpoint_watch_soon(ep);
+}
 
 /**
  * zcipc_endpoint_create() - an endpoint for the current process
@@ -71,6 +216,8 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 	ep->user = zcipc_user_get();
 	if (!ep->user)
 		goto err_inode;
+	INIT_DELAYED_WORK(&ep->watch, zcipc_endpoint_watch);
+	INIT_LIST_HEAD(&ep->mm_entry);
 	ep->cred = get_current_cred();
 	ep->pid = get_pid(task_tgid(current));
 	ep->node = numa_mem_id();
@@ -84,6 +231,7 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 		zcipc_endpoint_put(ep);
 		return ERR_PTR(ret);
 	}
+	zcipc_endpoint_watch_soon(ep);
 	return ep;
 
 err_inode:
@@ -105,6 +253,8 @@ static void zcipc_endpoint_free(struct kref *kref)
 	for (i = 0; i < ZCIPC_WINDOW_MAX; i++)
 		kvfree(ep->windows[i].used);
 	zcipc_user_put(ep->user);
+	if (ep->zmm)
+		mmu_notifier_put(&ep->zmm->notifier);
 	kfree(rcu_dereference_protected(ep->accept, true));
 	put_cred(ep->cred);
 	put_pid(ep->pid);
@@ -156,14 +306,23 @@ struct zcipc_endpoint *zcipc_endpoint_get(u64 id)
  */
 void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep)
 {
+	struct zcipc_mm *zmm;
 	bool first;
 
 	mutex_lock(&ep->lock);
 	first = !ep->dead;
 	WRITE_ONCE(ep->dead, true);
+	zmm = ep->zmm;
 	mutex_unlock(&ep->lock);
 	if (!first)
 		return;
+	if (cancel_delayed_work(&ep->watch))
+		zcipc_endpoint_put(ep);
+	if (zmm) {
+		mutex_lock(&zmm->lock);
+		list_del_init(&ep->mm_entry);
+		mutex_unlock(&zmm->lock);
+	}
 	xa_erase(&zcipc_endpoints, ep->id);
 	wake_up_all(&ep->recv_wait);
 	wake_up_all(&ep->room_wait);
@@ -333,17 +492,13 @@ void zcipc_endpoint_made_room(struct zcipc_endpoint *ep)
 }
 
 /*
- * Waits until there is more room than when @room_seq was read. Whoever makes room tells. So does
- * the end of the window; but an endpoint that has unmapped that, and whose child keeps the file
- * open, dies in silence. Returns 0, or -ERESTARTSYS.
+ * Waits until there is more room than when @room_seq was read, or the endpoint is dead. Returns 0,
+ * or -ERESTARTSYS.
  */
 int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq)
 {
-	long left = wait_event_interruptible_timeout(ep->room_wait,
-						     READ_ONCE(ep->room_seq) != room_seq ||
-						     READ_ONCE(ep->dead), HZ);
-
-	return left < 0 ? left : 0;
+	return wait_event_interruptible(ep->room_wait, READ_ONCE(ep->room_seq) != room_seq ||
+					READ_ONCE(ep->dead));
 }
 
 /* The next endpoint of a process (NULL: of any), from an id on, with a reference, or NULL. */
@@ -474,6 +629,8 @@ int zcipc_endpoint_init(void)
 void zcipc_endpoint_exit(void)
 {
 	kern_unmount(zcipc_mnt);
+	/* Notifiers of address spaces are freed some time after the last reference is gone. */
+	mmu_notifier_synchronize();
 	WARN_ON_ONCE(!xa_empty(&zcipc_endpoints));
 	/* The last endpoints may still be waiting for kfree_rcu(), which needs nothing of ours. */
 }

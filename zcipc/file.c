@@ -172,7 +172,7 @@ static void zcipc_view_close(struct vm_area_struct *vma)
 	if (!--view->nvmas)
 		zcipc_view_remove_slot(view);
 	mutex_unlock(&ep->lock);
-	zcipc_window_last_close(vma, ep);
+	zcipc_endpoint_unmapped(ep, vma);
 }
 
 /* As for all that is mapped from an endpoint. */

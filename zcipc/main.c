@@ -28,16 +28,6 @@ static int zcipc_open(struct inode *inode, struct file *file)
 	return nonseekable_open(inode, file);
 }
 
-/* Every close of a file descriptor comes here. That of an exiting process is an end. */
-static int zcipc_flush(struct file *file, fl_owner_t id)
-{
-	struct zcipc_endpoint *ep = file->private_data;
-
-	if (!atomic_read(&ep->mm->mm_users))
-		zcipc_endpoint_shutdown(ep);
-	return 0;
-}
-
 static int zcipc_release(struct inode *inode, struct file *file)
 {
 	struct zcipc_endpoint *ep = file->private_data;
@@ -246,7 +236,6 @@ static long zcipc_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 static const struct file_operations zcipc_fops = {
 	.owner = THIS_MODULE,
 	.open = zcipc_open,
-	.flush = zcipc_flush,
 	.release = zcipc_release,
 	.poll = zcipc_poll,
 	.mmap = zcipc_mmap,

@@ -251,7 +251,7 @@ static void zcipc_ring_close(struct vm_area_struct *vma)
 	if (ep->ring && !--ep->ring->nvmas)
 		zcipc_ring_remove(ep);
 	mutex_unlock(&ep->lock);
-	zcipc_window_last_close(vma, ep);
+	zcipc_endpoint_unmapped(ep, vma);
 }
 
 /* As of windows. */

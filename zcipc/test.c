@@ -72,8 +72,6 @@ void zcipc_test_point(const char *name)
 		wait_event(test_wait, READ_ONCE(test_named) != named);
 }
 
-#ifdef CONFIG_MMU_NOTIFIER
-
 #define TEST_WATCH_PAGES	1024UL
 
 static struct mm_struct *test_watch_mm;
@@ -135,8 +133,6 @@ static const struct kernel_param_ops test_watch_param_ops = {
 
 module_param_cb(test_watch, &test_watch_param_ops, NULL, 0600);
 MODULE_PARM_DESC(test_watch, "pages of the writer; then how many have not been invalidated");
-
-#endif
 
 #ifdef CONFIG_X86
 

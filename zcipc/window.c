@@ -1391,7 +1391,6 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 {
 	struct zcipc_endpoint *ep = vma->vm_private_data;
 	struct zcipc_window *window;
-	bool last;
 
 	if (vma->vm_mm != ep->mm)
 		return;
@@ -1400,16 +1399,13 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 	/* The offset of what 6.1 takes back when it fails to split a VMA means nothing. */
 	if (vma->vm_start == vma->vm_end)
 		window = zcipc_window_around(ep, vma->vm_start) ?: window;
-	last = !--window->nvmas;
 	window->vma = NULL;
-	if (last && !window->nused) {
+	if (!--window->nvmas && !window->nused) {
 		kvfree(window->used);
 		memset(window, 0, sizeof(*window));
 	}
 	mutex_unlock(&ep->lock);
-	/* The address space goes away. A child may keep the file open for as long as it likes. */
-	if (last && !atomic_read(&ep->mm->mm_users))
-		zcipc_endpoint_shutdown(ep);
+	zcipc_endpoint_unmapped(ep, vma);
 }
 
 /* The place is known to peers. */
@@ -1441,17 +1437,10 @@ static const struct vm_operations_struct zcipc_pinnable_ops = {
 	.map_pages = zcipc_window_map_pages,
 };
 
-/* What is outside of windows may be the last to see that the address space goes away. */
-void zcipc_window_last_close(const struct vm_area_struct *vma, struct zcipc_endpoint *ep)
-{
-	if (vma->vm_mm == ep->mm && !atomic_read(&ep->mm->mm_users))
-		zcipc_endpoint_shutdown(ep);
-}
-
 /* Its slot stays. */
 static void zcipc_exec_close(struct vm_area_struct *vma)
 {
-	zcipc_window_last_close(vma, vma->vm_private_data);
+	zcipc_endpoint_unmapped(vma->vm_private_data, vma);
 }
 
 /* Never writable. */
@@ -1508,7 +1497,7 @@ static void zcipc_adopted_close(struct vm_area_struct *vma)
 	if (slot && !--slot->nvmas && slot->cap->implicit)
 		zcipc_cap_remove(slot->cap);
 	mutex_unlock(&ep->lock);
-	zcipc_window_last_close(vma, ep);
+	zcipc_endpoint_unmapped(ep, vma);
 }
 
 static const struct vm_operations_struct zcipc_adopted_ops = {

@@ -54,6 +54,7 @@
 
 struct pid;
 struct zcipc_accept;
+struct zcipc_mm;
 struct zcipc_notice;
 struct zcipc_receive_ring;
 struct zcipc_view;
@@ -156,6 +157,9 @@ struct zcipc_window {
  * @id: never used again
  * @mm: the opener's, by mmgrab(): the struct, not the address space
  * @cred: the opener's
+ * @watch: sees to it that the end of @mm is noticed; has a reference while it is queued
+ * @zmm: tells of that, where no VMA would; or NULL. Changes once, under @lock
+ * @mm_entry: in zmm->endpoints, unless it is dead
  * @pid: the opener's thread group, which a later process with the same number does not match
  * @user: who pays
  * @pin_limit: pages that @user may have pinned, as it was when the endpoint was opened
@@ -200,6 +204,9 @@ struct zcipc_endpoint {
 	struct rcu_head rcu;
 	u64 id;
 	struct mm_struct *mm;
+	struct delayed_work watch;
+	struct zcipc_mm *zmm;
+	struct list_head mm_entry;
 	const struct cred *cred;
 	struct pid *pid;
 	struct zcipc_user *user;
@@ -473,6 +480,7 @@ void zcipc_uncharge_pins(struct zcipc_user *user, unsigned long npages);
 /* endpoint.c */
 struct zcipc_endpoint *zcipc_endpoint_create(void);
 void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep);
+void zcipc_endpoint_unmapped(struct zcipc_endpoint *ep, const struct vm_area_struct *vma);
 struct zcipc_endpoint *zcipc_endpoint_get(u64 id);
 struct zcipc_endpoint *zcipc_endpoint_get_fd(u64 fd);
 void zcipc_endpoint_put(struct zcipc_endpoint *ep);
@@ -502,6 +510,8 @@ void zcipc_endpoint_exit(void);
 /* cap.c */
 #define ZCIPC_TOKEN_INDEX_BITS	20
 #define ZCIPC_TOKEN_INDEX_MASK	((1ULL << ZCIPC_TOKEN_INDEX_BITS) - 1)
+
+extern struct workqueue_struct *zcipc_workers;
 
 struct zcipc_cap *zcipc_cap_alloc(int node);
 int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp);
@@ -1139,7 +1149,6 @@ void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, unsig
 			   struct zcipc_frame **frames, unsigned long npages, bool writable,
 			   bool special);
 bool zcipc_window_has_pmd(struct mm_struct *mm, unsigned long addr);
-void zcipc_window_last_close(const struct vm_area_struct *vma, struct zcipc_endpoint *ep);
 
 /* carry.c */
 #define ZCIPC_CARRY_SMALL	1024UL

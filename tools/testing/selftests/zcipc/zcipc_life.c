@@ -8,6 +8,7 @@
  */
 #include <poll.h>
 #include <sched.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 
 #include "zcipc_utils.h"
@@ -220,6 +221,182 @@ TEST_F(life, comes_back_to_full_queue)
 		ASSERT_EQ(0, m.message_flags);
 	}
 	take_returned(_metadata, &self->a, &self->v, N, buf.region, 1);
+}
+
+/* --- its end is noticed, whatever it had mapped, and whoever still has its descriptor */
+
+/* UNMAPPED: it had a window. */
+enum has { NOTHING, UNMAPPED, A_WINDOW, ADOPTED, A_RING };
+
+FIXTURE(end)
+{
+	struct base base;
+	struct ep a, v;
+};
+
+FIXTURE_VARIANT(end)
+{
+	enum has has;
+};
+
+FIXTURE_VARIANT_ADD(end, nothing) { .has = NOTHING };
+FIXTURE_VARIANT_ADD(end, unmapped) { .has = UNMAPPED };
+FIXTURE_VARIANT_ADD(end, window) { .has = A_WINDOW };
+FIXTURE_VARIANT_ADD(end, adopted) { .has = ADOPTED };
+FIXTURE_VARIANT_ADD(end, ring) { .has = A_RING };
+
+FIXTURE_SETUP(end)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
+}
+
+FIXTURE_TEARDOWN_BASE(end)
+
+static long call_have(struct ep *ep, struct call *c)
+{
+	struct buf buf;
+	char *p;
+
+	switch (c->n) {
+	case UNMAPPED:
+	case A_WINDOW:
+		p = mmap(NULL, 64 * psize, PROT_READ | PROT_WRITE, MAP_SHARED, ep->fd, 0);
+		if (p == MAP_FAILED)
+			return -1;
+		return c->n == UNMAPPED ? munmap(p, 64 * psize) : 0;
+	case A_RING:
+		p = mmap(NULL, 2 * psize, PROT_READ, MAP_SHARED, ep->fd, ZCIPC_RING_OFFSET);
+		return p == MAP_FAILED ? -1 : 0;
+	case ADOPTED:
+		return zc_import(ep, memory_touched(2), 2, &buf);
+	}
+	return 0;
+}
+
+/* Somebody else has the same table of descriptors, until the test closes the socket. */
+static long end_shared_table(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	if (!syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, NULL, NULL, 0))
+		while (recv(3, c, sizeof(*c), 0) > 0)
+			;
+	_exit(0);
+}
+
+/* The descriptor is on its way to the test. */
+static long end_in_flight(struct ep *ep, struct call *c)
+{
+	call_send_fd(ep, c);
+	_exit(0);
+}
+
+static long end_by_itself(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	(void)c;
+	return kill(getpid(), SIGKILL);
+}
+
+/* What has the same address space executes something else: the endpoint goes on. */
+static long call_vfork(struct ep *ep, struct call *c)
+{
+	int status = -1;
+	pid_t pid;
+
+	(void)ep;
+	(void)c;
+	pid = vfork();
+	if (!pid) {
+		execl("/bin/true", "true", NULL);
+		_exit(1);
+	}
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+/* G8, G9: what it had is freed, and what it had not received is its sender's again. */
+static void test_end(struct __test_metadata *_metadata, FIXTURE_DATA(end) *self, enum has has,
+		     long (*way)(struct ep *ep, struct call *c), bool traced)
+{
+	struct call have = { .fn = call_have, .n = has };
+	struct call last = { .fn = way };
+	struct buf theirs, mine;
+	struct zcipc_stats stats;
+	int fd, status;
+
+	ASSERT_EQ(0, peer_fork(&self->v));
+	ASSERT_EQ(0, peer_open(&self->v, 0, 0));
+	test_create_flags(&self->v, N, 0, &theirs);
+	ASSERT_EQ(0, ep_call(&self->v, &have)) TH_LOG("%s", strerror(errno));
+	/* Until nobody waits for it to map something any more. */
+	if (has <= UNMAPPED)
+		msleep(600);
+	test_create(&self->a, N, &mine);
+	test_fill(&self->a, mine.p, N, 1);
+	/* Without a window nothing can be moved there. */
+	if (has == A_WINDOW)
+		test_send(&self->a, &self->v, ZCIPC_MOVE, mine.cap);
+	else
+		test_grant_rights(&self->a, &self->v, mine.cap, RIGHTS_RW);
+	if (traced) {
+		ASSERT_EQ(0, ptrace(PTRACE_SEIZE, self->v.pid, NULL, NULL));
+		ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, self->v.pid, NULL, NULL));
+		ASSERT_EQ(self->v.pid, waitpid(self->v.pid, &status, __WALL));
+		kill(self->v.pid, SIGKILL);
+	} else {
+		ASSERT_EQ(0, ep_send(&self->v, &last));
+	}
+	if (has == A_WINDOW)
+		take_returned(_metadata, &self->a, &self->v, N, mine.region, 1);
+	else
+		test_drop(&self->a, mine.cap);
+	/* The endpoint itself goes with the last descriptor. */
+	EXPECT_TRUE(wait_until(!zc_stats(&self->base.ep, &stats) && !stats.regions &&
+			       !stats.frames))
+		TH_LOG("%llu regions, %llu frames", (unsigned long long)stats.regions,
+		       (unsigned long long)stats.frames);
+	if (way == end_in_flight) {
+		struct pollfd pfd = { .events = POLLIN };
+
+		fd = recv_fd(self->v.sock);
+		ASSERT_LE(0, fd);
+		pfd.fd = fd;
+		EXPECT_EQ(1, poll(&pfd, 1, -1));
+		EXPECT_EQ(POLLHUP, pfd.revents & POLLHUP);
+		close(fd);
+	}
+	ep_end(&self->v);
+	neps--;
+}
+
+TEST_F(end, of_its_process)
+{
+	long (*const ways[])(struct ep *ep, struct call *c) = {
+		call_exit, end_by_itself, end_exec, end_exec_by_thread, end_orphan,
+		end_shared_table, end_in_flight,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(ways); i++)
+		test_end(_metadata, self, variant->has, ways[i], false);
+	test_end(_metadata, self, variant->has, NULL, true);
+}
+
+TEST_F(end, not_of_a_vfork)
+{
+	struct call have = { .fn = call_have, .n = variant->has };
+	struct call child = { .fn = call_vfork };
+	struct buf theirs, mine;
+
+	ASSERT_EQ(0, peer_fork(&self->v));
+	ASSERT_EQ(0, peer_open(&self->v, 0, 0));
+	test_create_flags(&self->v, N, 0, &theirs);
+	ASSERT_EQ(0, ep_call(&self->v, &have)) TH_LOG("%s", strerror(errno));
+	ASSERT_EQ(0, ep_call(&self->v, &child));
+	test_create(&self->a, 1, &mine);
+	test_grant_rights(&self->a, &self->v, mine.cap, RIGHTS_RW);
+	test_drop(&self->v, theirs.cap);
 }
 
 /* --- identity */
