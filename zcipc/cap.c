@@ -287,6 +287,8 @@ void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to)
 		zcipc_message_unqueue(cap->ep, &cap->msg);
 	if (!list_empty(&cap->notices))
 		zcipc_notices_end(cap);
+	/* Whoever gets it is told the token. */
+	cap->implicit = false;
 	zcipc_cap_erase(cap);
 	zcipc_cap_enter_table(cap, to);
 }
@@ -615,16 +617,10 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 	mutex_unlock(&region->lock);
 	if (!cap->implicit || !region->file)
 		ep->stats[ZCIPC_STAT_REVOKED]++;
-	cap->msg.region = region->id;
+	cap->msg = zcipc_message_of_end(region->id, cap->npages);
 	cap->region = NULL;
 	zcipc_region_put(region);
 	if (known && !ep->dead && ep != cap->revoker) {
-		cap->msg.type = ZCIPC_REVOKED;
-		cap->msg.flags = 0;
-		cap->msg.addr = 0;
-		cap->msg.offset = 0;
-		cap->msg.len = cap->npages << PAGE_SHIFT;
-		cap->msg.cookie = 0;
 		swap(cap->revoker, revoker);
 		zcipc_message_queue(ep, &cap->msg, revoker);
 		zcipc_endpoint_put(revoker);

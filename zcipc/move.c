@@ -101,7 +101,7 @@ static void zcipc_move_commit(struct zcipc_move *m)
 	struct zcipc_transfer *cmd = m->cmd;
 	struct zcipc_cap *cap = m->cap;
 	struct zcipc_region *region = cap->region;
-	struct zcipc_message *msg = &cap->msg;
+	u64 addr;
 
 	/* Not before it is sure that it goes this way. */
 	trace_zcipc_prepare(m->src, m->dst, ZCIPC_MOVE, region->npages);
@@ -114,7 +114,7 @@ static void zcipc_move_commit(struct zcipc_move *m)
 	zcipc_count(m->src, region, PAGES, region->npages);
 	trace_zcipc_commit(m->src, m->dst, ZCIPC_MOVE, region->id, region->npages, 0);
 	zcipc_cap_pass(cap, m->dst);
-	msg->addr = zcipc_slot_pass(&cap->slot, m->src, m->pgoff, cap->rights & ZCIPC_RIGHT_WRITE);
+	addr = zcipc_slot_pass(&cap->slot, m->src, m->pgoff, cap->rights & ZCIPC_RIGHT_WRITE);
 	zcipc_endpoint_made_room(m->src);
 	cmd->peer_cap = cap->token;
 	zcipc_test_point("committed");
@@ -122,15 +122,10 @@ static void zcipc_move_commit(struct zcipc_move *m)
 		zcipc_slot_populate_block(&cap->slot);
 	else
 		zcipc_carry_few_in(&m->to, &cap->slot);
-	msg->type = ZCIPC_MOVE;
-	msg->flags = 0;
-	msg->region = region->id;
-	msg->offset = 0;
-	msg->len = region->npages << PAGE_SHIFT;
-	msg->cookie = cmd->cookie;
-	msg->sender_rights = cap->rights;
-	msg->unmapped = false;
-	zcipc_message_queue(m->dst, msg, m->src);
+	cap->msg = zcipc_message_of_transfer(ZCIPC_MOVE, region->id, addr, 0,
+					     (u64)region->npages << PAGE_SHIFT, cmd->cookie,
+					     cap->rights, false);
+	zcipc_message_queue(m->dst, &cap->msg, m->src);
 }
 
 /* Under the region's lock, too. */

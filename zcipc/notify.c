@@ -95,13 +95,7 @@ static int zcipc_notify_send(struct zcipc_endpoint *ep, struct zcipc_endpoint *p
 	notice = zcipc_notice_alloc(peer);
 	if (!notice)
 		return -ENOMEM;
-	notice->msg = (struct zcipc_message) {
-		.type = ZCIPC_NOTIFIED,
-		.region = cap->region->id,
-		.offset = offset,
-		.len = len,
-		.cookie = cmd->cookie,
-	};
+	notice->msg = zcipc_message_of_notice(cap->region->id, offset, len, cmd->cookie);
 	notice->cap = theirs;
 	list_add_tail(&notice->entry, &theirs->notices);
 	zcipc_count(ep, cap->region, NOTIFICATIONS, 1);

@@ -36,7 +36,7 @@ static bool zcipc_message_alone(const struct zcipc_message *msg)
 /**
  * zcipc_message_queue() - append a message
  * @ep: the endpoint; the caller holds its lock and has looked for room
- * @msg: the message; type, flags, region, address and cookie are set
+ * @msg: the message, in no list, as one of the functions in zcipc.h has made it
  * @sender: who sends it
  */
 void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
@@ -46,7 +46,6 @@ void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
 	msg->sender = sender->id;
 	msg->pid = get_pid(sender->pid);
 	msg->uid = sender->cred->euid;
-	msg->shown = false;
 	WRITE_ONCE(ep->nmessages, ep->nmessages + 1);
 	zcipc_stat_inc(MESSAGES);
 	if (!ep->ring || !zcipc_ring_add(ep, msg)) {
@@ -97,8 +96,7 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	zcipc_charge_force(sender->user, region->ncharged);
 	zcipc_charge_pins_force(sender->user, region->npinned);
 	zcipc_region_own(region, sender->user);
-	cap->msg.flags |= ZCIPC_MESSAGE_RETURNED;
-	cap->msg.addr = 0;
+	cap->msg = zcipc_message_returned(&cap->msg);
 	zcipc_message_queue(sender, &cap->msg, ep);
 	zcipc_count(sender, region, RETURNED, 1);
 out_unlock:

@@ -697,17 +697,18 @@ static bool zcipc_transfer_lazy(const struct zcipc_transfer_state *t)
 	return t->cmd->type == ZCIPC_COPY && !t->copy && t->npages > ZCIPC_FAULT_AROUND;
 }
 
-/* Tells the peer of its capability. The place in it is known. */
-static void zcipc_transfer_tell(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
+/* Tells the peer of its capability, and where it is mapped, 0: nowhere. */
+static void zcipc_transfer_tell(struct zcipc_transfer_state *t, struct zcipc_cap *cap, u64 addr,
 				u32 sender_rights)
 {
+	const struct zcipc_direct *direct = t->direct;
 	struct zcipc_transfer *cmd = t->cmd;
+	u64 len = direct ? direct->len : (u64)t->npages << PAGE_SHIFT;
 
-	cap->msg.type = cmd->type;
-	cap->msg.flags = 0;
-	cap->msg.sender_rights = sender_rights;
-	cap->msg.region = cap->region->id;
-	cap->msg.cookie = cmd->cookie;
+	cap->msg = zcipc_message_of_transfer(cmd->type, cap->region->id, addr,
+					     direct ? direct->skip : 0, len, cmd->cookie,
+					     sender_rights,
+					     t->file && cmd->type != ZCIPC_GRANTED);
 	cmd->peer_cap = cap->token;
 	zcipc_message_queue(t->dst, &cap->msg, t->src);
 }
@@ -726,9 +727,8 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 					 struct zcipc_region *region, struct zcipc_cap *parent,
 					 u32 sender_rights, bool populate)
 {
-	const struct zcipc_direct *direct = t->direct;
-	struct zcipc_transfer *cmd = t->cmd;
 	struct zcipc_cap *cap = t->cap;
+	u64 addr = 0;
 
 	region->cache = t->cache;
 	/* A whole region comes with its capability. */
@@ -737,10 +737,6 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 		zcipc_cap_install(cap, region, parent, t->first, zcipc_transfer_span(t),
 				  t->rights);
 	}
-	cap->msg.offset = direct ? direct->skip : 0;
-	cap->msg.len = direct ? direct->len : t->npages << PAGE_SHIFT;
-	cap->msg.unmapped = t->file && cmd->type != ZCIPC_GRANTED;
-	cap->msg.addr = 0;
 	if (zcipc_transfer_places(t)) {
 		zcipc_slot_install(&cap->slot, cap, t->pgoff, t->first, zcipc_transfer_span(t),
 				   t->rights & ZCIPC_RIGHT_WRITE);
@@ -749,9 +745,9 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 			zcipc_carry_in(t->carry, &cap->slot);
 		else if (populate && !zcipc_transfer_lazy(t))
 			zcipc_slot_populate(&cap->slot);
-		cap->msg.addr = zcipc_slot_addr(&cap->slot) + cap->msg.offset;
+		addr = zcipc_slot_addr(&cap->slot) + (t->direct ? t->direct->skip : 0);
 	}
-	zcipc_transfer_tell(t, cap, sender_rights);
+	zcipc_transfer_tell(t, cap, addr, sender_rights);
 	t->cap = NULL;
 	return cap;
 }
@@ -769,6 +765,7 @@ void zcipc_transfer_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	struct zcipc_region *region = cap->region;
 	struct zcipc_transfer *cmd = t->cmd;
 	u32 sender_rights = cap->rights;
+	u64 addr;
 
 	t->dst->nreserved--;
 	zcipc_count(t->src, region, MOVES, 1);
@@ -780,13 +777,13 @@ void zcipc_transfer_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	cmd->off_node = 0;
 	zcipc_cap_pass(cap, t->dst);
 	cap->rights = t->rights;
-	cap->msg.addr = zcipc_slot_pass(&cap->slot, t->src, t->pgoff,
-					t->rights & ZCIPC_RIGHT_WRITE);
+	addr = zcipc_slot_pass(&cap->slot, t->src, t->pgoff, t->rights & ZCIPC_RIGHT_WRITE);
 	zcipc_test_point("committed");
-	cap->msg.offset = 0;
-	cap->msg.len = t->npages << PAGE_SHIFT;
-	cap->msg.unmapped = false;
-	zcipc_transfer_tell(t, cap, sender_rights);
+	cap->msg = zcipc_message_of_transfer(cmd->type, region->id, addr, 0,
+					     (u64)t->npages << PAGE_SHIFT, cmd->cookie,
+					     sender_rights, false);
+	cmd->peer_cap = cap->token;
+	zcipc_message_queue(t->dst, &cap->msg, t->src);
 }
 
 /**
