@@ -568,8 +568,6 @@ TEST_F(batch, carried_and_watched)
 	size_t i, k;
 
 	need_points();
-	if (access(POINT_PARAMETER "watch", W_OK))
-		SKIP(return, "this kernel has no MMU notifiers");
 	for (k = 0; k < ARRAY_SIZE(numbers); k++) {
 		s->n = numbers[k];
 		for (i = 0; i < s->n; i++) {

@@ -1175,7 +1175,7 @@ static void *busy_run(void *arg)
 TEST_F(huge, break_huge_writers)
 {
 	struct busy w[3] = {};
-	unsigned int i, k, rounds = loops(30);
+	unsigned int i, k, rounds = loops(16);
 	pthread_t threads[3];
 	struct buf dst;
 	__u64 sum[2];
