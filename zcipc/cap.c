@@ -24,6 +24,9 @@ static_assert(ilog2(ZCIPC_MAX_CAPS) <= ZCIPC_TOKEN_INDEX_BITS);
 
 static struct kmem_cache *zcipc_caps;
 
+/* Capabilities are charged so many at a time. */
+#define ZCIPC_CAPS_PAID		16U
+
 /* For what nobody has the time to wait for. */
 struct workqueue_struct *zcipc_workers;
 
@@ -49,10 +52,20 @@ static void *zcipc_cap_free_entry(u32 next)
 	return (void *)((unsigned long)next << 1 | 1);
 }
 
+/* Charges what capabilities need. With __GFP_NOFAIL it does. */
+static int zcipc_cap_charge(struct zcipc_endpoint *ep, size_t bytes, gfp_t gfp)
+{
+	if (!(gfp & __GFP_NOFAIL))
+		return zcipc_charge_overhead(ep->user, bytes);
+	zcipc_charge_overhead_force(ep->user, bytes);
+	return 0;
+}
+
 static int zcipc_cap_grow_table(struct zcipc_endpoint *ep, gfp_t gfp)
 {
 	u32 size = max(16U, 2 * ep->caps_size);
 	void **caps;
+	int ret;
 	u32 i;
 
 	if (size > ZCIPC_MAX_CAPS)
@@ -60,6 +73,11 @@ static int zcipc_cap_grow_table(struct zcipc_endpoint *ep, gfp_t gfp)
 	caps = kvmalloc_array(size, sizeof(*caps), gfp | GFP_KERNEL_ACCOUNT);
 	if (!caps)
 		return -ENOMEM;
+	ret = zcipc_cap_charge(ep, (size - ep->caps_size) * sizeof(*caps), gfp);
+	if (ret) {
+		kvfree(caps);
+		return ret;
+	}
 	if (ep->caps_size)
 		memcpy(caps, ep->caps, array_size(ep->caps_size, sizeof(*caps)));
 	for (i = ep->caps_size; i < size; i++)
@@ -76,17 +94,40 @@ static int zcipc_cap_grow_table(struct zcipc_endpoint *ep, gfp_t gfp)
 /* zcipc_cap_reserve(), when there is no place yet. */
 int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
 {
+	u32 more;
+	int ret;
+
 	lockdep_assert_held(&ep->lock);
 	/* Half of the indices are never needed but for what comes back from dead peers. */
 	if (ep->ncaps + n > ZCIPC_MAX_CAPS / 2 && !(gfp & __GFP_NOFAIL))
 		return -ENOBUFS;
 	while (ep->ncaps + n > ep->caps_size) {
-		int ret = zcipc_cap_grow_table(ep, gfp);
-
+		ret = zcipc_cap_grow_table(ep, gfp);
 		if (ret)
 			return ret;
 	}
-	return 0;
+	if (ep->ncaps + n <= ep->caps_paid)
+		return 0;
+	more = ALIGN(ep->ncaps + n, ZCIPC_CAPS_PAID) - ep->caps_paid;
+	ret = zcipc_cap_charge(ep, more * kmem_cache_size(zcipc_caps), gfp);
+	if (!ret)
+		ep->caps_paid += more;
+	return ret;
+}
+
+/* There are fewer than have been paid for. */
+static void zcipc_cap_refund(struct zcipc_endpoint *ep, u32 n)
+{
+	ep->caps_paid -= n;
+	zcipc_uncharge_overhead(ep->user, n * kmem_cache_size(zcipc_caps));
+}
+
+/* The end of an endpoint's table. */
+void zcipc_cap_free_table(struct zcipc_endpoint *ep)
+{
+	zcipc_cap_refund(ep, ep->caps_paid);
+	zcipc_uncharge_overhead(ep->user, ep->caps_size * sizeof(*ep->caps));
+	kvfree(ep->caps);
 }
 
 static __always_inline void zcipc_cap_enter_table(struct zcipc_cap *cap,
@@ -124,6 +165,8 @@ static void zcipc_cap_erase(struct zcipc_cap *cap)
 	ep->caps[index] = zcipc_cap_free_entry(ep->caps_free);
 	ep->caps_free = index;
 	ep->ncaps--;
+	if (ep->caps_paid >= ep->ncaps + ep->nreserved + 4 * ZCIPC_CAPS_PAID)
+		zcipc_cap_refund(ep, 2 * ZCIPC_CAPS_PAID);
 }
 
 /**
@@ -361,9 +404,9 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	ret = zcipc_ucmd_probe(ucmd);
 	if (ret)
 		return ret;
-	slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
-	if (!slot)
-		return -ENOMEM;
+	slot = zcipc_slot_alloc(ep->user);
+	if (IS_ERR(slot))
+		return PTR_ERR(slot);
 	ret = mmap_read_lock_killable(mm);
 	if (ret)
 		goto out_free;
@@ -405,7 +448,7 @@ out_unlock:
 	mutex_unlock(&ep->lock);
 	mmap_read_unlock(mm);
 out_free:
-	kfree(slot);
+	zcipc_slot_free(slot, ep->user);
 	if (file_region) {
 		ret = zcipc_file_map(ucmd->file, cmd->cap, file_region, first, npages,
 				     cmd->rights & ZCIPC_RIGHT_WRITE, &cmd->addr);

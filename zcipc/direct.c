@@ -46,6 +46,13 @@ static int zcipc_direct_copy(struct zcipc_transfer_state *t, unsigned long addr,
 	return 0;
 }
 
+/* Is what cannot be handed over, for a reason, to be copied? */
+bool zcipc_direct_may_copy(const struct zcipc_transfer *cmd, int ret)
+{
+	return cmd->flags & ZCIPC_F_COPY_OK &&
+	       (ret == -EOPNOTSUPP || ret == -EACCES || ret == -ENOLCK);
+}
+
 /* What is to be copied, and what not, of the memory that a transfer names. */
 void zcipc_direct_init(struct zcipc_direct *direct, const struct zcipc_transfer *cmd)
 {
@@ -77,6 +84,32 @@ int zcipc_direct_copy_edges(struct zcipc_transfer_state *t)
 	return ret ?: zcipc_direct_copy(t, from + (direct->npages << PAGE_SHIFT), end);
 }
 
+/* Makes the region. */
+static int zcipc_direct_fill(struct zcipc_transfer_state *t)
+{
+	struct zcipc_direct *direct = t->direct;
+	struct zcipc_region *region;
+	int ret = 0;
+
+	region = zcipc_region_alloc(t->dst->user, t->npages, true);
+	if (IS_ERR(region))
+		return PTR_ERR(region);
+	t->region = region;
+	if (t->cmd->type != ZCIPC_MOVE)
+		direct->keep = true;
+	else if (!direct->keep)
+		ret = zcipc_import_check(direct->addr & PAGE_MASK, t->npages, false);
+	if (direct->keep) {
+		direct->first = 0;
+		direct->npages = 0;
+	}
+	if (!ret && direct->npages)
+		ret = zcipc_import_pin(region, direct->first, direct->npages,
+				       direct->addr - direct->skip + (direct->first << PAGE_SHIFT),
+				       t->dst->pin_limit);
+	return ret ?: zcipc_direct_copy_edges(t);
+}
+
 /**
  * zcipc_direct_prepare() - make a region of memory that stays where it is for now
  * @t: the transfer, with its peer
@@ -87,8 +120,7 @@ int zcipc_direct_copy_edges(struct zcipc_transfer_state *t)
 int zcipc_direct_prepare(struct zcipc_transfer_state *t)
 {
 	struct zcipc_direct *direct = t->direct;
-	struct zcipc_region *region;
-	int ret = 0;
+	int ret;
 
 	t->npages = direct->span;
 	t->rights = t->cmd->rights ?: ZCIPC_RIGHTS_ALL;
@@ -97,28 +129,14 @@ int zcipc_direct_prepare(struct zcipc_transfer_state *t)
 	t->cap = zcipc_cap_alloc(READ_ONCE(t->dst->node));
 	if (!t->cap)
 		return -ENOMEM;
-	region = zcipc_region_alloc(t->dst->user, t->npages, true);
-	if (IS_ERR(region))
-		return PTR_ERR(region);
-	t->region = region;
-
-	if (t->cmd->type == ZCIPC_MOVE)
-		ret = zcipc_import_check(direct->addr & PAGE_MASK, t->npages, false);
-	else
-		direct->keep = true;
-	if (t->cmd->flags & ZCIPC_F_COPY_OK && (ret == -EOPNOTSUPP || ret == -EACCES)) {
-		direct->keep = true;
-		ret = 0;
-	}
-	if (direct->keep) {
-		direct->first = 0;
-		direct->npages = 0;
-	}
-	if (!ret && direct->npages)
-		ret = zcipc_import_pin(region, direct->first, direct->npages,
-				       direct->addr - direct->skip + (direct->first << PAGE_SHIFT),
-				       t->dst->pin_limit);
-	return ret ?: zcipc_direct_copy_edges(t);
+	ret = zcipc_direct_fill(t);
+	if (direct->keep || !zcipc_direct_may_copy(t->cmd, ret))
+		return ret;
+	if (t->region)
+		zcipc_region_put(t->region);
+	t->region = NULL;
+	direct->keep = true;
+	return zcipc_direct_fill(t);
 }
 
 /*

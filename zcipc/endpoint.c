@@ -17,10 +17,14 @@
 #include <linux/pseudo_fs.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
 #include "zcipc.h"
+
+/* What one takes, with its file, its inode, and what watches its address space. */
+#define ZCIPC_ENDPOINT_BYTES	(kmalloc_size_roundup(sizeof(struct zcipc_endpoint)) + SZ_1K)
 
 /**
  * struct zcipc_accept - whom an endpoint accepts
@@ -186,7 +190,7 @@ void zcipc_endpoint_unmapped(struct zcipc_endpoint *ep, const struct vm_area_str
  * zcipc_endpoint_create() - an endpoint for the current process
  *
  * Context: May sleep.
- * Return: the endpoint with one reference, or -ENOMEM
+ * Return: the endpoint with one reference, or -EDQUOT, -ENOMEM
  */
 struct zcipc_endpoint *zcipc_endpoint_create(void)
 {
@@ -213,9 +217,13 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 		goto err_free;
 	}
 	i_size_write(ep->inode, MAX_LFS_FILESIZE);
+	ret = -ENOMEM;
 	ep->user = zcipc_user_get();
 	if (!ep->user)
 		goto err_inode;
+	ret = zcipc_charge_overhead(ep->user, ZCIPC_ENDPOINT_BYTES);
+	if (ret)
+		goto err_user;
 	INIT_DELAYED_WORK(&ep->watch, zcipc_endpoint_watch);
 	INIT_LIST_HEAD(&ep->mm_entry);
 	ep->cred = get_current_cred();
@@ -234,11 +242,27 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 	zcipc_endpoint_watch_soon(ep);
 	return ep;
 
+err_user:
+	zcipc_user_put(ep->user);
 err_inode:
 	iput(ep->inode);
 err_free:
 	kfree(ep);
 	return ERR_PTR(ret);
+}
+
+static size_t zcipc_accept_size(const struct zcipc_accept *accept)
+{
+	return kmalloc_size_roundup(struct_size(accept, ids, accept->n));
+}
+
+/* Frees what may still be looked at under RCU, or NULL. */
+static void zcipc_accept_free(struct zcipc_endpoint *ep, struct zcipc_accept *accept)
+{
+	if (!accept)
+		return;
+	zcipc_uncharge_overhead(ep->user, zcipc_accept_size(accept));
+	kfree_rcu(accept, rcu);
 }
 
 static void zcipc_endpoint_free(struct kref *kref)
@@ -248,18 +272,19 @@ static void zcipc_endpoint_free(struct kref *kref)
 
 	WARN_ON_ONCE(ep->ncaps || !RB_EMPTY_ROOT(&ep->slots) ||
 		     !list_empty(&ep->messages));
-	kvfree(ep->caps);
-	kfree(ep->spare);
+	zcipc_cap_free_table(ep);
+	zcipc_notice_release(ep, ep->spare);
 	for (i = 0; i < ZCIPC_WINDOW_MAX; i++)
-		kvfree(ep->windows[i].used);
-	zcipc_user_put(ep->user);
+		zcipc_window_end(ep, &ep->windows[i]);
 	if (ep->zmm)
 		mmu_notifier_put(&ep->zmm->notifier);
-	kfree(rcu_dereference_protected(ep->accept, true));
+	zcipc_accept_free(ep, rcu_dereference_protected(ep->accept, true));
 	put_cred(ep->cred);
 	put_pid(ep->pid);
 	mmdrop(ep->mm);
 	iput(ep->inode);
+	zcipc_uncharge_overhead(ep->user, ZCIPC_ENDPOINT_BYTES);
+	zcipc_user_put(ep->user);
 	kfree_rcu(ep, rcu);
 	zcipc_stat_dec(ENDPOINTS);
 }
@@ -398,10 +423,12 @@ bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_
 }
 
 /* What a call wants the policy to be: NULL for ZCIPC_POLICY_USER. */
-static struct zcipc_accept *zcipc_accept_alloc(const struct zcipc_endpoint_config *cmd)
+static struct zcipc_accept *zcipc_accept_alloc(struct zcipc_endpoint *ep,
+					       const struct zcipc_endpoint_config *cmd)
 {
 	u32 n = cmd->policy == ZCIPC_POLICY_LISTED ? cmd->nsenders : 0;
 	struct zcipc_accept *accept;
+	int ret;
 
 	if (cmd->policy == ZCIPC_POLICY_USER)
 		return NULL;
@@ -412,9 +439,14 @@ static struct zcipc_accept *zcipc_accept_alloc(const struct zcipc_endpoint_confi
 		return ERR_PTR(-ENOMEM);
 	accept->policy = cmd->policy;
 	accept->n = n;
+	ret = zcipc_charge_overhead(ep->user, zcipc_accept_size(accept));
+	if (ret) {
+		kfree(accept);
+		return ERR_PTR(ret);
+	}
 	if (copy_from_user(accept->ids, u64_to_user_ptr(cmd->senders),
 			   array_size(n, sizeof(*accept->ids)))) {
-		kfree(accept);
+		zcipc_accept_free(ep, accept);
 		return ERR_PTR(-EFAULT);
 	}
 	return accept;
@@ -449,7 +481,7 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 	if (ret)
 		return ret;
 	if (flags & ZCIPC_CONFIG_POLICY) {
-		accept = zcipc_accept_alloc(cmd);
+		accept = zcipc_accept_alloc(ep, cmd);
 		if (IS_ERR(accept))
 			return PTR_ERR(accept);
 	}
@@ -465,8 +497,7 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 		struct zcipc_accept *old = rcu_dereference_protected(ep->accept, true);
 
 		rcu_assign_pointer(ep->accept, accept);
-		if (old)
-			kfree_rcu(old, rcu);
+		zcipc_accept_free(ep, old);
 	}
 	accept = rcu_dereference_protected(ep->accept, true);
 	cmd->policy = accept ? accept->policy : ZCIPC_POLICY_USER;

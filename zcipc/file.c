@@ -24,6 +24,9 @@
 
 #include "zcipc.h"
 
+/* What a view takes, with its file. */
+#define ZCIPC_VIEW_BYTES	(kmalloc_size_roundup(sizeof(struct zcipc_view)) + 512)
+
 /**
  * struct zcipc_view - how an endpoint sees a range of a file
  * @orig: what the file's own mappings have, or NULL before the first one
@@ -215,6 +218,7 @@ static int zcipc_view_release(struct inode *inode, struct file *file)
 	if (view->writable)
 		mapping_unmap_writable(view->real->f_mapping);
 	fput(view->real);
+	zcipc_uncharge_overhead(zcipc_view_ep(view)->user, ZCIPC_VIEW_BYTES);
 	fput(view->holder);
 	kfree(view);
 	return 0;
@@ -273,6 +277,7 @@ static struct file *zcipc_view_clone(struct zcipc_endpoint *ep, const struct fil
 static struct file *zcipc_view_alloc(struct file *holder, struct zcipc_region *region,
 				     unsigned long first, unsigned long npages, bool writable)
 {
+	struct zcipc_user *user = ((struct zcipc_endpoint *)holder->private_data)->user;
 	struct zcipc_view *view;
 	struct file *file;
 	int ret;
@@ -280,6 +285,9 @@ static struct file *zcipc_view_alloc(struct file *holder, struct zcipc_region *r
 	view = kzalloc(sizeof(*view), GFP_KERNEL_ACCOUNT);
 	if (!view)
 		return ERR_PTR(-ENOMEM);
+	ret = zcipc_charge_overhead(user, ZCIPC_VIEW_BYTES);
+	if (ret)
+		goto err_view;
 	/* As long as it exists a memfd cannot be sealed against it. */
 	ret = -EACCES;
 	if (writable && (zcipc_file_is_sealed(region->file) ||
@@ -307,6 +315,8 @@ err_module:
 	if (writable)
 		mapping_unmap_writable(region->file->f_mapping);
 err_free:
+	zcipc_uncharge_overhead(user, ZCIPC_VIEW_BYTES);
+err_view:
 	kfree(view);
 	return ERR_PTR(ret);
 }
@@ -375,12 +385,12 @@ static int zcipc_file_enter(u64 token, unsigned long first, unsigned long npages
 			    struct zcipc_view *view, unsigned long *pgoff)
 {
 	struct zcipc_endpoint *ep = zcipc_view_ep(view);
-	struct zcipc_slot *slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	struct zcipc_slot *slot = zcipc_slot_alloc(ep->user);
 	struct zcipc_cap *cap;
 	int ret;
 
-	if (!slot)
-		return -ENOMEM;
+	if (IS_ERR(slot))
+		return PTR_ERR(slot);
 	mutex_lock(&ep->lock);
 	cap = zcipc_cap_find_locked(ep, token);
 	ret = PTR_ERR_OR_ZERO(cap);
@@ -399,7 +409,7 @@ static int zcipc_file_enter(u64 token, unsigned long first, unsigned long npages
 	mutex_unlock(&cap->region->lock);
 out:
 	mutex_unlock(&ep->lock);
-	kfree(slot);
+	zcipc_slot_free(slot, ep->user);
 	return ret;
 }
 
@@ -618,7 +628,7 @@ static struct file *zcipc_file_get(unsigned long addr, unsigned long npages,
  * @id: [out] the region
  *
  * Context: May sleep; no lock is held.
- * Return: 0, or -EFAULT, -EACCES, -EOPNOTSUPP, -ENOBUFS, -ENOMEM, -EINTR
+ * Return: 0, or -EFAULT, -EACCES, -EOPNOTSUPP, -ENOBUFS, -EDQUOT, -ENOMEM, -EINTR
  */
 int zcipc_file_import(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
 		      bool implicit, u64 *token, u64 *id)
@@ -634,9 +644,9 @@ int zcipc_file_import(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	region = zcipc_region_alloc_file(ep->user, npages, file, pgoff);
-	if (!region) {
+	if (IS_ERR(region)) {
 		fput(file);
-		return -ENOMEM;
+		return PTR_ERR(region);
 	}
 	ret = -ENOMEM;
 	cap = zcipc_cap_alloc(NUMA_NO_NODE);

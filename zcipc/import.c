@@ -17,6 +17,7 @@
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/pkeys.h>
+#include <linux/sched/isolation.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -37,15 +38,15 @@
 /**
  * struct zcipc_import - the frames of one call
  * @left: how many are in use
- * @user: who has been charged for @extra pages
- * @extra: the rest of huge pages of which only a part is imported: they are kept as a whole
+ * @user: who has been charged for this struct
+ * @size: bytes of that
  * @again: a bit for each frame that is a second pin of a huge page's part
  * @frames: all that there were
  */
 struct zcipc_import {
 	atomic_long_t left;
 	struct zcipc_user *user;
-	unsigned long extra;
+	size_t size;
 	unsigned long *again;
 	struct zcipc_imported frames[];
 };
@@ -53,20 +54,26 @@ struct zcipc_import {
 /**
  * struct zcipc_huge - a huge page of which parts are imported
  * @rcu: for kfree_rcu()
- * @npins: how many are
- * @pinned: a bit for each of them
+ * @user: who pays for the other parts, with a reference: the page is kept as a whole
+ * @npins: how many are imported
+ * @nframes: how many frames are parts of it: more, if some are imported twice
+ * @ncharged: for how many others @user has been charged
+ * @pinned: a bit for each that is imported
  */
 struct zcipc_huge {
 	struct rcu_head rcu;
+	struct zcipc_user *user;
 	unsigned int npins;
+	unsigned int nframes;
+	unsigned int ncharged;
 	DECLARE_BITMAP(pinned, HPAGE_PMD_NR);
 };
 
 /* By number of the first page. The xarray's lock protects what is in it, too. */
 static DEFINE_XARRAY(zcipc_huge_pages);
 
-/* Makes sure that a huge page has an entry. Its pages are pinned. */
-static int zcipc_huge_make(struct folio *folio)
+/* Makes sure that a huge page has an entry. Its pages are pinned. The first one pays. */
+static int zcipc_huge_make(struct folio *folio, struct zcipc_user *user)
 {
 	struct zcipc_huge *huge;
 	int ret;
@@ -76,10 +83,33 @@ static int zcipc_huge_make(struct folio *folio)
 	huge = kzalloc(sizeof(*huge), GFP_KERNEL_ACCOUNT);
 	if (!huge)
 		return -ENOMEM;
+	huge->user = zcipc_user_ref(user);
 	ret = xa_insert(&zcipc_huge_pages, folio_pfn(folio), huge, GFP_KERNEL_ACCOUNT);
-	if (ret)
+	if (ret) {
+		zcipc_user_put(user);
 		kfree(huge);
+	}
 	return ret == -EBUSY ? 0 : ret;
+}
+
+/* Charges for the parts of a huge page that are not imported. Returns 0, or -ENOLCK. */
+static int zcipc_huge_charge(struct folio *folio, unsigned long limit)
+{
+	unsigned int rest;
+	struct zcipc_huge *huge;
+	int ret = 0;
+
+	xa_lock(&zcipc_huge_pages);
+	huge = xa_load(&zcipc_huge_pages, folio_pfn(folio));
+	rest = folio_nr_pages(folio) - huge->npins;
+	if (huge->ncharged < rest)
+		ret = zcipc_charge_pins(huge->user, rest - huge->ncharged, limit);
+	else
+		zcipc_uncharge_pins(huge->user, huge->ncharged - rest);
+	if (!ret)
+		huge->ncharged = rest;
+	xa_unlock(&zcipc_huge_pages);
+	return ret;
 }
 
 /*
@@ -94,6 +124,8 @@ static int zcipc_huge_pin(struct folio *folio, struct zcipc_import *import, unsi
 
 	xa_lock(&zcipc_huge_pages);
 	huge = xa_load(&zcipc_huge_pages, folio_pfn(folio));
+	if (huge)
+		huge->nframes += n;
 	for (i = at; huge && i < at + n; i++) {
 		if (__test_and_set_bit(folio_page_idx(folio, import->frames[i].page),
 				       huge->pinned))
@@ -105,21 +137,31 @@ static int zcipc_huge_pin(struct folio *folio, struct zcipc_import *import, unsi
 	return huge ? 0 : -EAGAIN;
 }
 
-static void zcipc_huge_unpin(struct folio *folio, const struct page *page)
+/* @again: it was none of ours as far as anybody who looks for holders goes. */
+static void zcipc_huge_unpin(struct folio *folio, const struct page *page, bool again)
 {
 	unsigned long pfn = folio_pfn(folio);
 	struct zcipc_huge *huge;
 
 	xa_lock(&zcipc_huge_pages);
 	huge = xa_load(&zcipc_huge_pages, pfn);
-	__clear_bit(folio_page_idx(folio, page), huge->pinned);
-	if (--huge->npins)
+	if (!again) {
+		__clear_bit(folio_page_idx(folio, page), huge->pinned);
+		huge->npins--;
+		/* The region's user pays for this part no more, but it may stay pinned. */
+		zcipc_charge_pins_force(huge->user, 1);
+		huge->ncharged++;
+	}
+	if (--huge->nframes)
 		huge = NULL;
 	else
 		__xa_erase(&zcipc_huge_pages, pfn);
 	xa_unlock(&zcipc_huge_pages);
-	if (huge)
-		kfree_rcu(huge, rcu);
+	if (!huge)
+		return;
+	zcipc_uncharge_pins(huge->user, huge->ncharged);
+	zcipc_user_put(huge->user);
+	kfree_rcu(huge, rcu);
 }
 
 /* How many of the references to a huge page are ours. */
@@ -196,7 +238,7 @@ bool zcipc_import_is_free(const struct zcipc_imported *frame, bool mapped, struc
 
 static void zcipc_import_free(struct zcipc_import *import)
 {
-	zcipc_uncharge_pins(import->user, import->extra);
+	zcipc_uncharge_overhead(import->user, import->size);
 	zcipc_user_put(import->user);
 	bitmap_free(import->again);
 	kvfree(import);
@@ -209,8 +251,9 @@ void zcipc_import_put(struct zcipc_imported *frame)
 	struct folio *folio = page_folio(frame->page);
 
 	/* First, so that a pin that is still there is never taken for another's. */
-	if (folio_test_large(folio) && !test_bit(frame - import->frames, import->again))
-		zcipc_huge_unpin(folio, frame->page);
+	if (folio_test_large(folio))
+		zcipc_huge_unpin(folio, frame->page,
+				 test_bit(frame - import->frames, import->again));
 	unpin_user_page(frame->page);
 	if (atomic_long_dec_and_test(&import->left))
 		zcipc_import_free(import);
@@ -327,11 +370,11 @@ static long zcipc_import_add(struct zcipc_import *import, unsigned long at,
 		if (!folio_test_anon(folio) || folio_test_hugetlb(folio))
 			ret = -EOPNOTSUPP;
 		else if (folio_test_large(folio))
-			ret = zcipc_huge_make(folio);
+			ret = zcipc_huge_make(folio, import->user);
 		/* Who has just given up the last part may have taken the entry along. */
 		while (!ret && folio_test_large(folio) &&
 		       zcipc_huge_pin(folio, import, at + i, k - i))
-			ret = zcipc_huge_make(folio);
+			ret = zcipc_huge_make(folio, import->user);
 		if (folio_test_large(folio))
 			found->huge = true;
 		if (ret)
@@ -350,23 +393,21 @@ static long zcipc_import_add(struct zcipc_import *import, unsigned long at,
 }
 
 /* Charges for what is kept of huge pages though it is not imported. */
-static int zcipc_import_charge_extra(struct zcipc_import *import, unsigned long npages,
-				     unsigned long limit)
+static int zcipc_import_charge_rest(const struct zcipc_import *import, unsigned long npages,
+				    unsigned long limit)
 {
-	unsigned long i, k, extra = 0;
-	struct folio *folio;
-	int ret;
+	struct folio *folio, *last = NULL;
+	unsigned long i;
+	int ret = 0;
 
-	for (i = 0; i < npages; i = k) {
+	for (i = 0; i < npages && !ret; i++) {
 		folio = page_folio(import->frames[i].page);
-		for (k = i + 1; k < npages && page_folio(import->frames[k].page) == folio; k++)
-			;
-		extra += folio_nr_pages(folio) - (k - i);
-		cond_resched();
+		if (folio != last && folio_test_large(folio))
+			ret = zcipc_huge_charge(folio, limit);
+		last = folio;
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
 	}
-	ret = zcipc_charge_pins(import->user, extra, limit);
-	if (!ret)
-		import->extra = extra;
 	return ret;
 }
 
@@ -397,18 +438,25 @@ static struct zcipc_import *zcipc_import_alloc(struct zcipc_user *user, unsigned
 {
 	struct zcipc_import *import;
 
-	import = kvmalloc(struct_size(import, frames, npages), GFP_KERNEL_ACCOUNT);
+	size_t size = struct_size(import, frames, npages);
+	int ret;
+
+	import = kvmalloc(size, GFP_KERNEL_ACCOUNT);
 	if (!import)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
 	import->again = bitmap_zalloc(npages, GFP_KERNEL_ACCOUNT);
-	if (!import->again) {
+	ret = import->again ? 0 : -ENOMEM;
+	import->size = kmalloc_size_roundup(size) + npages / BITS_PER_BYTE;
+	if (!ret)
+		ret = zcipc_charge_overhead(user, import->size);
+	if (ret) {
+		bitmap_free(import->again);
 		kvfree(import);
-		return NULL;
+		return ERR_PTR(ret);
 	}
 	/* One for as long as this takes. */
 	atomic_long_set(&import->left, 1);
 	import->user = zcipc_user_ref(user);
-	import->extra = 0;
 	return import;
 }
 
@@ -418,13 +466,16 @@ static long zcipc_import_drain_cpu(void *unused)
 	return 0;
 }
 
-/* Makes core mm give back references that it has to pages touched not long ago. */
+/*
+ * Makes core mm give back references that it has to pages touched not long ago. Not on CPUs that
+ * are to be left alone: what was touched there may be copied.
+ */
 static void zcipc_import_drain(void)
 {
 	unsigned int cpu;
 
 	cpus_read_lock();
-	for_each_online_cpu(cpu)
+	for_each_cpu_and(cpu, cpu_online_mask, housekeeping_cpumask(HK_TYPE_WQ))
 		work_on_cpu(cpu, zcipc_import_drain_cpu, NULL);
 	cpus_read_unlock();
 }
@@ -440,8 +491,10 @@ static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long f
 	long n = 1;
 	int ret;
 
+	if (IS_ERR(import))
+		return PTR_ERR(import);
 	pages = kmalloc_array(ZCIPC_PIN_BATCH, sizeof(*pages), GFP_KERNEL_ACCOUNT);
-	ret = import && pages ? 0 : -ENOMEM;
+	ret = pages ? 0 : -ENOMEM;
 	while (!ret && i < npages) {
 		n = pin_user_pages_fast(addr + (i << PAGE_SHIFT), min(npages - i, ZCIPC_PIN_BATCH),
 					FOLL_WRITE | FOLL_LONGTERM, pages);
@@ -459,12 +512,12 @@ static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long f
 		cond_resched();
 	}
 	if (!ret && found.huge)
-		ret = zcipc_import_charge_extra(import, npages, limit);
+		ret = zcipc_import_charge_rest(import, npages, limit);
 	if (!ret && found.huge)
 		zcipc_import_find_blocks(region, first, npages);
 	if (!ret && found.drain)
 		zcipc_import_drain();
-	if (import && atomic_long_dec_and_test(&import->left))
+	if (atomic_long_dec_and_test(&import->left))
 		zcipc_import_free(import);
 	kfree(pages);
 	return ret;
@@ -481,8 +534,8 @@ static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long f
  * The memory stays where it is.
  *
  * Context: May sleep; no lock is held.
- * Return: 0, or -EFAULT, -EOPNOTSUPP, -ENOMEM, -EINTR; then zcipc_region_put() unpins what was
- * pinned
+ * Return: 0, or -EFAULT, -EOPNOTSUPP, -ENOLCK, -EDQUOT, -ENOMEM, -EINTR; then zcipc_region_put()
+ * unpins what was pinned
  */
 int zcipc_import_pin(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		     unsigned long addr, unsigned long limit)

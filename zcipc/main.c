@@ -260,6 +260,7 @@ static int __init zcipc_init(void)
 	int ret;
 
 	zcipc_frame_init();
+	zcipc_window_init();
 	ret = zcipc_huge_init();
 	if (ret)
 		return ret;

@@ -15,14 +15,33 @@
 #include "trace.h"
 #include "zcipc.h"
 
-/* Memory for one, or NULL. The caller holds the endpoint's lock, and others wait for that. */
+/* What one takes. */
+#define ZCIPC_NOTICE_BYTES	kmalloc_size_roundup(sizeof(struct zcipc_notice))
+
+/*
+ * Memory for one, or NULL. The caller holds the endpoint's lock, and others wait for that. It is
+ * charged to whom it is for, beyond all limits: there are no more than his queue has places.
+ */
 static struct zcipc_notice *zcipc_notice_alloc(struct zcipc_endpoint *ep)
 {
 	struct zcipc_notice *notice = NULL;
 
 	swap(ep->spare, notice);
-	return notice ?: kmalloc(sizeof(*notice),
-				 GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
+	if (notice)
+		return notice;
+	notice = kmalloc(sizeof(*notice), GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
+	if (notice)
+		zcipc_charge_overhead_force(ep->user, ZCIPC_NOTICE_BYTES);
+	return notice;
+}
+
+/* Frees a notification that is nowhere, or NULL. */
+void zcipc_notice_release(struct zcipc_endpoint *ep, struct zcipc_notice *notice)
+{
+	if (!notice)
+		return;
+	zcipc_uncharge_overhead(ep->user, ZCIPC_NOTICE_BYTES);
+	kfree(notice);
 }
 
 /**
@@ -35,7 +54,7 @@ void zcipc_notice_free(struct zcipc_endpoint *ep, struct zcipc_notice *notice)
 	lockdep_assert_held(&ep->lock);
 	list_del(&notice->entry);
 	swap(ep->spare, notice);
-	kfree(notice);
+	zcipc_notice_release(ep, notice);
 }
 
 /**

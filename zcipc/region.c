@@ -13,13 +13,21 @@
 
 static atomic64_t zcipc_last_region;
 
-/* A region without anything. */
-static struct zcipc_region *zcipc_region_make(struct zcipc_user *user, unsigned long npages)
+/* A region without anything, but for @bytes that it is going to need. Or -EDQUOT, -ENOMEM. */
+static struct zcipc_region *zcipc_region_make(struct zcipc_user *user, unsigned long npages,
+					      size_t bytes)
 {
 	struct zcipc_region *region = kzalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
+	int ret;
 
 	if (!region)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
+	region->overhead = kmalloc_size_roundup(sizeof(*region)) + kmalloc_size_roundup(bytes);
+	ret = zcipc_charge_overhead(user, region->overhead);
+	if (ret) {
+		kfree(region);
+		return ERR_PTR(ret);
+	}
 	kref_init(&region->kref);
 	region->id = atomic64_inc_return(&zcipc_last_region);
 	region->npages = npages;
@@ -52,9 +60,15 @@ struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long n
 	if (ret)
 		return ERR_PTR(ret);
 	frames = kvcalloc(npages, sizeof(*frames), GFP_KERNEL_ACCOUNT);
-	region = frames ? zcipc_region_make(user, npages) : NULL;
-	if (!region)
+	ret = -ENOMEM;
+	if (!frames)
+		goto err_charge;
+	region = zcipc_region_make(user, npages, npages * sizeof(*frames));
+	if (IS_ERR(region)) {
+		ret = PTR_ERR(region);
 		goto err_frames;
+	}
+	ret = -ENOMEM;
 	region->huge = &region->few_huge;
 	if (npages / ZCIPC_HUGE_PAGES > BITS_PER_LONG)
 		region->huge = bitmap_zalloc(npages / ZCIPC_HUGE_PAGES, GFP_KERNEL_ACCOUNT);
@@ -68,17 +82,18 @@ err_region:
 	zcipc_region_put(region);
 err_frames:
 	kvfree(frames);
+err_charge:
 	zcipc_uncharge(user, ncharged);
-	return ERR_PTR(-ENOMEM);
+	return ERR_PTR(ret);
 }
 
-/* A region that is a range of a file, of which it takes over the reference; or NULL. */
+/* A region that is a range of a file, of which it takes over the reference. Or -EDQUOT, -ENOMEM. */
 struct zcipc_region *zcipc_region_alloc_file(struct zcipc_user *user, unsigned long npages,
 					     struct file *file, unsigned long pgoff)
 {
-	struct zcipc_region *region = zcipc_region_make(user, npages);
+	struct zcipc_region *region = zcipc_region_make(user, npages, 0);
 
-	if (region) {
+	if (!IS_ERR(region)) {
 		region->file = file;
 		region->file_pgoff = pgoff;
 	}
@@ -120,6 +135,7 @@ static void zcipc_region_free(struct kref *kref)
 		}
 	}
 	zcipc_uncharge_pins(region->user, region->npinned);
+	zcipc_uncharge_overhead(region->user, region->overhead);
 	zcipc_user_put(region->user);
 	if (region->huge != &region->few_huge)
 		bitmap_free(region->huge);
@@ -489,6 +505,8 @@ void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user)
 	lockdep_assert_held(&region->lock);
 	zcipc_uncharge(region->user, region->ncharged);
 	zcipc_uncharge_pins(region->user, region->npinned);
+	zcipc_uncharge_overhead(region->user, region->overhead);
+	zcipc_charge_overhead_force(user, region->overhead);
 	zcipc_user_ref(user);
 	zcipc_user_put(region->user);
 	region->user = user;

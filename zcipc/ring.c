@@ -186,6 +186,14 @@ void zcipc_ring_pass(struct zcipc_endpoint *ep, const struct zcipc_message *msg)
 	WRITE_ONCE(zcipc_ring_head(ring)->head, ring->head);
 }
 
+/* Frees what nobody reads messages from. */
+static void zcipc_ring_free(struct zcipc_endpoint *ep, struct zcipc_receive_ring *ring)
+{
+	zcipc_uncharge_overhead(ep->user, ring->npages << PAGE_SHIFT);
+	vfree(ring->memory);
+	kfree(ring);
+}
+
 /**
  * zcipc_ring_remove() - an endpoint has no ring any more
  * @ep: the endpoint; the caller holds its lock
@@ -203,8 +211,7 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep)
 	list_splice(&ring->messages, &ep->messages);
 	WRITE_ONCE(ep->ring, NULL);
 	/* Who has it mapped has references to the pages. */
-	vfree(ring->memory);
-	kfree(ring);
+	zcipc_ring_free(ep, ring);
 }
 
 static vm_fault_t zcipc_ring_fault(struct vm_fault *vmf)
@@ -267,20 +274,26 @@ static const struct vm_operations_struct zcipc_ring_ops = {
 	.fault = zcipc_ring_fault,
 };
 
-/* A ring with so many pages of entries, or NULL. */
-static struct zcipc_receive_ring *zcipc_ring_alloc(unsigned long npages)
+/* A ring with so many pages of entries, for an endpoint. Or -EDQUOT, -ENOMEM. */
+static struct zcipc_receive_ring *zcipc_ring_alloc(struct zcipc_endpoint *ep, unsigned long npages)
 {
 	struct zcipc_receive_ring *ring;
 	struct zcipc_ring *shared;
+	int ret;
 
 	ring = kzalloc(sizeof(*ring), GFP_KERNEL_ACCOUNT);
 	if (!ring)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
 	ring->npages = npages + 2;
+	ret = zcipc_charge_overhead(ep->user, ring->npages << PAGE_SHIFT);
+	if (ret) {
+		kfree(ring);
+		return ERR_PTR(ret);
+	}
 	ring->memory = __vmalloc(ring->npages << PAGE_SHIFT, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!ring->memory) {
-		kfree(ring);
-		return NULL;
+		zcipc_ring_free(ep, ring);
+		return ERR_PTR(-ENOMEM);
 	}
 	INIT_LIST_HEAD(&ring->messages);
 	ring->nvmas = 1;
@@ -303,9 +316,9 @@ static int zcipc_ring_make(struct zcipc_endpoint *ep, struct vm_area_struct *vma
 	if (vma->vm_pgoff != ZCIPC_RING_START || !is_power_of_2(npages) ||
 	    npages > ZCIPC_RING_PAGES_MAX)
 		return -EINVAL;
-	ring = zcipc_ring_alloc(npages);
-	if (!ring)
-		return -ENOMEM;
+	ring = zcipc_ring_alloc(ep, npages);
+	if (IS_ERR(ring))
+		return PTR_ERR(ring);
 	mutex_lock(&ep->lock);
 	if (ep->ring || ep->dead) {
 		ret = -EBUSY;
@@ -315,10 +328,8 @@ static int zcipc_ring_make(struct zcipc_endpoint *ep, struct vm_area_struct *vma
 		zcipc_endpoint_seen(ep);
 	}
 	mutex_unlock(&ep->lock);
-	if (ret) {
-		vfree(ring->memory);
-		kfree(ring);
-	}
+	if (ret)
+		zcipc_ring_free(ep, ring);
 	return ret;
 }
 

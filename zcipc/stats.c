@@ -206,7 +206,8 @@ int zcipc_stats_get(struct zcipc_ucmd *ucmd)
 	if (ret)
 		return ret;
 	zcipc_stats_fill(cmd, stats);
-	cmd->user_pages = atomic_long_read(&ep->user->npages);
+	cmd->user_overhead = zcipc_user_overhead(ep->user);
+	cmd->user_pages = zcipc_user_pages(ep->user);
 	cmd->user_peak = atomic_long_read(&ep->user->peak);
 	cmd->user_pinned = atomic_long_read(&ep->user->npinned);
 	return zcipc_ucmd_respond(ucmd);

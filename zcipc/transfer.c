@@ -19,9 +19,6 @@
 #include "trace.h"
 #include "zcipc.h"
 
-/* While locks are held that others wait for. */
-#define ZCIPC_GFP_LOCKED	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
-
 /*
  * Up to this size it costs less to copy memory than to make it a region first: "make bench" has
  * both, as zcipc-auto-memory and zcipc-copy-memory. Of what is a region already it has -0 and -100:
@@ -982,7 +979,7 @@ static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer 
 	if (ret == -ENOENT) {
 		as_region.offset = 0;
 		ret = zcipc_import_adopt(ucmd, from, direct.npages, true, &as_region.cap, &id);
-		if (cmd->flags & ZCIPC_F_COPY_OK && (ret == -EOPNOTSUPP || ret == -EACCES))
+		if (zcipc_direct_may_copy(cmd, ret))
 			return zcipc_transfer_run(ucmd, cmd, &direct, 0);
 	}
 	if (ret == -EOPNOTSUPP && cmd->type == ZCIPC_SHARE) {

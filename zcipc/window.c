@@ -83,6 +83,24 @@ u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff)
 	return window->addr + (zcipc_window_index(pgoff) << PAGE_SHIFT);
 }
 
+/* Have any pages of a range of file offsets left their window? */
+static bool zcipc_window_lost_any(struct zcipc_endpoint *ep, unsigned long pgoff,
+				  unsigned long npages)
+{
+	const struct zcipc_window *window = zcipc_window_at(ep, pgoff);
+	unsigned long start = zcipc_window_index(pgoff), end = start + npages, n, at;
+
+	for (; window && window->lost && start < end; start += n) {
+		const unsigned long *lost = window->lost[start / ZCIPC_WINDOW_PIECE];
+
+		at = start % ZCIPC_WINDOW_PIECE;
+		n = min(end - start, ZCIPC_WINDOW_PIECE - at);
+		if (lost && find_next_bit(lost, at + n, at) < at + n)
+			return true;
+	}
+	return false;
+}
+
 static bool zcipc_slot_is_exec(const struct zcipc_slot *slot)
 {
 	return slot->pgoff >= ZCIPC_OUTSIDE_START && !slot->addr && !slot->view;
@@ -105,12 +123,17 @@ u64 zcipc_slot_addr(const struct zcipc_slot *slot)
 u64 zcipc_slots_addr(const struct zcipc_cap *cap, u64 offset, u64 len)
 {
 	const struct zcipc_slot *slot;
+	unsigned long pgoff, npages;
 	u64 first, addr;
 
 	list_for_each_entry(slot, &cap->slots, cap_entry) {
 		first = (u64)(slot->first - cap->first) << PAGE_SHIFT;
 		if (offset < first || offset + len > first + ((u64)slot->npages << PAGE_SHIFT) ||
 		    zcipc_slot_is_exec(slot))
+			continue;
+		pgoff = slot->pgoff + ((offset - first) >> PAGE_SHIFT);
+		npages = DIV_ROUND_UP(offset_in_page(offset) + len, PAGE_SIZE);
+		if (zcipc_window_lost_any(cap->ep, pgoff, npages))
 			continue;
 		addr = zcipc_slot_addr(slot);
 		/* A file's range can be about to be mapped. */
@@ -145,54 +168,221 @@ struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgof
 	return node ? rb_entry(node, struct zcipc_slot, node) : NULL;
 }
 
+/* All pages of a piece of a window are used. */
+static unsigned long zcipc_window_all[BITS_TO_LONGS(ZCIPC_WINDOW_PIECE)];
+
+void zcipc_window_init(void)
+{
+	bitmap_fill(zcipc_window_all, ZCIPC_WINDOW_PIECE);
+}
+
 /* The first page from @start on that is used, or @end. */
 static unsigned long zcipc_window_next_used(const struct zcipc_window *window,
 					    unsigned long start, unsigned long end)
 {
-	/* What PMDs are to show are whole words, and free nearly always. */
-	while (start < end && !(start % BITS_PER_LONG) && !window->used[BIT_WORD(start)])
-		start += BITS_PER_LONG;
-	return start < end ? find_next_bit(window->used, end, start) : end;
+	while (start < end) {
+		const unsigned long *piece = window->used[start / ZCIPC_WINDOW_PIECE];
+		unsigned long at = start % ZCIPC_WINDOW_PIECE;
+		unsigned long n = min(end - start, ZCIPC_WINDOW_PIECE - at);
+		unsigned long used = piece ? find_next_bit(piece, at + n, at) - at : n;
+
+		start += min(used, n);
+		if (used < n)
+			break;
+	}
+	return start;
 }
 
-/* Notes that pages are used, or not. Most callers have one page. */
+/* The first page from @start on that is not used, or the window's end. */
+static unsigned long zcipc_window_next_free(const struct zcipc_window *window,
+					    unsigned long start)
+{
+	while (start < window->npages) {
+		const unsigned long *piece = window->used[start / ZCIPC_WINDOW_PIECE];
+		unsigned long at = start % ZCIPC_WINDOW_PIECE;
+		unsigned long n = min(window->npages - start, ZCIPC_WINDOW_PIECE - at);
+		unsigned long free = piece ? find_next_zero_bit(piece, at + n, at) - at : 0;
+
+		start += min(free, n);
+		if (free < n)
+			break;
+	}
+	return start;
+}
+
+/* Notes that pages of a piece are used, or not. Most callers have one page. */
+static __always_inline void zcipc_piece_mark(unsigned long *piece, unsigned long start,
+					     unsigned long npages, bool used)
+{
+	if (npages == 1)
+		__assign_bit(start, piece, used);
+	else if (npages == ZCIPC_HUGE_PAGES && !(start % BITS_PER_LONG))
+		memset(piece + BIT_WORD(start), used ? 0xff : 0,
+		       ZCIPC_HUGE_PAGES / BITS_PER_BYTE);
+	else if (!((start | npages) % BITS_PER_LONG))
+		memset(piece + BIT_WORD(start), used ? 0xff : 0, npages / BITS_PER_BYTE);
+	else if (used)
+		bitmap_set(piece, start, npages);
+	else
+		bitmap_clear(piece, start, npages);
+}
+
+/* Marks what left the window as used again. */
+static noinline void zcipc_window_keep_lost(struct zcipc_window *window, unsigned long start,
+					    unsigned long npages)
+{
+	unsigned long end = start + npages;
+
+	for (; start < end; start++) {
+		const unsigned long *lost = window->lost[start / ZCIPC_WINDOW_PIECE];
+
+		if (lost && lost != zcipc_window_all &&
+		    test_bit(start % ZCIPC_WINDOW_PIECE, lost))
+			__set_bit(start % ZCIPC_WINDOW_PIECE,
+				  window->used[start / ZCIPC_WINDOW_PIECE]);
+	}
+}
+
+/* Notes that pages are used, or not. There is a bitmap for each piece of them. */
 static __always_inline void zcipc_window_mark(struct zcipc_window *window, unsigned long start,
 					      unsigned long npages, bool used)
 {
-	if (npages == 1)
-		__assign_bit(start, window->used, used);
-	else if (npages == ZCIPC_HUGE_PAGES && !(start % BITS_PER_LONG))
-		memset(window->used + BIT_WORD(start), used ? 0xff : 0,
-		       ZCIPC_HUGE_PAGES / BITS_PER_BYTE);
-	else if (!((start | npages) % BITS_PER_LONG))
-		memset(window->used + BIT_WORD(start), used ? 0xff : 0, npages / BITS_PER_BYTE);
-	else if (used)
-		bitmap_set(window->used, start, npages);
-	else
-		bitmap_clear(window->used, start, npages);
+	unsigned long at = start % ZCIPC_WINDOW_PIECE;
+	unsigned long left = npages, n;
+
+	for (; left; left -= n, at = 0) {
+		unsigned long *piece = window->used[(start + npages - left) / ZCIPC_WINDOW_PIECE];
+
+		n = min(left, ZCIPC_WINDOW_PIECE - at);
+		if (likely(piece != zcipc_window_all))
+			zcipc_piece_mark(piece, at, n, used);
+	}
 	window->nused += used ? npages : -npages;
 }
 
-/* Reserves pages so that they begin @align pages behind a multiple of ZCIPC_HUGE_PAGES. */
-static bool zcipc_window_reserve_huge(struct zcipc_window *window, unsigned long npages,
-				      long align, unsigned long *start)
+/* Bytes of a bitmap for a piece. A small window has but one. */
+static size_t zcipc_window_piece_size(const struct zcipc_window *window)
+{
+	return BITS_TO_LONGS(min(window->npages, ZCIPC_WINDOW_PIECE)) * sizeof(long);
+}
+
+/* Makes sure that there is a bitmap. Returns 0, or -EDQUOT, -ENOMEM. */
+static int zcipc_window_make_piece(struct zcipc_endpoint *ep, struct zcipc_window *window,
+				   unsigned long **piece, gfp_t gfp)
+{
+	size_t size = zcipc_window_piece_size(window);
+	int ret = 0;
+
+	if (*piece)
+		return 0;
+	if (gfp & __GFP_NOFAIL)
+		zcipc_charge_overhead_force(ep->user, size);
+	else
+		ret = zcipc_charge_overhead(ep->user, size);
+	if (ret)
+		return ret;
+	*piece = kvzalloc(size, gfp | GFP_KERNEL_ACCOUNT);
+	if (*piece)
+		return 0;
+	zcipc_uncharge_overhead(ep->user, size);
+	return -ENOMEM;
+}
+
+/* Marks pages that are not used as used, if there is memory to know that. */
+static int zcipc_window_take(struct zcipc_endpoint *ep, struct zcipc_window *window,
+			     unsigned long start, unsigned long npages)
+{
+	unsigned long i, last = (start + npages - 1) / ZCIPC_WINDOW_PIECE;
+	int ret;
+
+	for (i = start / ZCIPC_WINDOW_PIECE; i <= last; i++) {
+		ret = zcipc_window_make_piece(ep, window, &window->used[i], ZCIPC_GFP_LOCKED);
+		if (ret)
+			return ret;
+	}
+	zcipc_window_mark(window, start, npages, true);
+	return 0;
+}
+
+static void zcipc_window_free_pieces(struct zcipc_endpoint *ep, struct zcipc_window *window,
+				     unsigned long **pieces)
+{
+	unsigned long i, n = DIV_ROUND_UP(window->npages, ZCIPC_WINDOW_PIECE);
+
+	for (i = 0; pieces && i < n; i++) {
+		if (!pieces[i] || pieces[i] == zcipc_window_all)
+			continue;
+		zcipc_uncharge_overhead(ep->user, zcipc_window_piece_size(window));
+		kvfree(pieces[i]);
+	}
+	if (pieces)
+		zcipc_uncharge_overhead(ep->user, n * sizeof(*pieces));
+	kvfree(pieces);
+}
+
+/* The end of a window, or nothing if there is none. */
+void zcipc_window_end(struct zcipc_endpoint *ep, struct zcipc_window *window)
+{
+	zcipc_window_free_pieces(ep, window, window->used);
+	zcipc_window_free_pieces(ep, window, window->lost);
+	memset(window, 0, sizeof(*window));
+}
+
+/*
+ * Pages have left the window: somebody has unmapped them, or mapped something else there. Nothing
+ * is placed there any more. The caller holds the endpoint's lock.
+ */
+static void zcipc_window_lose(struct zcipc_endpoint *ep, struct zcipc_window *window,
+			      unsigned long start, unsigned long npages)
+{
+	const gfp_t gfp = GFP_KERNEL | __GFP_NOFAIL;
+	unsigned long end = start + npages, n, i, at;
+
+	if (!window->lost) {
+		n = DIV_ROUND_UP(window->npages, ZCIPC_WINDOW_PIECE);
+		window->lost = kvcalloc(n, sizeof(*window->lost), gfp | GFP_KERNEL_ACCOUNT);
+		zcipc_charge_overhead_force(ep->user, n * sizeof(*window->lost));
+	}
+	for (; start < end; start += n) {
+		i = start / ZCIPC_WINDOW_PIECE;
+		at = start % ZCIPC_WINDOW_PIECE;
+		n = min(end - start, ZCIPC_WINDOW_PIECE - at);
+		if (window->lost[i] == zcipc_window_all)
+			continue;
+		if (n == ZCIPC_WINDOW_PIECE && !window->lost[i] && !window->used[i]) {
+			window->lost[i] = zcipc_window_all;
+			window->used[i] = zcipc_window_all;
+			continue;
+		}
+		zcipc_window_make_piece(ep, window, &window->lost[i], gfp);
+		zcipc_window_make_piece(ep, window, &window->used[i], gfp);
+		bitmap_set(window->lost[i], at, n);
+		bitmap_set(window->used[i], at, n);
+		cond_resched();
+	}
+}
+
+/* Finds pages that begin @align pages behind a multiple of ZCIPC_HUGE_PAGES, and reserves them. */
+static int zcipc_window_reserve_huge(struct zcipc_endpoint *ep, struct zcipc_window *window,
+				     unsigned long npages, long align, unsigned long *start)
 {
 	unsigned long used = window->npages - window->huge_hint;
 	bool first = true;
+	int ret;
 
 	do {
 		if (used < npages + align)
-			return false;
+			return -EAGAIN;
 		*start = ALIGN_DOWN(used - npages - align, ZCIPC_HUGE_PAGES) + align;
 		used = zcipc_window_next_used(window, *start, *start + npages);
 		if (used < *start + npages)
 			first = false;
 	} while (used < *start + npages);
-	zcipc_window_mark(window, *start, npages, true);
+	ret = zcipc_window_take(ep, window, *start, npages);
 	/* Only what has no gap behind it says where the last gap is. */
-	if (first)
+	if (!ret && first)
 		window->huge_hint = window->npages - *start;
-	return true;
+	return ret;
 }
 
 /* Makes the hint that of a free page, or the end, and tries again. */
@@ -200,23 +390,30 @@ static noinline int zcipc_window_reserve_later(struct zcipc_endpoint *ep, unsign
 					       unsigned long *pgoff)
 {
 	struct zcipc_window *window = &ep->windows[which];
+	int ret;
 
-	window->hint = find_next_zero_bit(window->used, window->npages, window->hint);
-	return zcipc_window_reserve_one(ep, which, pgoff);
+	window->hint = zcipc_window_next_free(window, window->hint);
+	if (window->hint >= window->npages)
+		return -EAGAIN;
+	ret = zcipc_window_make_piece(ep, window,
+				      &window->used[window->hint / ZCIPC_WINDOW_PIECE],
+				      ZCIPC_GFP_LOCKED);
+	return ret ?: zcipc_window_reserve_one(ep, which, pgoff);
 }
 
 /* zcipc_window_reserve(), of a single page. It is mostly where the hint says. */
 int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsigned long *pgoff)
 {
 	struct zcipc_window *window = &ep->windows[which];
-	unsigned long start = window->hint;
+	unsigned long start = window->hint, *piece;
 
 	lockdep_assert_held(&ep->lock);
 	if (start >= window->npages)
 		return window->npages ? -EAGAIN : -ENOBUFS;
-	if (test_bit(start, window->used))
+	piece = window->used[start / ZCIPC_WINDOW_PIECE];
+	if (!piece || test_bit(start % ZCIPC_WINDOW_PIECE, piece))
 		return zcipc_window_reserve_later(ep, which, pgoff);
-	__set_bit(start, window->used);
+	__set_bit(start % ZCIPC_WINDOW_PIECE, piece);
 	window->nused++;
 	window->hint = start + 1;
 	*pgoff = zcipc_window_pgoff(which) + start;
@@ -228,19 +425,29 @@ int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, uns
 			      long align, unsigned long *pgoff)
 {
 	struct zcipc_window *window = &ep->windows[which];
-	unsigned long start;
+	unsigned long start, used;
+	int ret = -EAGAIN;
 
 	lockdep_assert_held(&ep->lock);
 	if (npages > window->npages)
 		return -ENOBUFS;
-	if (align >= 0 && zcipc_window_reserve_huge(window, npages, align, &start)) {
+	if (align >= 0)
+		ret = zcipc_window_reserve_huge(ep, window, npages, align, &start);
+	if (!ret)
 		*pgoff = zcipc_window_pgoff(which) + start;
-		return 0;
+	if (ret != -EAGAIN)
+		return ret;
+	for (used = window->hint;; used++) {
+		start = zcipc_window_next_free(window, used);
+		if (npages > window->npages - start)
+			return -EAGAIN;
+		used = zcipc_window_next_used(window, start, start + npages);
+		if (used == start + npages)
+			break;
 	}
-	start = bitmap_find_next_zero_area(window->used, window->npages, window->hint, npages, 0);
-	if (start >= window->npages)
-		return -EAGAIN;
-	zcipc_window_mark(window, start, npages, true);
+	ret = zcipc_window_take(ep, window, start, npages);
+	if (ret)
+		return ret;
 	/* Only what has no gap before it says where the first gap is. */
 	if (start == window->hint)
 		window->hint = start + npages;
@@ -258,6 +465,8 @@ static __always_inline void zcipc_window_free(struct zcipc_endpoint *ep, unsigne
 	if (!window)
 		return;
 	zcipc_window_mark(window, start, npages, false);
+	if (unlikely(window->lost))
+		zcipc_window_keep_lost(window, start, npages);
 	window->hint = min(window->hint, start);
 	if (window->huge_hint)
 		window->huge_hint = min(window->huge_hint,
@@ -334,6 +543,30 @@ static __always_inline void zcipc_slot_place(struct zcipc_slot *slot, unsigned l
 	slot->view = NULL;
 	zcipc_slot_enter(slot->cap->ep, slot);
 	zcipc_count(slot->cap->ep, NULL, MAPS, 1);
+}
+
+/* A slot that is none of a capability's own, charged to a user. Or -EDQUOT, -ENOMEM. */
+struct zcipc_slot *zcipc_slot_alloc(struct zcipc_user *user)
+{
+	struct zcipc_slot *slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	int ret;
+
+	if (!slot)
+		return ERR_PTR(-ENOMEM);
+	ret = zcipc_charge_overhead(user, kmalloc_size_roundup(sizeof(*slot)));
+	if (!ret)
+		return slot;
+	kfree(slot);
+	return ERR_PTR(ret);
+}
+
+/* Frees such a slot, which is not in use. May be NULL. */
+void zcipc_slot_free(struct zcipc_slot *slot, struct zcipc_user *user)
+{
+	if (!slot)
+		return;
+	zcipc_uncharge_overhead(user, kmalloc_size_roundup(sizeof(*slot)));
+	kfree(slot);
 }
 
 /**
@@ -416,7 +649,7 @@ void zcipc_slot_remove(struct zcipc_slot *slot)
 	list_del(&slot->cap_entry);
 	slot->cap->nslots--;
 	if (slot != &slot->cap->slot)
-		kfree(slot);
+		zcipc_slot_free(slot, slot->cap->ep->user);
 }
 
 /**
@@ -449,6 +682,25 @@ static struct zcipc_window *zcipc_window_around(struct zcipc_endpoint *ep, unsig
 		    (addr - ep->windows[i].addr) >> PAGE_SHIFT < ep->windows[i].npages)
 			return &ep->windows[i];
 	return NULL;
+}
+
+/* The first slot that occupies a page from @pgoff on, or NULL. */
+static struct zcipc_slot *zcipc_slot_find_from(struct zcipc_endpoint *ep, unsigned long pgoff)
+{
+	struct rb_node *node = ep->slots.rb_node;
+	struct zcipc_slot *slot, *found = NULL;
+
+	lockdep_assert_held(&ep->lock);
+	while (node) {
+		slot = rb_entry(node, struct zcipc_slot, node);
+		if (slot->pgoff + slot->npages > pgoff) {
+			found = slot;
+			node = node->rb_left;
+		} else {
+			node = node->rb_right;
+		}
+	}
+	return found;
 }
 
 /* The slot that begins at a user address. The caller holds the endpoint's lock. */
@@ -1387,6 +1639,34 @@ static void zcipc_window_open(struct vm_area_struct *vma)
 	mutex_unlock(&ep->lock);
 }
 
+/*
+ * File offsets of a window are not mapped any more. Who has not heard of a slot there is not told
+ * where it is; if there is no window any more, there is no slot.
+ */
+static void zcipc_window_unplace(struct zcipc_endpoint *ep, unsigned long pgoff,
+				 unsigned long npages, bool gone)
+{
+	unsigned long end = pgoff + npages;
+	struct zcipc_region *region;
+	struct zcipc_slot *slot;
+
+	while ((slot = zcipc_slot_find_from(ep, pgoff)) && slot->pgoff < end) {
+		pgoff = slot->pgoff + slot->npages;
+		if (slot == &slot->cap->slot)
+			slot->cap->msg.addr = 0;
+		if (!gone)
+			continue;
+		region = slot->cap->region;
+		mutex_lock(&region->lock);
+		/* A child may still have what it got by MADV_DOFORK. */
+		if (mapping_mapped(ep->inode->i_mapping))
+			zcipc_slot_unmap(slot);
+		zcipc_slot_remove(slot);
+		mutex_unlock(&region->lock);
+		cond_resched();
+	}
+}
+
 static void zcipc_window_close(struct vm_area_struct *vma)
 {
 	struct zcipc_endpoint *ep = vma->vm_private_data;
@@ -1400,10 +1680,16 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 	if (vma->vm_start == vma->vm_end)
 		window = zcipc_window_around(ep, vma->vm_start) ?: window;
 	window->vma = NULL;
-	if (!--window->nvmas && !window->nused) {
-		kvfree(window->used);
-		memset(window, 0, sizeof(*window));
+	if (!--window->nvmas) {
+		zcipc_window_unplace(ep, zcipc_window_pgoff(window - ep->windows), window->npages,
+				     true);
+		zcipc_window_end(ep, window);
+	} else if (vma->vm_start != vma->vm_end) {
+		zcipc_window_lose(ep, window, zcipc_window_index(vma->vm_pgoff), vma_pages(vma));
+		zcipc_window_unplace(ep, vma->vm_pgoff, vma_pages(vma), false);
 	}
+	/* Who waits for room may wait for ever. */
+	zcipc_endpoint_made_room(ep);
 	mutex_unlock(&ep->lock);
 	zcipc_endpoint_unmapped(ep, vma);
 }
@@ -1518,8 +1804,9 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 	struct zcipc_window *window = &ep->windows[which];
 	bool pinnable = which == ZCIPC_WINDOW_PINNABLE;
 	unsigned long npages = vma_pages(vma);
-	unsigned long *used;
-	int ret = 0;
+	unsigned long **used;
+	size_t size = DIV_ROUND_UP(npages, ZCIPC_WINDOW_PIECE) * sizeof(*used);
+	int ret;
 
 	if (vma->vm_pgoff != zcipc_window_pgoff(which) || npages > ZCIPC_MAX_WINDOW_PAGES)
 		return -EINVAL;
@@ -1527,9 +1814,14 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 		return -EOPNOTSUPP;
 	if (vma->vm_flags & VM_EXEC)
 		return -EACCES;
-	used = kvcalloc(BITS_TO_LONGS(npages), sizeof(*used), GFP_KERNEL_ACCOUNT);
-	if (!used)
+	ret = zcipc_charge_overhead(ep->user, size);
+	if (ret)
+		return ret;
+	used = kvzalloc(size, GFP_KERNEL_ACCOUNT);
+	if (!used) {
+		zcipc_uncharge_overhead(ep->user, size);
 		return -ENOMEM;
+	}
 
 	mutex_lock(&ep->lock);
 	if (window->used) {
@@ -1544,9 +1836,11 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 		swap(window->used, used);
 	}
 	mutex_unlock(&ep->lock);
-	kvfree(used);
-	if (ret)
+	if (ret) {
+		zcipc_uncharge_overhead(ep->user, size);
+		kvfree(used);
 		return ret;
+	}
 	if (!pinnable)
 		vma->vm_page_prot = zcipc_frame_pgprot(vma->vm_page_prot, which);
 	vma->vm_ops = pinnable ? &zcipc_pinnable_ops : &zcipc_window_ops;

@@ -49,6 +49,9 @@
 #define ZCIPC_MAX_DEPTH		1024U
 #define ZCIPC_MAX_SLOTS		1024U
 
+/* While locks are held that others wait for. */
+#define ZCIPC_GFP_LOCKED	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
+
 /* A loop over the pages of a region lets others run after this many. */
 #define ZCIPC_RESCHED_PAGES	1024
 
@@ -56,6 +59,7 @@ struct pid;
 struct zcipc_accept;
 struct zcipc_mm;
 struct zcipc_notice;
+struct zcipc_owner;
 struct zcipc_receive_ring;
 struct zcipc_view;
 
@@ -99,9 +103,11 @@ enum zcipc_stat {
  * @entry: in the list of users
  * @uid: the effective user
  * @locker: the real user, who has what is pinned
+ * @owner: whose limits count, NULL: there are none
  * @refs: endpoints and regions that refer to this
- * @npages: pages charged
- * @peak: the most that ever were
+ * @npages: pages of regions charged
+ * @overhead: bytes charged for what the kernel needs beside these
+ * @peak: the most pages that ever were charged, all in all
  * @npinned: pages pinned, a part of @locker->locked_vm
  * @kept: regions that are kept for endpoints, charged to this
  */
@@ -109,8 +115,10 @@ struct zcipc_user {
 	struct list_head entry;
 	kuid_t uid;
 	struct user_struct *locker;
+	struct zcipc_owner *owner;
 	refcount_t refs;
 	atomic_long_t npages;
+	atomic_long_t overhead;
 	atomic_long_t peak;
 	atomic_long_t npinned;
 	struct list_head kept;
@@ -126,14 +134,19 @@ struct zcipc_user {
 #define ZCIPC_RING_HEAD_START	((unsigned long)(ZCIPC_WINDOW_MAX + 1) << ZCIPC_WINDOW_SHIFT)
 #define ZCIPC_RING_END		((unsigned long)(ZCIPC_WINDOW_MAX + 2) << ZCIPC_WINDOW_SHIFT)
 
+/* Pages of a window that one bitmap is for. There is one only where something is placed. */
+#define ZCIPC_WINDOW_PIECE	262144UL
+
 /**
  * struct zcipc_window - where an endpoint sees memory of one kind
  * @addr: user address
  * @npages: its size, 0: there is no window
  * @nvmas: VMAs that are parts of it
  * @vma: the only one there ever was, which may be going away, or NULL
- * @used: a bit for each page that a slot occupies
- * @nused: number of bits set
+ * @used: bitmaps of pieces of it, NULL: no bit is set. A bit is set for each page that a slot
+ *	occupies, or that has been unmapped
+ * @lost: likewise, of what has been unmapped; or NULL
+ * @nused: pages that slots occupy
  * @hint: no page before this one is free
  * @huge_low: no PMD shows a page before this one
  * @huge_hint: how many pages at the end are not free
@@ -143,7 +156,8 @@ struct zcipc_window {
 	unsigned long npages;
 	unsigned long nvmas;
 	struct vm_area_struct *vma;
-	unsigned long *used;
+	unsigned long **used;
+	unsigned long **lost;
 	unsigned long nused;
 	unsigned long hint;
 	unsigned long huge_low;
@@ -173,6 +187,7 @@ struct zcipc_window {
  * @dead: shut down: nothing comes in any more
  * @caps: the table: index -> struct zcipc_cap, or what cap.c makes of a free entry
  * @caps_size: its size
+ * @caps_paid: how many capabilities @user has been charged for
  * @caps_free: index of the first free entry
  * @ncaps: entries that are not free
  * @first_generation: random, so that another endpoint's tokens are not taken for own ones
@@ -222,6 +237,7 @@ struct zcipc_endpoint {
 	bool dead;
 	void **caps;
 	u32 caps_size;
+	u32 caps_paid;
 	u32 caps_free;
 	u32 ncaps;
 	u64 first_generation;
@@ -255,6 +271,7 @@ struct zcipc_endpoint {
  * @npages: its size
  * @user: who is charged for it. Changes under @lock and the lock of the sole owner's endpoint.
  * @ncharged: pages charged to @user
+ * @overhead: bytes charged to @user for this struct and its arrays
  * @cache: enum zcipc_cache of all frames, DEFAULT for write-back; changes under @lock and the lock
  *	of the sole owner's endpoint
  * @pinnable: frames can be pinned for long, so they are never shared with a snapshot
@@ -286,6 +303,7 @@ struct zcipc_region {
 	unsigned long npages;
 	struct zcipc_user *user;
 	unsigned long ncharged;
+	size_t overhead;
 	u32 cache;
 	bool pinnable;
 	bool special;
@@ -472,6 +490,11 @@ void zcipc_user_put(struct zcipc_user *user);
 int zcipc_charge(struct zcipc_user *user, unsigned long npages);
 void zcipc_charge_force(struct zcipc_user *user, unsigned long npages);
 void zcipc_uncharge(struct zcipc_user *user, unsigned long npages);
+int zcipc_charge_overhead(struct zcipc_user *user, size_t bytes);
+void zcipc_charge_overhead_force(struct zcipc_user *user, size_t bytes);
+void zcipc_uncharge_overhead(struct zcipc_user *user, size_t bytes);
+unsigned long zcipc_user_pages(const struct zcipc_user *user);
+unsigned long zcipc_user_overhead(const struct zcipc_user *user);
 unsigned long zcipc_pin_limit(void);
 int zcipc_charge_pins(struct zcipc_user *user, unsigned long npages, unsigned long limit);
 void zcipc_charge_pins_force(struct zcipc_user *user, unsigned long npages);
@@ -522,11 +545,11 @@ int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp);
  * @n: number of capabilities that are to be entered
  * @gfp: for the table; with __GFP_NOFAIL the limit does not count either
  *
- * Return: 0, or -ENOBUFS, -ENOMEM
+ * Return: 0, or -ENOBUFS, -EDQUOT, -ENOMEM
  */
 static inline int zcipc_cap_reserve(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
 {
-	if (likely(ep->ncaps + n <= min(ep->caps_size, ZCIPC_MAX_CAPS / 2)))
+	if (likely(ep->ncaps + n <= min(ep->caps_paid, ZCIPC_MAX_CAPS / 2)))
 		return 0;
 	return zcipc_cap_reserve_more(ep, n, gfp);
 }
@@ -617,6 +640,7 @@ void zcipc_cap_detach(struct zcipc_cap *cap);
 void zcipc_cap_free(struct zcipc_cap *cap);
 void zcipc_cap_remove(struct zcipc_cap *cap);
 void zcipc_cap_remove_token(struct zcipc_endpoint *ep, u64 token);
+void zcipc_cap_free_table(struct zcipc_endpoint *ep);
 void zcipc_cap_remove_all(struct zcipc_endpoint *ep);
 void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to);
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to);
@@ -1049,7 +1073,7 @@ int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, uns
  * zcipc_window_release() must follow.
  *
  * Return: 0, or -ENOBUFS when the window could not have room even if it were empty, -EAGAIN when
- * there is no gap that is large enough
+ * there is no gap that is large enough, -EDQUOT, -ENOMEM
  */
 static inline int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which,
 				       unsigned long npages, long align, unsigned long *pgoff)
@@ -1061,7 +1085,11 @@ static inline int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int w
 
 int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages,
 				 unsigned long *pgoff);
+void zcipc_window_init(void);
+void zcipc_window_end(struct zcipc_endpoint *ep, struct zcipc_window *window);
 void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages);
+struct zcipc_slot *zcipc_slot_alloc(struct zcipc_user *user);
+void zcipc_slot_free(struct zcipc_slot *slot, struct zcipc_user *user);
 void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned long pgoff,
 			unsigned long first, unsigned long npages, bool writable);
 void zcipc_window_unmap(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages);
@@ -1399,6 +1427,7 @@ static inline bool zcipc_message_room(struct zcipc_endpoint *ep)
 int zcipc_message_recv(struct zcipc_ucmd *ucmd);
 
 /* notify.c */
+void zcipc_notice_release(struct zcipc_endpoint *ep, struct zcipc_notice *notice);
 void zcipc_notice_free(struct zcipc_endpoint *ep, struct zcipc_notice *notice);
 void zcipc_notices_end(struct zcipc_cap *cap);
 int zcipc_notify(struct zcipc_ucmd *ucmd);
@@ -1589,6 +1618,7 @@ static inline unsigned long zcipc_transfer_span(const struct zcipc_transfer_stat
 }
 
 int zcipc_direct_prepare(struct zcipc_transfer_state *t);
+bool zcipc_direct_may_copy(const struct zcipc_transfer *cmd, int ret);
 int zcipc_direct_copy_edges(struct zcipc_transfer_state *t);
 void zcipc_direct_init(struct zcipc_direct *direct, const struct zcipc_transfer *cmd);
 int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq);

@@ -25,6 +25,10 @@
  * Touching the window where nothing is placed, where the pages have been moved away, or writing
  * without the right to, raises SIGBUS.
  *
+ * What is unmapped of a window, or mapped over, is not used any more, and a message that waits has
+ * no address there. With the last part of a window all that was placed in it is unmapped; the
+ * capabilities stay, and the window can be mapped again, anywhere and in any size.
+ *
  * Calls
  * -----
  * Each call takes a pointer to a struct whose first member "size" is the struct's size as the
@@ -56,7 +60,9 @@
  * EAGAIN	there is no room at the moment, or no message, and the endpoint is O_NONBLOCK, or
  *		the peer wants nobody to wait for it
  * EBADF	what should be a file descriptor of an endpoint is none
- * EDQUOT	the memory quota of the user who would own the pages is used up
+ * EDQUOT	the quota of the user who would own the pages, or what the kernel needs to know of
+ *		them, is used up, or all users together have as much as they may
+ * ENOLCK	RLIMIT_MEMLOCK does not allow the user who would own the pages to have more pinned
  * ENOMEM	the kernel found no memory
  * EINTR	a signal came while the call waited, and nothing was done
  * ECANCELED	another transfer of an atomic batch failed (only as a result in the batch)
@@ -248,7 +254,7 @@ enum zcipc_config_flags {
  * A change is in force for all calls that have not come to an end, also for those that wait. Fewer
  * places in the queue than there are messages do away with none.
  *
- * Errors: ENOMEM.
+ * Errors: EDQUOT, ENOMEM.
  */
 struct zcipc_endpoint_config {
 	__u32 size;
@@ -386,7 +392,8 @@ struct zcipc_region_create {
  * The memory is charged to the quota of the endpoint's user, and, as it is pinned, to
  * RLIMIT_MEMLOCK. Both go along when it is moved to an endpoint of another user, whose limit is the
  * one that its process had when it opened the endpoint. A huge page of which only a part is
- * imported stays as a whole: the rest is charged, too, to whoever had it imported. One that is
+ * imported stays as a whole, until no part is: so long the rest is pinned and charged, too, to
+ * whoever had the first part imported. One that is
  * imported as a whole, and begins at a multiple of its size from @addr, is mapped as a whole, and
  * costs about what a page does: from Linux 6.5 on, and where it is mapped once.
  *
@@ -405,8 +412,8 @@ struct zcipc_region_create {
  * device, of FUSE or a network file system, executable, huge pages of hugetlbfs, a stack that
  * grows, with a protection key (pkeys(7)), what userfaultfd watches, more than one range of a file,
  * and what is a region already.
- * EDQUOT, EINTR. ENOMEM also when RLIMIT_MEMLOCK does not allow it. When the kernel finds no memory
- * to put the contents back either, the process is killed.
+ * ENOLCK, EDQUOT, EINTR. When the kernel finds no memory to put the contents back either, the
+ * process is killed.
  */
 struct zcipc_region_import {
 	__u32 size;
@@ -496,8 +503,8 @@ struct zcipc_region_query {
  * mmap(NULL, len, PROT_READ | PROT_EXEC, MAP_SHARED, fd, addr), and which is good until
  * ZCIPC_IOC_UNMAP, or until the capability is gone.
  *
- * Errors: ENOENT, ESTALE, EACCES, ENOBUFS, ENOMEM. EAGAIN when the window has no gap that is large
- * enough: this call does not wait.
+ * Errors: ENOENT, ESTALE, EACCES, ENOBUFS, EDQUOT, ENOMEM. EAGAIN when the window has no gap that
+ * is large enough: this call does not wait.
  */
 struct zcipc_map {
 	__u32 size;
@@ -595,8 +602,8 @@ enum zcipc_type {
  *	page size. Pages of which only a part is sent are copied; the peer finds zeros beside that
  *	part. For COPY they are copied before the instant of the snapshot.
  * @ZCIPC_F_COPY_OK: MOVE and COPY from memory: copy what cannot be had otherwise, instead of
- *	failing with EOPNOTSUPP or EACCES. Then the memory is left as it is, also by MOVE, and a
- *	COPY is not of one instant.
+ *	failing with EOPNOTSUPP, EACCES, or ENOLCK. Then the memory is left as it is, also by MOVE,
+ *	and a COPY is not of one instant.
  * @ZCIPC_F_UNMAP: MOVE from memory: unmap the range, as munmap() does
  * @ZCIPC_F_AUTO: COPY: if the range is so small that this is cheaper (module parameter
  *	auto_copy_max), copy it to memory of the peer's right away, instead of sharing frames until
@@ -693,6 +700,7 @@ enum zcipc_transfer_flags {
  * the result 0 stand.
  *
  * Errors: ENOENT, ESTALE, EACCES, EPERM, ESRCH, EBUSY, ENOBUFS, EAGAIN, EDQUOT, ENOMEM, EINTR.
+ * ENOLCK of imported memory.
  */
 struct zcipc_transfer {
 	__u32 size;
@@ -768,7 +776,7 @@ struct zcipc_transfer_batch {
  * As SHARE, but nothing is mapped: the peer uses ZCIPC_IOC_MAP when it wants to, or transfers from
  * it. Takes no room in its window, and waits for room in the queue as ZCIPC_IOC_TRANSFER does.
  *
- * Errors: ENOENT, ESTALE, EACCES, EPERM, ESRCH, ENOBUFS, EAGAIN, ENOMEM, EINTR.
+ * Errors: ENOENT, ESTALE, EACCES, EPERM, ESRCH, ENOBUFS, EAGAIN, EDQUOT, ENOMEM, EINTR.
  */
 struct zcipc_grant {
 	__u32 size;
@@ -975,7 +983,7 @@ enum zcipc_ring_flags {
  *
  * Errors of mmap(): EACCES when the ring is to be writable, or either executable, EBUSY when the
  * endpoint has a ring, EINVAL for another length and for the head when there is no ring, EPERM,
- * ENOMEM.
+ * EDQUOT, ENOMEM.
  */
 struct zcipc_ring {
 	__u32 tail;
@@ -1050,6 +1058,8 @@ enum zcipc_stats_flags {
  *	all CPUs that run a process which had them are flushed
  * @failures: [out] TRANSFER, single or in a batch, GRANT and NOTIFY that failed
  * @user_pages: [out] pages charged to the quota of the caller's user at the moment
+ * @user_overhead: [out] how many of these are not a region's, but what the kernel needs to know of
+ *	the user's endpoints, windows, regions, capabilities, mappings, and rings
  * @user_peak: [out] the most that ever were
  * @errors: 0, or the address of __u64 [ZCIPC_STATS_ERRORS]: [out] @failures by errno
  * @latencies: 0, or the address of __u64 [ZCIPC_STATS_TYPES][ZCIPC_STATS_BUCKETS]: [out] how many
@@ -1100,6 +1110,7 @@ struct zcipc_stats {
 	__aligned_u64 copied_auto;
 	__aligned_u64 notifications;
 	__aligned_u64 copied_mended;
+	__aligned_u64 user_overhead;
 };
 
 #endif /* _UAPI_LINUX_ZCIPC_H */

@@ -438,7 +438,7 @@ TEST_F(cache, busy)
 		TEST_ERR(EBUSY, send_cache(&self->a, &self->b, type, src.cap, 1, 2, to));
 		test_stats(&self->base.ep, &after);
 		ASSERT_TRUE(same_live(&before, &after));
-		ASSERT_EQ(before.user_pages, after.user_pages);
+		ASSERT_EQ(owned(&before), owned(&after));
 		test_policy_is(_metadata, &self->a, src.cap, variant->cache);
 		p = src.p;
 		if (why == 3)

@@ -195,14 +195,14 @@ TEST_F(huge, create)
 	EXPECT_EQ(BLOCK, b.npages);
 	EXPECT_EQ(BLOCK, b.huge);
 	EXPECT_EQ(before.frames + BLOCK, after.frames);
-	EXPECT_EQ(before.user_pages + BLOCK, after.user_pages);
+	EXPECT_EQ(owned(&before) + BLOCK, owned(&after));
 	test_check(&self->a, b.p, 0, 0);
 	test_drop(&self->a, b.cap);
 	test_err_create_flags(EINVAL, &self->a, BLOCK, ZCIPC_CREATE_HUGE | ZCIPC_CREATE_NO_HUGE,
 			      &b);
 	TEST_ERR(EINVAL, zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &cmd));
 	test_stats(&self->base.ep, &after);
-	EXPECT_EQ(before.user_pages, after.user_pages);
+	EXPECT_EQ(owned(&before), owned(&after));
 	EXPECT_EQ(before.frames, after.frames);
 }
 
@@ -531,15 +531,15 @@ TEST_F(huge, move_part)
 	test_check_from(&self->b, p, 5, 1, 1);
 	EXPECT_EQ(1, ep_pmds(&self->a, self->src.p));
 	test_stats(&self->base.ep, &after);
-	EXPECT_EQ(before.user_pages, after.user_pages);
+	EXPECT_EQ(owned(&before), owned(&after));
 	test_drop(&self->a, self->src.cap);
 	test_check_from(&self->b, p, 5, 1, 1);
 	test_stats(&self->base.ep, &after);
-	EXPECT_EQ(before.user_pages - N + BLOCK, after.user_pages);
+	EXPECT_EQ(owned(&before) - N + BLOCK, owned(&after));
 	EXPECT_EQ(before.frames - N + 1, after.frames);
 	test_drop(&self->b, m.cap);
 	test_stats(&self->base.ep, &after);
-	EXPECT_EQ(before.user_pages - N, after.user_pages);
+	EXPECT_EQ(owned(&before) - N, owned(&after));
 	EXPECT_EQ(before.frames - N, after.frames);
 }
 
@@ -881,7 +881,7 @@ TEST_F(huge, break_huge)
 		test_stats(&self->base.ep, &after);
 		ASSERT_EQ(before.copied_write + BLOCK * psize, after.copied_write);
 		ASSERT_EQ(before.frames + BLOCK, after.frames);
-		ASSERT_EQ(sent.user_pages, after.user_pages);
+		ASSERT_EQ(owned(&sent), owned(&after));
 	}
 	test_check(&self->a, self->src.p, 77, 1);
 	test_check_from(&self->a, self->src.p + 78 * psize, 78, N - 78, 1);
@@ -904,7 +904,7 @@ TEST_F(huge, break_huge)
 	test_drop(&self->b, two.cap);
 	test_stats(&self->base.ep, &after);
 	EXPECT_EQ(before.frames, after.frames);
-	EXPECT_EQ(before.user_pages, after.user_pages);
+	EXPECT_EQ(owned(&before), owned(&after));
 	test_check(&self->a, self->src.p, N, 2);
 }
 
@@ -925,12 +925,12 @@ TEST_F(huge, break_huge_stream)
 		test_stats(&self->base.ep, &after);
 		ASSERT_EQ(before.frames + N, after.frames);
 		/* Of these the old ones are nobody's, but a part of what the peer still has. */
-		ASSERT_EQ(before.user_pages + N + (i < 3 ? 0 : 10), after.user_pages);
+		ASSERT_EQ(owned(&before) + N + (i < 3 ? 0 : 10), owned(&after));
 		test_drop(&self->b, dst.cap);
 		test_check(&self->a, self->src.p, N, 2 + i);
 		test_stats(&self->base.ep, &after);
 		ASSERT_EQ(before.frames, after.frames);
-		ASSERT_EQ(before.user_pages, after.user_pages);
+		ASSERT_EQ(owned(&before), owned(&after));
 		ASSERT_EQ(2, ep_pmds(&self->a, self->src.p));
 	}
 	EXPECT_EQ(before.copied_write + (6 * N + 3 * 10) * psize, after.copied_write);
@@ -1378,12 +1378,12 @@ TEST_F(huge, mend)
 		if (i % 3 == 1)
 			test_fill(&self->a, self->src.p, N, 1);
 		test_stats(&self->base.ep, &torn);
-		ASSERT_EQ(before.user_pages + tear->n, torn.user_pages);
+		ASSERT_EQ(owned(&before) + tear->n, owned(&torn));
 		ASSERT_EQ(before.frames, torn.frames);
 		test_mend(self, 0, &dst, &copied);
 		ASSERT_EQ(tear->n * psize, copied) TH_LOG("round %zu", i);
 		test_stats(&self->base.ep, &after);
-		ASSERT_EQ(before.user_pages + N, after.user_pages);
+		ASSERT_EQ(owned(&before) + N, owned(&after));
 		ASSERT_EQ(torn.copied_mended + copied, after.copied_mended);
 		test_check(&self->b, dst.p, N, 1);
 		ASSERT_EQ(2, ep_pmds(&self->b, dst.p));
@@ -1404,7 +1404,7 @@ TEST_F(huge, mend)
 		ASSERT_EQ(0, copied);
 		test_drop(&self->b, dst.cap);
 		test_stats(&self->base.ep, &after);
-		ASSERT_EQ(before.user_pages, after.user_pages);
+		ASSERT_EQ(owned(&before), owned(&after));
 		ASSERT_EQ(before.frames, after.frames);
 	}
 }
@@ -1499,7 +1499,7 @@ TEST_F(huge, mend_one_of_two)
 	test_drop(&self->b, dst.cap);
 	test_drop(&self->b, got.cap);
 	test_stats(&self->base.ep, &after);
-	EXPECT_EQ(before.user_pages, after.user_pages);
+	EXPECT_EQ(owned(&before), owned(&after));
 	EXPECT_EQ(before.frames, after.frames);
 }
 

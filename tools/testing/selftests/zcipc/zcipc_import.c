@@ -2356,6 +2356,7 @@ FIXTURE_SETUP(large)
 	if (file_number("/proc/meminfo", "MemAvailable:") < (long)(3 * LARGE / 1024))
 		SKIP(_exit(KSFT_SKIP), "too little memory");
 	base_setup(_metadata, &self->base);
+	quota_set(2 * LARGE >> 20);
 	/* Who looks for pages to move holds them meanwhile. */
 	self->proactiveness = file_number(PROACTIVENESS, NULL);
 	number_write(PROACTIVENESS, 0);
@@ -2373,6 +2374,7 @@ FIXTURE_TEARDOWN(large)
 {
 	munmap(self->p, LARGE);
 	base_teardown(_metadata, &self->base);
+	quota_set(0);
 	number_write(PROACTIVENESS, self->proactiveness);
 }
 

@@ -322,7 +322,7 @@ TEST_F(numa, not_alone)
 			test_stats(&self->base.ep, &after);
 			ASSERT_TRUE(same_live(&before, &after));
 			ASSERT_EQ(before.copied_node, after.copied_node);
-			ASSERT_EQ(before.user_pages, after.user_pages);
+			ASSERT_EQ(owned(&before), owned(&after));
 			test_check(&self->a, src.p, N, 1);
 			test_node(self->node[0], &self->a, &src, N);
 			t.flags = 0;

@@ -1383,7 +1383,7 @@ static void episode_end(void)
 		CHECK_EQ(1, now.frames, "stats");
 		CHECK_EQ(1, now.maps, "stats");
 		CHECK_EQ(1, now.messages, "stats");
-		CHECK_EQ(1, now.user_pages, "stats");
+		CHECK_EQ(1, owned(&now), "stats");
 		CHECK_EQ(0, now.user_pinned, "stats");
 	}
 	for (i = 0; i < PEERS; i++)

@@ -26,6 +26,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include <linux/capability.h>
 #include <linux/zcipc.h>
 
 #include "kselftest_harness.h"
@@ -278,13 +279,35 @@ static long call_ioctl(struct ep *ep, struct call *c)
 	return ioctl(ep->fd, c->n, c->cmd);
 }
 
+/* Quotas count for an endpoint that is opened without this. Returns whether it was there. */
+static inline bool may_exceed_quota(bool may)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+	bool could;
+
+	if (syscall(SYS_capget, &head, data))
+		return false;
+	could = data[0].effective & 1U << CAP_SYS_RESOURCE;
+	data[0].effective &= ~(1U << CAP_SYS_RESOURCE);
+	if (may)
+		data[0].effective |= 1U << CAP_SYS_RESOURCE;
+	syscall(SYS_capset, &head, data);
+	return could;
+}
+
+/* Endpoints are opened as an ordinary user does it, but for flags with this bit. */
+#define OPEN_UNLIMITED	0x40000000
+
 static long call_open(struct ep *ep, struct call *c)
 {
 	struct zcipc_info info = { .size = sizeof(info) };
+	bool may = may_exceed_quota(c->val & OPEN_UNLIMITED);
 
 	ep->win = NULL;
 	ep->npages = c->n;
-	ep->fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC | c->val);
+	ep->fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC | (c->val & ~OPEN_UNLIMITED));
+	may_exceed_quota(may);
 	if (ep->fd < 0 || ioctl(ep->fd, ZCIPC_IOC_INFO, &info))
 		return -1;
 	ep->id = info.endpoint;
@@ -1159,6 +1182,12 @@ static inline bool point_reached(void)
 }
 
 /* --- the quota */
+
+/* Pages of regions that a user is charged for. */
+static inline __u64 owned(const struct zcipc_stats *stats)
+{
+	return stats->user_pages - stats->user_overhead;
+}
 
 #define QUOTA "/sys/module/zcipc/parameters/quota_mib"
 

@@ -1,0 +1,635 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The bill: what a user makes the kernel hold is charged to that user, has limits, and goes back.
+ *
+ * Guarantees: G8 all is released, G11 bounded.
+ *
+ * What the machine has lost is compared with what the user is charged for: neither may exceed the
+ * other by more than 5 % and 1 MiB, of some 20 MiB of anything.
+ */
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <sys/resource.h>
+
+#include "zcipc_utils.h"
+
+#define MIB		1048576UL
+#define HUGE_SIZE	(2 * MIB)
+#define NOBODY		65534
+#define TIB		(MIB * MIB)
+
+#define TOTAL		"/sys/module/zcipc/parameters/total_mib"
+#define MEMINFO		"/proc/meminfo"
+
+/* Bytes of free pages that CPUs keep for themselves, which MemAvailable has not. */
+static long kept_by_cpus(void)
+{
+	FILE *f = fopen("/proc/zoneinfo", "r");
+	char line[256];
+	long n, sum = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, " count: %ld", &n) == 1)
+			sum += n;
+	if (f)
+		fclose(f);
+	return sum * psize;
+}
+
+/* Bytes that can still be had, when everybody has given back what he does not need. */
+static long available(void)
+{
+	long most = 0, now;
+	unsigned int same;
+
+	for (same = 0; same < 5; same++) {
+		/* What waits for a grace period goes. */
+		syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+		file_write("/proc/sys/vm/drop_caches", "3");
+		file_write("/sys/kernel/slab/zcipc_cap/shrink", "1");
+		msleep(50);
+		now = file_number(MEMINFO, "MemAvailable:") * 1024 + kept_by_cpus();
+		if (now > most + 64 * 1024)
+			same = 0;
+		if (now > most)
+			most = now;
+	}
+	return most;
+}
+
+/* What core mm charges the process for. */
+static long page_tables(void)
+{
+	return file_number("/proc/self/status", "VmPTE:") * 1024;
+}
+
+#define test_call(ep, function, ...)						\
+do {										\
+	struct call __c = { .fn = function, __VA_ARGS__ };			\
+										\
+	ASSERT_EQ(0, ep_call(ep, &__c)) TH_LOG(#function ": %s", strerror(errno));	\
+} while (0)
+
+static __u64 charged(const struct zcipc_stats *stats)
+{
+	return (stats->user_pages + stats->user_pinned) * psize;
+}
+
+FIXTURE(bill)
+{
+	struct base base;
+	struct ep a, b;
+	struct zcipc_stats before;
+	long available;
+	int fds[2000];
+	unsigned int nfds;
+	/* Mappings of these, which keep them open. */
+	char *maps[400];
+	size_t lens[400];
+	unsigned int nmaps;
+};
+
+FIXTURE_SETUP(bill)
+{
+	struct rlimit files = { 4096, 4096 };
+
+	if (!access("/proc/lockdep", F_OK))
+		SKIP(_exit(KSFT_SKIP), "a kernel that checks itself needs more for everything");
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, 8 * WINDOW_PAGES, O_NONBLOCK);
+	test_open(&self->b, 8 * WINDOW_PAGES, O_NONBLOCK);
+	quota_set(200);
+	test_stats(&self->a, &self->before);
+	self->available = available() + page_tables();
+}
+
+FIXTURE_TEARDOWN(bill)
+{
+	while (self->nmaps--)
+		munmap(self->maps[self->nmaps], self->lens[self->nmaps]);
+	while (self->nfds)
+		close(self->fds[--self->nfds]);
+	base_teardown(_metadata, &self->base);
+	quota_set(0);
+}
+
+/* Compares what has gone since the beginning. */
+#define test_bill()								\
+do {										\
+	struct zcipc_stats __now;						\
+	long __lost, __charged;							\
+										\
+	test_stats(&self->a, &__now);						\
+	__lost = self->available - available() - page_tables();			\
+	__charged = charged(&__now) - charged(&self->before);			\
+	EXPECT_GE(__charged + __charged / 20 + (long)MIB, __lost)		\
+		TH_LOG("charged %ld KiB", __charged >> 10);			\
+	EXPECT_GE(__lost + __lost / 20 + (long)MIB, __charged)			\
+		TH_LOG("lost %ld KiB", __lost >> 10);				\
+} while (0)
+
+/* Maps something of what is open, for the rest of the test. Where it cannot be: MAP_FAILED. */
+#define map_more(_fd, len, prot, offset)					\
+({										\
+	char *__p = mmap(NULL, len, prot, MAP_SHARED, _fd, offset);		\
+										\
+	if (__p != MAP_FAILED) {						\
+		self->maps[self->nmaps] = __p;					\
+		self->lens[self->nmaps++] = (len);				\
+	}									\
+	__p;									\
+})
+
+static int open_more(int *fds, unsigned int *nfds)
+{
+	bool may = may_exceed_quota(false);
+	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
+
+	may_exceed_quota(may);
+	if (fd >= 0)
+		fds[(*nfds)++] = fd;
+	return fd;
+}
+
+TEST_F(bill, endpoints)
+{
+	while (self->nfds < 2000)
+		ASSERT_LE(0, open_more(self->fds, &self->nfds));
+	test_bill();
+}
+
+/* What can be seen costs something only when something is placed there. */
+TEST_F(bill, empty_windows)
+{
+	struct zcipc_stats now;
+	unsigned int i, n;
+	int fd;
+
+	while (self->nfds < 50) {
+		fd = open_more(self->fds, &self->nfds);
+		ASSERT_LE(0, fd);
+		for (i = 0; i < 6; i++)
+			map_more(fd, TIB, PROT_READ | PROT_WRITE, i < 5 ? ZCIPC_WINDOW_OFFSET(i) :
+				 ZCIPC_WINDOW_OFFSET_PINNABLE);
+	}
+	n = self->nfds;
+	test_bill();
+	test_stats(&self->a, &now);
+	/* Four kinds at least, some KiB each. */
+	EXPECT_GE(n * 6 * 16 * 1024, charged(&now) - charged(&self->before));
+}
+
+/* What is placed in a window costs its place, too. */
+TEST_F(bill, much_placed)
+{
+	struct buf buf, more;
+	struct ep wide;
+	unsigned int i, k;
+
+	test_open(&wide, TIB / psize, O_NONBLOCK);
+	test_create_flags(&self->a, 2000, ZCIPC_CREATE_NO_HUGE, &buf);
+	for (i = 0; i < 30; i++) {
+		test_pass(&self->a, &wide, ZCIPC_SHARE, buf.cap, &more);
+		for (k = 0; k < 1000; k++)
+			test_map(&wide, more.cap, 0, 2000, ZCIPC_RIGHT_READ, &more.p);
+	}
+	test_bill();
+	ep_end(&wide);
+}
+
+TEST_F(bill, capabilities)
+{
+	struct buf buf;
+	unsigned int i;
+	struct zcipc_recv m;
+
+	test_create(&self->a, 1, &buf);
+	for (i = 0; i < 40000; i++) {
+		test_grant_rights(&self->a, &self->b, buf.cap, ZCIPC_RIGHT_READ);
+		test_recv(&self->b, &m);
+	}
+	test_bill();
+}
+
+TEST_F(bill, capabilities_given_back)
+{
+	static __u64 caps[20000];
+	struct zcipc_stats now;
+	struct buf buf;
+	struct zcipc_recv m;
+	unsigned int i;
+
+	test_create(&self->a, 1, &buf);
+	for (i = 0; i < ARRAY_SIZE(caps); i++) {
+		test_grant_rights(&self->a, &self->b, buf.cap, ZCIPC_RIGHT_READ);
+		test_recv(&self->b, &m);
+		caps[i] = m.cap;
+	}
+	for (i = 0; i < ARRAY_SIZE(caps); i++)
+		test_drop(&self->b, caps[i]);
+	test_bill();
+	test_stats(&self->a, &now);
+	/* Only the table stays. */
+	EXPECT_GE(self->before.user_overhead + 100, now.user_overhead);
+}
+
+TEST_F(bill, mappings)
+{
+	struct buf buf, more[40];
+	unsigned int i, k;
+	char *p;
+
+	test_create(&self->a, 1, &buf);
+	for (i = 0; i < ARRAY_SIZE(more); i++) {
+		test_grant_rights(&self->a, &self->a, buf.cap, ZCIPC_RIGHT_READ);
+		test_take(&self->a, &more[i]);
+		for (k = 0; k < 200; k++)
+			test_map(&self->a, more[i].cap, 0, 0, ZCIPC_RIGHT_READ, &p);
+	}
+	test_bill();
+}
+
+TEST_F(bill, messages)
+{
+	struct buf buf;
+	unsigned int i;
+
+	test_create(&self->a, 1, &buf);
+	for (i = 0; i < 1024; i++)
+		test_send(&self->a, &self->b, ZCIPC_SHARE, buf.cap);
+	test_bill();
+}
+
+TEST_F(bill, notices)
+{
+	struct zcipc_notify cmd;
+	struct buf buf, got;
+	unsigned int i;
+
+	test_create(&self->a, 1, &buf);
+	test_pass(&self->a, &self->b, ZCIPC_SHARE, buf.cap, &got);
+	cmd = notify_cmd(&self->b, buf.cap, got.cap, 0, 0);
+	for (i = 0; i < 1024; i++)
+		test_notify(&self->a, &cmd);
+	test_bill();
+}
+
+TEST_F(bill, rings)
+{
+	int fd;
+
+	while (self->nfds < 150) {
+		fd = open_more(self->fds, &self->nfds);
+		ASSERT_LE(0, fd);
+		ASSERT_NE(MAP_FAILED, map_more(fd, 33 * psize, PROT_READ, ZCIPC_RING_OFFSET));
+	}
+	test_bill();
+}
+
+TEST_F(bill, small_regions)
+{
+	struct buf buf;
+	unsigned int i;
+
+	for (i = 0; i < 5000; i++)
+		test_create(&self->a, 1, &buf);
+	test_bill();
+}
+
+TEST_F(bill, snapshots)
+{
+	struct buf buf, copies[30];
+	unsigned int i;
+
+	test_create(&self->a, 200, &buf);
+	for (i = 0; i < ARRAY_SIZE(copies); i++) {
+		test_pass(&self->a, &self->b, ZCIPC_COPY, buf.cap, &copies[i]);
+		/* Until then they cost less than they may come to. */
+		test_fill(&self->b, copies[i].p, 200, 3);
+	}
+	test_bill();
+}
+
+TEST_F(bill, large_region)
+{
+	struct buf buf;
+
+	test_create_flags(&self->a, 20 * MIB / psize, ZCIPC_CREATE_NO_HUGE, &buf);
+	test_create_flags(&self->a, 20 * MIB / psize, ZCIPC_CREATE_HUGE, &buf);
+	test_bill();
+}
+
+TEST_F(bill, views)
+{
+	static char *views[1000];
+	struct zcipc_map map;
+	struct buf buf;
+	unsigned int i;
+	char *p;
+
+	p = mmap(NULL, psize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	*p = 1;
+	test_import(&self->a, p, 1, &buf);
+	for (i = 0; i < ARRAY_SIZE(views); i++) {
+		map = (struct zcipc_map){ .size = sizeof(map), .cap = buf.cap,
+					  .rights = ZCIPC_RIGHT_READ };
+		TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_MAP, &map));
+		views[i] = (char *)(uintptr_t)map.addr;
+	}
+	test_bill();
+	for (i = 0; i < ARRAY_SIZE(views); i++)
+		ASSERT_EQ(0, munmap(views[i], psize));
+}
+
+/* --- imported memory */
+
+/* Bytes of huge pages that the machine has. */
+static long huge_bytes(void)
+{
+	return file_number(MEMINFO, "AnonHugePages:") * 1024;
+}
+
+static char *huge_page(void)
+{
+	char *p = mmap(NULL, 2 * HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	p = (char *)(((uintptr_t)p + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1));
+	madvise(p, HUGE_SIZE, MADV_HUGEPAGE);
+	memset(p, 1, HUGE_SIZE);
+	return p;
+}
+
+FIXTURE(pins)
+{
+	struct base base;
+	struct ep a, b;
+	struct zcipc_stats before;
+};
+
+FIXTURE_SETUP(pins)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, 8 * WINDOW_PAGES, O_NONBLOCK);
+	test_open(&self->b, 8 * WINDOW_PAGES, O_NONBLOCK);
+	if (!huge_page() || !huge_bytes())
+		SKIP(return, "there are no huge pages");
+	test_stats(&self->a, &self->before);
+}
+
+FIXTURE_TEARDOWN_BASE(pins)
+
+/* A huge page is kept as long as any part of it is pinned, and so long it is charged. */
+TEST_F(pins, most_given_away)
+{
+	struct zcipc_stats now;
+	struct buf buf, got;
+	unsigned int i;
+	char *p;
+
+	for (i = 0; i < 4; i++) {
+		p = huge_page();
+		ASSERT_NE(NULL, p);
+		test_import(&self->a, p, 512, &buf);
+		test_stats(&self->a, &now);
+		EXPECT_EQ(self->before.user_pinned + 512 * (i + 1), now.user_pinned);
+		test_send_part(&self->a, &self->b, ZCIPC_MOVE, buf.cap, 1, 511);
+		test_take(&self->b, &got);
+		test_stats(&self->a, &now);
+		EXPECT_EQ(self->before.user_pinned + 512 * (i + 1), now.user_pinned);
+		test_drop(&self->b, got.cap);
+		ASSERT_EQ(0, munmap(p, HUGE_SIZE));
+		test_stats(&self->a, &now);
+		EXPECT_EQ(self->before.user_pinned + 512 * (i + 1), now.user_pinned);
+	}
+}
+
+/* The other way round, and then all of it. */
+TEST_F(pins, until_the_last_part)
+{
+	struct zcipc_stats now;
+	struct buf buf, got[512];
+	char *p = huge_page();
+	unsigned int i;
+
+	test_import(&self->a, p, 512, &buf);
+	for (i = 0; i < 512; i++) {
+		test_send_part(&self->a, &self->b, ZCIPC_MOVE, buf.cap, i, 1);
+		test_take(&self->b, &got[i]);
+	}
+	for (i = 0; i < 512; i++) {
+		test_stats(&self->a, &now);
+		ASSERT_EQ(self->before.user_pinned + 512, now.user_pinned);
+		test_drop(&self->b, got[(i * 37 + 11) % 512].cap);
+	}
+	test_stats(&self->a, &now);
+	EXPECT_EQ(self->before.user_pinned, now.user_pinned);
+	ASSERT_EQ(0, munmap(p, HUGE_SIZE));
+}
+
+/* Of a huge page that is imported bit by bit the rest is charged once. */
+TEST_F(pins, bit_by_bit)
+{
+	struct zcipc_stats now;
+	char *p = huge_page();
+	struct zcipc_recv m[16];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(m); i++) {
+		test_direct(&self->a, &self->b, ZCIPC_MOVE, p + i * 32 * psize, 32 * psize, 0);
+		test_recv(&self->b, &m[i]);
+		test_stats(&self->a, &now);
+		/* What had to be copied is not pinned. */
+		EXPECT_GE(self->before.user_pinned + 512, now.user_pinned);
+	}
+	for (i = 0; i < ARRAY_SIZE(m); i++)
+		test_drop(&self->b, m[i].cap);
+	test_stats(&self->a, &now);
+	EXPECT_EQ(self->before.user_pinned, now.user_pinned);
+}
+
+/* G3: a limit that is exceeded by the rest of a huge page leaves all as it was. */
+TEST_F(pins, rest_beyond_the_limit)
+{
+	struct rlimit limit = { 100 * psize, 100 * psize };
+	struct zcipc_stats now;
+	struct buf buf;
+	struct ep u;
+	char *p;
+
+	ASSERT_EQ(0, peer_fork(&u));
+	ASSERT_EQ(0, prlimit(u.pid, RLIMIT_MEMLOCK, &limit, NULL));
+	test_call(&u, call_setuid, .n = NOBODY);
+	TEST_OK(peer_open(&u, WINDOW_PAGES, O_NONBLOCK));
+	test_policy(&u, ZCIPC_POLICY_ANY);
+	/* After fork(), so that it is nobody else's. */
+	p = huge_page();
+	ASSERT_NE(NULL, p);
+	/* 50 pages would be allowed, but 512 are kept. */
+	test_err_direct(ENOLCK, &self->a, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, 0);
+	test_stats(&u, &now);
+	EXPECT_EQ(0, now.user_pinned);
+	EXPECT_EQ(0, owned(&now));
+	EXPECT_EQ(1, p[7 * psize]);
+	EXPECT_EQ(1, p[57 * psize - 1]);
+	/* Copied, and left. */
+	test_direct(&self->a, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, ZCIPC_F_COPY_OK);
+	EXPECT_EQ(1, p[7 * psize]);
+	TEST_OK(zc_take(&u, &buf));
+	test_stats(&u, &now);
+	EXPECT_EQ(0, now.user_pinned);
+	EXPECT_EQ(50, owned(&now));
+}
+
+/* --- limits */
+
+FIXTURE(limits)
+{
+	struct base base;
+	struct ep u[6];
+	unsigned int n;
+};
+
+FIXTURE_SETUP(limits)
+{
+	base_setup(_metadata, &self->base);
+	if (access(TOTAL, W_OK))
+		SKIP(return, "the limits cannot be set");
+}
+
+FIXTURE_TEARDOWN(limits)
+{
+	number_write(TOTAL, 0);
+	quota_set(0);
+	base_teardown(_metadata, &self->base);
+}
+
+/* Another user. */
+#define test_user_start(uid)						\
+({									\
+	struct ep *__u = &self->u[self->n++];				\
+									\
+	ASSERT_EQ(0, peer_fork(__u));					\
+	test_call(__u, call_setuid, .n = (uid));			\
+	TEST_OK(peer_open(__u, 0, O_NONBLOCK));				\
+	__u;								\
+})
+
+/* As many MiB as the user can have, up to a number; then what the errno was. */
+static unsigned long take_all(struct ep *u, unsigned long max, int *err)
+{
+	struct zcipc_region_create cmd;
+	unsigned long mib = 0;
+
+	*err = 0;
+	for (; mib < max && !*err; mib += !*err) {
+		cmd = (struct zcipc_region_create){ .size = sizeof(cmd), .len = MIB,
+						    .node = ZCIPC_NODE_ANY };
+		if (zc_ioctl(u, ZCIPC_IOC_REGION_CREATE, &cmd))
+			*err = errno;
+	}
+	return mib;
+}
+
+/* G11: one user has an eighth, all have half, and the last one still gets what is kept for such. */
+TEST_F(limits, by_default)
+{
+	unsigned long total = file_number(MEMINFO, "MemTotal:") / 1024, mib, sum = 0, i;
+	struct ep *u;
+	int err;
+
+	if (file_number(MEMINFO, "MemAvailable:") / 1024 < (long)total * 5 / 8)
+		SKIP(return, "too little memory is free");
+	for (i = 0; i < ARRAY_SIZE(self->u); i++) {
+		u = test_user_start(12300 + i);
+		mib = take_all(u, total, &err);
+		EXPECT_EQ(EDQUOT, err);
+		EXPECT_GE(total / 8, mib);
+		if (i < 3)
+			EXPECT_LE(total / 8 - 3, mib);
+		sum += mib;
+	}
+	EXPECT_GE(total / 2, sum);
+	EXPECT_LE(total / 2 - 5, sum);
+}
+
+/* A greedy one cannot keep another from his first 64 MiB. */
+TEST_F(limits, first_of_another)
+{
+	struct ep *greedy, *other;
+	int err;
+
+	quota_set(1000);
+	number_write(TOTAL, 256);
+	greedy = test_user_start(12300);
+	EXPECT_EQ(256 - 64 - 1, take_all(greedy, 1000, &err));
+	EXPECT_EQ(EDQUOT, err);
+	other = test_user_start(12301);
+	EXPECT_LE(62, take_all(other, 1000, &err));
+	EXPECT_EQ(EDQUOT, err);
+}
+
+/* Who may exceed quotas does. */
+TEST_F(limits, privileged)
+{
+	struct ep *u;
+	struct ep a;
+	int err;
+
+	quota_set(1);
+	number_write(TOTAL, 2);
+	u = test_user_start(12300);
+	EXPECT_EQ(0, take_all(u, 10, &err));
+	EXPECT_EQ(EDQUOT, err);
+	test_open(&a, 0, O_NONBLOCK | OPEN_UNLIMITED);
+	EXPECT_EQ(10, take_all(&a, 10, &err));
+	ep_end(&a);
+	test_open(&a, 0, O_NONBLOCK);
+	EXPECT_EQ(0, take_all(&a, 10, &err));
+	EXPECT_EQ(EDQUOT, err);
+}
+
+/* Ids that a user has in his namespace are his, however many they are. */
+TEST_F(limits, user_namespaces)
+{
+	static const char * const names[] = { "uid_map", "gid_map" };
+	unsigned long sum = 0;
+	unsigned int i, k;
+	struct ep *u;
+	int err, fd;
+	char text[64];
+
+	quota_set(8);
+	for (i = 0; i < 3; i++) {
+		struct call c = { .fn = call_unshare, .n = CLONE_NEWUSER };
+
+		u = &self->u[self->n++];
+		ASSERT_EQ(0, peer_fork(u));
+		test_call(u, call_setuid, .n = 12300);
+		if (ep_call(u, &c))
+			SKIP(return, "there are no user namespaces");
+		/* One id that no other process has, as newuidmap(1) gives it. */
+		for (k = 0; k < ARRAY_SIZE(names); k++) {
+			snprintf(text, sizeof(text), "/proc/%d/%s", u->pid, names[k]);
+			fd = open(text, O_WRONLY);
+			ASSERT_LE(0, fd);
+			snprintf(text, sizeof(text), "1 %u 1", 200000 + i);
+			ASSERT_LT(0, write(fd, text, strlen(text)));
+			close(fd);
+		}
+		test_call(u, call_setuid, .n = 1);
+		TEST_OK(peer_open(u, 0, O_NONBLOCK));
+		sum += take_all(u, 100, &err);
+		EXPECT_EQ(EDQUOT, err);
+	}
+	EXPECT_EQ(7, sum);
+	/* It is the one of whoever made them, too. */
+	u = test_user_start(12300);
+	EXPECT_EQ(0, take_all(u, 100, &err));
+}
+
+TEST_HARNESS_MAIN
