@@ -191,6 +191,12 @@ void zcipc_frame_exit(void)
 	}
 }
 
+/* Pages on a node, or, for NUMA_NO_NODE, where the current task's memory policy has them. */
+struct page *zcipc_pages_alloc(gfp_t gfp, int node, unsigned int order)
+{
+	return node == NUMA_NO_NODE ? alloc_pages(gfp, order) : alloc_pages_node(node, gfp, order);
+}
+
 /* A page from a pool, on a node if one is wanted, or NULL. */
 static struct page *zcipc_pool_take(struct zcipc_pool *pool, int node)
 {
@@ -220,8 +226,8 @@ static struct page *zcipc_pool_alloc(gfp_t gfp, int node, unsigned int cache)
 	if (!page) {
 		for (n = 0; n < ZCIPC_CACHE_BATCH; n++) {
 			/* It is enough to get one. */
-			pages[n] = alloc_pages_node(node, n ? (gfp & ~__GFP_NOFAIL) |
-						    __GFP_NORETRY | __GFP_NOWARN : gfp, 0);
+			pages[n] = zcipc_pages_alloc(n ? (gfp & ~__GFP_NOFAIL) | __GFP_NORETRY |
+						     __GFP_NOWARN : gfp, node, 0);
 			if (!pages[n])
 				break;
 		}
@@ -243,7 +249,8 @@ static struct page *zcipc_pool_alloc(gfp_t gfp, int node, unsigned int cache)
 /**
  * zcipc_frame_alloc() - a frame for one region
  * @gfp: GFP_KERNEL or a weaker mask; __GFP_ZERO unless the caller overwrites all of it
- * @node: where it should be, or, with __GFP_THISNODE, must be; NUMA_NO_NODE: anywhere
+ * @node: where it should be, or, with __GFP_THISNODE, must be; NUMA_NO_NODE: where the current
+ *	task's memory policy has it
  * @cache: enum zcipc_cache, one that zcipc_frame_can_cache()
  *
  * Return: the frame, or NULL. Charged to the current task's memory cgroup, unless it comes from a
@@ -255,7 +262,7 @@ struct zcipc_frame *zcipc_frame_alloc(gfp_t gfp, int node, unsigned int cache)
 
 	gfp |= __GFP_HIGHMEM | __GFP_ACCOUNT;
 	if (cache == ZCIPC_CACHE_DEFAULT)
-		page = alloc_pages_node(node, gfp, 0);
+		page = zcipc_pages_alloc(gfp, node, 0);
 	else
 		page = zcipc_pool_alloc(gfp, node, cache);
 	if (page) {

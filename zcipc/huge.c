@@ -50,8 +50,8 @@ struct zcipc_frame *zcipc_huge_alloc(gfp_t gfp, int node, unsigned int n)
 	huge = kmem_cache_alloc(zcipc_huge_cache, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!huge)
 		return NULL;
-	page = alloc_pages_node(node, gfp | __GFP_HIGHMEM | __GFP_ACCOUNT | __GFP_COMP,
-				ZCIPC_HUGE_ORDER);
+	page = zcipc_pages_alloc(gfp | __GFP_HIGHMEM | __GFP_ACCOUNT | __GFP_COMP, node,
+				 ZCIPC_HUGE_ORDER);
 	if (!page) {
 		kmem_cache_free(zcipc_huge_cache, huge);
 		return NULL;

@@ -767,6 +767,7 @@ int zcipc_recycle_init(void);
 void zcipc_recycle_exit(void);
 
 /* frame.c */
+struct page *zcipc_pages_alloc(gfp_t gfp, int node, unsigned int order);
 struct zcipc_frame *zcipc_frame_alloc(gfp_t gfp, int node, unsigned int cache);
 struct zcipc_frame *zcipc_frame_copy(struct zcipc_frame *frame, gfp_t gfp, int node);
 void zcipc_frame_share(struct zcipc_frame *frame);

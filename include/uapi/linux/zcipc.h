@@ -331,7 +331,8 @@ enum zcipc_create_flags {
  * @flags: enum zcipc_create_flags
  * @len: [in, out] bytes, a multiple of the page size
  * @cache: enum zcipc_cache
- * @node: ZCIPC_NODE_ANY, or the node that the memory is to be on
+ * @node: the node that the memory is to be on, or ZCIPC_NODE_ANY: as the caller's memory policy
+ *	(set_mempolicy(2)) says
  * @cap: [out] capability with all rights
  * @addr: [out] with ZCIPC_CREATE_MAP where it is mapped, otherwise 0
  * @region: [out] the region's id, never used again

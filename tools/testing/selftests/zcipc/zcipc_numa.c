@@ -8,6 +8,7 @@
  *
  * Needs two nodes with memory.
  */
+#include <linux/mempolicy.h>
 #include <sched.h>
 
 #include "zcipc_utils.h"
@@ -45,6 +46,44 @@ FIXTURE_SETUP(numa)
 }
 
 FIXTURE_TEARDOWN_BASE(numa)
+
+static long set_policy(int mode, unsigned long mask)
+{
+	return syscall(SYS_set_mempolicy, mode, mask ? &mask : NULL, mask ? 64 : 0);
+}
+
+/* Where no node is given, the task's memory policy says where memory is, as for any other. */
+TEST_F(numa, task_policy)
+{
+	static const __u32 flags[] = { 0, ZCIPC_CREATE_NO_HUGE };
+	struct zcipc_region_query query = {};
+	unsigned int i, k, seen;
+	struct buf buf;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, set_policy(MPOL_BIND, 1UL << self->node[i]));
+		for (k = 0; k < ARRAY_SIZE(flags); k++) {
+			test_create_flags(&self->a, 20, flags[k], &buf);
+			test_query(&self->a, buf.cap, &query);
+			EXPECT_EQ(self->node[i], query.node);
+			test_drop(&self->a, buf.cap);
+		}
+	}
+	ASSERT_EQ(0, set_policy(MPOL_INTERLEAVE, 1UL << self->node[0] | 1UL << self->node[1]));
+	test_create_flags(&self->a, 20, ZCIPC_CREATE_NO_HUGE, &buf);
+	for (i = 0, seen = 0; i < 20; i++) {
+		struct buf part;
+
+		test_send_part(&self->a, &self->a, ZCIPC_MOVE, buf.cap, i, 1);
+		test_take(&self->a, &part);
+		test_query(&self->a, part.cap, &query);
+		seen += query.node == self->node[1];
+	}
+	/* What else the kernel needs takes its turn, too. */
+	EXPECT_LE(5, seen);
+	EXPECT_GE(15, seen);
+	ASSERT_EQ(0, set_policy(MPOL_DEFAULT, 0));
+}
 
 /* The first CPU of a node, or -1. */
 static int node_cpu(int node)
