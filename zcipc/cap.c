@@ -24,8 +24,9 @@ static_assert(ilog2(ZCIPC_MAX_CAPS) <= ZCIPC_TOKEN_INDEX_BITS);
 
 static struct kmem_cache *zcipc_caps;
 
-/* Capabilities are charged so many at a time. */
+/* Capabilities are charged so many at a time, and no longer when there are that many less. */
 #define ZCIPC_CAPS_PAID		16U
+#define ZCIPC_CAPS_SPARE	1024U
 
 /* For what nobody has the time to wait for. */
 struct workqueue_struct *zcipc_workers;
@@ -116,7 +117,7 @@ int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
 }
 
 /* There are fewer than have been paid for. */
-static void zcipc_cap_refund(struct zcipc_endpoint *ep, u32 n)
+static noinline void zcipc_cap_refund(struct zcipc_endpoint *ep, u32 n)
 {
 	ep->caps_paid -= n;
 	zcipc_uncharge_overhead(ep->user, n * kmem_cache_size(zcipc_caps));
@@ -157,7 +158,7 @@ void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep)
 	zcipc_cap_enter_table(cap, ep);
 }
 
-static void zcipc_cap_erase(struct zcipc_cap *cap)
+static __always_inline void zcipc_cap_erase(struct zcipc_cap *cap)
 {
 	struct zcipc_endpoint *ep = cap->ep;
 	u32 index = cap->token & ZCIPC_TOKEN_INDEX_MASK;
@@ -165,8 +166,8 @@ static void zcipc_cap_erase(struct zcipc_cap *cap)
 	ep->caps[index] = zcipc_cap_free_entry(ep->caps_free);
 	ep->caps_free = index;
 	ep->ncaps--;
-	if (ep->caps_paid >= ep->ncaps + ep->nreserved + 4 * ZCIPC_CAPS_PAID)
-		zcipc_cap_refund(ep, 2 * ZCIPC_CAPS_PAID);
+	if (unlikely(ep->caps_paid >= ep->ncaps + ep->nreserved + ZCIPC_CAPS_SPARE))
+		zcipc_cap_refund(ep, ZCIPC_CAPS_SPARE / 2);
 }
 
 /**

@@ -227,22 +227,6 @@ static __always_inline void zcipc_piece_mark(unsigned long *piece, unsigned long
 		bitmap_clear(piece, start, npages);
 }
 
-/* Marks what left the window as used again. */
-static noinline void zcipc_window_keep_lost(struct zcipc_window *window, unsigned long start,
-					    unsigned long npages)
-{
-	unsigned long end = start + npages;
-
-	for (; start < end; start++) {
-		const unsigned long *lost = window->lost[start / ZCIPC_WINDOW_PIECE];
-
-		if (lost && lost != zcipc_window_all &&
-		    test_bit(start % ZCIPC_WINDOW_PIECE, lost))
-			__set_bit(start % ZCIPC_WINDOW_PIECE,
-				  window->used[start / ZCIPC_WINDOW_PIECE]);
-	}
-}
-
 /* Notes that pages are used, or not. There is a bitmap for each piece of them. */
 static __always_inline void zcipc_window_mark(struct zcipc_window *window, unsigned long start,
 					      unsigned long npages, bool used)
@@ -257,7 +241,23 @@ static __always_inline void zcipc_window_mark(struct zcipc_window *window, unsig
 		if (likely(piece != zcipc_window_all))
 			zcipc_piece_mark(piece, at, n, used);
 	}
-	window->nused += used ? npages : -npages;
+}
+
+/* Notes that pages are not used, but for what has left the window. */
+static noinline void zcipc_window_unmark(struct zcipc_window *window, unsigned long start,
+					 unsigned long npages)
+{
+	unsigned long end = start + npages;
+
+	zcipc_window_mark(window, start, npages, false);
+	for (; window->lost && start < end; start++) {
+		const unsigned long *lost = window->lost[start / ZCIPC_WINDOW_PIECE];
+
+		if (lost && lost != zcipc_window_all &&
+		    test_bit(start % ZCIPC_WINDOW_PIECE, lost))
+			__set_bit(start % ZCIPC_WINDOW_PIECE,
+				  window->used[start / ZCIPC_WINDOW_PIECE]);
+	}
 }
 
 /* Bytes of a bitmap for a piece. A small window has but one. */
@@ -301,6 +301,7 @@ static int zcipc_window_take(struct zcipc_endpoint *ep, struct zcipc_window *win
 			return ret;
 	}
 	zcipc_window_mark(window, start, npages, true);
+	window->nused += npages;
 	return 0;
 }
 
@@ -464,9 +465,11 @@ static __always_inline void zcipc_window_free(struct zcipc_endpoint *ep, unsigne
 	/* The others are not used again. */
 	if (!window)
 		return;
-	zcipc_window_mark(window, start, npages, false);
-	if (unlikely(window->lost))
-		zcipc_window_keep_lost(window, start, npages);
+	window->nused -= npages;
+	if (npages == 1 && likely(!window->lost))
+		__clear_bit(start % ZCIPC_WINDOW_PIECE, window->used[start / ZCIPC_WINDOW_PIECE]);
+	else
+		zcipc_window_unmark(window, start, npages);
 	window->hint = min(window->hint, start);
 	if (window->huge_hint)
 		window->huge_hint = min(window->huge_hint,
