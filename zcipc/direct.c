@@ -30,10 +30,12 @@ static int zcipc_direct_copy(struct zcipc_transfer_state *t, unsigned long addr,
 		unsigned long n = min(end - addr, PAGE_SIZE - offset_in_page(addr));
 		struct zcipc_frame **frame = &t->region->frames[(addr - start) >> PAGE_SHIFT];
 
-		*frame = zcipc_frame_alloc(n < PAGE_SIZE ? gfp | __GFP_ZERO : gfp, NUMA_NO_NODE,
-					   ZCIPC_CACHE_DEFAULT);
+		if (!*frame)
+			*frame = zcipc_frame_alloc(gfp, NUMA_NO_NODE, ZCIPC_CACHE_DEFAULT);
 		if (!*frame)
 			return -ENOMEM;
+		if (n < PAGE_SIZE)
+			clear_highpage(zcipc_frame_page(*frame));
 		if (copy_from_user(page_address(zcipc_frame_page(*frame)) + offset_in_page(addr),
 				   (void __user *)addr, n))
 			return -EFAULT;
@@ -88,16 +90,20 @@ int zcipc_direct_copy_edges(struct zcipc_transfer_state *t)
 static int zcipc_direct_fill(struct zcipc_transfer_state *t)
 {
 	struct zcipc_direct *direct = t->direct;
-	struct zcipc_region *region;
+	struct zcipc_region *region = NULL;
 	int ret = 0;
 
-	region = zcipc_region_alloc(t->dst->user, t->npages, true);
+	if (t->cmd->type != ZCIPC_MOVE)
+		direct->keep = true;
+	/* Where all is copied there may be memory that the peer has dropped. */
+	if (direct->keep)
+		region = zcipc_recycle_take(t->dst, t->npages, 0);
+	if (!region)
+		region = zcipc_region_alloc(t->dst->user, t->npages, true);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
 	t->region = region;
-	if (t->cmd->type != ZCIPC_MOVE)
-		direct->keep = true;
-	else if (!direct->keep)
+	if (!direct->keep)
 		ret = zcipc_import_check(direct->addr & PAGE_MASK, t->npages, false);
 	if (direct->keep) {
 		direct->first = 0;

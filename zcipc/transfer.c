@@ -48,6 +48,8 @@ static int zcipc_transfer_validate_memory(const struct zcipc_transfer *cmd)
 		return -EINVAL;
 	if (cmd->type == ZCIPC_SHARE && cmd->flags & (ZCIPC_F_ANY_ALIGN | ZCIPC_F_COPY_OK))
 		return -EINVAL;
+	if (cmd->type == ZCIPC_MOVE && cmd->flags & ZCIPC_F_IMPORT)
+		return -EINVAL;
 	if (!(cmd->flags & ZCIPC_F_ANY_ALIGN) && !PAGE_ALIGNED(cmd->offset | cmd->len))
 		return -EINVAL;
 	/* There is no way back from there. */
@@ -63,7 +65,7 @@ int zcipc_transfer_validate_all(const struct zcipc_transfer *cmd)
 	if (cmd->flags & ~(ZCIPC_F_STRICT | ZCIPC_F_REVOKE_OTHERS | ZCIPC_F_PEER_FD |
 			   ZCIPC_F_NODE_STRICT | ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN |
 			   ZCIPC_F_COPY_OK | ZCIPC_F_UNMAP | ZCIPC_F_AUTO |
-			   ZCIPC_F_BREAK_HUGE) ||
+			   ZCIPC_F_BREAK_HUGE | ZCIPC_F_IMPORT) ||
 	    cmd->cache == ZCIPC_CACHE_WRITETHROUGH ||
 	    (cmd->cache <= ZCIPC_CACHE_UNCACHED && !zcipc_frame_can_cache(cmd->cache)))
 		return -EOPNOTSUPP;
@@ -81,7 +83,7 @@ int zcipc_transfer_validate_all(const struct zcipc_transfer *cmd)
 	if (cmd->__reserved)
 		return -EINVAL;
 	if (cmd->flags & (ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN | ZCIPC_F_COPY_OK |
-			  ZCIPC_F_UNMAP))
+			  ZCIPC_F_UNMAP | ZCIPC_F_IMPORT))
 		return zcipc_transfer_validate_memory(cmd);
 	return 0;
 }
@@ -943,8 +945,8 @@ out_free:
 }
 
 /*
- * A transfer from memory, if the call is @valid. What is a region already is transferred as that;
- * what is to be shared, or copied without copying it, becomes one first.
+ * A transfer from memory, if the call is @valid. What is a region already is transferred as that.
+ * What is not stays what it is, and is moved or copied, unless the caller wants it to become one.
  */
 static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd, int valid)
 {
@@ -961,7 +963,7 @@ static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer 
 	if (zcipc_transfer_copies(cmd, cmd->len))
 		return zcipc_transfer_run(ucmd, cmd, &direct, 0);
 	as_region.flags &= ~(ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN | ZCIPC_F_COPY_OK |
-			     ZCIPC_F_UNMAP | ZCIPC_F_AUTO);
+			     ZCIPC_F_UNMAP | ZCIPC_F_AUTO | ZCIPC_F_IMPORT);
 	/* Of a snapshot it is enough that the whole pages are a region. */
 	as_region.len = direct.npages << PAGE_SHIFT;
 	from = direct.addr - direct.skip + (direct.first << PAGE_SHIFT);
@@ -972,11 +974,17 @@ static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer 
 		ret = zcipc_window_find(ucmd->ep, direct.addr, direct.len,
 					cmd->type == ZCIPC_SHARE, &as_region.cap,
 					&as_region.offset);
-	if (ret == -ENOENT && (cmd->type == ZCIPC_MOVE || !direct.npages))
+	if (ret == -ENOENT && (cmd->type == ZCIPC_MOVE || !direct.npages ||
+			       (cmd->type == ZCIPC_COPY && !(cmd->flags & ZCIPC_F_IMPORT))))
 		return zcipc_transfer_run(ucmd, cmd, &direct, 0);
 	if (ret == -EINVAL && cmd->type == ZCIPC_COPY)
 		return zcipc_transfer_run(ucmd, cmd, &direct, 0);
-	if (ret == -ENOENT) {
+	if (ret == -ENOENT && !(cmd->flags & ZCIPC_F_IMPORT)) {
+		ret = zcipc_import_check(from, direct.npages, true);
+		/* What is private could be made a region, but stays what it is. */
+		if (!ret)
+			return zcipc_transfer_run(ucmd, cmd, NULL, -EOPNOTSUPP);
+	} else if (ret == -ENOENT) {
 		as_region.offset = 0;
 		ret = zcipc_import_adopt(ucmd, from, direct.npages, true, &as_region.cap, &id);
 		if (zcipc_direct_may_copy(cmd, ret))

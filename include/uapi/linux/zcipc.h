@@ -618,6 +618,8 @@ enum zcipc_type {
  *	another such frame at once, as long as there is one to be had without waiting. Needs the
  *	right WRITE, too. The snapshot is written to as others are, by pages. No effect on a range
  *	that ZCIPC_F_AUTO copies, nor on imported memory
+ * @ZCIPC_F_IMPORT: SHARE and COPY from memory: make the range a region first, which stays where it
+ *	is, as REGION_IMPORT does
  */
 enum zcipc_transfer_flags {
 	ZCIPC_F_STRICT		= 1 << 0,
@@ -631,6 +633,7 @@ enum zcipc_transfer_flags {
 	ZCIPC_F_UNMAP		= 1 << 8,
 	ZCIPC_F_AUTO		= 1 << 9,
 	ZCIPC_F_BREAK_HUGE	= 1 << 10,
+	ZCIPC_F_IMPORT		= 1 << 11,
 };
 
 /*
@@ -647,10 +650,18 @@ enum zcipc_transfer_flags {
  * I/O. It is charged to the peer's user, pins included. Of a huge page of which a part stays mapped
  * the other part is copied, as if somebody held it.
  *
- * SHARE and COPY make the range a region first, which stays where it is: as REGION_IMPORT does, but
- * its capability goes when the range is unmapped. It remains a region when the transfer fails. Of
- * shared memory, which only SHARE is for, the capability goes with the last that is derived from
- * it, or when the transfer fails.
+ * COPY copies whatever can be read, to memory that the peer has dropped if there is such, and costs
+ * about what process_vm_readv() does. It is not of one instant. The caller's memory stays what it
+ * is: it can be freed, forked, discarded and used again as any other. SHARE of private memory is
+ * EOPNOTSUPP: create a region, import the memory, or use a memfd.
+ *
+ * With ZCIPC_F_IMPORT both make the range a region first, which stays where it is: as REGION_IMPORT
+ * does, with all that says of such memory, but its capability goes when the range is unmapped. It
+ * remains a region when the transfer fails. So a COPY of much is a snapshot of one instant that
+ * copies nothing until somebody writes.
+ *
+ * Of shared memory only SHARE makes a region, with or without that flag. The capability goes with
+ * the last that is derived from it, or when the transfer fails.
  *
  * A range that lies in a mapping of a region is transferred as a part of that region. It has to be
  * page-aligned then, but for COPY, and ZCIPC_F_UNMAP does nothing.

@@ -437,7 +437,7 @@ TEST_F(direct, fails)
 		cmd.cache = ZCIPC_CACHE_STREAMING;
 		test_err_transfer(EOPNOTSUPP, &self->a, &cmd);
 		cmd = direct_cmd(&self->b, type, self->p, len, 0);
-		cmd.flags &= ~ZCIPC_F_FROM_MEMORY;
+		cmd.flags &= ~(ZCIPC_F_FROM_MEMORY | ZCIPC_F_IMPORT);
 		test_err_transfer(ENOENT, &self->a, &cmd);
 		if (type == ZCIPC_MOVE)
 			continue;
@@ -2423,6 +2423,182 @@ TEST_F(large, direct)
 	ASSERT_EQ(all_copied(&before), all_copied(&after));
 	for (i = 0; i < LARGE; i += 100 * psize)
 		test_check(&self->a, self->p + i, 1, 0);
+}
+
+/* --- what was sent stays what it was */
+
+#define test_touch_read_zero(ep, p)					\
+do {									\
+	__u64 __val = 1;						\
+									\
+	ASSERT_EQ(0, ep_read(ep, p, &__val));				\
+	ASSERT_EQ(0, __val);						\
+} while (0)
+
+FIXTURE(plain)
+{
+	struct base base;
+	struct ep a, b;
+	char *p;
+};
+
+FIXTURE_SETUP(plain)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, WINDOW_PAGES);
+	self->p = memory_touched(N);
+	ASSERT_NE(NULL, self->p);
+	test_fill(&self->a, self->p, N, 1);
+}
+
+FIXTURE_TEARDOWN(plain)
+{
+	munmap(self->p, N * psize);
+	base_teardown(_metadata, &self->base);
+}
+
+/* Does a mapping of the device show an address of this process? */
+static bool is_adopted(const char *p)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned long start, end;
+	bool adopted = false;
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && (uintptr_t)p >= start &&
+		    (uintptr_t)p < end)
+			adopted = strstr(line, "zcipc");
+	if (f)
+		fclose(f);
+	return adopted;
+}
+
+static struct zcipc_transfer plain_cmd(struct ep *to, __u32 type, const void *p, size_t len)
+{
+	struct zcipc_transfer cmd = direct_cmd(to, type, p, len, ZCIPC_F_ANY_ALIGN);
+
+	cmd.flags &= ~ZCIPC_F_IMPORT;
+	if (type == ZCIPC_SHARE)
+		cmd.flags &= ~ZCIPC_F_ANY_ALIGN;
+	return cmd;
+}
+
+/* COPY changes nothing about the memory: it is inherited, discarded and given back as any other. */
+TEST_F(plain, copied)
+{
+	struct zcipc_stats before, after;
+	struct zcipc_transfer cmd;
+	struct buf buf;
+	pid_t child;
+	int status;
+
+	test_stats(&self->a, &before);
+	cmd = plain_cmd(&self->b, ZCIPC_COPY, self->p, N * psize);
+	test_transfer(&self->a, &cmd);
+	EXPECT_EQ(N * psize, cmd.copied);
+	EXPECT_EQ(0, cmd.pages);
+	test_fill(&self->a, self->p, N, 2);
+	test_take(&self->b, &buf);
+	test_check(&self->b, buf.p, N, 1);
+	ASSERT_FALSE(is_adopted(self->p));
+	test_stats(&self->a, &after);
+	EXPECT_EQ(before.user_pinned, after.user_pinned);
+	EXPECT_EQ(owned(&before) + N, owned(&after));
+	child = fork();
+	if (!child)
+		_exit(ep_check(&self->a, self->p, N, 2) ? 1 : 0);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	ASSERT_EQ(0, madvise(self->p, N * psize, MADV_DONTNEED));
+	EXPECT_EQ(0, self->p[0]);
+	EXPECT_EQ(0, self->p[(N - 1) * psize + 8]);
+	test_check(&self->b, buf.p, N, 1);
+}
+
+/* What can be read can be copied: here what cannot be written to. */
+TEST_F(plain, whatever_can_be_read)
+{
+	struct zcipc_transfer cmd;
+	struct zcipc_recv m;
+
+	cmd = plain_cmd(&self->b, ZCIPC_COPY, "some text", 10);
+	test_transfer(&self->a, &cmd);
+	test_recv(&self->b, &m);
+	EXPECT_EQ(10, m.len);
+	ASSERT_EQ(0, mprotect(self->p, psize, PROT_READ));
+	cmd = plain_cmd(&self->b, ZCIPC_COPY, self->p, N * psize);
+	test_transfer(&self->a, &cmd);
+	ASSERT_EQ(0, mprotect(self->p, psize, PROT_NONE));
+	test_err_transfer(EFAULT, &self->a, &cmd);
+	ASSERT_EQ(0, mprotect(self->p, psize, PROT_READ | PROT_WRITE));
+}
+
+/* Private memory is shared only by who wants that; what is shared already can be. */
+TEST_F(plain, shared)
+{
+	struct zcipc_transfer cmd = plain_cmd(&self->b, ZCIPC_SHARE, self->p, N * psize);
+	struct buf buf;
+	char *p;
+
+	test_err_transfer(EOPNOTSUPP, &self->a, &cmd);
+	ASSERT_FALSE(is_adopted(self->p));
+	test_check(&self->a, self->p, N, 1);
+	p = mmap(NULL, N * psize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	test_fill(&self->a, p, N, 3);
+	cmd = plain_cmd(&self->b, ZCIPC_SHARE, p, N * psize);
+	cmd.rights = RIGHTS_RW;
+	test_transfer(&self->a, &cmd);
+	test_take(&self->b, &buf);
+	test_check(&self->b, buf.p, N, 3);
+	ASSERT_EQ(0, munmap(p, N * psize));
+	test_err_transfer(EFAULT, &self->a, &cmd);
+	/* What is a region is one. */
+	test_import(&self->a, self->p, N, &buf);
+	cmd = plain_cmd(&self->b, ZCIPC_SHARE, self->p, N * psize);
+	test_transfer(&self->a, &cmd);
+	cmd = plain_cmd(&self->b, ZCIPC_COPY, self->p, N * psize);
+	test_transfer(&self->a, &cmd);
+	EXPECT_EQ(0, cmd.copied);
+	EXPECT_EQ(N, cmd.pages);
+	cmd = plain_cmd(&self->b, ZCIPC_MOVE, self->p, psize);
+	cmd.flags |= ZCIPC_F_IMPORT;
+	test_err_transfer(EINVAL, &self->a, &cmd);
+}
+
+/* What the receiver drops is what it gets next. G7: the rest of a page is zero. */
+TEST_F(plain, to_dropped_memory)
+{
+	struct zcipc_stats before, after;
+	struct zcipc_transfer cmd;
+	struct zcipc_recv m;
+	unsigned int i;
+	char *p;
+
+	cmd = plain_cmd(&self->b, ZCIPC_COPY, self->p, N * psize);
+	test_transfer(&self->a, &cmd);
+	test_recv(&self->b, &m);
+	test_fill(&self->b, (char *)(uintptr_t)m.addr, N, 7);
+	test_drop(&self->b, m.cap);
+	test_stats(&self->a, &before);
+	for (i = 0; i < 20; i++) {
+		/* A part of the first page, and of the last. */
+		cmd = plain_cmd(&self->b, ZCIPC_COPY, self->p + 100, N * psize - 300);
+		test_transfer(&self->a, &cmd);
+		test_stats(&self->a, &after);
+		ASSERT_EQ(before.user_pages, after.user_pages);
+		test_recv(&self->b, &m);
+		p = (char *)(uintptr_t)m.addr - 100;
+		ASSERT_EQ(N * psize - 300, m.len);
+		ASSERT_EQ(0, (uintptr_t)p % psize);
+		ASSERT_EQ(0, ep_check_from(&self->b, p + psize, 1, N - 2, 1));
+		test_touch_read_zero(&self->b, p);
+		test_touch_read_zero(&self->b, p + N * psize - 200);
+		test_touch_read_zero(&self->b, p + N * psize - 8);
+		test_drop(&self->b, m.cap);
+	}
 }
 
 TEST_HARNESS_MAIN

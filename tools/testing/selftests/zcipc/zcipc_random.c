@@ -969,6 +969,8 @@ static __u32 random_flags(__u32 type, bool aligned, bool fixed)
 {
 	__u32 flags = ZCIPC_F_FROM_MEMORY;
 
+	if (type != ZCIPC_MOVE)
+		flags |= ZCIPC_F_IMPORT;
 	if (percent(20))
 		flags |= ZCIPC_F_STRICT;
 	if (percent(type == ZCIPC_SHARE ? 3 : 35))

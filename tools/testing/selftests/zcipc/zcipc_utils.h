@@ -882,13 +882,15 @@ static inline int zc_import(struct ep *ep, char *p, size_t npages, struct buf *b
 	return rc;
 }
 
-/* From memory. Bytes. */
+/* From memory, which becomes a region if it has to stay. Bytes. */
 static inline struct zcipc_transfer direct_cmd(struct ep *to, __u32 type, const void *p,
 					       size_t len, __u32 flags)
 {
 	struct zcipc_transfer cmd = transfer_cmd(to, type, 0, 0, 0, 0);
 
 	cmd.flags = ZCIPC_F_FROM_MEMORY | flags;
+	if (type != ZCIPC_MOVE)
+		cmd.flags |= ZCIPC_F_IMPORT;
 	cmd.offset = (uintptr_t)p;
 	cmd.len = len;
 	if (type == ZCIPC_SHARE)
