@@ -293,6 +293,31 @@ void zcipc_cap_remove(struct zcipc_cap *cap)
 	zcipc_cap_free(cap);
 }
 
+/*
+ * The owner gives up a capability for memory that it has adopted, and still has where it was. The
+ * memory stays, and goes with its mapping: the capability is one that nobody has been told of. The
+ * caller holds the endpoint's lock.
+ */
+static void zcipc_cap_forget(struct zcipc_cap *cap)
+{
+	struct zcipc_region *region = cap->region;
+	struct zcipc_slot *slot, *next;
+
+	mutex_lock(&region->lock);
+	list_for_each_entry_safe(slot, next, &cap->slots, cap_entry) {
+		if (slot == &cap->slot)
+			continue;
+		zcipc_slot_unmap(slot);
+		zcipc_slot_remove(slot);
+	}
+	zcipc_cap_leave_tree(cap);
+	zcipc_notices_end(cap);
+	zcipc_cap_erase(cap);
+	zcipc_cap_enter_table(cap, cap->ep);
+	cap->implicit = true;
+	mutex_unlock(&region->lock);
+}
+
 /* As zcipc_cap_remove(), if it is still there. No lock is held. */
 void zcipc_cap_remove_token(struct zcipc_endpoint *ep, u64 token)
 {
@@ -500,6 +525,8 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 	cap = zcipc_cap_find(ep, cmd->cap);
 	if (IS_ERR(cap)) {
 		ret = PTR_ERR(cap);
+	} else if (cap->nslots && cap->slot.addr && cap->slot.nvmas) {
+		zcipc_cap_forget(cap);
 	} else {
 		if (ep->recycles && cap->npages == cap->region->npages &&
 		    cap->rights & ZCIPC_RIGHT_READ)

@@ -383,7 +383,8 @@ struct zcipc_region_create {
  * - I/O that takes pages instead of copying (O_DIRECT, vmsplice, io_uring's fixed buffers,
  *   MSG_ZEROCOPY, process_vm_readv() by others) fails with EFAULT or EEXIST, in the receiver of it
  *   too; so do futexes that processes share. ZCIPC_IOC_REGION_ORDINARY ends that;
- * - munmap() takes the mapping away, but the memory is freed when no capability is left.
+ * - munmap() takes the mapping away, but the memory is freed when no capability is left: DROP
+ *   leaves it to the mapping.
  *
  * All this is of private anonymous memory (malloc(), mmap() with MAP_PRIVATE | MAP_ANONYMOUS),
  * readable and writable. Never touched, swapped, merged (KSM) and huge pages are taken as they are;
@@ -550,7 +551,8 @@ struct zcipc_unmap {
  * @cap: the capability
  *
  * Takes its mappings out of the window. What was derived from it stays, as derived from what it was
- * derived from itself. The memory is freed with the last capability.
+ * derived from itself. The memory is freed with the last capability. Memory that was imported stays
+ * where it was as long as it is mapped there; munmap() gives it back.
  *
  * Errors: ENOENT, ESTALE.
  */

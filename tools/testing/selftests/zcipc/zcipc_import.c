@@ -268,6 +268,59 @@ TEST_F(adopt, owner_dies_not)
 	test_check(&self->b, (char *)(uintptr_t)m.addr, N, 6);
 }
 
+/* G8: who gives up the capability for its memory keeps the memory, until it is unmapped. */
+TEST_F(adopt, dropped)
+{
+	struct zcipc_stats before, after;
+	struct zcipc_transfer cmd;
+	struct zcipc_recv m;
+	struct buf dst;
+	char *p;
+
+	test_stats(&self->a, &before);
+	test_send_rights(&self->a, &self->b, ZCIPC_SHARE, self->src.cap, RIGHTS_RW);
+	test_recv(&self->b, &m);
+	test_map(&self->a, self->src.cap, 0, 0, RIGHTS_RW, &p);
+	test_drop(&self->a, self->src.cap);
+	test_err_drop(ESTALE, &self->a, self->src.cap);
+	test_touch_read(SIGBUS, &self->a, p);
+	test_check(&self->a, self->src.p, N, self->seed);
+	test_fill(&self->a, self->src.p, N, 6);
+	test_check(&self->b, (char *)(uintptr_t)m.addr, N, 6);
+	test_drop(&self->b, m.cap);
+	test_check(&self->a, self->src.p, N, 6);
+	test_stats(&self->a, &after);
+	EXPECT_EQ(before.user_pinned, after.user_pinned);
+	EXPECT_EQ(before.caps, after.caps);
+	/* It can still be sent, and what of it is sent is gone. */
+	cmd = direct_cmd(&self->b, ZCIPC_COPY, self->src.p, N * psize, 0);
+	test_transfer(&self->a, &cmd);
+	if (!variant->part_of_huge)
+		EXPECT_EQ(N, cmd.pages);
+	test_take(&self->b, &dst);
+	ASSERT_EQ(0, munmap(self->src.p, N * psize));
+	test_check(&self->b, dst.p, N, 6);
+	test_drop(&self->b, dst.cap);
+	test_stats(&self->a, &after);
+	EXPECT_EQ(before.caps - 1, after.caps);
+	EXPECT_EQ(before.regions - 1, after.regions);
+	EXPECT_GE(before.user_pinned - N, after.user_pinned);
+}
+
+/* As unmapped in parts, and with no endpoint's descriptor left but that of the mapping. */
+TEST_F(adopt, dropped_and_closed)
+{
+	test_drop(&self->a, self->src.cap);
+	ASSERT_EQ(0, munmap(self->src.p + psize, psize));
+	close(self->a.fd);
+	self->a.fd = -1;
+	munmap(self->a.win, self->a.npages * psize);
+	self->a.win = NULL;
+	test_check(&self->a, self->src.p, 1, self->seed);
+	test_check_from(&self->a, self->src.p + 2 * psize, 2, N - 2, self->seed);
+	ASSERT_EQ(0, munmap(self->src.p, N * psize));
+}
+
 /* --- straight from memory */
 
 FIXTURE(direct)
