@@ -372,7 +372,7 @@ TEST_F(transfer, failures)
 			   variant->npages, 0);
 
 	t = transfer_cmd(&self->b, variant->type, self->src.cap, 0, 0, rights);
-	t.flags = ZCIPC_F_BREAK_HUGE << 1;
+	t.flags = ZCIPC_F_IMPORT << 1;
 	test_err_transfer(EOPNOTSUPP, &self->a, &t);
 	t = transfer_cmd(&self->b, variant->type, self->src.cap, 0, 0, rights);
 	t.cache = ZCIPC_CACHE_WRITETHROUGH;
