@@ -123,7 +123,8 @@ static void zcipc_owner_free(struct zcipc_owner *owner)
 struct zcipc_user *zcipc_user_get(void)
 {
 	struct user_struct *locker = current_user();
-	bool limited = !capable(CAP_SYS_RESOURCE);
+	/* Nobody has asked for it: it is no attempt that an audit should report. */
+	bool limited = !ns_capable_noaudit(&init_user_ns, CAP_SYS_RESOURCE);
 	struct zcipc_owner *new_owner, *owner = NULL;
 	kuid_t uid = current_euid();
 	struct zcipc_user *user, *new;
@@ -338,7 +339,9 @@ void zcipc_uncharge_overhead(struct zcipc_user *user, size_t bytes)
 /* How many pages the current task may have pinned, as things are now. */
 unsigned long zcipc_pin_limit(void)
 {
-	return capable(CAP_IPC_LOCK) ? ULONG_MAX : rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	if (ns_capable_noaudit(&init_user_ns, CAP_IPC_LOCK))
+		return ULONG_MAX;
+	return rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 }
 
 /**

@@ -304,6 +304,11 @@ static void zcipc_cap_forget(struct zcipc_cap *cap)
 	struct zcipc_slot *slot, *next;
 
 	mutex_lock(&region->lock);
+	if (cap->revoked) {
+		mutex_unlock(&region->lock);
+		zcipc_cap_remove(cap);
+		return;
+	}
 	list_for_each_entry_safe(slot, next, &cap->slots, cap_entry) {
 		if (slot == &cap->slot)
 			continue;

@@ -19,20 +19,25 @@
 #define ZCIPC_NOTICE_BYTES	kmalloc_size_roundup(sizeof(struct zcipc_notice))
 
 /*
- * Memory for one, or NULL. The caller holds the endpoint's lock, and others wait for that. It is
- * charged to whom it is for, beyond all limits: there are no more than his queue has places.
+ * Memory for one, charged to whom it is for, or -EDQUOT, -ENOMEM. The caller holds the endpoint's
+ * lock, and others wait for that.
  */
 static struct zcipc_notice *zcipc_notice_alloc(struct zcipc_endpoint *ep)
 {
 	struct zcipc_notice *notice = NULL;
+	int ret;
 
 	swap(ep->spare, notice);
 	if (notice)
 		return notice;
-	notice = kmalloc(sizeof(*notice), GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
+	ret = zcipc_charge_overhead(ep->user, ZCIPC_NOTICE_BYTES);
+	if (ret)
+		return ERR_PTR(ret);
+	notice = kmalloc(sizeof(*notice), ZCIPC_GFP_LOCKED | __GFP_ACCOUNT);
 	if (notice)
-		zcipc_charge_overhead_force(ep->user, ZCIPC_NOTICE_BYTES);
-	return notice;
+		return notice;
+	zcipc_uncharge_overhead(ep->user, ZCIPC_NOTICE_BYTES);
+	return ERR_PTR(-ENOMEM);
 }
 
 /* Frees a notification that is nowhere, or NULL. */
@@ -112,8 +117,8 @@ static int zcipc_notify_send(struct zcipc_endpoint *ep, struct zcipc_endpoint *p
 	if (!zcipc_message_room(peer))
 		return -EAGAIN;
 	notice = zcipc_notice_alloc(peer);
-	if (!notice)
-		return -ENOMEM;
+	if (IS_ERR(notice))
+		return PTR_ERR(notice);
 	notice->msg = zcipc_message_of_notice(cap->region->id, offset, len, cmd->cookie);
 	notice->cap = theirs;
 	list_add_tail(&notice->entry, &theirs->notices);

@@ -247,16 +247,20 @@ static __always_inline void zcipc_window_mark(struct zcipc_window *window, unsig
 static noinline void zcipc_window_unmark(struct zcipc_window *window, unsigned long start,
 					 unsigned long npages)
 {
-	unsigned long end = start + npages;
+	unsigned long end = start + npages, n, at, bit;
 
 	zcipc_window_mark(window, start, npages, false);
-	for (; window->lost && start < end; start++) {
+	for (; window->lost && start < end; start += n) {
 		const unsigned long *lost = window->lost[start / ZCIPC_WINDOW_PIECE];
+		unsigned long *used = window->used[start / ZCIPC_WINDOW_PIECE];
 
-		if (lost && lost != zcipc_window_all &&
-		    test_bit(start % ZCIPC_WINDOW_PIECE, lost))
-			__set_bit(start % ZCIPC_WINDOW_PIECE,
-				  window->used[start / ZCIPC_WINDOW_PIECE]);
+		at = start % ZCIPC_WINDOW_PIECE;
+		n = min(end - start, ZCIPC_WINDOW_PIECE - at);
+		if (!lost || used == zcipc_window_all)
+			continue;
+		for (bit = find_next_bit(lost, at + n, at); bit < at + n;
+		     bit = find_next_bit(lost, at + n, bit + 1))
+			__set_bit(bit, used);
 	}
 }
 
@@ -271,14 +275,11 @@ static int zcipc_window_make_piece(struct zcipc_endpoint *ep, struct zcipc_windo
 				   unsigned long **piece, gfp_t gfp)
 {
 	size_t size = zcipc_window_piece_size(window);
-	int ret = 0;
+	int ret;
 
 	if (*piece)
 		return 0;
-	if (gfp & __GFP_NOFAIL)
-		zcipc_charge_overhead_force(ep->user, size);
-	else
-		ret = zcipc_charge_overhead(ep->user, size);
+	ret = zcipc_charge_overhead(ep->user, size);
 	if (ret)
 		return ret;
 	*piece = kvzalloc(size, gfp | GFP_KERNEL_ACCOUNT);
@@ -305,61 +306,69 @@ static int zcipc_window_take(struct zcipc_endpoint *ep, struct zcipc_window *win
 	return 0;
 }
 
-static void zcipc_window_free_pieces(struct zcipc_endpoint *ep, struct zcipc_window *window,
-				     unsigned long **pieces)
+static void zcipc_window_free_piece(struct zcipc_endpoint *ep, struct zcipc_window *window,
+				    unsigned long *piece)
 {
-	unsigned long i, n = DIV_ROUND_UP(window->npages, ZCIPC_WINDOW_PIECE);
+	if (!piece || piece == zcipc_window_all)
+		return;
+	zcipc_uncharge_overhead(ep->user, zcipc_window_piece_size(window));
+	kvfree(piece);
+}
 
-	for (i = 0; pieces && i < n; i++) {
-		if (!pieces[i] || pieces[i] == zcipc_window_all)
-			continue;
-		zcipc_uncharge_overhead(ep->user, zcipc_window_piece_size(window));
-		kvfree(pieces[i]);
-	}
-	if (pieces)
-		zcipc_uncharge_overhead(ep->user, n * sizeof(*pieces));
-	kvfree(pieces);
+/* Bytes of the arrays of bitmaps. */
+static size_t zcipc_window_array_size(unsigned long npages)
+{
+	return 2 * DIV_ROUND_UP(npages, ZCIPC_WINDOW_PIECE) * sizeof(unsigned long *);
 }
 
 /* The end of a window, or nothing if there is none. */
 void zcipc_window_end(struct zcipc_endpoint *ep, struct zcipc_window *window)
 {
-	zcipc_window_free_pieces(ep, window, window->used);
-	zcipc_window_free_pieces(ep, window, window->lost);
+	unsigned long i, n = 2 * DIV_ROUND_UP(window->npages, ZCIPC_WINDOW_PIECE);
+
+	if (!window->used)
+		return;
+	for (i = 0; i < n; i++)
+		zcipc_window_free_piece(ep, window, window->used[i]);
+	zcipc_uncharge_overhead(ep->user, zcipc_window_array_size(window->npages));
+	kvfree(window->used);
 	memset(window, 0, sizeof(*window));
 }
 
 /*
  * Pages have left the window: somebody has unmapped them, or mapped something else there. Nothing
- * is placed there any more. The caller holds the endpoint's lock.
+ * is placed there any more. Where there is no memory to note which pages these are, or the user may
+ * have no more, the whole piece is given up. The caller holds the endpoint's lock.
  */
 static void zcipc_window_lose(struct zcipc_endpoint *ep, struct zcipc_window *window,
 			      unsigned long start, unsigned long npages)
 {
-	const gfp_t gfp = GFP_KERNEL | __GFP_NOFAIL;
-	unsigned long end = start + npages, n, i, at;
+	unsigned long end = start + npages, n, at;
 
-	if (!window->lost) {
-		n = DIV_ROUND_UP(window->npages, ZCIPC_WINDOW_PIECE);
-		window->lost = kvcalloc(n, sizeof(*window->lost), gfp | GFP_KERNEL_ACCOUNT);
-		zcipc_charge_overhead_force(ep->user, n * sizeof(*window->lost));
-	}
+	/* The second half of the array. */
+	window->lost = window->used + DIV_ROUND_UP(window->npages, ZCIPC_WINDOW_PIECE);
 	for (; start < end; start += n) {
-		i = start / ZCIPC_WINDOW_PIECE;
+		unsigned long **lost = &window->lost[start / ZCIPC_WINDOW_PIECE];
+		unsigned long **used = &window->used[start / ZCIPC_WINDOW_PIECE];
+
 		at = start % ZCIPC_WINDOW_PIECE;
 		n = min(end - start, ZCIPC_WINDOW_PIECE - at);
-		if (window->lost[i] == zcipc_window_all)
+		cond_resched();
+		if (*lost == zcipc_window_all)
 			continue;
-		if (n == ZCIPC_WINDOW_PIECE && !window->lost[i] && !window->used[i]) {
-			window->lost[i] = zcipc_window_all;
-			window->used[i] = zcipc_window_all;
+		if (n < ZCIPC_WINDOW_PIECE &&
+		    !zcipc_window_make_piece(ep, window, lost, ZCIPC_GFP_LOCKED) &&
+		    !zcipc_window_make_piece(ep, window, used, ZCIPC_GFP_LOCKED)) {
+			bitmap_set(*lost, at, n);
+			bitmap_set(*used, at, n);
 			continue;
 		}
-		zcipc_window_make_piece(ep, window, &window->lost[i], gfp);
-		zcipc_window_make_piece(ep, window, &window->used[i], gfp);
-		bitmap_set(window->lost[i], at, n);
-		bitmap_set(window->used[i], at, n);
-		cond_resched();
+		zcipc_window_free_piece(ep, window, *lost);
+		*lost = zcipc_window_all;
+		if (*used)
+			memset(*used, 0xff, zcipc_window_piece_size(window));
+		else
+			*used = zcipc_window_all;
 	}
 }
 
@@ -1687,7 +1696,7 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 		zcipc_window_unplace(ep, zcipc_window_pgoff(window - ep->windows), window->npages,
 				     true);
 		zcipc_window_end(ep, window);
-	} else if (vma->vm_start != vma->vm_end) {
+	} else if (vma->vm_start != vma->vm_end && !zcipc_endpoint_gone(ep)) {
 		zcipc_window_lose(ep, window, zcipc_window_index(vma->vm_pgoff), vma_pages(vma));
 		zcipc_window_unplace(ep, vma->vm_pgoff, vma_pages(vma), false);
 	}
@@ -1808,7 +1817,7 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 	bool pinnable = which == ZCIPC_WINDOW_PINNABLE;
 	unsigned long npages = vma_pages(vma);
 	unsigned long **used;
-	size_t size = DIV_ROUND_UP(npages, ZCIPC_WINDOW_PIECE) * sizeof(*used);
+	size_t size = zcipc_window_array_size(npages);
 	int ret;
 
 	if (vma->vm_pgoff != zcipc_window_pgoff(which) || npages > ZCIPC_MAX_WINDOW_PAGES)

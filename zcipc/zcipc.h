@@ -145,7 +145,7 @@ struct zcipc_user {
  * @vma: the only one there ever was, which may be going away, or NULL
  * @used: bitmaps of pieces of it, NULL: no bit is set. A bit is set for each page that a slot
  *	occupies, or that has been unmapped
- * @lost: likewise, of what has been unmapped; or NULL
+ * @lost: likewise, of what has been unmapped, in the same array as @used; or NULL
  * @nused: pages that slots occupy
  * @hint: no page before this one is free
  * @huge_low: no PMD shows a page before this one

@@ -25,8 +25,9 @@
  * Touching the window where nothing is placed, where the pages have been moved away, or writing
  * without the right to, raises SIGBUS.
  *
- * What is unmapped of a window, or mapped over, is not used any more, and a message that waits has
- * no address there. With the last part of a window all that was placed in it is unmapped; the
+ * What is unmapped of a window, or mapped over, is not used any more, nor, when there is no memory
+ * to note that, or the user has all he may have, the GiB around it; and a message that waits has no
+ * address there. With the last part of a window all that was placed in it is unmapped; the
  * capabilities stay, and the window can be mapped again, anywhere and in any size.
  *
  * Calls
@@ -827,7 +828,7 @@ struct zcipc_grant {
  * Waits for room in the queue as ZCIPC_IOC_TRANSFER does.
  *
  * Errors: ENOENT, also if @peer_cap is none of the peer's, for another region, or for a range that
- * does not have all of the caller's; ESTALE for @cap, EPERM, ESRCH, EAGAIN, ENOMEM, EINTR.
+ * does not have all of the caller's; ESTALE for @cap, EPERM, ESRCH, EAGAIN, EDQUOT, ENOMEM, EINTR.
  */
 struct zcipc_notify {
 	__u32 size;

@@ -593,6 +593,62 @@ TEST_F(limits, privileged)
 	EXPECT_EQ(EDQUOT, err);
 }
 
+/* G11: to make holes in a window is no way around the quota. */
+TEST_F(limits, holes_in_a_window)
+{
+	struct zcipc_stats now;
+	struct ep a, b;
+	struct buf buf;
+	unsigned int i;
+
+	test_open(&a, TIB / psize, O_NONBLOCK);
+	test_open(&b, WINDOW_PAGES, O_NONBLOCK);
+	test_create(&b, 2, &buf);
+	test_fill(&b, buf.p, 2, 3);
+	quota_set(1);
+	for (i = 0; i < 200; i++)
+		ASSERT_EQ(0, munmap(a.win + (i + 1) * (TIB / 256) + psize, psize));
+	test_stats(&a, &now);
+	EXPECT_GE(MIB / psize, now.user_pages);
+	/* What is left of it is used, when there is room for what is placed. */
+	quota_set(16);
+	test_pass(&b, &a, ZCIPC_SHARE, buf.cap, &buf);
+	ASSERT_LE(a.win, buf.p);
+	test_check(&a, buf.p, 2, 3);
+	ep_end(&a);
+	ep_end(&b);
+}
+
+/* G11: nor are notifications. */
+TEST_F(limits, notifications)
+{
+	struct zcipc_notify cmd;
+	struct zcipc_stats now;
+	unsigned int i, k, n = 0;
+	struct ep b[20], a;
+	struct buf buf, got;
+
+	test_open(&a, WINDOW_PAGES, O_NONBLOCK);
+	test_create(&a, 1, &buf);
+	quota_set(1);
+	for (k = 0; k < ARRAY_SIZE(b); k++) {
+		test_open(&b[k], WINDOW_PAGES, O_NONBLOCK);
+		test_pass(&a, &b[k], ZCIPC_SHARE, buf.cap, &got);
+		cmd = notify_cmd(&b[k], buf.cap, got.cap, 0, 0);
+		for (i = 0; i < 1024 && !zc_notify(&a, &cmd); i++)
+			n++;
+		if (i < 1024)
+			break;
+	}
+	EXPECT_EQ(EDQUOT, errno);
+	EXPECT_LT(1024, n);
+	test_stats(&a, &now);
+	EXPECT_GE(MIB / psize, now.user_pages);
+	for (; k < ARRAY_SIZE(b); k--)
+		ep_end(&b[k]);
+	ep_end(&a);
+}
+
 /* Ids that a user has in his namespace are his, however many they are. */
 TEST_F(limits, user_namespaces)
 {
