@@ -1133,13 +1133,16 @@ static void catch(int flags)
 	sigaction(SIGUSR1, &action, NULL);
 }
 
-/* G9, G12: a transfer waits for room, through signals with SA_RESTART, and until the peer dies. */
+/*
+ * G9, G12: a transfer waits for room, through signals with SA_RESTART, until there is no window
+ * any more, and until the peer dies.
+ */
 TEST_F(room, transfer_waits)
 {
 	struct buf mine, big, dst;
 	struct waiter w = {};
 	pthread_t thread;
-	struct ep c, d;
+	struct ep c, d, e;
 
 	test_open(&c, 8, 0);
 	test_create(&c, 8, &mine);
@@ -1176,7 +1179,21 @@ TEST_F(room, transfer_waits)
 	w = (struct waiter){ .from = &d, .cap = big.cap, .to = c.id };
 	pthread_create(&thread, NULL, transfer_thread, &w);
 	ASSERT_TRUE(wait_until(thread_sleeps(w.tid)));
-	ep_end(&c);
+	ASSERT_EQ(0, munmap(c.win, c.npages * psize));
+	c.win = NULL;
+	pthread_join(thread, NULL);
+	EXPECT_EQ(-1, w.rc);
+	EXPECT_EQ(ENOBUFS, w.err);
+	test_check(&d, big.p, 8, 0);
+
+	/* Only of a process do the window and the endpoint go at once. */
+	test_start(&e, true, 8);
+	test_create(&e, 8, &mine);
+	w.to = e.id;
+	w.tid = 0;
+	pthread_create(&thread, NULL, transfer_thread, &w);
+	ASSERT_TRUE(wait_until(thread_sleeps(w.tid)));
+	ep_end(&e);
 	pthread_join(thread, NULL);
 	EXPECT_EQ(-1, w.rc);
 	EXPECT_EQ(ESRCH, w.err);
