@@ -2,7 +2,7 @@
 /*
  * Batches: many transfers under one set of locks, and with one TLB shootdown.
  *
- * The locks of all endpoints and regions that take part are taken first, in the order of their ids.
+ * The locks of all regions and endpoints that take part are taken first, in the order of their ids.
  * Then all that the sender loses or that becomes copy-on-write leaves the sender's page tables at
  * once, before the transfers are made one by one. The peers' page tables are populated at the end.
  * What is most usual, MOVEs to one peer of what nobody else has mapped, is carried: see carry.c.
@@ -58,7 +58,7 @@ static_assert(sizeof(struct zcipc_batch_entry) <= 256);
  * @sorted: the regions come in the order of their ids
  * @nalloc: entries that need memory
  * @nregions: number of regions
- * @regions: the regions to lock, each once
+ * @regions: the regions to lock, with references; when they are locked, each once
  * @nranges: number of ranges
  * @ranges: what is to be unmapped in the sender's windows
  * @npages: pages that are to be moved
@@ -106,6 +106,8 @@ static void zcipc_batch_free(struct zcipc_batch *b)
 	/* Backwards: the first of those that go to a peer has the reference. */
 	for (i = b->n; b->entries && i-- > 0;)
 		zcipc_transfer_free(&b->entries[i].t);
+	for (i = 0; i < b->nregions; i++)
+		zcipc_region_put(b->regions[i]);
 	kvfree(b->carry.pages);
 	kvfree(b->frames);
 	kvfree(b->ranges);
@@ -249,6 +251,8 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 		entry->from = cap;
 		if (cap->region->id < region)
 			b->sorted = false;
+		if (cap->region->id != region)
+			b->regions[b->nregions++] = zcipc_region_get(cap->region);
 		region = cap->region->id;
 		b->nalloc += !entry->t.whole;
 		if (entry->t.cmd->type == ZCIPC_MOVE)
@@ -305,17 +309,34 @@ static __always_inline struct zcipc_cap *zcipc_batch_cap(struct zcipc_batch *b,
 								     zcipc_cap_find(b->src, token);
 }
 
-/* Finds the capabilities, and locks all regions. They stay as long as the sender is locked. */
+/* Locks all regions, before the endpoints. */
 static void zcipc_batch_lock_regions(struct zcipc_batch *b)
+{
+	u32 i, n = b->nregions;
+
+	if (!b->sorted)
+		sort(b->regions, n, sizeof(*b->regions), zcipc_batch_compare_regions, NULL);
+	for (b->nregions = 0, i = 0; i < n; i++) {
+		struct zcipc_region *region = b->regions[i];
+
+		if (b->nregions && region == b->regions[b->nregions - 1]) {
+			zcipc_region_put(region);
+			continue;
+		}
+		b->regions[b->nregions++] = region;
+		mutex_lock_nest_lock(&region->lock, &b->src->mm->mmap_lock);
+	}
+}
+
+/* Finds out which transfers there still can be. They can as long as all are locked. */
+static void zcipc_batch_look(struct zcipc_batch *b)
 {
 	const struct zcipc_endpoint *last = NULL;
 	struct zcipc_batch_entry *entry, *end = b->entries + b->n;
-	u32 i, n = 0;
+	struct zcipc_cap *cap;
 	int ret = 0;
 
 	for (entry = b->entries; entry < end; entry++) {
-		struct zcipc_cap *cap;
-
 		if (entry->ret)
 			continue;
 		if (entry->t.dst != last || entry->t.cmd->flags & ZCIPC_F_PEER_FD) {
@@ -330,27 +351,10 @@ static void zcipc_batch_lock_regions(struct zcipc_batch *b)
 		entry->ret = ret;
 		if (ret)
 			continue;
-		/* What a token names does not change, so rights and range are still right. */
+		/* What a token names does not change, so rights, range and region are right. */
 		cap = zcipc_batch_cap(b, entry);
-		if (IS_ERR(cap)) {
+		if (IS_ERR(cap))
 			entry->ret = PTR_ERR(cap);
-			continue;
-		}
-		if (n && b->regions[n - 1] == cap->region)
-			continue;
-		b->regions[n++] = cap->region;
-		if (b->sorted)
-			mutex_lock_nest_lock(&cap->region->lock, &b->src->mm->mmap_lock);
-	}
-	b->nregions = n;
-	if (b->sorted)
-		return;
-	sort(b->regions, n, sizeof(*b->regions), zcipc_batch_compare_regions, NULL);
-	for (b->nregions = 0, i = 0; i < n; i++) {
-		if (i && b->regions[i] == b->regions[i - 1])
-			continue;
-		b->regions[b->nregions++] = b->regions[i];
-		mutex_lock_nest_lock(&b->regions[i]->lock, &b->src->mm->mmap_lock);
 	}
 }
 
@@ -367,13 +371,13 @@ static void zcipc_batch_unlock(struct zcipc_batch *b)
 
 /* The sender's mappings of a range, if there is room to note them all. */
 static bool zcipc_batch_add_ranges(struct zcipc_batch *b, const struct zcipc_transfer_state *t,
-				   const struct zcipc_region *region)
+				   struct zcipc_region *region)
 {
 	u32 old = b->nranges;
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
 
-	list_for_each_entry(cap, &region->caps, region_entry) {
+	zcipc_for_each_overlap(cap, region, t->first, t->npages) {
 		if (cap->ep != b->src)
 			continue;
 		list_for_each_entry(slot, &cap->slots, cap_entry) {
@@ -826,8 +830,9 @@ int zcipc_transfer_batch(struct zcipc_ucmd *ucmd)
 	ret = mmap_read_lock_killable(b.src->mm);
 	if (ret)
 		goto out_free;
-	zcipc_batch_lock_endpoints(&b);
 	zcipc_batch_lock_regions(&b);
+	zcipc_batch_lock_endpoints(&b);
+	zcipc_batch_look(&b);
 	ret = zcipc_batch_locked(&b);
 	zcipc_batch_unlock(&b);
 	mmap_read_unlock(b.src->mm);

@@ -13,6 +13,7 @@
  * mark. The second, zcipc_cap_reap(), takes them out of the tables one by one, and tells the
  * owners.
  */
+#include <linux/interval_tree_generic.h>
 #include <linux/log2.h>
 #include <linux/random.h>
 #include <linux/slab.h>
@@ -170,6 +171,47 @@ static __always_inline void zcipc_cap_erase(struct zcipc_cap *cap)
 		zcipc_cap_refund(ep, ZCIPC_CAPS_SPARE / 2);
 }
 
+static unsigned long zcipc_cap_range_first(const struct zcipc_cap *cap)
+{
+	return cap->first;
+}
+
+static unsigned long zcipc_cap_range_last(const struct zcipc_cap *cap)
+{
+	return cap->first + cap->npages - 1;
+}
+
+INTERVAL_TREE_DEFINE(struct zcipc_cap, range_node, unsigned long, range_last,
+		     zcipc_cap_range_first, zcipc_cap_range_last, static, zcipc_cap_ranges)
+
+/**
+ * zcipc_cap_overlap() - go through the capabilities that name pages of a range
+ * @region: the region; the caller holds its lock
+ * @cap: the one before, NULL: from the beginning
+ * @first: first page
+ * @npages: number of pages
+ *
+ * Return: the next one that is not revoked, or NULL
+ */
+struct zcipc_cap *zcipc_cap_overlap(struct zcipc_region *region, struct zcipc_cap *cap,
+				    unsigned long first, unsigned long npages)
+{
+	lockdep_assert_held(&region->lock);
+	if (cap)
+		return zcipc_cap_ranges_iter_next(cap, first, first + npages - 1);
+	return zcipc_cap_ranges_iter_first(&region->ranges, first, first + npages - 1);
+}
+
+/* It is as good as gone, but for the table. */
+static void zcipc_cap_set_revoked(struct zcipc_cap *cap, struct zcipc_endpoint *revoker)
+{
+	WRITE_ONCE(cap->revoked, true);
+	kref_get(&revoker->kref);
+	cap->revoker = revoker;
+	zcipc_cap_ranges_remove(cap, &cap->region->ranges);
+	list_move_tail(&cap->region_entry, &cap->region->revoked);
+}
+
 /**
  * zcipc_cap_install() - make a capability valid
  * @cap: entered in a table whose endpoint's lock the caller holds
@@ -193,6 +235,7 @@ void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region,
 	if (parent)
 		list_add_tail(&cap->sibling, &parent->children);
 	list_add_tail(&cap->region_entry, &region->caps);
+	zcipc_cap_ranges_insert(cap, &region->ranges);
 	zcipc_stat_inc(CAPS);
 }
 
@@ -218,10 +261,7 @@ static void zcipc_cap_lost_child(struct zcipc_cap *cap)
 
 	if (!cap->implicit || !region->file || cap->revoked || !list_empty(&cap->children))
 		return;
-	WRITE_ONCE(cap->revoked, true);
-	kref_get(&cap->ep->kref);
-	cap->revoker = cap->ep;
-	list_move_tail(&cap->region_entry, &region->revoked);
+	zcipc_cap_set_revoked(cap, cap->ep);
 	list_for_each_entry(slot, &cap->slots, cap_entry)
 		zcipc_slot_unmap(slot);
 	zcipc_region_get(region);
@@ -260,6 +300,8 @@ void zcipc_cap_detach(struct zcipc_cap *cap)
 	lockdep_assert_held(&cap->region->lock);
 	zcipc_cap_remove_slots(cap);
 	zcipc_cap_leave_tree(cap);
+	if (!cap->revoked)
+		zcipc_cap_ranges_remove(cap, &cap->region->ranges);
 	list_del(&cap->region_entry);
 	zcipc_cap_erase(cap);
 	zcipc_message_unqueue(cap->ep, &cap->msg);
@@ -279,13 +321,38 @@ void zcipc_cap_free(struct zcipc_cap *cap)
 	kmem_cache_free(zcipc_caps, cap);
 }
 
-/* Takes a capability away, with all that it gave. The caller holds the endpoint's lock. */
-void zcipc_cap_remove(struct zcipc_cap *cap)
+/**
+ * zcipc_cap_lock_region() - lock the region of a capability
+ * @cap: the capability; the caller holds the lock of its endpoint
+ * @other: another endpoint whose lock the caller holds, or the same one
+ *
+ * Context: as zcipc_region_lock(). What the caller knew of the endpoints may have changed.
+ * Return: the capability, valid as long as the region is locked, and possibly revoked; or NULL if
+ * it has gone, and nothing more than before is locked
+ */
+struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endpoint *other)
+{
+	struct zcipc_region *region = cap->region;
+	struct zcipc_endpoint *ep = cap->ep;
+	u64 token = cap->token;
+
+	if (zcipc_region_lock(region, ep, other))
+		return cap;
+	/* What a token names does not change. */
+	cap = zcipc_cap_at(ep, token);
+	if (cap)
+		zcipc_region_put(region);
+	else
+		zcipc_region_unlock_put(region);
+	return cap;
+}
+
+/* Takes a capability away, with all that it gave. Unlocks its region; its endpoint stays locked. */
+static void zcipc_cap_remove_locked(struct zcipc_cap *cap)
 {
 	struct zcipc_region *region = cap->region;
 	struct zcipc_slot *slot;
 
-	mutex_lock(&region->lock);
 	list_for_each_entry(slot, &cap->slots, cap_entry)
 		zcipc_slot_unmap(slot);
 	zcipc_cap_detach(cap);
@@ -294,21 +361,26 @@ void zcipc_cap_remove(struct zcipc_cap *cap)
 }
 
 /*
+ * Takes a capability away, with all that it gave. The caller holds the endpoint's lock, which may
+ * be released in between.
+ */
+void zcipc_cap_remove(struct zcipc_cap *cap)
+{
+	cap = zcipc_cap_lock_region(cap, cap->ep);
+	if (cap)
+		zcipc_cap_remove_locked(cap);
+}
+
+/*
  * The owner gives up a capability for memory that it has adopted, and still has where it was. The
  * memory stays, and goes with its mapping: the capability is one that nobody has been told of. The
- * caller holds the endpoint's lock.
+ * caller holds the locks of endpoint and region; the latter is unlocked.
  */
 static void zcipc_cap_forget(struct zcipc_cap *cap)
 {
 	struct zcipc_region *region = cap->region;
 	struct zcipc_slot *slot, *next;
 
-	mutex_lock(&region->lock);
-	if (cap->revoked) {
-		mutex_unlock(&region->lock);
-		zcipc_cap_remove(cap);
-		return;
-	}
 	list_for_each_entry_safe(slot, next, &cap->slots, cap_entry) {
 		if (slot == &cap->slot)
 			continue;
@@ -391,15 +463,26 @@ struct zcipc_cap *zcipc_cap_missing(const struct zcipc_endpoint *ep, u64 token)
 	return ERR_PTR(-ENOENT);
 }
 
-/* As zcipc_cap_find(). Takes the region's lock too, so that the capability remains valid. */
-struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, u64 token)
+/**
+ * zcipc_cap_find_locked() - zcipc_cap_find(), and lock the region
+ * @ep: the endpoint; the caller holds its lock
+ * @other: another endpoint whose lock the caller holds, or the same one
+ * @token: what user space gave
+ *
+ * Context: as zcipc_region_lock(). What the caller knew of the endpoints may have changed.
+ * Return: the capability, valid as long as the region is locked, or what zcipc_cap_find() says
+ */
+struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, struct zcipc_endpoint *other,
+					u64 token)
 {
 	struct zcipc_cap *cap = zcipc_cap_find(ep, token);
 
 	if (IS_ERR(cap))
 		return cap;
 	zcipc_test_point("found");
-	mutex_lock(&cap->region->lock);
+	cap = zcipc_cap_lock_region(cap, other);
+	if (!cap)
+		return ERR_PTR(-ESTALE);
 	if (!cap->revoked)
 		return cap;
 	mutex_unlock(&cap->region->lock);
@@ -438,11 +521,8 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	slot = zcipc_slot_alloc(ep->user);
 	if (IS_ERR(slot))
 		return PTR_ERR(slot);
-	ret = mmap_read_lock_killable(mm);
-	if (ret)
-		goto out_free;
 	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find_locked(ep, cmd->cap);
+	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
 	if (IS_ERR(cap)) {
 		ret = PTR_ERR(cap);
 		goto out_unlock;
@@ -469,16 +549,17 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	if (!ret) {
 		zcipc_slot_install(slot, cap, pgoff, first, npages,
 				   cmd->rights & ZCIPC_RIGHT_WRITE);
-		if (!exec)
+		/* Else faults do. */
+		if (!exec && mmap_read_trylock(mm)) {
 			zcipc_slot_populate(slot);
+			mmap_read_unlock(mm);
+		}
 		cmd->addr = zcipc_slot_addr(slot);
 		slot = NULL;
 	}
 	mutex_unlock(&cap->region->lock);
 out_unlock:
 	mutex_unlock(&ep->lock);
-	mmap_read_unlock(mm);
-out_free:
 	zcipc_slot_free(slot, ep->user);
 	if (file_region) {
 		ret = zcipc_file_map(ucmd->file, cmd->cap, file_region, first, npages,
@@ -527,7 +608,7 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 	if (cmd->flags)
 		return -EOPNOTSUPP;
 	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find(ep, cmd->cap);
+	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
 	if (IS_ERR(cap)) {
 		ret = PTR_ERR(cap);
 	} else if (cap->nslots && cap->slot.addr && cap->slot.nvmas) {
@@ -536,7 +617,7 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 		if (ep->recycles && cap->npages == cap->region->npages &&
 		    cap->rights & ZCIPC_RIGHT_READ)
 			region = zcipc_region_get(cap->region);
-		zcipc_cap_remove(cap);
+		zcipc_cap_remove_locked(cap);
 		if (region)
 			zcipc_recycle_keep(ep, region);
 		zcipc_endpoint_made_room(ep);
@@ -589,10 +670,7 @@ static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker
 	struct zcipc_slot *slot;
 
 	lockdep_assert_held(&cap->region->lock);
-	WRITE_ONCE(cap->revoked, true);
-	kref_get(&revoker->kref);
-	cap->revoker = revoker;
-	list_move_tail(&cap->region_entry, &cap->region->revoked);
+	zcipc_cap_set_revoked(cap, revoker);
 	list_for_each_entry(slot, &cap->slots, cap_entry)
 		zcipc_slot_unmap(slot);
 	zcipc_count(NULL, cap->region, REVOKED, 1);
@@ -645,7 +723,9 @@ u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsig
 	u64 n = 0;
 
 	lockdep_assert_held(&region->lock);
+	/* In the order in which they were given, and are told. */
 	list_for_each_entry_safe(cap, next, &region->caps, region_entry) {
+		cond_resched();
 		if (cap == except || cap->first < first ||
 		    cap->first + cap->npages > first + npages)
 			continue;
@@ -653,7 +733,6 @@ u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsig
 		cap->parent = NULL;
 		zcipc_cap_kill(cap, revoker);
 		n++;
-		cond_resched();
 	}
 	return n;
 }
@@ -684,10 +763,11 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 	struct zcipc_region *region;
 	bool known;
 
+	if (cap)
+		cap = zcipc_cap_lock_region(cap, ep);
 	if (!cap)
 		return;
 	region = cap->region;
-	mutex_lock(&region->lock);
 	known = (list_empty(&cap->msg.entry) || cap->msg.shown) && !cap->msg.unheard;
 	zcipc_cap_detach(cap);
 	mutex_unlock(&region->lock);
@@ -787,7 +867,9 @@ int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
 			return PTR_ERR(owner);
 	}
 	mutex_lock(&owner->lock);
-	cap = zcipc_cap_find_locked(owner, cmd->cap);
+	cap = zcipc_cap_find_locked(owner, owner, cmd->cap);
+	/* The region's lock is enough from here on, and others need this one. */
+	mutex_unlock(&owner->lock);
 	if (IS_ERR(cap)) {
 		/* Nobody needs to know what tokens others have, or had. */
 		ret = owner != ep ? -ENOENT : PTR_ERR(cap);
@@ -801,7 +883,6 @@ int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
 		}
 		mutex_unlock(&cap->region->lock);
 	}
-	mutex_unlock(&owner->lock);
 	if (owner != ep)
 		zcipc_endpoint_put(owner);
 	if (ret)

@@ -263,15 +263,15 @@ int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	ret = mmap_read_lock_killable(t->src->mm);
 	if (ret)
 		return ret;
-	zcipc_endpoints_lock(t->src, t->dst);
 	mutex_lock(&t->region->lock);
+	zcipc_endpoints_lock(t->src, t->dst);
 	start = get_cycles();
 	ret = zcipc_direct_locked(t);
 	if (!ret)
 		zcipc_count(t->src, NULL, REMAP_CYCLES, get_cycles() - start);
-	mutex_unlock(&t->region->lock);
 	*room_seq = t->dst->room_seq;
 	zcipc_endpoints_unlock(t->src, t->dst);
+	mutex_unlock(&t->region->lock);
 	mmap_read_unlock(t->src->mm);
 	return ret;
 }

@@ -505,31 +505,107 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 	cmd->queue_depth = ep->queue_depth;
 	cmd->full = ep->full;
 	memcpy(cmd->name, ep->name, sizeof(cmd->name));
-	/* Who waits asks again. */
 	if (flags)
-		zcipc_endpoint_made_room(ep);
+		zcipc_endpoint_ask_again(ep);
 	mutex_unlock(&ep->lock);
 	/* Probed above, and too late to say anything but that it was done. */
 	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
 }
 
-/* There is more room in window, table or queue. The caller holds the endpoint's lock. */
+/**
+ * struct zcipc_room_wait - somebody waits for room in an endpoint
+ * @wq: in ep->room_wait, first come, first served
+ * @ep: the endpoint
+ * @seq: ep->room_seq, when there was none
+ * @need: how much
+ */
+struct zcipc_room_wait {
+	struct wait_queue_entry wq;
+	const struct zcipc_endpoint *ep;
+	u32 seq;
+	struct zcipc_room need;
+};
+
+/* @key: of this window so many pages will not do, NULL: there is no telling. */
+static int zcipc_room_wake(struct wait_queue_entry *wq, unsigned int mode, int flags, void *key)
+{
+	const struct zcipc_room_wait *wait = container_of(wq, struct zcipc_room_wait, wq);
+	const struct zcipc_room *full = key;
+
+	/* It has tried since the last change, or need not try. */
+	if (!READ_ONCE(wait->ep->dead) && wait->seq == READ_ONCE(wait->ep->room_seq))
+		return 0;
+	if (full && full->window == wait->need.window && wait->need.npages >= full->npages)
+		return 0;
+	return autoremove_wake_function(wq, mode, flags, NULL);
+}
+
+/* There is more room in window or queue, for one who waits. The caller holds the lock. */
 void zcipc_endpoint_made_room(struct zcipc_endpoint *ep)
 {
 	lockdep_assert_held(&ep->lock);
 	WRITE_ONCE(ep->room_seq, ep->room_seq + 1);
 	if (wq_has_sleeper(&ep->room_wait))
-		wake_up_all(&ep->room_wait);
+		wake_up(&ep->room_wait);
 }
 
-/*
- * Waits until there is more room than when @room_seq was read, or the endpoint is dead. Returns 0,
- * or -ERESTARTSYS.
- */
-int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq)
+/* Whoever waits for room may have another answer now. The caller holds the lock. */
+void zcipc_endpoint_ask_again(struct zcipc_endpoint *ep)
 {
-	return wait_event_interruptible(ep->room_wait, READ_ONCE(ep->room_seq) != room_seq ||
-					READ_ONCE(ep->dead));
+	lockdep_assert_held(&ep->lock);
+	WRITE_ONCE(ep->room_seq, ep->room_seq + 1);
+	wake_up_all(&ep->room_wait);
+}
+
+/**
+ * zcipc_endpoint_wait_room() - wait until there is more room, or the endpoint is dead
+ * @ep: the endpoint
+ * @room_seq: ep->room_seq, when there was no room
+ * @need: what there was no room for
+ *
+ * Those who wait are woken one after the other: zcipc_endpoint_waited() must follow, when the
+ * caller has tried again.
+ *
+ * Return: 0, or -ERESTARTSYS
+ */
+int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zcipc_room need)
+{
+	struct zcipc_room_wait wait = { .ep = ep, .seq = room_seq, .need = need };
+	int ret;
+
+	init_wait_entry(&wait.wq, WQ_FLAG_EXCLUSIVE);
+	wait.wq.func = zcipc_room_wake;
+	for (;;) {
+		ret = prepare_to_wait_event(&ep->room_wait, &wait.wq, TASK_INTERRUPTIBLE);
+		if (READ_ONCE(ep->room_seq) != room_seq || READ_ONCE(ep->dead)) {
+			ret = 0;
+			break;
+		}
+		if (ret)
+			break;
+		schedule();
+	}
+	finish_wait(&ep->room_wait, &wait.wq);
+	return ret;
+}
+
+/**
+ * zcipc_endpoint_waited() - somebody who was woken has tried again: it is the next one's turn
+ * @ep: the endpoint; no lock is held
+ * @need: what was tried
+ * @ret: what came of it
+ *
+ * One change can make room for many, or for none but the last in the line. Whoever can know that
+ * there is no room is not woken.
+ */
+void zcipc_endpoint_waited(struct zcipc_endpoint *ep, struct zcipc_room need, int ret)
+{
+	/* Whoever makes more room now wakes somebody, too. */
+	if (READ_ONCE(ep->nmessages) >= READ_ONCE(ep->queue_depth))
+		return;
+	if (ret != -EAGAIN)
+		need.npages = zcipc_window_room(ep, need.window) + 1;
+	__wake_up(&ep->room_wait, TASK_NORMAL, 1, &need);
 }
 
 /* The next endpoint of a process (NULL: of any), from an id on, with a reference, or NULL. */

@@ -149,17 +149,28 @@ static void zcipc_view_open(struct vm_area_struct *vma)
 	mutex_unlock(&ep->lock);
 }
 
-/* Removes what a view shows, and is not mapped any more. The caller holds the endpoint's lock. */
-static void zcipc_view_remove_slot(struct zcipc_view *view)
+/*
+ * Removes what a view shows, and is not mapped any more, or @unmap. The caller holds the endpoint's
+ * lock.
+ */
+static void zcipc_view_remove_slot(struct zcipc_view *view, bool unmap)
 {
+	struct zcipc_endpoint *ep = zcipc_view_ep(view);
 	struct zcipc_region *region;
+	bool waited;
 
 	if (!view->slot)
 		return;
 	region = view->slot->cap->region;
-	mutex_lock(&region->lock);
-	zcipc_slot_remove(view->slot);
+	waited = !zcipc_region_lock(region, ep, ep);
+	/* It is always the same one's. */
+	if (view->slot && unmap)
+		zcipc_file_unmap(view);
+	if (view->slot)
+		zcipc_slot_remove(view->slot);
 	mutex_unlock(&region->lock);
+	if (waited)
+		zcipc_region_put(region);
 }
 
 static void zcipc_view_close(struct vm_area_struct *vma)
@@ -173,7 +184,7 @@ static void zcipc_view_close(struct vm_area_struct *vma)
 		return;
 	mutex_lock(&ep->lock);
 	if (!--view->nvmas)
-		zcipc_view_remove_slot(view);
+		zcipc_view_remove_slot(view, false);
 	mutex_unlock(&ep->lock);
 	zcipc_endpoint_unmapped(ep, vma);
 }
@@ -392,7 +403,7 @@ static int zcipc_file_enter(u64 token, unsigned long first, unsigned long npages
 	if (IS_ERR(slot))
 		return PTR_ERR(slot);
 	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find_locked(ep, token);
+	cap = zcipc_cap_find_locked(ep, ep, token);
 	ret = PTR_ERR_OR_ZERO(cap);
 	if (ret)
 		goto out;
@@ -450,7 +461,7 @@ int zcipc_file_map(struct file *holder, u64 token, struct zcipc_region *region,
 	mutex_lock(&ep->lock);
 	view->mapper = NULL;
 	if (ret)
-		zcipc_view_remove_slot(view);
+		zcipc_view_remove_slot(view, false);
 	else if (view->slot)
 		view->slot->addr = at;
 	mutex_unlock(&ep->lock);
@@ -503,12 +514,7 @@ int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr)
 		vm_munmap(addr, len);
 	/* In pieces, or not to be unmapped: it stays as one that was revoked. */
 	mutex_lock(&ep->lock);
-	if (view->slot) {
-		mutex_lock(&view->slot->cap->region->lock);
-		zcipc_file_unmap(view);
-		mutex_unlock(&view->slot->cap->region->lock);
-		zcipc_view_remove_slot(view);
-	}
+	zcipc_view_remove_slot(view, true);
 	mutex_unlock(&ep->lock);
 	fput(file);
 	return 0;
@@ -655,7 +661,7 @@ int zcipc_file_import(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 	mutex_lock(&ep->lock);
 	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
 	if (!ret) {
-		mutex_lock(&region->lock);
+		zcipc_region_lock_new(region);
 		zcipc_cap_enter(cap, ep);
 		zcipc_cap_install(cap, region, NULL, 0, npages, rights);
 		mutex_unlock(&region->lock);

@@ -614,7 +614,7 @@ static int zcipc_import_install(struct zcipc_endpoint *ep, struct zcipc_cap *cap
 	if (!ret)
 		ret = zcipc_window_reserve_outside(ep, region->npages, pgoff);
 	if (!ret) {
-		mutex_lock(&region->lock);
+		zcipc_region_lock_new(region);
 		zcipc_cap_enter(cap, ep);
 		zcipc_cap_install(cap, region, NULL, 0, region->npages, ZCIPC_RIGHTS_ALL);
 		zcipc_slot_install(&cap->slot, cap, *pgoff, 0, region->npages, true);
@@ -628,23 +628,24 @@ static int zcipc_import_install(struct zcipc_endpoint *ep, struct zcipc_cap *cap
 	return ret;
 }
 
-/* Inserts the PTEs of what a capability maps, if it is still there. */
+/* Inserts the PTEs of what a capability maps, if it is still there, and the mmap_lock is free. */
 static void zcipc_import_populate(struct zcipc_endpoint *ep, u64 token)
 {
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
 
-	mmap_read_lock(ep->mm);
 	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find_locked(ep, token);
+	cap = zcipc_cap_find_locked(ep, ep, token);
 	if (!IS_ERR(cap)) {
-		list_for_each_entry(slot, &cap->slots, cap_entry)
-			if (!slot->view)
-				zcipc_slot_populate(slot);
+		if (mmap_read_trylock(ep->mm)) {
+			list_for_each_entry(slot, &cap->slots, cap_entry)
+				if (!slot->view)
+					zcipc_slot_populate(slot);
+			mmap_read_unlock(ep->mm);
+		}
 		mutex_unlock(&cap->region->lock);
 	}
 	mutex_unlock(&ep->lock);
-	mmap_read_unlock(ep->mm);
 }
 
 /**
@@ -783,7 +784,7 @@ static long zcipc_import_copy_some(struct zcipc_endpoint *ep, u64 token, unsigne
 	unsigned long i;
 
 	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find_locked(ep, token);
+	cap = zcipc_cap_find_locked(ep, ep, token);
 	if (IS_ERR(cap)) {
 		mutex_unlock(&ep->lock);
 		return PTR_ERR(cap);

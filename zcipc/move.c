@@ -143,12 +143,13 @@ static bool zcipc_move_region(struct zcipc_move *m)
 	return true;
 }
 
-/* Under the peer's mmap_lock and both endpoints' locks. */
+/* Under both endpoints' locks. The peer's address space exists. */
 static bool zcipc_move_locked(struct zcipc_move *m)
 {
+	struct mm_struct *mm = m->dst->mm;
 	struct zcipc_region *region;
 	cycles_t start = get_cycles();
-	bool done;
+	bool done = false;
 
 	if (m->dst->dead || !zcipc_endpoint_accepts(m->dst, m->src))
 		return false;
@@ -157,8 +158,13 @@ static bool zcipc_move_locked(struct zcipc_move *m)
 		return false;
 	region = m->cap->region;
 	zcipc_test_point("found");
-	mutex_lock(&region->lock);
-	done = zcipc_move_region(m);
+	/* Whoever has to wait for it goes the long way. */
+	if (!mutex_trylock(&region->lock))
+		return false;
+	if (mmap_read_trylock(mm)) {
+		done = zcipc_move_region(m);
+		mmap_read_unlock(mm);
+	}
 	mutex_unlock(&region->lock);
 	if (done)
 		zcipc_count(m->src, NULL, REMAP_CYCLES, get_cycles() - start);
@@ -189,12 +195,9 @@ bool zcipc_move_short(struct zcipc_ucmd *ucmd)
 	if (m.src == m.dst || zcipc_ucmd_probe(ucmd) || !mmget_not_zero(mm))
 		goto out_put;
 	zcipc_test_point("prepared");
-	if (!mmap_read_lock_killable(mm)) {
-		zcipc_endpoints_lock(m.src, m.dst);
-		done = zcipc_move_locked(&m);
-		zcipc_endpoints_unlock(m.src, m.dst);
-		mmap_read_unlock(mm);
-	}
+	zcipc_endpoints_lock(m.src, m.dst);
+	done = zcipc_move_locked(&m);
+	zcipc_endpoints_unlock(m.src, m.dst);
 	/* If the peer has exited this takes its address space down: not in our context. */
 	mmput_async(mm);
 	if (done) {

@@ -136,19 +136,16 @@ static int zcipc_notify_try(struct zcipc_endpoint *ep, struct zcipc_endpoint *pe
 	int ret;
 
 	zcipc_endpoints_lock(ep, peer);
+	cap = zcipc_cap_find_locked(ep, peer, cmd->cap);
 	*room_seq = peer->room_seq;
-	if (zcipc_endpoint_gone(peer)) {
+	if (zcipc_endpoint_gone(peer))
 		ret = -ESRCH;
-	} else if (!(cmd->flags & ZCIPC_F_PEER_FD) && !zcipc_endpoint_accepts(peer, ep)) {
+	else if (!(cmd->flags & ZCIPC_F_PEER_FD) && !zcipc_endpoint_accepts(peer, ep))
 		ret = -EPERM;
-	} else {
-		cap = zcipc_cap_find_locked(ep, cmd->cap);
-		ret = PTR_ERR_OR_ZERO(cap);
-		if (!ret) {
-			ret = zcipc_notify_send(ep, peer, cap, cmd);
-			mutex_unlock(&cap->region->lock);
-		}
-	}
+	else
+		ret = IS_ERR(cap) ? PTR_ERR(cap) : zcipc_notify_send(ep, peer, cap, cmd);
+	if (!IS_ERR(cap))
+		mutex_unlock(&cap->region->lock);
 	zcipc_endpoints_unlock(ep, peer);
 	return ret;
 }
@@ -164,6 +161,8 @@ int zcipc_notify(struct zcipc_ucmd *ucmd)
 {
 	const struct zcipc_notify *cmd = ucmd->cmd;
 	struct zcipc_endpoint *peer;
+	struct zcipc_room need = {};
+	bool waited = false;
 	u32 room_seq;
 	int ret;
 
@@ -180,10 +179,15 @@ int zcipc_notify(struct zcipc_ucmd *ucmd)
 		goto out;
 	while ((ret = zcipc_notify_try(ucmd->ep, peer, cmd, &room_seq)) == -EAGAIN &&
 	       !ucmd->nonblock && READ_ONCE(peer->full) == ZCIPC_FULL_WAIT) {
-		ret = zcipc_endpoint_wait_room(peer, room_seq);
+		if (waited)
+			zcipc_endpoint_waited(peer, need, ret);
+		ret = zcipc_endpoint_wait_room(peer, room_seq, need);
 		if (ret)
 			break;
+		waited = true;
 	}
+	if (waited)
+		zcipc_endpoint_waited(peer, need, ret);
 	zcipc_endpoint_put(peer);
 out:
 	if (ret)

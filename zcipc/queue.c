@@ -74,7 +74,7 @@ bool zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endpoint *sender,
 				    u64 token)
 {
-	struct zcipc_cap *cap = zcipc_cap_find_locked(ep, token);
+	struct zcipc_cap *cap = zcipc_cap_find_locked(ep, sender, token);
 	struct zcipc_region *region;
 	struct zcipc_plan plan = {
 		.take = true, .node = NUMA_NO_NODE, .spares = LIST_HEAD_INIT(plan.spares),

@@ -34,6 +34,7 @@ static struct zcipc_region *zcipc_region_make(struct zcipc_user *user, unsigned 
 	region->user = zcipc_user_ref(user);
 	mutex_init(&region->lock);
 	INIT_LIST_HEAD(&region->caps);
+	region->ranges = RB_ROOT_CACHED;
 	INIT_LIST_HEAD(&region->revoked);
 	INIT_WORK(&region->reap, zcipc_cap_reap_work);
 	zcipc_stat_inc(REGIONS);
@@ -149,6 +150,17 @@ void zcipc_region_put(struct zcipc_region *region)
 	kref_put(&region->kref, zcipc_region_free);
 }
 
+/* zcipc_region_lock(), of one that somebody else has locked. */
+void zcipc_region_wait(struct zcipc_region *region, struct zcipc_endpoint *ep,
+		       struct zcipc_endpoint *other)
+{
+	zcipc_region_get(region);
+	zcipc_endpoints_unlock(ep, other);
+	zcipc_test_point("waits");
+	mutex_lock(&region->lock);
+	zcipc_endpoints_lock(ep, other);
+}
+
 /**
  * zcipc_region_unmap() - take a range out of all page tables
  * @region: the region; the caller holds its lock
@@ -166,7 +178,7 @@ void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsign
 	struct zcipc_cap *cap;
 
 	lockdep_assert_held(&region->lock);
-	list_for_each_entry(cap, &region->caps, region_entry) {
+	zcipc_for_each_overlap(cap, region, first, npages) {
 		if (cap->ep == except)
 			continue;
 		list_for_each_entry(slot, &cap->slots, cap_entry) {
@@ -649,7 +661,7 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 		ret = zcipc_window_reserve(ep, zcipc_region_window(region, true), npages,
 					   zcipc_region_alignment(region, 0, npages, true), &pgoff);
 	if (!ret) {
-		mutex_lock(&region->lock);
+		zcipc_region_lock_new(region);
 		zcipc_cap_enter(cap, ep);
 		zcipc_cap_install(cap, region, NULL, 0, npages, ZCIPC_RIGHTS_ALL);
 		if (slot) {
@@ -706,7 +718,7 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 	if (cmd->__reserved)
 		return -EINVAL;
 	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find_locked(ep, cmd->cap);
+	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
 	if (IS_ERR(cap)) {
 		mutex_unlock(&ep->lock);
 		return PTR_ERR(cap);

@@ -193,7 +193,7 @@ int zcipc_stats_get(struct zcipc_ucmd *ucmd)
 		if (cmd->flags == ZCIPC_STATS_ENDPOINT) {
 			zcipc_stats_endpoint(ep, stats);
 		} else {
-			cap = zcipc_cap_find_locked(ep, cmd->cap);
+			cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
 			if (IS_ERR(cap)) {
 				ret = PTR_ERR(cap);
 			} else {

@@ -5,9 +5,9 @@
  *
  * zcipc_transfer_alloc() allocates, without locks. zcipc_transfer_begin() does what else can fail,
  * under the locks of both endpoints and of the region, and can be taken back by
- * zcipc_transfer_abort(). zcipc_transfer_commit() cannot fail. A single transfer holds the peer's
- * mmap_lock all the time, so that it can populate before anybody sees the result; batch.c does it
- * differently. A grant is a transfer that maps nothing.
+ * zcipc_transfer_abort(). zcipc_transfer_commit() cannot fail. A single transfer populates before
+ * anybody sees the result, if it gets the peer's mmap_lock, which it does not wait for; batch.c does
+ * it differently. A grant is a transfer that maps nothing.
  */
 #include <linux/moduleparam.h>
 #include <linux/sched/mm.h>
@@ -228,11 +228,10 @@ void zcipc_transfer_free_all(struct zcipc_transfer_state *t)
 static bool zcipc_transfer_others_hold(const struct zcipc_transfer_state *t,
 				       const struct zcipc_cap *cap)
 {
-	const struct zcipc_cap *other;
+	struct zcipc_cap *other;
 
-	list_for_each_entry(other, &cap->region->caps, region_entry)
-		if (other != cap && t->first < other->first + other->npages &&
-		    other->first < t->first + t->npages)
+	zcipc_for_each_overlap(other, cap->region, t->first, t->npages)
+		if (other != cap)
 			return true;
 	return false;
 }
@@ -816,36 +815,63 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 	if (!t->region)
 		return zcipc_transfer_deliver(t, region, cap, sender_rights, populate);
 	/* Nobody else knows it. */
-	mutex_lock_nested(&t->region->lock, SINGLE_DEPTH_NESTING);
+	zcipc_region_lock_new(t->region);
 	t->first = 0;
 	cap = zcipc_transfer_deliver(t, t->region, NULL, sender_rights, populate);
 	mutex_unlock(&t->region->lock);
 	return cap;
 }
 
-/* Under the peer's mmap_lock and both endpoints' locks. */
-static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
+/* May the peer be sent to? Under its lock. */
+static int zcipc_transfer_may_send(const struct zcipc_transfer_state *t)
 {
-	struct zcipc_region *region;
-	struct zcipc_cap *cap;
-	int ret;
-
 	if (t->dst->dead)
 		return -ESRCH;
-	if (!zcipc_transfer_accepted(t))
-		return -EPERM;
+	return zcipc_transfer_accepted(t) ? 0 : -EPERM;
+}
+
+/* Under both endpoints' locks. The peer's address space exists. */
+static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
+{
+	struct mm_struct *mm = t->dst->mm;
+	struct zcipc_carry carry;
+	struct zcipc_region *region;
+	struct zcipc_cap *cap;
+	bool populate;
+	int ret;
+
+	ret = zcipc_transfer_may_send(t);
+	if (ret)
+		return ret;
 	cap = zcipc_transfer_source(t);
 	if (IS_ERR(cap))
 		return PTR_ERR(cap);
-	region = cap->region;
 	zcipc_test_point("found");
-	mutex_lock(&region->lock);
-	if (cap->revoked)
+	cap = zcipc_cap_lock_region(cap, t->dst);
+	if (!cap)
+		return -ESTALE;
+	region = cap->region;
+	/* The locks may have been released. */
+	ret = zcipc_transfer_may_send(t);
+	if (!ret && cap->revoked)
 		ret = -ESTALE;
-	else
-		ret = zcipc_transfer_begin(t, cap);
+	if (ret)
+		goto out_unlock;
+	/* If the peer is busy with its address space, its faults have to map what it gets. */
+	populate = mmap_read_trylock(mm);
+	if (populate) {
+		zcipc_carry_init(&carry);
+		t->carry = &carry;
+	}
+	ret = zcipc_transfer_begin(t, cap);
 	if (!ret)
-		zcipc_transfer_commit(t, cap, true);
+		zcipc_transfer_commit(t, cap, populate);
+	if (populate) {
+		mmap_read_unlock(mm);
+		zcipc_carry_free(&carry);
+		t->carry = NULL;
+	}
+out_unlock:
 	mutex_unlock(&region->lock);
 	return ret;
 }
@@ -854,7 +880,6 @@ static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 {
 	struct mm_struct *mm = t->dst->mm;
-	struct zcipc_carry carry;
 	cycles_t start;
 	int ret;
 
@@ -862,21 +887,13 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 		return zcipc_direct_try(t, room_seq);
 	if (!mmget_not_zero(mm))
 		return -ESRCH;
-	ret = mmap_read_lock_killable(mm);
-	if (!ret) {
-		zcipc_carry_init(&carry);
-		t->carry = &carry;
-		zcipc_endpoints_lock(t->src, t->dst);
-		start = get_cycles();
-		ret = zcipc_transfer_locked(t);
-		if (!ret && t->cmd->type != ZCIPC_GRANTED)
-			zcipc_count(t->src, NULL, REMAP_CYCLES, get_cycles() - start);
-		*room_seq = t->dst->room_seq;
-		zcipc_endpoints_unlock(t->src, t->dst);
-		mmap_read_unlock(mm);
-		zcipc_carry_free(&carry);
-		t->carry = NULL;
-	}
+	zcipc_endpoints_lock(t->src, t->dst);
+	start = get_cycles();
+	ret = zcipc_transfer_locked(t);
+	if (!ret && t->cmd->type != ZCIPC_GRANTED)
+		zcipc_count(t->src, NULL, REMAP_CYCLES, get_cycles() - start);
+	*room_seq = t->dst->room_seq;
+	zcipc_endpoints_unlock(t->src, t->dst);
 	/* If the peer has exited this takes its address space down: not in our context. */
 	mmput_async(mm);
 	return ret;
@@ -910,6 +927,8 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 {
 	struct zcipc_transfer_state t = { .cmd = cmd, .src = ucmd->ep, .direct = direct };
 	u64 start = ktime_get_ns();
+	struct zcipc_room need = {};
+	bool waited = false;
 	u32 room_seq;
 	int ret = valid;
 
@@ -926,11 +945,21 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 
 	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN && !ucmd->nonblock &&
 	       READ_ONCE(t.dst->full) == ZCIPC_FULL_WAIT) {
+		need.window = t.window;
+		need.npages = zcipc_transfer_places(&t) ? zcipc_transfer_span(&t) : 0;
 		zcipc_transfer_pause(&t);
-		ret = zcipc_endpoint_wait_room(t.dst, room_seq) ?: zcipc_transfer_again(&t);
+		if (waited)
+			zcipc_endpoint_waited(t.dst, need, ret);
+		ret = zcipc_endpoint_wait_room(t.dst, room_seq, need);
+		if (ret)
+			break;
+		waited = true;
+		ret = zcipc_transfer_again(&t);
 		if (ret)
 			break;
 	}
+	if (waited)
+		zcipc_endpoint_waited(t.dst, need, ret);
 	if (!ret) {
 		zcipc_test_point("sent");
 		zcipc_stat_latency(cmd->type, ktime_get_ns() - start);

@@ -488,6 +488,14 @@ static __always_inline void zcipc_window_free(struct zcipc_endpoint *ep, unsigne
 		window->huge_low = window->npages;
 }
 
+/* How many pages of a window are free, at most. Without the lock it is a hint. */
+unsigned long zcipc_window_room(const struct zcipc_endpoint *ep, unsigned int which)
+{
+	unsigned long npages = READ_ONCE(ep->windows[which].npages);
+
+	return npages - min(npages, READ_ONCE(ep->windows[which].nused));
+}
+
 /* Takes zcipc_window_reserve() back. The caller holds the endpoint's lock. */
 void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages)
 {
@@ -715,6 +723,30 @@ static struct zcipc_slot *zcipc_slot_find_from(struct zcipc_endpoint *ep, unsign
 	return found;
 }
 
+/*
+ * Locks the region of the slot that occupies a page. The endpoint's lock may be released in
+ * between: the caller has to know of nothing else. Returns the slot, or NULL, and nothing is
+ * locked.
+ */
+static struct zcipc_slot *zcipc_slot_find_locked(struct zcipc_endpoint *ep, unsigned long pgoff)
+{
+	struct zcipc_region *region;
+	struct zcipc_slot *slot;
+
+	while ((slot = zcipc_slot_find(ep, pgoff))) {
+		region = slot->cap->region;
+		if (zcipc_region_lock(region, ep, ep))
+			break;
+		slot = zcipc_slot_find(ep, pgoff);
+		if (slot && slot->cap->region == region) {
+			zcipc_region_put(region);
+			break;
+		}
+		zcipc_region_unlock_put(region);
+	}
+	return slot;
+}
+
 /* The slot that begins at a user address. The caller holds the endpoint's lock. */
 static struct zcipc_slot *zcipc_slot_find_addr(struct zcipc_endpoint *ep, u64 addr)
 {
@@ -835,14 +867,17 @@ int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec)
 
 	mutex_lock(&ep->lock);
 	slot = exec ? zcipc_slot_find(ep, addr >> PAGE_SHIFT) : zcipc_slot_find_addr(ep, addr);
-	if (slot && zcipc_slot_is_exec(slot) == exec && zcipc_slot_addr(slot) == addr) {
+	if (slot)
+		slot = zcipc_slot_find_locked(ep, slot->pgoff);
+	if (slot) {
 		region = slot->cap->region;
-		mutex_lock(&region->lock);
-		zcipc_slot_unmap(slot);
-		zcipc_slot_remove(slot);
+		if (zcipc_slot_is_exec(slot) == exec && zcipc_slot_addr(slot) == addr) {
+			zcipc_slot_unmap(slot);
+			zcipc_slot_remove(slot);
+			zcipc_endpoint_made_room(ep);
+			ret = 0;
+		}
 		mutex_unlock(&region->lock);
-		zcipc_endpoint_made_room(ep);
-		ret = 0;
 	}
 	mutex_unlock(&ep->lock);
 	return ret && !exec ? zcipc_file_unmap_at(ep, addr) : ret;
@@ -1558,13 +1593,12 @@ static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
 	do {
 		again = false;
 		mutex_lock(&ep->lock);
-		slot = zcipc_slot_find(ep, touch->pgoff);
-		if (!slot || (touch->write && !slot->writable))
+		slot = zcipc_slot_find_locked(ep, touch->pgoff);
+		if (!slot)
 			goto unlock;
 		region = slot->cap->region;
-		mutex_lock(&region->lock);
 		zcipc_test_point("fault");
-		if (slot->cap->revoked)
+		if (slot->cap->revoked || (touch->write && !slot->writable))
 			goto unlock_region;
 		index = slot->first + touch->pgoff - slot->pgoff;
 		frame = region->frames[index];
@@ -1668,8 +1702,10 @@ static void zcipc_window_unplace(struct zcipc_endpoint *ep, unsigned long pgoff,
 			slot->cap->msg.addr = 0;
 		if (!gone)
 			continue;
+		slot = zcipc_slot_find_locked(ep, slot->pgoff);
+		if (!slot)
+			continue;
 		region = slot->cap->region;
-		mutex_lock(&region->lock);
 		/* A child may still have what it got by MADV_DOFORK. */
 		if (mapping_mapped(ep->inode->i_mapping))
 			zcipc_slot_unmap(slot);
@@ -1683,6 +1719,7 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 {
 	struct zcipc_endpoint *ep = vma->vm_private_data;
 	struct zcipc_window *window;
+	unsigned long npages;
 
 	if (vma->vm_mm != ep->mm)
 		return;
@@ -1693,15 +1730,18 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 		window = zcipc_window_around(ep, vma->vm_start) ?: window;
 	window->vma = NULL;
 	if (!--window->nvmas) {
-		zcipc_window_unplace(ep, zcipc_window_pgoff(window - ep->windows), window->npages,
-				     true);
+		npages = window->npages;
+		/* Nothing new comes in, though the lock may be released. */
+		window->npages = 0;
+		zcipc_window_unplace(ep, zcipc_window_pgoff(window - ep->windows), npages, true);
+		window->npages = npages;
 		zcipc_window_end(ep, window);
 	} else if (vma->vm_start != vma->vm_end && !zcipc_endpoint_gone(ep)) {
 		zcipc_window_lose(ep, window, zcipc_window_index(vma->vm_pgoff), vma_pages(vma));
 		zcipc_window_unplace(ep, vma->vm_pgoff, vma_pages(vma), false);
 	}
 	/* Who waits for room may wait for ever. */
-	zcipc_endpoint_made_room(ep);
+	zcipc_endpoint_ask_again(ep);
 	mutex_unlock(&ep->lock);
 	zcipc_endpoint_unmapped(ep, vma);
 }

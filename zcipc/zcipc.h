@@ -7,10 +7,14 @@
  * window where a range of a capability is mapped. A region is an array of *frames*, which are pages
  * that count in page->private how many regions they belong to.
  *
- * Locking order: mmap_lock -> endpoint->lock (two: lower id first) -> region->lock ->
- * endpoint->hide_lock -> what core mm takes to map and unmap.
+ * Locking order: mmap_lock -> region->lock -> endpoint->lock -> endpoint->hide_lock -> what core mm
+ * takes to map and unmap. Many locks of regions, or of endpoints, are taken in the order of their
+ * ids.
  *
- * A batch takes many locks of endpoints, and of regions, in the order of their ids.
+ * A region is found through an endpoint, whose lock is held then. So its lock is tried for, and if
+ * somebody else has it, the endpoint's lock is released first: zcipc_region_lock(). Nobody waits
+ * for the lock of a region, which others may hold for long, with that of an endpoint, which
+ * strangers need.
  *
  * Nobody waits for an mmap_lock while he has another: the second one can only be tried for. No
  * access to user memory, and no mmput(), under any of these.
@@ -165,6 +169,16 @@ struct zcipc_window {
 };
 
 /**
+ * struct zcipc_room - what a message needs in an endpoint, besides its place in the queue
+ * @window: which of the windows
+ * @npages: so many pages in it, or 0
+ */
+struct zcipc_room {
+	unsigned int window;
+	unsigned long npages;
+};
+
+/**
  * struct zcipc_endpoint - one open of the device
  * @kref: the file has a reference, and everybody who uses it outside of @lock and RCU
  * @rcu: for kfree_rcu(): look-ups by id
@@ -203,8 +217,8 @@ struct zcipc_window {
  * @spare: for the next notification, or NULL
  * @ring: that the owner reads messages from, or NULL
  * @recv_wait: waits for a message
- * @room_wait: peers that wait for room in window, table or queue
- * @room_seq: changes when there is more room
+ * @room_wait: peers that wait for room in window or queue: struct zcipc_room_wait
+ * @room_seq: changes when there is more room, or another answer
  * @nreserved: places in queue and table that are taken, but not yet filled. 0 unless somebody holds
  *	the lock
  * @queue_depth: messages that may wait
@@ -285,6 +299,7 @@ struct zcipc_endpoint {
  * @recycled: in the list of all of those
  * @lock: protects all that follows, and the PTEs that map the region
  * @caps: struct zcipc_cap.region_entry, and through them all slots
+ * @ranges: the same capabilities, by their ranges
  * @revoked: capabilities that are dead, and still have to be taken out of their tables
  * @frames: NULL where they have been moved away
  * @nholes: how many are NULL
@@ -317,6 +332,7 @@ struct zcipc_region {
 
 	struct mutex lock; /* protects all that follows, and PTEs */
 	struct list_head caps;
+	struct rb_root_cached ranges;
 	struct list_head revoked;
 	struct zcipc_frame **frames;
 	unsigned long nholes;
@@ -420,6 +436,8 @@ struct zcipc_message {
  * @children: what is derived from it
  * @sibling: in parent->children
  * @region_entry: in region->caps, or region->revoked; region->lock
+ * @range_node: in region->ranges, unless it is revoked; region->lock, as the next one
+ * @range_last: the last page of all ranges at and below that node
  * @slots: struct zcipc_slot.cap_entry; changed under both locks, read under either
  * @slot: the first of them, if it came with one
  * @notices: notifications of the endpoint that it has not received; ep->lock, as the next one
@@ -441,6 +459,8 @@ struct zcipc_cap {
 	struct list_head children;
 	struct list_head sibling;
 	struct list_head region_entry;
+	struct rb_node range_node;
+	unsigned long range_last;
 	struct list_head slots;
 	struct zcipc_slot slot;
 	struct list_head notices;
@@ -512,7 +532,9 @@ void zcipc_endpoints_lock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
 void zcipc_endpoints_unlock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
 bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_endpoint *sender);
 void zcipc_endpoint_made_room(struct zcipc_endpoint *ep);
-int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq);
+void zcipc_endpoint_ask_again(struct zcipc_endpoint *ep);
+int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zcipc_room need);
+void zcipc_endpoint_waited(struct zcipc_endpoint *ep, struct zcipc_room need, int ret);
 
 /* The owner is here: its memory should be, too. */
 static inline void zcipc_endpoint_seen(struct zcipc_endpoint *ep)
@@ -644,7 +666,17 @@ void zcipc_cap_free_table(struct zcipc_endpoint *ep);
 void zcipc_cap_remove_all(struct zcipc_endpoint *ep);
 void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to);
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to);
-struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, u64 token);
+struct zcipc_cap *zcipc_cap_overlap(struct zcipc_region *region, struct zcipc_cap *cap,
+				    unsigned long first, unsigned long npages);
+
+/* The capabilities that name pages of a range. The caller holds the region's lock. */
+#define zcipc_for_each_overlap(cap, region, first, npages) \
+	for ((cap) = zcipc_cap_overlap(region, NULL, first, npages); cap; \
+	     (cap) = zcipc_cap_overlap(region, cap, first, npages))
+
+struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endpoint *other);
+struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, struct zcipc_endpoint *other,
+					u64 token);
 u32 zcipc_cap_depth(const struct zcipc_cap *cap);
 u32 zcipc_cap_derived(const struct zcipc_cap *cap);
 u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsigned long npages,
@@ -715,6 +747,42 @@ struct zcipc_region *zcipc_region_alloc_file(struct zcipc_user *user, unsigned l
 void zcipc_region_renew(struct zcipc_region *region);
 struct zcipc_region *zcipc_region_get(struct zcipc_region *region);
 void zcipc_region_put(struct zcipc_region *region);
+void zcipc_region_wait(struct zcipc_region *region, struct zcipc_endpoint *ep,
+		       struct zcipc_endpoint *other);
+
+/**
+ * zcipc_region_lock() - lock a region that has been found through an endpoint
+ * @region: the region
+ * @ep: the endpoint; the caller holds its lock
+ * @other: another one whose lock the caller holds, or @ep
+ *
+ * Context: May sleep; no other lock of an endpoint or a region is held.
+ * Return: true, or false if the locks of the endpoints have been released in between. All are held
+ * in any case. After false the caller has a reference to the region, and has to find out whether
+ * the endpoint still has it.
+ */
+static inline bool zcipc_region_lock(struct zcipc_region *region, struct zcipc_endpoint *ep,
+				     struct zcipc_endpoint *other)
+{
+	if (likely(mutex_trylock(&region->lock)))
+		return true;
+	zcipc_region_wait(region, ep, other);
+	return false;
+}
+
+/* Locks a region that nobody else knows, whatever locks are held. */
+static inline void zcipc_region_lock_new(struct zcipc_region *region)
+{
+	WARN_ON_ONCE(!mutex_trylock(&region->lock));
+}
+
+/* After zcipc_region_lock() has returned false. */
+static inline void zcipc_region_unlock_put(struct zcipc_region *region)
+{
+	mutex_unlock(&region->lock);
+	zcipc_region_put(region);
+}
+
 void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages,
 			const struct zcipc_endpoint *except);
 int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned long npages,
@@ -1088,6 +1156,7 @@ int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages
 				 unsigned long *pgoff);
 void zcipc_window_init(void);
 void zcipc_window_end(struct zcipc_endpoint *ep, struct zcipc_window *window);
+unsigned long zcipc_window_room(const struct zcipc_endpoint *ep, unsigned int which);
 void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages);
 struct zcipc_slot *zcipc_slot_alloc(struct zcipc_user *user);
 void zcipc_slot_free(struct zcipc_slot *slot, struct zcipc_user *user);
