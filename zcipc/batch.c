@@ -377,7 +377,8 @@ static bool zcipc_batch_add_ranges(struct zcipc_batch *b, const struct zcipc_tra
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
 
-	zcipc_for_each_overlap(cap, region, t->first, t->npages) {
+	for (cap = zcipc_cap_overlap(region, NULL, t->first, t->npages); cap;
+	     cap = zcipc_cap_overlap(region, cap, t->first, t->npages)) {
 		if (cap->ep != b->src)
 			continue;
 		list_for_each_entry(slot, &cap->slots, cap_entry) {
@@ -709,7 +710,7 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 			continue;
 		if (slot->cap->region->nhuge) {
 			if (locked)
-				zcipc_slot_populate_huge(slot);
+				zcipc_slot_populate_huge(slot, 0, slot->npages);
 			continue;
 		}
 		frames = slot->cap->region->frames + slot->first;

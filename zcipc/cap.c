@@ -347,22 +347,39 @@ struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endp
 	return cap;
 }
 
-/* Takes a capability away, with all that it gave. Unlocks its region; its endpoint stays locked. */
+/*
+ * Takes a capability away, with all that it gave. The caller holds the locks of endpoint and
+ * region. The latter is unlocked, and keeps the capability while the former is released for what
+ * takes long.
+ */
 static void zcipc_cap_remove_locked(struct zcipc_cap *cap)
 {
+	bool is_long = cap->npages > ZCIPC_LONG_PAGES || cap->nslots > 1;
 	struct zcipc_region *region = cap->region;
+	struct zcipc_endpoint *ep = cap->ep;
 	struct zcipc_slot *slot;
 
+	if (is_long) {
+		mutex_unlock(&ep->lock);
+		zcipc_test_point("long");
+	}
 	list_for_each_entry(slot, &cap->slots, cap_entry)
 		zcipc_slot_unmap(slot);
+	if (is_long)
+		mutex_lock(&ep->lock);
 	zcipc_cap_detach(cap);
 	mutex_unlock(&region->lock);
+	/* The region may go with it. */
+	if (is_long)
+		mutex_unlock(&ep->lock);
 	zcipc_cap_free(cap);
+	if (is_long)
+		mutex_lock(&ep->lock);
 }
 
 /*
- * Takes a capability away, with all that it gave. The caller holds the endpoint's lock, which may
- * be released in between.
+ * Takes a capability away, with all that it gave. The caller holds the endpoint's lock, and no
+ * other, which may be released in between.
  */
 void zcipc_cap_remove(struct zcipc_cap *cap)
 {
@@ -407,7 +424,7 @@ void zcipc_cap_remove_token(struct zcipc_endpoint *ep, u64 token)
 	mutex_unlock(&ep->lock);
 }
 
-/* Takes away all that an endpoint has. The caller holds its lock. */
+/* Takes away all that a dead endpoint has. The caller holds its lock: it is released at times. */
 void zcipc_cap_remove_all(struct zcipc_endpoint *ep)
 {
 	u32 i;
@@ -415,7 +432,12 @@ void zcipc_cap_remove_all(struct zcipc_endpoint *ep)
 	for (i = 0; i < ep->caps_size; i++) {
 		if (!zcipc_cap_entry_is_free(ep->caps[i]))
 			zcipc_cap_remove(ep->caps[i]);
+		/* Who wants to send something is to hear that it is dead. */
+		if (i % 64)
+			continue;
+		mutex_unlock(&ep->lock);
 		cond_resched();
+		mutex_lock(&ep->lock);
 	}
 }
 
@@ -502,7 +524,7 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct mm_struct *mm = ep->mm;
 	bool exec = cmd->rights & ZCIPC_RIGHT_EXEC;
-	struct zcipc_region *file_region = NULL;
+	struct zcipc_region *region, *file_region = NULL;
 	unsigned long first, npages, pgoff;
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
@@ -549,17 +571,23 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	if (!ret) {
 		zcipc_slot_install(slot, cap, pgoff, first, npages,
 				   cmd->rights & ZCIPC_RIGHT_WRITE);
-		/* Else faults do. */
-		if (!exec && mmap_read_trylock(mm)) {
-			zcipc_slot_populate(slot);
-			mmap_read_unlock(mm);
-		}
 		cmd->addr = zcipc_slot_addr(slot);
-		slot = NULL;
 	}
-	mutex_unlock(&cap->region->lock);
+	region = zcipc_region_get(cap->region);
+	mutex_unlock(&ep->lock);
+	/* Else faults do. */
+	if (!ret && !exec && mmap_read_trylock(mm)) {
+		zcipc_slot_populate_long(slot);
+		mmap_read_unlock(mm);
+	}
+	if (!ret)
+		slot = NULL;
+	zcipc_region_unlock_put(region);
+	goto out_free;
+
 out_unlock:
 	mutex_unlock(&ep->lock);
+out_free:
 	zcipc_slot_free(slot, ep->user);
 	if (file_region) {
 		ret = zcipc_file_map(ucmd->file, cmd->cap, file_region, first, npages,
@@ -618,11 +646,13 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 		    cap->rights & ZCIPC_RIGHT_READ)
 			region = zcipc_region_get(cap->region);
 		zcipc_cap_remove_locked(cap);
-		if (region)
-			zcipc_recycle_keep(ep, region);
+		if (region && zcipc_recycle_keep(ep, region))
+			region = NULL;
 		zcipc_endpoint_made_room(ep);
 	}
 	mutex_unlock(&ep->lock);
+	if (region)
+		zcipc_region_put(region);
 	return ret;
 }
 
@@ -868,25 +898,29 @@ int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
 	}
 	mutex_lock(&owner->lock);
 	cap = zcipc_cap_find_locked(owner, owner, cmd->cap);
+	if (!IS_ERR(cap))
+		region = zcipc_region_get(cap->region);
 	/* The region's lock is enough from here on, and others need this one. */
 	mutex_unlock(&owner->lock);
 	if (IS_ERR(cap)) {
 		/* Nobody needs to know what tokens others have, or had. */
 		ret = owner != ep ? -ENOENT : PTR_ERR(cap);
+	} else if (owner != ep && !zcipc_cap_is_derived(cap, ep)) {
+		ret = -ENOENT;
 	} else {
-		if (owner != ep && !zcipc_cap_is_derived(cap, ep)) {
-			ret = -ENOENT;
-		} else {
-			region = zcipc_region_get(cap->region);
-			cmd->revoked = zcipc_cap_kill_tree(cap, cmd->flags & ZCIPC_REVOKE_KEEP,
-							   ep);
-		}
-		mutex_unlock(&cap->region->lock);
+		cmd->revoked = zcipc_cap_kill_tree(cap, cmd->flags & ZCIPC_REVOKE_KEEP, ep);
+	}
+	if (region) {
+		zcipc_test_point("killed");
+		mutex_unlock(&region->lock);
 	}
 	if (owner != ep)
 		zcipc_endpoint_put(owner);
-	if (ret)
+	if (ret) {
+		if (region)
+			zcipc_region_put(region);
 		return ret;
+	}
 	zcipc_test_point("revoked");
 	zcipc_cap_reap(region, cmd->revoked);
 	zcipc_region_put(region);

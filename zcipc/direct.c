@@ -210,47 +210,64 @@ static int zcipc_direct_take(struct zcipc_transfer_state *t)
 }
 
 /* Inserts the peer's PTEs, if its mmap_lock is to be had. */
-static void zcipc_direct_populate(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+static void zcipc_direct_populate(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
+				  bool is_long)
 {
+	void (*populate)(struct zcipc_slot *slot) = is_long ? zcipc_slot_populate_long :
+							      zcipc_slot_populate;
 	struct mm_struct *mm = t->dst->mm;
 
 	if (mm == t->src->mm) {
-		zcipc_slot_populate(&cap->slot);
+		populate(&cap->slot);
 		return;
 	}
 	if (!mmget_not_zero(mm))
 		return;
 	if (mmap_read_trylock(mm)) {
-		zcipc_slot_populate(&cap->slot);
+		populate(&cap->slot);
 		mmap_read_unlock(mm);
 	}
 	mmput_async(mm);
 }
 
-/* Under all locks. */
+/* Under all locks. Those of the endpoints are released for what takes long. */
 static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 {
+	bool is_long = zcipc_transfer_is_long(t);
+	struct zcipc_cap *cap;
 	int ret;
 
-	if (t->dst->dead || !atomic_read(&t->dst->mm->mm_users))
+	if (!atomic_read(&t->dst->mm->mm_users))
 		return -ESRCH;
-	if (!zcipc_transfer_accepted(t))
-		return -EPERM;
-	ret = zcipc_transfer_reserve(t, t->region);
+	ret = zcipc_transfer_may_send(t);
+	if (!ret)
+		ret = zcipc_transfer_reserve(t, t->region);
 	if (ret)
 		return ret;
 	zcipc_transfer_plan(t);
+	if (is_long) {
+		zcipc_endpoints_unlock(t->src, t->dst);
+		zcipc_test_point("long");
+	}
 	if (t->direct->npages)
 		ret = zcipc_direct_take(t);
 	zcipc_direct_free_spares(t);
+	if (is_long) {
+		zcipc_endpoints_lock(t->src, t->dst);
+		ret = ret ?: zcipc_transfer_still(t);
+	}
 	if (ret) {
 		zcipc_region_plan_free(&t->plan, t->npages);
 		zcipc_transfer_unreserve(t);
 		return ret;
 	}
 	zcipc_transfer_results(t, NULL);
-	zcipc_direct_populate(t, zcipc_transfer_deliver(t, t->region, NULL, ZCIPC_RIGHTS_ALL,
-							false));
+	cap = zcipc_transfer_deliver(t, t->region, NULL, ZCIPC_RIGHTS_ALL, false);
+	if (is_long)
+		zcipc_endpoints_unlock(t->src, t->dst);
+	zcipc_direct_populate(t, cap, is_long);
+	if (is_long)
+		zcipc_endpoints_lock(t->src, t->dst);
 	return 0;
 }
 

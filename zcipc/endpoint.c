@@ -514,14 +514,14 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 
 /**
  * struct zcipc_room_wait - somebody waits for room in an endpoint
- * @wq: in ep->room_wait, first come, first served
+ * @wq: in ep->room_wait, in the order of the turns
  * @ep: the endpoint
  * @seq: ep->room_seq, when there was none
  * @need: how much
  */
 struct zcipc_room_wait {
 	struct wait_queue_entry wq;
-	const struct zcipc_endpoint *ep;
+	struct zcipc_endpoint *ep;
 	u32 seq;
 	struct zcipc_room need;
 };
@@ -540,12 +540,27 @@ static int zcipc_room_wake(struct wait_queue_entry *wq, unsigned int mode, int f
 	return autoremove_wake_function(wq, mode, flags, NULL);
 }
 
+/* Takes the place in the line that somebody has had from the beginning. */
+static void zcipc_room_stand(struct zcipc_room_wait *wait)
+{
+	const struct zcipc_room_wait *other;
+	struct list_head *before;
+
+	/* Mostly it is the last one. */
+	list_for_each_prev(before, &wait->ep->room_wait.head) {
+		other = container_of(before, struct zcipc_room_wait, wq.entry);
+		if (other->need.turn < wait->need.turn)
+			break;
+	}
+	list_add(&wait->wq.entry, before);
+}
+
 /* There is more room in window or queue, for one who waits. The caller holds the lock. */
 void zcipc_endpoint_made_room(struct zcipc_endpoint *ep)
 {
 	lockdep_assert_held(&ep->lock);
 	WRITE_ONCE(ep->room_seq, ep->room_seq + 1);
-	if (wq_has_sleeper(&ep->room_wait))
+	if (zcipc_message_fits(ep) && wq_has_sleeper(&ep->room_wait))
 		wake_up(&ep->room_wait);
 }
 
@@ -561,22 +576,35 @@ void zcipc_endpoint_ask_again(struct zcipc_endpoint *ep)
  * zcipc_endpoint_wait_room() - wait until there is more room, or the endpoint is dead
  * @ep: the endpoint
  * @room_seq: ep->room_seq, when there was no room
- * @need: what there was no room for
+ * @need: what there was no room for; @need->turn is kept from one time to the next
  *
  * Those who wait are woken one after the other: zcipc_endpoint_waited() must follow, when the
  * caller has tried again.
  *
  * Return: 0, or -ERESTARTSYS
  */
-int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zcipc_room need)
+int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zcipc_room *need)
 {
-	struct zcipc_room_wait wait = { .ep = ep, .seq = room_seq, .need = need };
-	int ret;
+	struct zcipc_room_wait wait = { .ep = ep, .seq = room_seq };
+	int ret = 0;
 
 	init_wait_entry(&wait.wq, WQ_FLAG_EXCLUSIVE);
 	wait.wq.func = zcipc_room_wake;
 	for (;;) {
-		ret = prepare_to_wait_event(&ep->room_wait, &wait.wq, TASK_INTERRUPTIBLE);
+		spin_lock_irq(&ep->room_wait.lock);
+		if (signal_pending(current)) {
+			/* Who has been woken is not in the line, and tries first. */
+			list_del_init(&wait.wq.entry);
+			ret = -ERESTARTSYS;
+		} else {
+			if (!need->turn)
+				need->turn = ++ep->room_turn;
+			wait.need = *need;
+			if (list_empty(&wait.wq.entry))
+				zcipc_room_stand(&wait);
+			set_current_state(TASK_INTERRUPTIBLE);
+		}
+		spin_unlock_irq(&ep->room_wait.lock);
 		if (READ_ONCE(ep->room_seq) != room_seq || READ_ONCE(ep->dead)) {
 			ret = 0;
 			break;

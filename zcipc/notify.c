@@ -181,7 +181,7 @@ int zcipc_notify(struct zcipc_ucmd *ucmd)
 	       !ucmd->nonblock && READ_ONCE(peer->full) == ZCIPC_FULL_WAIT) {
 		if (waited)
 			zcipc_endpoint_waited(peer, need, ret);
-		ret = zcipc_endpoint_wait_room(peer, room_seq, need);
+		ret = zcipc_endpoint_wait_room(peer, room_seq, &need);
 		if (ret)
 			break;
 		waited = true;

@@ -70,25 +70,37 @@ bool zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 	return true;
 }
 
-/* Gives what a MOVE brought back to its sender, if it is still there. Both are locked. */
+/* Gives what a MOVE brought back to its sender, if it is still there. */
 static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endpoint *sender,
 				    u64 token)
 {
-	struct zcipc_cap *cap = zcipc_cap_find_locked(ep, sender, token);
 	struct zcipc_region *region;
 	struct zcipc_plan plan = {
 		.take = true, .node = NUMA_NO_NODE, .spares = LIST_HEAD_INIT(plan.spares),
 	};
+	struct zcipc_cap *cap;
+	int ret;
 
-	if (IS_ERR(cap))
+	mutex_lock(&ep->lock);
+	cap = zcipc_cap_find_locked(ep, ep, token);
+	if (IS_ERR(cap)) {
+		mutex_unlock(&ep->lock);
 		return;
-	region = cap->region;
-	if (sender->dead || zcipc_cap_reserve(sender, 1, GFP_KERNEL | __GFP_NOFAIL))
-		goto out_unlock;
+	}
+	region = zcipc_region_get(cap->region);
+	mutex_unlock(&ep->lock);
+	/* This may take long, and the region's lock keeps the capability. */
+	zcipc_test_point("returns");
 	zcipc_region_unmap(region, cap->first, cap->npages, NULL);
 	/* The dead peer may have used the memory before it asked for the message. */
-	if (zcipc_region_plan(region, cap->first, cap->npages, GFP_KERNEL | __GFP_NOFAIL, &plan))
+	ret = zcipc_region_plan(region, cap->first, cap->npages, GFP_KERNEL | __GFP_NOFAIL, &plan);
+	zcipc_endpoints_lock(ep, sender);
+	if (ret)
 		goto out_unlock;
+	if (sender->dead || zcipc_cap_reserve(sender, 1, GFP_KERNEL | __GFP_NOFAIL)) {
+		zcipc_region_plan_free(&plan, cap->npages);
+		goto out_unlock;
+	}
 	zcipc_cap_give(cap, sender);
 	cap->rights = cap->msg.sender_rights;
 	zcipc_region_replace(region, cap->first, cap->npages, &plan);
@@ -100,7 +112,8 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	zcipc_message_queue(sender, &cap->msg, ep);
 	zcipc_count(sender, region, RETURNED, 1);
 out_unlock:
-	mutex_unlock(&region->lock);
+	zcipc_endpoints_unlock(ep, sender);
+	zcipc_region_unlock_put(region);
 }
 
 /**
@@ -136,9 +149,7 @@ void zcipc_message_return_all(struct zcipc_endpoint *ep)
 		/* From here on the capability can be revoked. */
 		sender = zcipc_endpoint_get(sender_id);
 		if (!IS_ERR(sender)) {
-			zcipc_endpoints_lock(ep, sender);
 			zcipc_message_give_back(ep, sender, token);
-			zcipc_endpoints_unlock(ep, sender);
 			zcipc_endpoint_put(sender);
 		}
 		mutex_lock(&ep->lock);

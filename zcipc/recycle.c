@@ -126,9 +126,11 @@ static bool zcipc_recycle_alone(const struct zcipc_region *region)
  * zcipc_recycle_keep() - keep a region that an endpoint has dropped, or not
  * @ep: the endpoint; the caller holds its lock
  * @region: had no other capability than that, which was for all of it, and readable. The caller has
- *	a reference, which goes
+ *	a reference, which goes if it is kept
+ *
+ * Return: whether it is
  */
-void zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region)
+bool zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region)
 {
 	unsigned long max = (unsigned long)READ_ONCE(recycle_mib) << (20 - PAGE_SHIFT);
 
@@ -137,10 +139,8 @@ void zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region)
 	if (ep->dead || kref_read(&region->kref) != 1 || region->user != ep->user ||
 	    region->file || region->npinned || region->nholes || region->cache ||
 	    region->ncharged != region->npages || ep->nkept + region->npages > max ||
-	    !zcipc_recycle_alone(region)) {
-		zcipc_region_put(region);
-		return;
-	}
+	    !zcipc_recycle_alone(region))
+		return false;
 	zcipc_recycle_count(region, -1);
 	spin_lock(&zcipc_recycle_lock);
 	region->keeper = ep;
@@ -150,6 +150,7 @@ void zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region)
 	ep->nkept += region->npages;
 	zcipc_recycled_pages += region->npages;
 	spin_unlock(&zcipc_recycle_lock);
+	return true;
 }
 
 /**

@@ -178,7 +178,8 @@ void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsign
 	struct zcipc_cap *cap;
 
 	lockdep_assert_held(&region->lock);
-	zcipc_for_each_overlap(cap, region, first, npages) {
+	for (cap = zcipc_cap_overlap(region, NULL, first, npages); cap;
+	     cap = zcipc_cap_overlap(region, cap, first, npages)) {
 		if (cap->ep == except)
 			continue;
 		list_for_each_entry(slot, &cap->slots, cap_entry) {
@@ -664,20 +665,23 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 		zcipc_region_lock_new(region);
 		zcipc_cap_enter(cap, ep);
 		zcipc_cap_install(cap, region, NULL, 0, npages, ZCIPC_RIGHTS_ALL);
+		cmd->addr = 0;
 		if (slot) {
 			zcipc_slot_install(slot, cap, pgoff, 0, npages, true);
-			zcipc_slot_populate(slot);
 			cmd->addr = zcipc_slot_addr(slot);
-		} else {
-			cmd->addr = 0;
 		}
 		cmd->cap = cap->token;
 		cmd->region = region->id;
 		cmd->len = (u64)npages << PAGE_SHIFT;
 		cmd->huge = (u64)region->nhuge * ZCIPC_HUGE_PAGES << PAGE_SHIFT;
-		mutex_unlock(&region->lock);
 	}
+	if (!ret && slot && npages <= ZCIPC_LONG_PAGES)
+		zcipc_slot_populate(slot);
 	mutex_unlock(&ep->lock);
+	if (!ret && slot && npages > ZCIPC_LONG_PAGES)
+		zcipc_slot_populate_long(slot);
+	if (!ret)
+		mutex_unlock(&region->lock);
 	if (slot)
 		mmap_read_unlock(mm);
 	if (ret)
@@ -723,7 +727,8 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 		mutex_unlock(&ep->lock);
 		return PTR_ERR(cap);
 	}
-	region = cap->region;
+	region = zcipc_region_get(cap->region);
+	mutex_unlock(&ep->lock);
 	cmd->region = region->id;
 	cmd->region_len = (u64)region->npages << PAGE_SHIFT;
 	cmd->offset = (u64)cap->first << PAGE_SHIFT;
@@ -760,7 +765,6 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 	cmd->derived = zcipc_cap_derived(cap);
 	cmd->depth = zcipc_cap_depth(cap);
 	cmd->cache = region->cache;
-	mutex_unlock(&region->lock);
-	mutex_unlock(&ep->lock);
+	zcipc_region_unlock_put(region);
 	return zcipc_ucmd_respond(ucmd);
 }

@@ -6,8 +6,11 @@
  * zcipc_transfer_alloc() allocates, without locks. zcipc_transfer_begin() does what else can fail,
  * under the locks of both endpoints and of the region, and can be taken back by
  * zcipc_transfer_abort(). zcipc_transfer_commit() cannot fail. A single transfer populates before
- * anybody sees the result, if it gets the peer's mmap_lock, which it does not wait for; batch.c does
- * it differently. A grant is a transfer that maps nothing.
+ * anybody sees the result, if it gets the peer's mmap_lock, for which it does not wait. A grant is
+ * a transfer that maps nothing.
+ *
+ * What takes long, zcipc_transfer_long() does with the lock of the region alone. A batch holds all
+ * locks all the time, see batch.c.
  */
 #include <linux/moduleparam.h>
 #include <linux/sched/mm.h>
@@ -228,12 +231,10 @@ void zcipc_transfer_free_all(struct zcipc_transfer_state *t)
 static bool zcipc_transfer_others_hold(const struct zcipc_transfer_state *t,
 				       const struct zcipc_cap *cap)
 {
-	struct zcipc_cap *other;
+	struct zcipc_region *region = cap->region;
+	struct zcipc_cap *other = zcipc_cap_overlap(region, NULL, t->first, t->npages);
 
-	zcipc_for_each_overlap(other, cap->region, t->first, t->npages)
-		if (other != cap)
-			return true;
-	return false;
+	return other != cap || zcipc_cap_overlap(region, other, t->first, t->npages);
 }
 
 /* Takes room in the peer's queue, table and window, or none. */
@@ -245,7 +246,7 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_re
 
 	if (!zcipc_message_room(dst))
 		return -EAGAIN;
-	ret = zcipc_cap_reserve(dst, dst->nreserved + 1, ZCIPC_GFP_LOCKED);
+	ret = zcipc_cap_reserve(dst, 1, ZCIPC_GFP_LOCKED);
 	if (ret)
 		return ret;
 	if (zcipc_transfer_places(t)) {
@@ -262,6 +263,7 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_re
 					   &t->pgoff);
 		if (ret)
 			return ret;
+		t->window_id = dst->windows[t->window].id;
 	}
 	dst->nreserved++;
 	return 0;
@@ -271,7 +273,8 @@ void zcipc_transfer_unreserve(struct zcipc_transfer_state *t)
 {
 	zcipc_uncharge_pins(t->dst->user, t->pins);
 	t->dst->nreserved--;
-	if (zcipc_transfer_places(t))
+	/* The owner may have unmapped it since, and mapped another one. */
+	if (zcipc_transfer_places(t) && t->dst->windows[t->window].id == t->window_id)
 		zcipc_window_release(t->dst, t->pgoff, zcipc_transfer_span(t));
 }
 
@@ -545,10 +548,11 @@ int zcipc_transfer_admit_plain(struct zcipc_transfer_state *t, const struct zcip
 		return -EAGAIN;
 	t->cache = region->cache;
 	t->window = zcipc_region_window(region, t->rights & ZCIPC_RIGHT_WRITE);
-	ret = zcipc_cap_reserve(dst, dst->nreserved + 1, ZCIPC_GFP_LOCKED) ?:
+	ret = zcipc_cap_reserve(dst, 1, ZCIPC_GFP_LOCKED) ?:
 	      zcipc_window_reserve(dst, t->window, t->npages, -1, &t->pgoff);
 	if (ret)
 		return ret;
+	t->window_id = dst->windows[t->window].id;
 	dst->nreserved++;
 	t->admitted = true;
 	return 0;
@@ -561,26 +565,19 @@ void zcipc_transfer_dismiss(struct zcipc_transfer_state *t)
 	zcipc_transfer_unreserve(t);
 }
 
-/* zcipc_transfer_begin(), whatever is left to be done. */
-int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+/* What can fail after zcipc_transfer_admit(). Needs the lock of the region alone. */
+static int zcipc_transfer_work(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	struct zcipc_region *region = cap->region;
 	u32 type = t->cmd->type;
 	int ret = 0;
 
-	/* Other transfers of the same batch may have moved pages away. */
-	if (!t->admitted)
-		ret = zcipc_transfer_admit(t, cap);
-	else if (!zcipc_region_present(region, t->first, t->npages))
-		ret = -ENOENT;
-	if (!ret) {
-		if (!t->carried)
-			zcipc_transfer_plan(t);
-		if (type == ZCIPC_MOVE)
-			ret = zcipc_transfer_take(t, region);
-		else if (t->plan.node != NUMA_NO_NODE && !t->file && !t->copy)
-			ret = zcipc_transfer_migrate(t, cap);
-	}
+	if (!t->carried)
+		zcipc_transfer_plan(t);
+	if (type == ZCIPC_MOVE)
+		ret = zcipc_transfer_take(t, region);
+	else if (t->plan.node != NUMA_NO_NODE && !t->file && !t->copy)
+		ret = zcipc_transfer_migrate(t, cap);
 	if (!ret && type == ZCIPC_COPY)
 		ret = zcipc_transfer_snapshot(t, region);
 	if (!ret && t->set_cache) {
@@ -588,6 +585,21 @@ int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *c
 		if (ret && t->charged)
 			zcipc_uncharge(t->dst->user, region->ncharged);
 	}
+	return ret;
+}
+
+/* zcipc_transfer_begin(), whatever is left to be done. */
+int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	int ret = 0;
+
+	/* Other transfers of the same batch may have moved pages away. */
+	if (!t->admitted)
+		ret = zcipc_transfer_admit(t, cap);
+	else if (!zcipc_region_present(cap->region, t->first, t->npages))
+		ret = -ENOENT;
+	if (!ret)
+		ret = zcipc_transfer_work(t, cap);
 	if (ret && t->admitted)
 		zcipc_transfer_dismiss(t);
 	return ret;
@@ -823,11 +835,67 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 }
 
 /* May the peer be sent to? Under its lock. */
-static int zcipc_transfer_may_send(const struct zcipc_transfer_state *t)
+int zcipc_transfer_may_send(const struct zcipc_transfer_state *t)
 {
 	if (t->dst->dead)
 		return -ESRCH;
 	return zcipc_transfer_accepted(t) ? 0 : -EPERM;
+}
+
+/* Is what was reserved for a transfer still there, and can be used? Under the peer's lock. */
+int zcipc_transfer_still(struct zcipc_transfer_state *t)
+{
+	int ret = zcipc_transfer_may_send(t);
+
+	if (ret || zcipc_window_has(t->dst, t->window_id, t->pgoff, zcipc_transfer_span(t)))
+		return ret;
+	t->again = true;
+	return -EAGAIN;
+}
+
+/*
+ * A transfer of many pages: the locks of the endpoints, which others wait for, are released while
+ * it is made. That of the region, which is held all the time, keeps the capability.
+ */
+static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	struct zcipc_endpoint *src = t->src, *dst = t->dst;
+	int ret;
+
+	ret = zcipc_transfer_admit(t, cap);
+	if (ret)
+		return ret;
+	/* There is no way back from another cache policy. */
+	if (!t->set_cache)
+		zcipc_endpoints_unlock(src, dst);
+	zcipc_test_point("long");
+	ret = zcipc_transfer_work(t, cap);
+	if (!t->set_cache)
+		zcipc_endpoints_lock(src, dst);
+	if (ret) {
+		zcipc_transfer_dismiss(t);
+		return ret;
+	}
+	ret = t->set_cache ? 0 : zcipc_transfer_still(t);
+	if (ret) {
+		zcipc_transfer_abort(t, cap);
+		return ret;
+	}
+	cap = zcipc_transfer_commit(t, cap, false);
+	if (zcipc_transfer_lazy(t))
+		return 0;
+	/* Nobody else has come as far as to lock it. */
+	if (t->region)
+		zcipc_region_lock_new(t->region);
+	zcipc_endpoints_unlock(src, dst);
+	if (mmap_read_trylock(dst->mm)) {
+		zcipc_slot_populate_long(&cap->slot);
+		mmap_read_unlock(dst->mm);
+	}
+	if (t->region)
+		mutex_unlock(&t->region->lock);
+	zcipc_endpoints_lock(src, dst);
+	return 0;
 }
 
 /* Under both endpoints' locks. The peer's address space exists. */
@@ -857,6 +925,10 @@ static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 		ret = -ESTALE;
 	if (ret)
 		goto out_unlock;
+	if (zcipc_transfer_is_long(t)) {
+		ret = zcipc_transfer_long(t, cap);
+		goto out_unlock;
+	}
 	/* If the peer is busy with its address space, its faults have to map what it gets. */
 	populate = mmap_read_trylock(mm);
 	if (populate) {
@@ -899,23 +971,35 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	return ret;
 }
 
-/* Nothing of the caller's memory is kept while it waits: it may be something else afterwards. */
+/* Is all to be prepared anew for another try? */
+static bool zcipc_transfer_begins_anew(const struct zcipc_transfer_state *t)
+{
+	/* Memory may be something else after the caller has waited; a region may be filled. */
+	return t->again || (t->direct && !t->direct->snapshot);
+}
+
+/* There will be another try. */
 static void zcipc_transfer_pause(struct zcipc_transfer_state *t)
 {
-	if (!t->direct || t->direct->snapshot)
+	if (!zcipc_transfer_begins_anew(t))
 		return;
+	if (t->direct && !t->direct->snapshot)
+		zcipc_direct_end(t, -EAGAIN);
 	zcipc_cap_free(t->cap);
-	zcipc_region_put(t->region);
+	if (t->region)
+		zcipc_region_put(t->region);
 	t->cap = NULL;
 	t->region = NULL;
 }
 
 static int zcipc_transfer_again(struct zcipc_transfer_state *t)
 {
-	if (!t->direct || t->direct->snapshot)
+	if (!zcipc_transfer_begins_anew(t))
 		return 0;
-	zcipc_direct_init(t->direct, t->cmd);
-	return zcipc_direct_prepare(t);
+	t->again = false;
+	if (t->direct && !t->direct->snapshot)
+		zcipc_direct_init(t->direct, t->cmd);
+	return zcipc_transfer_prepare(t);
 }
 
 /*
@@ -943,17 +1027,25 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 	trace_zcipc_prepare(t.src, t.dst, cmd->type, t.npages);
 	zcipc_test_point("prepared");
 
-	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN && !ucmd->nonblock &&
-	       READ_ONCE(t.dst->full) == ZCIPC_FULL_WAIT) {
+	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN) {
+		bool again = t.again;
+
+		if (!again && (ucmd->nonblock || READ_ONCE(t.dst->full) != ZCIPC_FULL_WAIT))
+			break;
 		need.window = t.window;
 		need.npages = zcipc_transfer_places(&t) ? zcipc_transfer_span(&t) : 0;
 		zcipc_transfer_pause(&t);
-		if (waited)
-			zcipc_endpoint_waited(t.dst, need, ret);
-		ret = zcipc_endpoint_wait_room(t.dst, room_seq, need);
-		if (ret)
+		if (again) {
+			if (signal_pending(current))
+				ret = -ERESTARTSYS;
+		} else {
+			if (waited)
+				zcipc_endpoint_waited(t.dst, need, ret);
+			ret = zcipc_endpoint_wait_room(t.dst, room_seq, &need);
+			waited = waited || !ret;
+		}
+		if (ret == -ERESTARTSYS)
 			break;
-		waited = true;
 		ret = zcipc_transfer_again(&t);
 		if (ret)
 			break;

@@ -496,6 +496,17 @@ unsigned long zcipc_window_room(const struct zcipc_endpoint *ep, unsigned int wh
 	return npages - min(npages, READ_ONCE(ep->windows[which].nused));
 }
 
+/*
+ * Is there still the window where pages were reserved, and are they in it? The caller holds the
+ * lock.
+ */
+bool zcipc_window_has(struct zcipc_endpoint *ep, u32 id, unsigned long pgoff,
+		      unsigned long npages)
+{
+	lockdep_assert_held(&ep->lock);
+	return zcipc_window_at(ep, pgoff)->id == id && !zcipc_window_lost_any(ep, pgoff, npages);
+}
+
 /* Takes zcipc_window_reserve() back. The caller holds the endpoint's lock. */
 void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages)
 {
@@ -872,7 +883,12 @@ int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec)
 	if (slot) {
 		region = slot->cap->region;
 		if (zcipc_slot_is_exec(slot) == exec && zcipc_slot_addr(slot) == addr) {
+			/* It takes its time, and the region's lock keeps the slot. */
+			mutex_unlock(&ep->lock);
+			if (slot->npages > ZCIPC_LONG_PAGES)
+				zcipc_test_point("long");
 			zcipc_slot_unmap(slot);
+			mutex_lock(&ep->lock);
 			zcipc_slot_remove(slot);
 			zcipc_endpoint_made_room(ep);
 			ret = 0;
@@ -1257,18 +1273,18 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 	}
 }
 
-/* As zcipc_slot_populate(), of a region that has huge frames, or may have. */
-void zcipc_slot_populate_huge(struct zcipc_slot *slot)
+/* zcipc_slot_populate_some(), of a region that has huge frames, or may have. */
+void zcipc_slot_populate_huge(struct zcipc_slot *slot, unsigned long i, unsigned long end)
 {
 	struct zcipc_region *region = slot->cap->region;
 	unsigned long addr = zcipc_slot_addr(slot);
 	struct vm_area_struct *vma = NULL;
-	unsigned long i, n, k;
+	unsigned long n, k;
 
-	for (i = 0; i < slot->npages; i += n) {
+	for (; i < end; i += n) {
 		unsigned long index = slot->first + i, at = addr + (i << PAGE_SHIFT);
 
-		n = min(slot->npages - i, ZCIPC_HUGE_PAGES - index % ZCIPC_HUGE_PAGES);
+		n = min(end - i, ZCIPC_HUGE_PAGES - index % ZCIPC_HUGE_PAGES);
 		if (zcipc_region_huge_at(region, index, n)) {
 			if (!vma || at >= vma->vm_end)
 				vma = zcipc_window_lookup(slot->cap->ep, slot->pgoff + i, at);
@@ -1286,7 +1302,7 @@ void zcipc_slot_populate_huge(struct zcipc_slot *slot)
 	}
 }
 
-/* As zcipc_slot_populate_huge(), of a region that is one huge frame. */
+/* As zcipc_slot_populate(), of a region that is one huge frame. */
 void zcipc_slot_populate_block(struct zcipc_slot *slot)
 {
 	struct vm_area_struct *vma = zcipc_window_lookup(slot->cap->ep, slot->pgoff,
@@ -1294,24 +1310,59 @@ void zcipc_slot_populate_block(struct zcipc_slot *slot)
 
 	if (vma && vma->vm_flags & VM_READ &&
 	    zcipc_slot_insert_huge(slot, vma, slot->pgoff) == -ENOENT)
-		zcipc_slot_populate_huge(slot);
+		zcipc_slot_populate_huge(slot, 0, slot->npages);
+}
+
+/* Inserts PTEs of a slot, from its page @i on, up to one that has been moved away. */
+static void zcipc_slot_populate_some(struct zcipc_slot *slot, unsigned long i, unsigned long end)
+{
+	struct zcipc_frame **frames = slot->cap->region->frames + slot->first + i;
+	unsigned long n;
+
+	lockdep_assert_held(&slot->cap->region->lock);
+	if (slot->cap->region->nhuge) {
+		zcipc_slot_populate_huge(slot, i, end);
+		return;
+	}
+	for (n = 0; n < end - i && frames[n]; n++)
+		;
+	zcipc_window_populate(slot->cap->ep, slot->pgoff + i,
+			      zcipc_slot_addr(slot) + (i << PAGE_SHIFT), frames, n, slot->writable,
+			      slot->cap->region->special);
 }
 
 /* Inserts the PTEs of a new slot, up to a page that has been moved away. */
 void zcipc_slot_populate(struct zcipc_slot *slot)
 {
-	struct zcipc_frame **frames = slot->cap->region->frames + slot->first;
-	unsigned long n;
+	zcipc_slot_populate_some(slot, 0, slot->npages);
+}
 
-	lockdep_assert_held(&slot->cap->region->lock);
-	if (slot->cap->region->nhuge) {
-		zcipc_slot_populate_huge(slot);
-		return;
+/**
+ * zcipc_slot_populate_long() - insert PTEs without keeping others from the endpoint
+ * @slot: the slot; the caller holds the lock of its region, which keeps the slot, and the
+ *	mmap_lock, but no lock of an endpoint
+ *
+ * What is not inserted, because others wait for the mmap_lock, say, is left to faults.
+ */
+void zcipc_slot_populate_long(struct zcipc_slot *slot)
+{
+	struct zcipc_endpoint *ep = slot->cap->ep;
+	unsigned long i, end;
+
+	for (i = 0; i < slot->npages && !fatal_signal_pending(current); i = end) {
+		/* Blocks are not taken apart. */
+		end = min(slot->npages, ALIGN_DOWN(slot->first + i, ZCIPC_HUGE_PAGES) +
+					ZCIPC_HUGE_PAGES - slot->first);
+		if (slot->npages > ZCIPC_LONG_PAGES)
+			zcipc_test_point("populates");
+		/* Whoever waits for the mmap_lock does not wait for this. */
+		if (mmap_lock_is_contended(ep->mm))
+			break;
+		mutex_lock(&ep->lock);
+		zcipc_slot_populate_some(slot, i, end);
+		mutex_unlock(&ep->lock);
+		cond_resched();
 	}
-	for (n = 0; n < slot->npages && frames[n]; n++)
-		;
-	zcipc_window_populate(slot->cap->ep, slot->pgoff, zcipc_slot_addr(slot), frames, n,
-			      slot->writable, slot->cap->region->special);
 }
 
 /**
@@ -1879,6 +1930,7 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 	if (window->used) {
 		ret = -EBUSY;
 	} else {
+		window->id = ++ep->window_id;
 		window->addr = vma->vm_start;
 		window->npages = npages;
 		window->nvmas = 1;
@@ -1959,6 +2011,7 @@ int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
 {
 	int ret;
 
+	zcipc_test_point("mmap");
 	if (vma->vm_mm != ep->mm)
 		return -EPERM;
 	if (!(vma->vm_flags & VM_SHARED))

@@ -56,6 +56,9 @@
 /* While locks are held that others wait for. */
 #define ZCIPC_GFP_LOCKED	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
 
+/* What takes longer than this many pages do is not done with the lock of an endpoint. */
+#define ZCIPC_LONG_PAGES	512UL
+
 /* A loop over the pages of a region lets others run after this many. */
 #define ZCIPC_RESCHED_PAGES	1024
 
@@ -143,6 +146,7 @@ struct zcipc_user {
 
 /**
  * struct zcipc_window - where an endpoint sees memory of one kind
+ * @id: another one for each window that there has been, 0: there is none
  * @addr: user address
  * @npages: its size, 0: there is no window
  * @nvmas: VMAs that are parts of it
@@ -156,6 +160,7 @@ struct zcipc_user {
  * @huge_hint: how many pages at the end are not free
  */
 struct zcipc_window {
+	u32 id;
 	unsigned long addr;
 	unsigned long npages;
 	unsigned long nvmas;
@@ -172,10 +177,12 @@ struct zcipc_window {
  * struct zcipc_room - what a message needs in an endpoint, besides its place in the queue
  * @window: which of the windows
  * @npages: so many pages in it, or 0
+ * @turn: who waits for it is behind those with lower numbers; 0: nobody has waited for it
  */
 struct zcipc_room {
 	unsigned int window;
 	unsigned long npages;
+	u64 turn;
 };
 
 /**
@@ -207,6 +214,7 @@ struct zcipc_room {
  * @first_generation: random, so that another endpoint's tokens are not taken for own ones
  * @next_generation: for the next token
  * @windows: by enum zcipc_cache, or ZCIPC_WINDOW_PINNABLE
+ * @window_id: of the newest of them
  * @next_outside: file offset, in pages, for the next mapping outside of windows; 0: there was none
  * @adopter: the task that may map adopted memory now, or NULL
  * @slots: by file offset
@@ -218,9 +226,9 @@ struct zcipc_room {
  * @ring: that the owner reads messages from, or NULL
  * @recv_wait: waits for a message
  * @room_wait: peers that wait for room in window or queue: struct zcipc_room_wait
+ * @room_turn: of the last one who began to wait; under @room_wait's lock
  * @room_seq: changes when there is more room, or another answer
- * @nreserved: places in queue and table that are taken, but not yet filled. 0 unless somebody holds
- *	the lock
+ * @nreserved: places in queue and table that are taken, but not yet filled
  * @queue_depth: messages that may wait
  * @full: enum zcipc_full
  * @name: what the owner calls it
@@ -257,6 +265,7 @@ struct zcipc_endpoint {
 	u64 first_generation;
 	u64 next_generation;
 	struct zcipc_window windows[ZCIPC_WINDOW_MAX];
+	u32 window_id;
 	unsigned long next_outside;
 	struct task_struct *adopter;
 	struct rb_root slots;
@@ -268,6 +277,7 @@ struct zcipc_endpoint {
 	struct zcipc_receive_ring *ring;
 	wait_queue_head_t recv_wait;
 	wait_queue_head_t room_wait;
+	u64 room_turn;
 	u32 room_seq;
 	u32 nreserved;
 	u32 queue_depth;
@@ -533,7 +543,7 @@ void zcipc_endpoints_unlock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
 bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_endpoint *sender);
 void zcipc_endpoint_made_room(struct zcipc_endpoint *ep);
 void zcipc_endpoint_ask_again(struct zcipc_endpoint *ep);
-int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zcipc_room need);
+int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zcipc_room *need);
 void zcipc_endpoint_waited(struct zcipc_endpoint *ep, struct zcipc_room need, int ret);
 
 /* The owner is here: its memory should be, too. */
@@ -563,14 +573,15 @@ int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp);
 
 /**
  * zcipc_cap_reserve() - make sure that zcipc_cap_enter() has a place
- * @ep: the endpoint; the caller holds its lock until then
- * @n: number of capabilities that are to be entered
+ * @ep: the endpoint; the caller holds its lock until then, or counts what it will enter as reserved
+ * @n: number of capabilities that are to be entered, besides those that are reserved
  * @gfp: for the table; with __GFP_NOFAIL the limit does not count either
  *
  * Return: 0, or -ENOBUFS, -EDQUOT, -ENOMEM
  */
 static inline int zcipc_cap_reserve(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
 {
+	n += ep->nreserved;
 	if (likely(ep->ncaps + n <= min(ep->caps_paid, ZCIPC_MAX_CAPS / 2)))
 		return 0;
 	return zcipc_cap_reserve_more(ep, n, gfp);
@@ -668,11 +679,6 @@ void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to);
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to);
 struct zcipc_cap *zcipc_cap_overlap(struct zcipc_region *region, struct zcipc_cap *cap,
 				    unsigned long first, unsigned long npages);
-
-/* The capabilities that name pages of a range. The caller holds the region's lock. */
-#define zcipc_for_each_overlap(cap, region, first, npages) \
-	for ((cap) = zcipc_cap_overlap(region, NULL, first, npages); cap; \
-	     (cap) = zcipc_cap_overlap(region, cap, first, npages))
 
 struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endpoint *other);
 struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, struct zcipc_endpoint *other,
@@ -829,7 +835,7 @@ static inline bool zcipc_region_present(const struct zcipc_region *region, unsig
 /* recycle.c */
 void zcipc_recycle_end(struct zcipc_endpoint *ep);
 bool zcipc_recycle_free(struct zcipc_user *user);
-void zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region);
+bool zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region);
 struct zcipc_region *zcipc_recycle_take(struct zcipc_endpoint *ep, unsigned long npages, u32 flags);
 int zcipc_recycle_init(void);
 void zcipc_recycle_exit(void);
@@ -1157,6 +1163,8 @@ int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages
 void zcipc_window_init(void);
 void zcipc_window_end(struct zcipc_endpoint *ep, struct zcipc_window *window);
 unsigned long zcipc_window_room(const struct zcipc_endpoint *ep, unsigned int which);
+bool zcipc_window_has(struct zcipc_endpoint *ep, u32 id, unsigned long pgoff,
+		      unsigned long npages);
 void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages);
 struct zcipc_slot *zcipc_slot_alloc(struct zcipc_user *user);
 void zcipc_slot_free(struct zcipc_slot *slot, struct zcipc_user *user);
@@ -1170,7 +1178,8 @@ u64 zcipc_slot_pass(struct zcipc_slot *slot, struct zcipc_endpoint *from, unsign
 int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec);
 struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgoff);
 void zcipc_slot_populate(struct zcipc_slot *slot);
-void zcipc_slot_populate_huge(struct zcipc_slot *slot);
+void zcipc_slot_populate_long(struct zcipc_slot *slot);
+void zcipc_slot_populate_huge(struct zcipc_slot *slot, unsigned long i, unsigned long end);
 void zcipc_slot_populate_block(struct zcipc_slot *slot);
 
 /* A fault brings this many pages, for a start. */
@@ -1534,8 +1543,10 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep);
  * @charged: the peer's user has been charged
  * @admitted: zcipc_transfer_admit() has done its part
  * @carried: the PTEs of the range have been taken, and nobody holds any of its frames
+ * @again: what was reserved has gone meanwhile: another try has to reserve something else
  * @unmapped: the sender's mappings of the range have gone already
  * @pgoff: where it is to be mapped
+ * @window_id: in the window that was the peer's then
  * @cap: for the peer's table, unless @whole
  * @region: for the peer, if it gets a new one: charged to it, not filled
  * @direct: it is straight from the caller's memory
@@ -1566,8 +1577,10 @@ struct zcipc_transfer_state {
 	bool charged;
 	bool admitted;
 	bool carried;
+	bool again;
 	bool unmapped;
 	unsigned long pgoff;
+	u32 window_id;
 	struct zcipc_cap *cap;
 	struct zcipc_region *region;
 	struct zcipc_direct *direct;
@@ -1686,6 +1699,15 @@ static inline unsigned long zcipc_transfer_span(const struct zcipc_transfer_stat
 {
 	return t->direct ? t->direct->span : t->npages;
 }
+
+/* Is it so much that nobody can be asked to wait for it? */
+static inline bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t)
+{
+	return zcipc_transfer_places(t) && zcipc_transfer_span(t) > ZCIPC_LONG_PAGES;
+}
+
+int zcipc_transfer_may_send(const struct zcipc_transfer_state *t);
+int zcipc_transfer_still(struct zcipc_transfer_state *t);
 
 int zcipc_direct_prepare(struct zcipc_transfer_state *t);
 bool zcipc_direct_may_copy(const struct zcipc_transfer *cmd, int ret);

@@ -1,0 +1,791 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Nobody waits for a stranger: what others do with many pages, or with their own address space,
+ * keeps no endpoint from its own affairs; and those who wait for room stand in line.
+ *
+ * Guarantees: G3 (what fails changes nothing), G8 clean death, G12 waiting.
+ * Attacks: a large transfer that goes on and on, of memory that has been shared and without; a
+ * receiver that takes its window apart, or dies, meanwhile; an mmap_lock that is never free; many
+ * senders that wait for one place.
+ */
+#include "zcipc_utils.h"
+
+/* More than the module moves at once. */
+#define MANY 1024
+
+/**
+ * struct job - a call by a thread of its own
+ * @thread: the thread
+ * @fn: the call
+ * @ep: whose
+ * @to: the peer
+ * @cap: what it is about
+ * @type: of a transfer
+ * @npages: of it, 0: all
+ * @p: memory
+ * @tid: the thread's id, once it runs
+ * @done: it is over
+ * @rc: what the call returned
+ * @err: errno, if that is not 0
+ */
+struct job {
+	pthread_t thread;
+	int (*fn)(struct job *j);
+	struct ep *ep;
+	struct ep *to;
+	__u64 cap;
+	__u32 type;
+	size_t npages;
+	char *p;
+	volatile pid_t tid;
+	volatile bool done;
+	int rc;
+	int err;
+};
+
+static void *job_thread(void *arg)
+{
+	struct job *j = arg;
+
+	j->tid = gettid();
+	j->rc = j->fn(j);
+	j->err = j->rc ? errno : 0;
+	j->done = true;
+	return NULL;
+}
+
+static void job_start(struct job *j, int (*fn)(struct job *j))
+{
+	j->fn = fn;
+	j->tid = 0;
+	j->done = false;
+	pthread_create(&j->thread, NULL, job_thread, j);
+}
+
+static void job_join(struct job *j)
+{
+	pthread_join(j->thread, NULL);
+}
+
+static int job_send(struct job *j)
+{
+	return zc_send_part(j->ep, j->to, j->type, j->cap, 0, j->npages);
+}
+
+/* In the peer: sends so many pages of new memory. */
+static long call_send_memory(struct ep *ep, struct call *c)
+{
+	struct ep to = { .id = c->val };
+	char *p = mmap(NULL, c->n * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
+
+	if (p == MAP_FAILED || ep_fill(ep, p, c->n, 1))
+		return -1;
+	c->addr = (uintptr_t)p;
+	return zc_direct(ep, &to, ZCIPC_MOVE, p, c->n * psize, 0);
+}
+
+static int job_send_memory(struct job *j)
+{
+	struct call c = { .fn = call_send_memory, .n = MANY, .val = j->to->id };
+	int rc = ep_call(j->ep, &c);
+
+	j->p = (char *)(uintptr_t)c.addr;
+	return rc;
+}
+
+static int job_drop(struct job *j)
+{
+	return zc_drop(j->ep, j->cap);
+}
+
+static int job_unmap(struct job *j)
+{
+	return zc_unmap(j->ep, j->p);
+}
+
+static int job_map(struct job *j)
+{
+	return zc_map(j->ep, j->cap, 0, 0, RIGHTS_RW, &j->p);
+}
+
+static int job_create(struct job *j)
+{
+	struct buf b;
+
+	return zc_create(j->ep, MANY, &b);
+}
+
+static int job_revoke(struct job *j)
+{
+	__u64 n;
+
+	return zc_revoke(j->ep, NULL, j->cap, ZCIPC_REVOKE_KEEP, &n);
+}
+
+static int job_die(struct job *j)
+{
+	ep_end(j->ep);
+	return 0;
+}
+
+static int job_read(struct job *j)
+{
+	__u64 val;
+
+	return ep_read(j->ep, j->p, &val) ? -1 : 0;
+}
+
+/* v is who must not have to wait, w another one, in the same process; a is a stranger. */
+FIXTURE(stranger)
+{
+	struct base base;
+	struct ep v, w, a;
+	struct buf src;		/* of a */
+	struct buf shared;	/* what v has of it, if anything */
+	struct job job;
+	struct job reader;	/* who touches that must wait, and nobody else */
+};
+
+FIXTURE_VARIANT(stranger)
+{
+	int (*fn)(struct job *j);
+	const char *point;	/* where a stops */
+	__u32 type;
+	__u32 flags;		/* of its region */
+	size_t npages;
+	bool to_self;
+	bool shares;
+};
+
+#define STRANGER(_name, ...)						\
+	FIXTURE_VARIANT_ADD(stranger, _name) { __VA_ARGS__ }
+
+STRANGER(moves, .fn = job_send, .point = "long", .type = ZCIPC_MOVE);
+STRANGER(moves_part, .fn = job_send, .point = "long", .type = ZCIPC_MOVE, .npages = MANY - 1);
+STRANGER(shares, .fn = job_send, .point = "long", .type = ZCIPC_SHARE);
+STRANGER(copies, .fn = job_send, .point = "long", .type = ZCIPC_COPY);
+STRANGER(copies_pinnable, .fn = job_send, .point = "long", .type = ZCIPC_COPY,
+	 .flags = ZCIPC_CREATE_PINNABLE | ZCIPC_CREATE_NO_HUGE);
+STRANGER(copies_shared, .fn = job_send, .point = "long", .type = ZCIPC_COPY,
+	 .flags = ZCIPC_CREATE_PINNABLE | ZCIPC_CREATE_NO_HUGE, .to_self = true, .shares = true);
+STRANGER(moves_memory, .fn = job_send_memory, .point = "long");
+STRANGER(populates, .fn = job_send, .point = "populates", .type = ZCIPC_MOVE,
+	 .flags = ZCIPC_CREATE_NO_HUGE);
+STRANGER(creates, .fn = job_create, .point = "populates");
+STRANGER(maps, .fn = job_map, .point = "populates");
+STRANGER(unmaps, .fn = job_unmap, .point = "long");
+STRANGER(drops, .fn = job_drop, .point = "long");
+STRANGER(drops_shared, .fn = job_drop, .point = "long", .shares = true);
+STRANGER(revokes, .fn = job_revoke, .point = "killed", .shares = true);
+STRANGER(dies, .fn = job_die, .point = "returns");
+
+FIXTURE_SETUP(stranger)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->v, WINDOW_PAGES, O_NONBLOCK);
+	test_open(&self->w, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->a, true, 4 * WINDOW_PAGES);
+	/* A window for what can be pinned, as there is one for what cannot. */
+	test_create_flags(&self->a, MANY, 0, &self->src);
+	if (variant->flags & ZCIPC_CREATE_PINNABLE) {
+		struct ep hidden = self->a;
+
+		test_drop(&self->a, self->src.cap);
+		hidden.win = NULL;
+		test_create_flags(&hidden, MANY, variant->flags, &self->src);
+	} else {
+		test_fill(&self->a, self->src.p, MANY, 1);
+	}
+	if (variant->shares) {
+		test_send_rights(&self->a, &self->v, ZCIPC_SHARE, self->src.cap, ZCIPC_RIGHT_READ);
+		test_take(&self->v, &self->shared);
+	}
+	self->job = (struct job){
+		.ep = &self->a, .to = variant->to_self ? &self->a : &self->v,
+		.cap = self->src.cap, .type = variant->type, .npages = variant->npages,
+		.p = self->src.p,
+	};
+}
+
+FIXTURE_TEARDOWN_BASE(stranger)
+
+/* The next message of somebody, whatever others have sent. */
+static int take_from(struct ep *ep, const struct ep *from, struct buf *b)
+{
+	struct zcipc_recv m;
+
+	do {
+		if (zc_recv(ep, &m))
+			return -1;
+	} while (m.sender != from->id);
+	*b = (struct buf){ .cap = m.cap, .region = m.region, .npages = m.len / psize,
+			   .p = (char *)(uintptr_t)m.addr };
+	return 0;
+}
+
+/* All that v can do by itself and with w. Returns a line number if something fails. */
+static int affairs(struct ep *v, struct ep *w, bool mmaps)
+{
+	struct zcipc_region_query q;
+	struct buf own, other, got;
+	void *anon;
+	char *p;
+
+#define NEED(x) do { if (!(x)) return __LINE__; } while (0)
+	NEED(!zc_create(v, 4, &own) && !zc_create(w, 4, &other));
+	NEED(!ep_fill(v, own.p, 4, 1) && !ep_fill(w, other.p, 4, 2));
+	NEED(!zc_map(v, own.cap, 0, 0, ZCIPC_RIGHT_READ, &p) && !ep_check(v, p, 4, 1));
+	NEED(!zc_unmap(v, p) && !zc_query(v, own.cap, &q));
+	NEED(!zc_pass(v, w, ZCIPC_COPY, own.cap, &got) && !ep_check(w, got.p, 4, 1));
+	NEED(!zc_drop(w, got.cap));
+	NEED(!zc_pass(v, w, ZCIPC_MOVE, own.cap, &got) && !zc_drop(w, got.cap));
+	NEED(!zc_send(w, v, ZCIPC_SHARE, other.cap) && !take_from(v, w, &got));
+	NEED(!ep_check(v, got.p, 4, 2) && !zc_drop(v, got.cap));
+	NEED(!zc_send(w, v, ZCIPC_MOVE, other.cap) && !take_from(v, w, &got));
+	NEED(!ep_check(v, got.p, 4, 2) && !zc_drop(v, got.cap));
+	NEED(!zc_depth(v, 100));
+	if (!mmaps)
+		return 0;
+	anon = mmap(NULL, psize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	NEED(anon != MAP_FAILED && !munmap(anon, psize));
+	return 0;
+}
+
+struct affairs {
+	struct ep *v, *w;
+	bool mmaps;
+	volatile bool go;
+	volatile bool done;
+	int line;
+};
+
+static void *affairs_thread(void *arg)
+{
+	struct affairs *a = arg;
+
+	while (!a->go)
+		msleep(1);
+	a->line = affairs(a->v, a->w, a->mmaps);
+	a->done = true;
+	return NULL;
+}
+
+TEST_F(stranger, keeps_nobody)
+{
+	struct affairs affair = { .v = &self->v, .w = &self->w };
+	struct buf mine, got;
+	pthread_t thread;
+
+	need_points();
+	if (variant->fn == job_die) {
+		test_create(&self->v, MANY, &mine);
+		test_fill(&self->v, mine.p, MANY, 3);
+		test_send(&self->v, &self->a, ZCIPC_MOVE, mine.cap);
+	}
+	/*
+	 * Populating keeps v's mmap_lock, though not against who wants it, if it does not stop
+	 * there: so there is a thread already.
+	 */
+	affair.mmaps = strcmp(variant->point, "populates");
+	ASSERT_EQ(0, pthread_create(&thread, NULL, affairs_thread, &affair));
+	point_stop(variant->point);
+	job_start(&self->job, variant->fn);
+	ASSERT_TRUE(point_reached());
+	if (variant->shares) {
+		self->reader = (struct job){ .ep = &self->v, .p = self->shared.p };
+		job_start(&self->reader, job_read);
+	}
+	affair.go = true;
+	ASSERT_TRUE(wait_until(affair.done));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, affair.line);
+	/* Nor does who sends something to the stranger. */
+	if (variant->fn != job_die) {
+		test_create(&self->w, 1, &mine);
+		test_send(&self->w, &self->a, ZCIPC_COPY, mine.cap);
+	}
+	EXPECT_FALSE(self->job.done);
+	point_go();
+	job_join(&self->job);
+	EXPECT_EQ(0, self->job.rc) TH_LOG("%s", strerror(self->job.err));
+	if (variant->shares)
+		job_join(&self->reader);
+	if (variant->fn == job_die) {
+		take_returned(_metadata, &self->v, &self->a, MANY, 0, 3);
+	} else if (self->job.to == &self->v && (variant->type || variant->fn == job_send_memory) &&
+		   variant->point[0] != 'p') {
+		test_take(&self->v, &got);
+		EXPECT_EQ(variant->npages ?: MANY, got.npages);
+		test_check(&self->v, got.p, got.npages, variant->flags ? 0 : 1);
+	}
+}
+
+/* What becomes of a long transfer whose receiver changes meanwhile. */
+FIXTURE(meanwhile)
+{
+	struct base base;
+	struct ep v, a;
+	struct buf src;		/* of a */
+	struct job job;
+};
+
+FIXTURE_VARIANT(meanwhile)
+{
+	int (*fn)(struct job *j);
+	__u32 type;
+};
+
+FIXTURE_VARIANT_ADD(meanwhile, move) { .fn = job_send, .type = ZCIPC_MOVE };
+FIXTURE_VARIANT_ADD(meanwhile, share) { .fn = job_send, .type = ZCIPC_SHARE };
+FIXTURE_VARIANT_ADD(meanwhile, copy) { .fn = job_send, .type = ZCIPC_COPY };
+FIXTURE_VARIANT_ADD(meanwhile, memory) { .fn = job_send_memory, .type = ZCIPC_MOVE };
+
+FIXTURE_SETUP(meanwhile)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->v, 2 * MANY, 0);
+	test_start(&self->a, true, WINDOW_PAGES);
+	test_create(&self->a, MANY, &self->src);
+	test_fill(&self->a, self->src.p, MANY, 1);
+	self->job = (struct job){ .ep = &self->a, .to = &self->v, .cap = self->src.cap,
+				  .type = variant->type, .p = self->src.p };
+	need_points();
+	point_stop("long");
+	job_start(&self->job, variant->fn);
+	ASSERT_TRUE(point_reached());
+}
+
+FIXTURE_TEARDOWN_BASE(meanwhile)
+
+static void window_again(struct __test_metadata *_metadata, struct ep *ep, size_t npages)
+{
+	ep->win = mmap(NULL, npages * psize, PROT_READ | PROT_WRITE, MAP_SHARED, ep->fd, 0);
+	ASSERT_NE(MAP_FAILED, (void *)ep->win);
+	ep->npages = npages;
+}
+
+/* It has arrived, as it was. */
+static void arrived(struct __test_metadata *_metadata, FIXTURE_DATA(meanwhile) *self,
+		    struct buf *got)
+{
+	point_go();
+	job_join(&self->job);
+	ASSERT_EQ(0, self->job.rc) TH_LOG("%s", strerror(self->job.err));
+	test_take(&self->v, got);
+	ASSERT_EQ(MANY, got->npages);
+	test_check(&self->v, got->p, MANY, 1);
+}
+
+/* It has failed, and the sender has all. */
+static void failed(struct __test_metadata *_metadata, FIXTURE_DATA(meanwhile) *self, int err)
+{
+	point_go();
+	job_join(&self->job);
+	ASSERT_EQ(-1, self->job.rc);
+	ASSERT_EQ(err, self->job.err);
+	test_check(&self->a, self->job.p, MANY, 1);
+	test_fill(&self->a, self->job.p, MANY, 2);
+}
+
+TEST_F(meanwhile, nothing)
+{
+	struct buf got;
+
+	arrived(_metadata, self, &got);
+}
+
+TEST_F(meanwhile, unmapped)
+{
+	TEST_OK(munmap(self->v.win, self->v.npages * psize));
+	self->v.win = NULL;
+	failed(_metadata, self, ENOBUFS);
+}
+
+TEST_F(meanwhile, mapped_anew)
+{
+	struct buf got, mine;
+
+	TEST_OK(munmap(self->v.win, self->v.npages * psize));
+	window_again(_metadata, &self->v, 3 * MANY);
+	/* Takes the places that were reserved in the old one. */
+	test_create(&self->v, MANY, &mine);
+	test_fill(&self->v, mine.p, MANY, 5);
+	arrived(_metadata, self, &got);
+	test_check(&self->v, mine.p, MANY, 5);
+	test_drop(&self->v, got.cap);
+	/* All of it can be used. */
+	test_drop(&self->v, mine.cap);
+	test_create_flags(&self->v, 3 * MANY, ZCIPC_CREATE_NO_HUGE, &mine);
+}
+
+TEST_F(meanwhile, mapped_too_small)
+{
+	struct buf mine;
+
+	TEST_OK(munmap(self->v.win, self->v.npages * psize));
+	window_again(_metadata, &self->v, MANY / 2);
+	failed(_metadata, self, ENOBUFS);
+	test_create_flags(&self->v, MANY / 2, ZCIPC_CREATE_NO_HUGE, &mine);
+}
+
+/* Half of the window goes, with what was reserved: the other half has to do. */
+TEST_F(meanwhile, punched)
+{
+	struct buf got;
+
+	/* It lies at one of the ends, and is known to nobody yet. */
+	TEST_OK(munmap(self->v.win, MANY * psize));
+	arrived(_metadata, self, &got);
+	EXPECT_EQ(self->v.win + MANY * psize, got.p);
+}
+
+TEST_F(meanwhile, punched_end)
+{
+	struct buf got;
+
+	TEST_OK(munmap(self->v.win + MANY * psize, MANY * psize));
+	arrived(_metadata, self, &got);
+	EXPECT_EQ(self->v.win, got.p);
+}
+
+TEST_F(meanwhile, died)
+{
+	ep_end(&self->v);
+	failed(_metadata, self, ESRCH);
+}
+
+TEST_F(meanwhile, closed_to_it)
+{
+	struct zcipc_recv m;
+
+	fcntl(self->v.fd, F_SETFL, O_RDWR | O_NONBLOCK);
+	test_policy(&self->v, ZCIPC_POLICY_NOBODY);
+	failed(_metadata, self, EPERM);
+	test_err_recv(EAGAIN, &self->v, &m);
+}
+
+/* The sender dies: nothing arrives, or all of it. */
+TEST_F(meanwhile, sender_killed)
+{
+	struct zcipc_recv m;
+
+	fcntl(self->v.fd, F_SETFL, O_RDWR | O_NONBLOCK);
+	kill(self->a.pid, SIGKILL);
+	point_go();
+	job_join(&self->job);
+	ep_end(&self->a);
+	if (!zc_recv(&self->v, &m))
+		test_check(&self->v, (char *)(uintptr_t)m.addr, MANY, 1);
+}
+
+/* --- the mmap_lock of somebody else */
+
+FIXTURE(busy)
+{
+	struct base base;
+	struct ep v, a;
+	struct buf src;		/* of v */
+};
+
+FIXTURE_SETUP(busy)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->v, WINDOW_PAGES, 0);
+	test_start(&self->a, true, WINDOW_PAGES);
+	test_create(&self->v, 4, &self->src);
+	test_fill(&self->v, self->src.p, 4, 1);
+}
+
+FIXTURE_TEARDOWN_BASE(busy)
+
+/* In the peer: maps what there is no more room for, and stops in the middle of that. */
+static long call_mmap_again(struct ep *ep, struct call *c)
+{
+	(void)c;
+	return mmap(NULL, psize, PROT_READ, MAP_SHARED, ep->fd, 0) != MAP_FAILED;
+}
+
+static int job_mmap_again(struct job *j)
+{
+	struct call c = { .fn = call_mmap_again };
+
+	return ep_call(j->ep, &c);
+}
+
+/* G12: a transfer does not wait for a peer that has its mmap_lock all the time. */
+TEST_F(busy, mmap_lock)
+{
+	static const __u32 types[] = { ZCIPC_SHARE, ZCIPC_COPY, ZCIPC_MOVE };
+	struct job job = { .ep = &self->a }, sends[ARRAY_SIZE(types)];
+	struct buf got;
+	unsigned int i;
+
+	need_points();
+	point_stop("mmap");
+	job_start(&job, job_mmap_again);
+	ASSERT_TRUE(point_reached());
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		sends[i] = (struct job){ .ep = &self->v, .to = &self->a, .cap = self->src.cap,
+					 .type = types[i] };
+		job_start(&sends[i], job_send);
+		ASSERT_TRUE(wait_until(sends[i].done));
+		job_join(&sends[i]);
+		/* The last one would have to take it from the first. */
+		ASSERT_EQ(i == 2 ? EBUSY : 0, sends[i].err);
+	}
+	EXPECT_FALSE(job.done);
+	point_go();
+	job_join(&job);
+	ASSERT_EQ(0, job.rc);
+	for (i = 0; i < 2; i++) {
+		test_take(&self->a, &got);
+		test_check(&self->a, got.p, 4, 1);
+		test_drop(&self->a, got.cap);
+	}
+	test_send(&self->v, &self->a, ZCIPC_MOVE, self->src.cap);
+	test_take(&self->a, &got);
+	test_check(&self->a, got.p, 4, 1);
+}
+
+/* --- the line */
+
+#define SENDERS 24
+
+FIXTURE(line)
+{
+	struct base base;
+	struct ep v;
+	struct ep from[SENDERS];
+	struct job jobs[SENDERS];
+};
+
+FIXTURE_SETUP(line)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->v, 8, O_NONBLOCK);
+}
+
+FIXTURE_TEARDOWN_BASE(line)
+
+/* How often a thread has gone to sleep. */
+static unsigned long sleeps(pid_t tid)
+{
+	char path[64], line[128];
+	unsigned long n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* A sender of so many pages, which sleeps when this returns. */
+static void stand_in_line(struct __test_metadata *_metadata, FIXTURE_DATA(line) *self,
+			  unsigned int i, size_t npages)
+{
+	struct buf b;
+
+	test_open(&self->from[i], 16, 0);
+	test_create(&self->from[i], npages, &b);
+	self->jobs[i] = (struct job){ .ep = &self->from[i], .to = &self->v, .cap = b.cap,
+				      .type = ZCIPC_MOVE };
+	job_start(&self->jobs[i], job_send);
+	ASSERT_TRUE(wait_until(thread_sleeps(self->jobs[i].tid)));
+}
+
+static void all_sleep(struct __test_metadata *_metadata, FIXTURE_DATA(line) *self, unsigned int i,
+		      unsigned int n)
+{
+	for (; i < n; i++) {
+		ASSERT_FALSE(self->jobs[i].done);
+		ASSERT_TRUE(wait_until(thread_sleeps(self->jobs[i].tid)));
+	}
+}
+
+/*
+ * The one who sends next, which is who came first: as soon as there is room in the queue, or also
+ * in the window. Returns how often others went to sleep again.
+ */
+static unsigned long next_in_line(struct __test_metadata *_metadata, FIXTURE_DATA(line) *self,
+				  unsigned int i, unsigned int n, bool window)
+{
+	unsigned long before[SENDERS], sum = 0;
+	unsigned int k;
+	struct buf got;
+
+	for (k = i; k < n; k++)
+		before[k] = sleeps(self->jobs[k].tid);
+	test_take(&self->v, &got);
+	if (window) {
+		/* Who is still at it, because of the queue, may be overtaken. */
+		all_sleep(_metadata, self, i, n);
+		test_drop(&self->v, got.cap);
+	}
+	job_join(&self->jobs[i]);
+	EXPECT_EQ(0, self->jobs[i].rc);
+	if (!window)
+		test_drop(&self->v, got.cap);
+	all_sleep(_metadata, self, i + 1, n);
+	for (k = i + 1; k < n; k++)
+		sum += sleeps(self->jobs[k].tid) - before[k];
+	return sum;
+}
+
+/* G12: first come, first served, and nobody else is woken: of a queue that is full. */
+TEST_F(line, queue)
+{
+	unsigned long woken = 0;
+	struct buf b;
+	unsigned int i;
+
+	test_depth(&self->v, 1);
+	test_create(&self->v, 1, &b);
+	test_send(&self->v, &self->v, ZCIPC_COPY, b.cap);
+	for (i = 0; i < SENDERS; i++)
+		stand_in_line(_metadata, self, i, 1);
+	for (i = 0; i < SENDERS; i++)
+		woken += next_in_line(_metadata, self, i, SENDERS, false);
+	/* To ask for room takes the lock, for which one may have to sleep. */
+	EXPECT_GE(SENDERS, woken);
+	test_take(&self->v, &b);
+}
+
+/* Of a window that is full. There is a message of room in the queue for each. */
+TEST_F(line, window)
+{
+	unsigned long woken = 0;
+	struct buf b;
+	struct ep w;
+	unsigned int i;
+
+	test_open(&w, 8, 0);
+	test_create(&w, 8, &b);
+	test_send(&w, &self->v, ZCIPC_MOVE, b.cap);
+	for (i = 0; i < SENDERS; i++)
+		stand_in_line(_metadata, self, i, 8);
+	for (i = 0; i < SENDERS; i++)
+		woken += next_in_line(_metadata, self, i, SENDERS, true);
+	EXPECT_GE(2 * SENDERS, woken);
+	test_take(&self->v, &b);
+}
+
+/* Who needs more than there is keeps nobody away who needs less. */
+TEST_F(line, small_behind_large)
+{
+	struct buf half, rest, got;
+
+	test_create(&self->v, 4, &half);
+	test_create(&self->v, 4, &rest);
+	stand_in_line(_metadata, self, 0, 8);
+	stand_in_line(_metadata, self, 1, 6);
+	stand_in_line(_metadata, self, 2, 4);
+	test_drop(&self->v, half.cap);
+	job_join(&self->jobs[2]);
+	EXPECT_EQ(0, self->jobs[2].rc);
+	all_sleep(_metadata, self, 0, 2);
+	/* Each in his turn, as soon as there is room for him. */
+	test_take(&self->v, &got);
+	all_sleep(_metadata, self, 0, 2);
+	test_drop(&self->v, rest.cap);
+	all_sleep(_metadata, self, 0, 2);
+	test_drop(&self->v, got.cap);
+	job_join(&self->jobs[0]);
+	EXPECT_EQ(0, self->jobs[0].rc);
+	all_sleep(_metadata, self, 1, 2);
+	test_take(&self->v, &got);
+	all_sleep(_metadata, self, 1, 2);
+	test_drop(&self->v, got.cap);
+	job_join(&self->jobs[1]);
+	EXPECT_EQ(0, self->jobs[1].rc);
+}
+
+/* One change, room for many. */
+TEST_F(line, many_at_once)
+{
+	struct buf b;
+	unsigned int i;
+
+	test_create(&self->v, 8, &b);
+	for (i = 0; i < 8; i++)
+		stand_in_line(_metadata, self, i, 1);
+	test_drop(&self->v, b.cap);
+	for (i = 0; i < 8; i++) {
+		job_join(&self->jobs[i]);
+		EXPECT_EQ(0, self->jobs[i].rc);
+	}
+}
+
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+/* Who leaves the line, by a signal or for good, takes nobody's turn along. */
+TEST_F(line, left)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+	struct buf b, got;
+	unsigned int i;
+
+	sigaction(SIGUSR1, &action, NULL);
+	test_depth(&self->v, 1);
+	test_create(&self->v, 1, &b);
+	test_send(&self->v, &self->v, ZCIPC_COPY, b.cap);
+	for (i = 0; i < 8; i++)
+		stand_in_line(_metadata, self, i, 1);
+	for (i = 0; i < 8; i += 2)
+		pthread_kill(self->jobs[i].thread, SIGUSR1);
+	test_take(&self->v, &got);
+	for (i = 0; i < 8; i += 2) {
+		job_join(&self->jobs[i]);
+		if (!self->jobs[i].rc)
+			test_take(&self->v, &got);
+		else
+			EXPECT_EQ(EINTR, self->jobs[i].err);
+	}
+	for (i = 1; i < 8; i += 2) {
+		job_join(&self->jobs[i]);
+		EXPECT_EQ(0, self->jobs[i].rc);
+		test_take(&self->v, &got);
+	}
+}
+
+/* All hear that there is nobody any more, or that nobody is to wait. */
+TEST_F(line, all)
+{
+	struct zcipc_endpoint_config fail = { .flags = ZCIPC_CONFIG_FULL,
+					      .full = ZCIPC_FULL_FAIL };
+	struct buf b;
+	unsigned int i;
+
+	test_depth(&self->v, 1);
+	test_create(&self->v, 1, &b);
+	test_send(&self->v, &self->v, ZCIPC_COPY, b.cap);
+	for (i = 0; i < 8; i++)
+		stand_in_line(_metadata, self, i, 1);
+	test_config(&self->v, &fail);
+	for (i = 0; i < 8; i++) {
+		job_join(&self->jobs[i]);
+		EXPECT_EQ(EAGAIN, self->jobs[i].err);
+	}
+	fail.full = ZCIPC_FULL_WAIT;
+	test_config(&self->v, &fail);
+	for (i = 8; i < 16; i++)
+		stand_in_line(_metadata, self, i, 1);
+	TEST_OK(munmap(self->v.win, self->v.npages * psize));
+	self->v.win = NULL;
+	close(self->v.fd);
+	self->v.fd = -1;
+	for (i = 8; i < 16; i++) {
+		job_join(&self->jobs[i]);
+		EXPECT_TRUE(self->jobs[i].err == ESRCH || self->jobs[i].err == ENOBUFS);
+	}
+}
+
+TEST_HARNESS_MAIN
