@@ -233,7 +233,7 @@ static void zcipc_direct_populate(struct zcipc_transfer_state *t, struct zcipc_c
 /* Under all locks. Those of the endpoints are released for what takes long. */
 static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 {
-	bool is_long = zcipc_transfer_is_long(t);
+	bool is_long = zcipc_transfer_span(t) > ZCIPC_LONG_PAGES;
 	struct zcipc_cap *cap;
 	int ret;
 

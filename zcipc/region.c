@@ -390,7 +390,7 @@ static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i,
  *
  * zcipc_region_replace() or zcipc_region_plan_free() must follow, before anything is mapped again.
  *
- * Return: 0, or -EBUSY (strict), -ENOMEM, -EINTR, with nothing allocated
+ * Return: 0, or -EBUSY (strict), -E2BIG (brief), -ENOMEM, -EINTR, with nothing allocated
  */
 int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		      gfp_t gfp, struct zcipc_plan *plan)
@@ -420,6 +420,8 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 			ret = -EINTR;
 		else
 			ret = zcipc_region_plan_frame(frame, i, npages, gfp, plan);
+		if (!ret && plan->brief && plan->held > ZCIPC_LONG_COPIES << PAGE_SHIFT)
+			ret = -E2BIG;
 	}
 	if (ret)
 		zcipc_region_plan_free(plan, npages);

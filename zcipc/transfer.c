@@ -391,6 +391,7 @@ void zcipc_transfer_plan(struct zcipc_transfer_state *t)
 	INIT_LIST_HEAD(&t->plan.spares);
 	t->plan.strict = flags & ZCIPC_F_STRICT || t->set_cache;
 	t->plan.single = t->set_cache;
+	t->plan.brief = t->brief;
 	t->plan.node = node == ZCIPC_NUMA_RECEIVER ? READ_ONCE(t->dst->node) : node;
 	t->plan.node_strict = flags & ZCIPC_F_NODE_STRICT;
 }
@@ -898,6 +899,22 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 	return 0;
 }
 
+/* Is it so much that nobody can be asked to wait for it? */
+static bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
+				   const struct zcipc_region *region)
+{
+	unsigned long n = t->npages;
+
+	if (!zcipc_transfer_places(t) || n <= ZCIPC_LONG_PAGES)
+		return false;
+	if (t->cmd->type == ZCIPC_COPY || t->cmd->node != ZCIPC_NODE_ANY ||
+	    t->cmd->cache != ZCIPC_CACHE_DEFAULT || n > 32 * ZCIPC_LONG_ENTRIES)
+		return true;
+	/* One entry for each block that is a huge frame. */
+	n -= min(n / ZCIPC_HUGE_PAGES, region->nhuge) * (ZCIPC_HUGE_PAGES - 1);
+	return n > ZCIPC_LONG_ENTRIES;
+}
+
 /* Under both endpoints' locks. The peer's address space exists. */
 static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 {
@@ -925,7 +942,8 @@ static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 		ret = -ESTALE;
 	if (ret)
 		goto out_unlock;
-	if (zcipc_transfer_is_long(t)) {
+	t->brief = !zcipc_transfer_is_long(t, region);
+	if (!t->brief) {
 		ret = zcipc_transfer_long(t, cap);
 		goto out_unlock;
 	}
@@ -943,6 +961,9 @@ static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 		zcipc_carry_free(&carry);
 		t->carry = NULL;
 	}
+	t->brief = false;
+	if (ret == -E2BIG)
+		ret = zcipc_transfer_long(t, cap);
 out_unlock:
 	mutex_unlock(&region->lock);
 	return ret;

@@ -56,8 +56,13 @@
 /* While locks are held that others wait for. */
 #define ZCIPC_GFP_LOCKED	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
 
-/* What takes longer than this many pages do is not done with the lock of an endpoint. */
+/*
+ * What takes longer than this many pages do is not done with the lock of an endpoint. To move or
+ * share page table entries takes less, and copies of what somebody holds take more.
+ */
 #define ZCIPC_LONG_PAGES	512UL
+#define ZCIPC_LONG_ENTRIES	1024UL
+#define ZCIPC_LONG_COPIES	64UL
 
 /* A loop over the pages of a region lets others run after this many. */
 #define ZCIPC_RESCHED_PAGES	1024
@@ -722,6 +727,7 @@ static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
  * @strict: fail if somebody holds one
  * @single: also parts of huge frames
  * @node_strict: fail if one cannot be there
+ * @brief: fail if copies would take long
  * @node: where they are to be, or NUMA_NO_NODE
  * @copies: a copy, or NULL, for each page of the range; NULL if no frame is to be replaced
  * @held: bytes to be copied because somebody holds the frames
@@ -736,6 +742,7 @@ struct zcipc_plan {
 	bool strict;
 	bool single;
 	bool node_strict;
+	bool brief;
 	int node;
 	struct zcipc_frame **copies;
 	u64 held;
@@ -1543,6 +1550,7 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep);
  * @charged: the peer's user has been charged
  * @admitted: zcipc_transfer_admit() has done its part
  * @carried: the PTEs of the range have been taken, and nobody holds any of its frames
+ * @brief: others wait, so there is no time to copy much
  * @again: what was reserved has gone meanwhile: another try has to reserve something else
  * @unmapped: the sender's mappings of the range have gone already
  * @pgoff: where it is to be mapped
@@ -1577,6 +1585,7 @@ struct zcipc_transfer_state {
 	bool charged;
 	bool admitted;
 	bool carried;
+	bool brief;
 	bool again;
 	bool unmapped;
 	unsigned long pgoff;
@@ -1698,12 +1707,6 @@ static inline bool zcipc_transfer_places(const struct zcipc_transfer_state *t)
 static inline unsigned long zcipc_transfer_span(const struct zcipc_transfer_state *t)
 {
 	return t->direct ? t->direct->span : t->npages;
-}
-
-/* Is it so much that nobody can be asked to wait for it? */
-static inline bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t)
-{
-	return zcipc_transfer_places(t) && zcipc_transfer_span(t) > ZCIPC_LONG_PAGES;
 }
 
 int zcipc_transfer_may_send(const struct zcipc_transfer_state *t);

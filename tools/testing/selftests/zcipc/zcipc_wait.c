@@ -11,7 +11,7 @@
 #include "zcipc_utils.h"
 
 /* More than the module moves at once. */
-#define MANY 1024
+#define MANY 2048
 
 /**
  * struct job - a call by a thread of its own
@@ -136,6 +136,18 @@ static int job_read(struct job *j)
 	return ep_read(j->ep, j->p, &val) ? -1 : 0;
 }
 
+/* In the peer: so many pages are held by a pipe. */
+static long call_hold(struct ep *ep, struct call *c)
+{
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)c->addr, .iov_len = c->n * psize };
+	int fd[2];
+
+	(void)ep;
+	if (pipe(fd) || fcntl(fd[1], F_SETPIPE_SZ, c->n * psize) < 0)
+		return -1;
+	return vmsplice(fd[1], &iov, 1, 0) == (ssize_t)iov.iov_len ? 0 : -1;
+}
+
 /* v is who must not have to wait, w another one, in the same process; a is a stranger. */
 FIXTURE(stranger)
 {
@@ -156,14 +168,19 @@ FIXTURE_VARIANT(stranger)
 	size_t npages;
 	bool to_self;
 	bool shares;
+	bool holds;
 };
 
 #define STRANGER(_name, ...)						\
 	FIXTURE_VARIANT_ADD(stranger, _name) { __VA_ARGS__ }
 
-STRANGER(moves, .fn = job_send, .point = "long", .type = ZCIPC_MOVE);
-STRANGER(moves_part, .fn = job_send, .point = "long", .type = ZCIPC_MOVE, .npages = MANY - 1);
-STRANGER(shares, .fn = job_send, .point = "long", .type = ZCIPC_SHARE);
+STRANGER(moves, .fn = job_send, .point = "long", .type = ZCIPC_MOVE,
+	 .flags = ZCIPC_CREATE_NO_HUGE);
+STRANGER(moves_part, .fn = job_send, .point = "long", .type = ZCIPC_MOVE, .npages = MANY - 1,
+	 .flags = ZCIPC_CREATE_NO_HUGE);
+STRANGER(moves_held, .fn = job_send, .point = "long", .type = ZCIPC_MOVE, .holds = true);
+STRANGER(shares, .fn = job_send, .point = "long", .type = ZCIPC_SHARE,
+	 .flags = ZCIPC_CREATE_NO_HUGE);
 STRANGER(copies, .fn = job_send, .point = "long", .type = ZCIPC_COPY);
 STRANGER(copies_pinnable, .fn = job_send, .point = "long", .type = ZCIPC_COPY,
 	 .flags = ZCIPC_CREATE_PINNABLE | ZCIPC_CREATE_NO_HUGE);
@@ -187,15 +204,19 @@ FIXTURE_SETUP(stranger)
 	test_open(&self->w, WINDOW_PAGES, O_NONBLOCK);
 	test_start(&self->a, true, 4 * WINDOW_PAGES);
 	/* A window for what can be pinned, as there is one for what cannot. */
-	test_create_flags(&self->a, MANY, 0, &self->src);
 	if (variant->flags & ZCIPC_CREATE_PINNABLE) {
 		struct ep hidden = self->a;
 
-		test_drop(&self->a, self->src.cap);
 		hidden.win = NULL;
 		test_create_flags(&hidden, MANY, variant->flags, &self->src);
 	} else {
+		test_create_flags(&self->a, MANY, variant->flags, &self->src);
 		test_fill(&self->a, self->src.p, MANY, 1);
+	}
+	if (variant->holds) {
+		struct call c = { .fn = call_hold, .addr = (uintptr_t)self->src.p, .n = 128 };
+
+		TEST_OK(ep_call(&self->a, &c));
 	}
 	if (variant->shares) {
 		test_send_rights(&self->a, &self->v, ZCIPC_SHARE, self->src.cap, ZCIPC_RIGHT_READ);
@@ -317,7 +338,8 @@ TEST_F(stranger, keeps_nobody)
 		   variant->point[0] != 'p') {
 		test_take(&self->v, &got);
 		EXPECT_EQ(variant->npages ?: MANY, got.npages);
-		test_check(&self->v, got.p, got.npages, variant->flags ? 0 : 1);
+		test_check(&self->v, got.p, got.npages,
+			   variant->flags & ZCIPC_CREATE_PINNABLE ? 0 : 1);
 	}
 }
 
@@ -345,8 +367,8 @@ FIXTURE_SETUP(meanwhile)
 {
 	base_setup(_metadata, &self->base);
 	test_open(&self->v, 2 * MANY, 0);
-	test_start(&self->a, true, WINDOW_PAGES);
-	test_create(&self->a, MANY, &self->src);
+	test_start(&self->a, true, 2 * WINDOW_PAGES);
+	test_create_flags(&self->a, MANY, ZCIPC_CREATE_NO_HUGE, &self->src);
 	test_fill(&self->a, self->src.p, MANY, 1);
 	self->job = (struct job){ .ep = &self->a, .to = &self->v, .cap = self->src.cap,
 				  .type = variant->type, .p = self->src.p };
