@@ -259,6 +259,8 @@ static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 	if (ret) {
 		zcipc_region_plan_free(&t->plan, t->npages);
 		zcipc_transfer_unreserve(t);
+		if (is_long)
+			zcipc_endpoint_made_room(t->dst);
 		return ret;
 	}
 	zcipc_transfer_results(t, NULL);

@@ -875,11 +875,14 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 		zcipc_endpoints_lock(src, dst);
 	if (ret) {
 		zcipc_transfer_dismiss(t);
-		return ret;
+	} else {
+		ret = t->set_cache ? 0 : zcipc_transfer_still(t);
+		if (ret)
+			zcipc_transfer_abort(t, cap);
 	}
-	ret = t->set_cache ? 0 : zcipc_transfer_still(t);
+	/* Others have seen that there was no room because of it. */
 	if (ret) {
-		zcipc_transfer_abort(t, cap);
+		zcipc_endpoint_made_room(dst);
 		return ret;
 	}
 	cap = zcipc_transfer_commit(t, cap, false);
@@ -905,7 +908,12 @@ static bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 {
 	unsigned long n = t->npages;
 
-	if (!zcipc_transfer_places(t) || n <= ZCIPC_LONG_PAGES)
+	if (!zcipc_transfer_places(t) || n <= ZCIPC_LONG_COPIES)
+		return false;
+	/* Of those there is no snapshot but copies. */
+	if (t->cmd->type == ZCIPC_COPY && (region->pinnable || region->npinned))
+		return true;
+	if (n <= ZCIPC_LONG_PAGES)
 		return false;
 	if (t->cmd->type == ZCIPC_COPY || t->cmd->node != ZCIPC_NODE_ANY ||
 	    t->cmd->cache != ZCIPC_CACHE_DEFAULT || n > 32 * ZCIPC_LONG_ENTRIES)

@@ -1782,8 +1782,9 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 	window->vma = NULL;
 	if (!--window->nvmas) {
 		npages = window->npages;
-		/* Nothing new comes in, though the lock may be released. */
+		/* Nothing new comes in, though the lock may be released, nor what was reserved. */
 		window->npages = 0;
+		window->id = 0;
 		zcipc_window_unplace(ep, zcipc_window_pgoff(window - ep->windows), npages, true);
 		window->npages = npages;
 		zcipc_window_end(ep, window);

@@ -22,6 +22,7 @@
  * @cap: what it is about
  * @type: of a transfer
  * @npages: of it, 0: all
+ * @flags: of it
  * @p: memory
  * @tid: the thread's id, once it runs
  * @done: it is over
@@ -36,6 +37,7 @@ struct job {
 	__u64 cap;
 	__u32 type;
 	size_t npages;
+	__u32 flags;
 	char *p;
 	volatile pid_t tid;
 	volatile bool done;
@@ -69,7 +71,11 @@ static void job_join(struct job *j)
 
 static int job_send(struct job *j)
 {
-	return zc_send_part(j->ep, j->to, j->type, j->cap, 0, j->npages);
+	struct zcipc_transfer t = transfer_cmd(j->to, j->type, j->cap, 0, j->npages,
+					       j->type == ZCIPC_SHARE ? RIGHTS_ALL : 0);
+
+	t.flags |= j->flags;
+	return zc_transfer(j->ep, &t);
 }
 
 /* In the peer: sends so many pages of new memory. */
@@ -347,8 +353,8 @@ TEST_F(stranger, keeps_nobody)
 FIXTURE(meanwhile)
 {
 	struct base base;
-	struct ep v, a;
-	struct buf src;		/* of a */
+	struct ep v, a, b;
+	struct buf src;		/* of a, or b */
 	struct job job;
 };
 
@@ -499,6 +505,60 @@ TEST_F(meanwhile, sender_killed)
 	ep_end(&self->a);
 	if (!zc_recv(&self->v, &m))
 		test_check(&self->v, (char *)(uintptr_t)m.addr, MANY, 1);
+}
+
+/*
+ * The window goes, which takes a while, since what it shows is locked; a long transfer that has a
+ * place in it is done meanwhile. The places in time are only likely, but any is right.
+ */
+TEST_F(meanwhile, window_goes)
+{
+	struct job copy = { .ep = &self->a, .to = &self->a, .type = ZCIPC_COPY };
+	struct zcipc_recv m;
+	struct buf filler, shared, got;
+
+	/* Let go of the one that the setup has begun. */
+	point_go();
+	job_join(&self->job);
+	ASSERT_EQ(0, self->job.rc);
+	test_take(&self->v, &got);
+	test_drop(&self->v, got.cap);
+
+	/* What is shared lies behind the gap that the long one will get. */
+	fcntl(self->v.fd, F_SETFL, O_RDWR | O_NONBLOCK);
+	test_create_flags(&self->v, MANY, ZCIPC_CREATE_NO_HUGE, &filler);
+	test_create_flags(&self->a, MANY, ZCIPC_CREATE_NO_HUGE, &shared);
+	test_send_part(&self->a, &self->v, ZCIPC_SHARE, shared.cap, 0, 1);
+	test_take(&self->v, &got);
+	test_drop(&self->v, filler.cap);
+	test_start(&self->b, true, 2 * WINDOW_PAGES);
+	test_create_flags(&self->b, MANY, ZCIPC_CREATE_NO_HUGE, &self->src);
+	test_fill(&self->b, self->src.p, MANY, 1);
+
+	self->job = (struct job){ .ep = &self->b, .to = &self->v, .cap = self->src.cap,
+				  .type = variant->type, .p = self->src.p };
+	point_set("long", 2000);
+	job_start(&self->job, variant->fn);
+	ASSERT_TRUE(point_reached());
+	msleep(1000);
+	copy.cap = shared.cap;
+	job_start(&copy, job_send);
+	ASSERT_TRUE(point_reached_by(2));
+	TEST_OK(munmap(self->v.win, self->v.npages * psize));
+	self->v.win = NULL;
+	job_join(&self->job);
+	job_join(&copy);
+	ASSERT_EQ(0, copy.rc);
+	if (self->job.rc) {
+		ASSERT_EQ(ENOBUFS, self->job.err);
+	} else {
+		/* It came before, and is nowhere now. */
+		test_recv(&self->v, &m);
+		ASSERT_EQ(0, m.addr);
+	}
+	test_err_recv(EAGAIN, &self->v, &m);
+	window_again(_metadata, &self->v, 2 * MANY);
+	test_create_flags(&self->v, 2 * MANY, ZCIPC_CREATE_NO_HUGE, &got);
 }
 
 /* --- the mmap_lock of somebody else */
@@ -776,6 +836,38 @@ TEST_F(line, left)
 		EXPECT_EQ(0, self->jobs[i].rc);
 		test_take(&self->v, &got);
 	}
+}
+
+/* What a long transfer had reserved, which fails, is room for the next one. */
+TEST_F(line, place_given_back)
+{
+	struct job job = { .type = ZCIPC_MOVE, .flags = ZCIPC_F_STRICT };
+	struct call hold = { .fn = call_hold, .n = 1 };
+	struct zcipc_recv m;
+	struct buf src;
+	struct ep a;
+
+	need_points();
+	ep_end(&self->v);
+	test_open(&self->v, 2 * MANY, O_NONBLOCK);
+	test_depth(&self->v, 1);
+	test_start(&a, true, WINDOW_PAGES);
+	test_create_flags(&a, MANY, ZCIPC_CREATE_NO_HUGE, &src);
+	hold.addr = (uintptr_t)src.p;
+	TEST_OK(ep_call(&a, &hold));
+	job.ep = &a;
+	job.to = &self->v;
+	job.cap = src.cap;
+	point_stop("long");
+	job_start(&job, job_send);
+	ASSERT_TRUE(point_reached());
+	stand_in_line(_metadata, self, 0, 1);
+	point_go();
+	job_join(&job);
+	ASSERT_EQ(EBUSY, job.err);
+	job_join(&self->jobs[0]);
+	ASSERT_EQ(0, self->jobs[0].rc);
+	test_recv(&self->v, &m);
 }
 
 /* All hear that there is nobody any more, or that nobody is to wait. */
