@@ -693,7 +693,8 @@ u32 zcipc_cap_derived(const struct zcipc_cap *cap)
 
 /*
  * Revokes one capability, first step. It is in no tree any more. Nothing that it mapped is mapped
- * when this returns. zcipc_cap_reap() must follow.
+ * when this returns, but for views of a file, which bring nothing back: zcipc_file_unmap_range()
+ * must follow. zcipc_cap_reap() must, too.
  */
 static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker)
 {
@@ -701,8 +702,12 @@ static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker
 
 	lockdep_assert_held(&cap->region->lock);
 	zcipc_cap_set_revoked(cap, revoker);
-	list_for_each_entry(slot, &cap->slots, cap_entry)
-		zcipc_slot_unmap(slot);
+	list_for_each_entry(slot, &cap->slots, cap_entry) {
+		if (slot->view)
+			zcipc_file_kill(slot->view);
+		else
+			zcipc_slot_unmap(slot);
+	}
 	zcipc_count(NULL, cap->region, REVOKED, 1);
 	trace_zcipc_revoke(revoker, cap);
 }
@@ -729,6 +734,9 @@ static u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_e
 		zcipc_cap_kill(cap, revoker);
 		cond_resched();
 	}
+	/* At once: all views have to be passed, dead ones until their owners unmap them. */
+	if (n && root->region->file)
+		zcipc_file_unmap_range(root->region, root->first, root->npages);
 	if (parent)
 		zcipc_cap_lost_child(parent);
 	return n;

@@ -375,12 +375,25 @@ bool zcipc_file_may_mmap(struct zcipc_view *view, struct vm_area_struct *vma)
 	return true;
 }
 
-/* Takes what a view shows out of all page tables for good. The caller holds the region's lock. */
-void zcipc_file_unmap(struct zcipc_view *view)
+/* From here on faults bring nothing back. zcipc_file_unmap_range() must follow. */
+void zcipc_file_kill(struct zcipc_view *view)
 {
 	spin_lock(&view->lock);
 	view->dead = true;
 	spin_unlock(&view->lock);
+}
+
+/* Takes a range of a file's region out of all page tables. The caller holds the region's lock. */
+void zcipc_file_unmap_range(struct zcipc_region *region, unsigned long first, unsigned long npages)
+{
+	unmap_mapping_pages(region->file->f_mapping, region->file_pgoff + first, npages, false);
+	zcipc_stat_inc(SHOOTDOWNS);
+}
+
+/* Takes what a view shows out of all page tables for good. The caller holds the region's lock. */
+void zcipc_file_unmap(struct zcipc_view *view)
+{
+	zcipc_file_kill(view);
 	unmap_mapping_pages(view->real->f_mapping, view->pgoff, view->npages, false);
 	zcipc_stat_inc(SHOOTDOWNS);
 }

@@ -1394,6 +1394,9 @@ void zcipc_carry_free(struct zcipc_carry *carry);
 /* file.c */
 int zcipc_file_mmap(struct zcipc_view *view, struct vm_area_struct *vma);
 bool zcipc_file_may_mmap(struct zcipc_view *view, struct vm_area_struct *vma);
+void zcipc_file_kill(struct zcipc_view *view);
+void zcipc_file_unmap_range(struct zcipc_region *region, unsigned long first,
+			    unsigned long npages);
 void zcipc_file_unmap(struct zcipc_view *view);
 void zcipc_file_detach(struct zcipc_view *view);
 int zcipc_file_map(struct file *holder, u64 token, struct zcipc_region *region,

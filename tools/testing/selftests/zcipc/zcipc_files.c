@@ -489,6 +489,30 @@ TEST_F(file, revoke_of_a_slow_fault)
 	test_gone(&self->b, at(&m), N);
 }
 
+/* Many views are taken back at once, not each with a walk over all that there are. */
+TEST_F(file, revoke_of_many)
+{
+	struct zcipc_stats before, after;
+	struct zcipc_recv m;
+	unsigned int i;
+	char *p[32];
+	__u64 n;
+
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	for (i = 0; i < ARRAY_SIZE(p); i++) {
+		test_map(&self->b, m.cap, i % N, 1, RIGHTS_RW, &p[i]);
+		test_check_from(&self->b, p[i], i % N, 1, 1);
+	}
+	test_stats(&self->base.ep, &before);
+	test_revoke(&self->a, &self->b, m.cap, 0, &n);
+	test_stats(&self->base.ep, &after);
+	ASSERT_EQ(1, n);
+	EXPECT_EQ(1, after.shootdowns - before.shootdowns);
+	test_gone(&self->b, at(&m), N);
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		test_gone(&self->b, p[i], 1);
+}
+
 /* Once nobody has anything that was derived from it, what nobody could drop goes by itself. */
 TEST_F(file, nothing_is_left)
 {
