@@ -115,6 +115,11 @@ static int job_map(struct job *j)
 	return zc_map(j->ep, j->cap, 0, 0, RIGHTS_RW, &j->p);
 }
 
+static int job_map_read(struct job *j)
+{
+	return zc_map(j->ep, j->cap, 0, 0, ZCIPC_RIGHT_READ, &j->p);
+}
+
 static int job_create(struct job *j)
 {
 	struct buf b;
@@ -133,13 +138,6 @@ static int job_die(struct job *j)
 {
 	ep_end(j->ep);
 	return 0;
-}
-
-static int job_read(struct job *j)
-{
-	__u64 val;
-
-	return ep_read(j->ep, j->p, &val) ? -1 : 0;
 }
 
 /* In the peer: so many pages are held by a pipe. */
@@ -162,7 +160,7 @@ FIXTURE(stranger)
 	struct buf src;		/* of a */
 	struct buf shared;	/* what v has of it, if anything */
 	struct job job;
-	struct job reader;	/* who touches that must wait, and nobody else */
+	struct job mapper;	/* v's call about that, which has to wait, and no other */
 };
 
 FIXTURE_VARIANT(stranger)
@@ -320,8 +318,10 @@ TEST_F(stranger, keeps_nobody)
 	job_start(&self->job, variant->fn);
 	ASSERT_TRUE(point_reached());
 	if (variant->shares) {
-		self->reader = (struct job){ .ep = &self->v, .p = self->shared.p };
-		job_start(&self->reader, job_read);
+		self->mapper = (struct job){ .ep = &self->v, .cap = self->shared.cap };
+		job_start(&self->mapper, job_map_read);
+		/* What is revoked it is told at once. */
+		ASSERT_TRUE(wait_until(self->mapper.done || thread_waits(self->mapper.tid)));
 	}
 	affair.go = true;
 	ASSERT_TRUE(wait_until(affair.done));
@@ -337,7 +337,7 @@ TEST_F(stranger, keeps_nobody)
 	job_join(&self->job);
 	EXPECT_EQ(0, self->job.rc) TH_LOG("%s", strerror(self->job.err));
 	if (variant->shares)
-		job_join(&self->reader);
+		job_join(&self->mapper);
 	if (variant->fn == job_die) {
 		take_returned(_metadata, &self->v, &self->a, MANY, 0, 3);
 	} else if (self->job.to == &self->v && (variant->type || variant->fn == job_send_memory) &&
