@@ -512,6 +512,28 @@ struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, struct zcipc_
 }
 
 /**
+ * zcipc_cap_find_region() - zcipc_cap_find(), and lock the region alone
+ * @ep: the endpoint; the caller holds no lock of an endpoint or a region
+ * @token: what user space gave
+ *
+ * The region's lock keeps the capability and its slots. zcipc_region_unlock_put() must follow, of
+ * cap->region as it is now.
+ *
+ * Return: as zcipc_cap_find()
+ */
+struct zcipc_cap *zcipc_cap_find_region(struct zcipc_endpoint *ep, u64 token)
+{
+	struct zcipc_cap *cap;
+
+	mutex_lock(&ep->lock);
+	cap = zcipc_cap_find_locked(ep, ep, token);
+	if (!IS_ERR(cap))
+		zcipc_region_get(cap->region);
+	mutex_unlock(&ep->lock);
+	return cap;
+}
+
+/**
  * zcipc_cap_map() - ZCIPC_IOC_MAP
  * @ucmd: the call
  *
@@ -904,21 +926,17 @@ int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
 		if (IS_ERR(owner))
 			return PTR_ERR(owner);
 	}
-	mutex_lock(&owner->lock);
-	cap = zcipc_cap_find_locked(owner, owner, cmd->cap);
-	if (!IS_ERR(cap))
-		region = zcipc_region_get(cap->region);
-	/* The region's lock is enough from here on, and others need this one. */
-	mutex_unlock(&owner->lock);
+	cap = zcipc_cap_find_region(owner, cmd->cap);
 	if (IS_ERR(cap)) {
 		/* Nobody needs to know what tokens others have, or had. */
 		ret = owner != ep ? -ENOENT : PTR_ERR(cap);
-	} else if (owner != ep && !zcipc_cap_is_derived(cap, ep)) {
-		ret = -ENOENT;
 	} else {
-		cmd->revoked = zcipc_cap_kill_tree(cap, cmd->flags & ZCIPC_REVOKE_KEEP, ep);
-	}
-	if (region) {
+		region = cap->region;
+		if (owner != ep && !zcipc_cap_is_derived(cap, ep))
+			ret = -ENOENT;
+		else
+			cmd->revoked = zcipc_cap_kill_tree(cap, cmd->flags & ZCIPC_REVOKE_KEEP,
+							   ep);
 		zcipc_test_point("killed");
 		mutex_unlock(&region->lock);
 	}

@@ -254,7 +254,7 @@ static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 	zcipc_direct_free_spares(t);
 	if (is_long) {
 		zcipc_endpoints_lock(t->src, t->dst);
-		ret = ret ?: zcipc_transfer_still(t);
+		ret = ret ?: zcipc_transfer_recheck(t);
 	}
 	if (ret) {
 		zcipc_region_plan_free(&t->plan, t->npages);

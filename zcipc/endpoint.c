@@ -506,7 +506,7 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 	cmd->full = ep->full;
 	memcpy(cmd->name, ep->name, sizeof(cmd->name));
 	if (flags)
-		zcipc_endpoint_ask_again(ep);
+		zcipc_endpoint_wake_all(ep);
 	mutex_unlock(&ep->lock);
 	/* Probed above, and too late to say anything but that it was done. */
 	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
@@ -541,7 +541,7 @@ static int zcipc_room_wake(struct wait_queue_entry *wq, unsigned int mode, int f
 }
 
 /* Takes the place in the line that somebody has had from the beginning. */
-static void zcipc_room_stand(struct zcipc_room_wait *wait)
+static void zcipc_room_enqueue(struct zcipc_room_wait *wait)
 {
 	const struct zcipc_room_wait *other;
 	struct list_head *before;
@@ -555,17 +555,35 @@ static void zcipc_room_stand(struct zcipc_room_wait *wait)
 	list_add(&wait->wq.entry, before);
 }
 
-/* There is more room in window or queue, for one who waits. The caller holds the lock. */
+/*
+ * Wakes the first sender in the line that may have room. If the queue is full none has, and the
+ * owner of a ring is asked to call when it has received something. The caller holds the lock.
+ */
+static void zcipc_endpoint_wake_next(struct zcipc_endpoint *ep, struct zcipc_room *full)
+{
+	if (wq_has_sleeper(&ep->room_wait) && zcipc_message_room(ep))
+		__wake_up(&ep->room_wait, TASK_NORMAL, 1, full);
+}
+
+/* There is more room in window or queue. The caller holds the lock. */
 void zcipc_endpoint_made_room(struct zcipc_endpoint *ep)
 {
 	lockdep_assert_held(&ep->lock);
 	WRITE_ONCE(ep->room_seq, ep->room_seq + 1);
-	if (zcipc_message_fits(ep) && wq_has_sleeper(&ep->room_wait))
+	zcipc_endpoint_wake_next(ep, NULL);
+}
+
+/* As zcipc_endpoint_made_room(), while the ring is being updated, which cannot be done twice. */
+void zcipc_endpoint_made_room_in_ring(struct zcipc_endpoint *ep)
+{
+	lockdep_assert_held(&ep->lock);
+	WRITE_ONCE(ep->room_seq, ep->room_seq + 1);
+	if (wq_has_sleeper(&ep->room_wait))
 		wake_up(&ep->room_wait);
 }
 
 /* Whoever waits for room may have another answer now. The caller holds the lock. */
-void zcipc_endpoint_ask_again(struct zcipc_endpoint *ep)
+void zcipc_endpoint_wake_all(struct zcipc_endpoint *ep)
 {
 	lockdep_assert_held(&ep->lock);
 	WRITE_ONCE(ep->room_seq, ep->room_seq + 1);
@@ -578,7 +596,7 @@ void zcipc_endpoint_ask_again(struct zcipc_endpoint *ep)
  * @room_seq: ep->room_seq, when there was no room
  * @need: what there was no room for; @need->turn is kept from one time to the next
  *
- * Those who wait are woken one after the other: zcipc_endpoint_waited() must follow, when the
+ * Those who wait are woken one after the other: zcipc_endpoint_pass_turn() must follow, when the
  * caller has tried again.
  *
  * Return: 0, or -ERESTARTSYS
@@ -601,7 +619,7 @@ int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zci
 				need->turn = ++ep->room_turn;
 			wait.need = *need;
 			if (list_empty(&wait.wq.entry))
-				zcipc_room_stand(&wait);
+				zcipc_room_enqueue(&wait);
 			set_current_state(TASK_INTERRUPTIBLE);
 		}
 		spin_unlock_irq(&ep->room_wait.lock);
@@ -618,7 +636,7 @@ int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zci
 }
 
 /**
- * zcipc_endpoint_waited() - somebody who was woken has tried again: it is the next one's turn
+ * zcipc_endpoint_pass_turn() - a sender that was woken has tried again; wake the next one
  * @ep: the endpoint; no lock is held
  * @need: what was tried
  * @ret: what came of it
@@ -626,14 +644,13 @@ int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zci
  * One change can make room for many, or for none but the last in the line. Whoever can know that
  * there is no room is not woken.
  */
-void zcipc_endpoint_waited(struct zcipc_endpoint *ep, struct zcipc_room need, int ret)
+void zcipc_endpoint_pass_turn(struct zcipc_endpoint *ep, struct zcipc_room need, int ret)
 {
-	/* Whoever makes more room now wakes somebody, too. */
-	if (READ_ONCE(ep->nmessages) >= READ_ONCE(ep->queue_depth))
-		return;
+	mutex_lock(&ep->lock);
 	if (ret != -EAGAIN)
 		need.npages = zcipc_window_room(ep, need.window) + 1;
-	__wake_up(&ep->room_wait, TASK_NORMAL, 1, &need);
+	zcipc_endpoint_wake_next(ep, &need);
+	mutex_unlock(&ep->lock);
 }
 
 /* The next endpoint of a process (NULL: of any), from an id on, with a reference, or NULL. */

@@ -631,25 +631,19 @@ static int zcipc_import_install(struct zcipc_endpoint *ep, struct zcipc_cap *cap
 /* Inserts the PTEs of what a capability maps, if it is still there, and the mmap_lock is free. */
 static void zcipc_import_populate(struct zcipc_endpoint *ep, u64 token)
 {
-	struct zcipc_region *region;
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
 
-	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find_locked(ep, ep, token);
-	if (IS_ERR(cap)) {
-		mutex_unlock(&ep->lock);
+	cap = zcipc_cap_find_region(ep, token);
+	if (IS_ERR(cap))
 		return;
-	}
-	region = zcipc_region_get(cap->region);
-	mutex_unlock(&ep->lock);
 	if (mmap_read_trylock(ep->mm)) {
 		list_for_each_entry(slot, &cap->slots, cap_entry)
 			if (!slot->view)
 				zcipc_slot_populate_long(slot);
 		mmap_read_unlock(ep->mm);
 	}
-	zcipc_region_unlock_put(region);
+	zcipc_region_unlock_put(cap->region);
 }
 
 /**

@@ -180,14 +180,14 @@ int zcipc_notify(struct zcipc_ucmd *ucmd)
 	while ((ret = zcipc_notify_try(ucmd->ep, peer, cmd, &room_seq)) == -EAGAIN &&
 	       !ucmd->nonblock && READ_ONCE(peer->full) == ZCIPC_FULL_WAIT) {
 		if (waited)
-			zcipc_endpoint_waited(peer, need, ret);
+			zcipc_endpoint_pass_turn(peer, need, ret);
 		ret = zcipc_endpoint_wait_room(peer, room_seq, &need);
 		if (ret)
 			break;
 		waited = true;
 	}
 	if (waited)
-		zcipc_endpoint_waited(peer, need, ret);
+		zcipc_endpoint_pass_turn(peer, need, ret);
 	zcipc_endpoint_put(peer);
 out:
 	if (ret)

@@ -81,15 +81,11 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	struct zcipc_cap *cap;
 	int ret;
 
-	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find_locked(ep, ep, token);
-	if (IS_ERR(cap)) {
-		mutex_unlock(&ep->lock);
+	cap = zcipc_cap_find_region(ep, token);
+	if (IS_ERR(cap))
 		return;
-	}
-	region = zcipc_region_get(cap->region);
-	mutex_unlock(&ep->lock);
-	/* This may take long, and the region's lock keeps the capability. */
+	region = cap->region;
+	/* This may take long. */
 	zcipc_test_point("returns");
 	zcipc_region_unmap(region, cap->first, cap->npages, NULL);
 	/* The dead peer may have used the memory before it asked for the message. */

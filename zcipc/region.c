@@ -156,7 +156,6 @@ void zcipc_region_wait(struct zcipc_region *region, struct zcipc_endpoint *ep,
 {
 	zcipc_region_get(region);
 	zcipc_endpoints_unlock(ep, other);
-	zcipc_test_point("waits");
 	mutex_lock(&region->lock);
 	zcipc_endpoints_lock(ep, other);
 }
@@ -723,14 +722,10 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 		return -EOPNOTSUPP;
 	if (cmd->__reserved)
 		return -EINVAL;
-	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
-	if (IS_ERR(cap)) {
-		mutex_unlock(&ep->lock);
+	cap = zcipc_cap_find_region(ep, cmd->cap);
+	if (IS_ERR(cap))
 		return PTR_ERR(cap);
-	}
-	region = zcipc_region_get(cap->region);
-	mutex_unlock(&ep->lock);
+	region = cap->region;
 	cmd->region = region->id;
 	cmd->region_len = (u64)region->npages << PAGE_SHIFT;
 	cmd->offset = (u64)cap->first << PAGE_SHIFT;

@@ -76,7 +76,7 @@ static void zcipc_ring_receive(struct zcipc_endpoint *ep, u32 head)
 	}
 	/* Whoever still wants a call will say so again. */
 	WRITE_ONCE(zcipc_ring_shared(ring)->flags, 0);
-	zcipc_endpoint_made_room(ep);
+	zcipc_endpoint_made_room_in_ring(ep);
 }
 
 /* Looks at what the owner says. Returns whether it has come further. */

@@ -844,7 +844,7 @@ int zcipc_transfer_may_send(const struct zcipc_transfer_state *t)
 }
 
 /* Is what was reserved for a transfer still there, and can be used? Under the peer's lock. */
-int zcipc_transfer_still(struct zcipc_transfer_state *t)
+int zcipc_transfer_recheck(struct zcipc_transfer_state *t)
 {
 	int ret = zcipc_transfer_may_send(t);
 
@@ -867,16 +867,17 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 	if (ret)
 		return ret;
 	/* There is no way back from another cache policy. */
-	if (!t->set_cache)
+	if (!t->set_cache) {
 		zcipc_endpoints_unlock(src, dst);
-	zcipc_test_point("long");
+		zcipc_test_point("long");
+	}
 	ret = zcipc_transfer_work(t, cap);
 	if (!t->set_cache)
 		zcipc_endpoints_lock(src, dst);
 	if (ret) {
 		zcipc_transfer_dismiss(t);
 	} else {
-		ret = t->set_cache ? 0 : zcipc_transfer_still(t);
+		ret = t->set_cache ? 0 : zcipc_transfer_recheck(t);
 		if (ret)
 			zcipc_transfer_abort(t, cap);
 	}
@@ -1069,7 +1070,7 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 				ret = -ERESTARTSYS;
 		} else {
 			if (waited)
-				zcipc_endpoint_waited(t.dst, need, ret);
+				zcipc_endpoint_pass_turn(t.dst, need, ret);
 			ret = zcipc_endpoint_wait_room(t.dst, room_seq, &need);
 			waited = waited || !ret;
 		}
@@ -1080,7 +1081,7 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 			break;
 	}
 	if (waited)
-		zcipc_endpoint_waited(t.dst, need, ret);
+		zcipc_endpoint_pass_turn(t.dst, need, ret);
 	if (!ret) {
 		zcipc_test_point("sent");
 		zcipc_stat_latency(cmd->type, ktime_get_ns() - start);

@@ -488,12 +488,12 @@ static __always_inline void zcipc_window_free(struct zcipc_endpoint *ep, unsigne
 		window->huge_low = window->npages;
 }
 
-/* How many pages of a window are free, at most. Without the lock it is a hint. */
+/* How many pages of a window are free, at most. The caller holds the lock. */
 unsigned long zcipc_window_room(const struct zcipc_endpoint *ep, unsigned int which)
 {
-	unsigned long npages = READ_ONCE(ep->windows[which].npages);
+	const struct zcipc_window *window = &ep->windows[which];
 
-	return npages - min(npages, READ_ONCE(ep->windows[which].nused));
+	return window->npages - min(window->npages, window->nused);
 }
 
 /*
@@ -1785,6 +1785,7 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 		/* Nothing new comes in, though the lock may be released, nor what was reserved. */
 		window->npages = 0;
 		window->id = 0;
+		zcipc_window_unplace(ep, zcipc_window_pgoff(window - ep->windows), npages, false);
 		zcipc_window_unplace(ep, zcipc_window_pgoff(window - ep->windows), npages, true);
 		window->npages = npages;
 		zcipc_window_end(ep, window);
@@ -1793,7 +1794,7 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 		zcipc_window_unplace(ep, vma->vm_pgoff, vma_pages(vma), false);
 	}
 	/* Who waits for room may wait for ever. */
-	zcipc_endpoint_ask_again(ep);
+	zcipc_endpoint_wake_all(ep);
 	mutex_unlock(&ep->lock);
 	zcipc_endpoint_unmapped(ep, vma);
 }

@@ -547,9 +547,10 @@ void zcipc_endpoints_lock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
 void zcipc_endpoints_unlock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
 bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_endpoint *sender);
 void zcipc_endpoint_made_room(struct zcipc_endpoint *ep);
-void zcipc_endpoint_ask_again(struct zcipc_endpoint *ep);
+void zcipc_endpoint_made_room_in_ring(struct zcipc_endpoint *ep);
+void zcipc_endpoint_wake_all(struct zcipc_endpoint *ep);
 int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zcipc_room *need);
-void zcipc_endpoint_waited(struct zcipc_endpoint *ep, struct zcipc_room need, int ret);
+void zcipc_endpoint_pass_turn(struct zcipc_endpoint *ep, struct zcipc_room need, int ret);
 
 /* The owner is here: its memory should be, too. */
 static inline void zcipc_endpoint_seen(struct zcipc_endpoint *ep)
@@ -686,6 +687,7 @@ struct zcipc_cap *zcipc_cap_overlap(struct zcipc_region *region, struct zcipc_ca
 				    unsigned long first, unsigned long npages);
 
 struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endpoint *other);
+struct zcipc_cap *zcipc_cap_find_region(struct zcipc_endpoint *ep, u64 token);
 struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, struct zcipc_endpoint *other,
 					u64 token);
 u32 zcipc_cap_depth(const struct zcipc_cap *cap);
@@ -1713,7 +1715,7 @@ static inline unsigned long zcipc_transfer_span(const struct zcipc_transfer_stat
 }
 
 int zcipc_transfer_may_send(const struct zcipc_transfer_state *t);
-int zcipc_transfer_still(struct zcipc_transfer_state *t);
+int zcipc_transfer_recheck(struct zcipc_transfer_state *t);
 
 int zcipc_direct_prepare(struct zcipc_transfer_state *t);
 bool zcipc_direct_may_copy(const struct zcipc_transfer *cmd, int ret);
