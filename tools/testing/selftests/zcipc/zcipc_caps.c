@@ -1222,42 +1222,6 @@ TEST_F(caps, returned_is_not_derived)
 
 /* --- calls that other threads make */
 
-struct job {
-	pthread_t thread;
-	int (*fn)(struct job *j);
-	struct ep *ep;
-	struct ep *to;
-	__u64 cap;
-	__u32 type;
-	__u32 flags;
-	char *p;		/* in or out */
-	__u64 n;
-	struct zcipc_recv m;
-	volatile pid_t tid;
-	int rc;
-	int err;
-};
-
-static void *job_thread(void *arg)
-{
-	struct job *j = arg;
-
-	j->tid = gettid();
-	j->rc = j->fn(j);
-	j->err = j->rc ? errno : 0;
-	return NULL;
-}
-
-static void job_start(struct job *j)
-{
-	pthread_create(&j->thread, NULL, job_thread, j);
-}
-
-static void job_join(struct job *j)
-{
-	pthread_join(j->thread, NULL);
-}
-
 static int job_map(struct job *j)
 {
 	return zc_map(j->ep, j->cap, 0, 0, RIGHTS_R, &j->p);

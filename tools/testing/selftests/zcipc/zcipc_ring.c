@@ -469,6 +469,76 @@ TEST_F(ring, sender_waits)
 	EXPECT_EQ(0, s.err);
 }
 
+/* Of many that wait, each goes on, though the receiver calls only when it is asked to. */
+TEST_F(ring, senders_wait)
+{
+	struct sender s[8];
+	struct zcipc_recv m;
+	unsigned int i;
+
+	if (variant->remote)
+		SKIP(return, "the senders are threads");
+	fcntl(self->a.fd, F_SETFL, O_RDWR);
+	test_ring_open(&self->b, 1);
+	test_depth(&self->b, 1);
+	TEST_OK(number(&self->a, &self->b, self->buf.cap, 100));
+	for (i = 0; i < ARRAY_SIZE(s); i++) {
+		s[i] = (struct sender){ .from = &self->a, .to = &self->b, .cap = self->buf.cap,
+					.first = i, .n = 1 };
+		ASSERT_EQ(0, pthread_create(&s[i].thread, NULL, send_thread, &s[i]));
+		ASSERT_TRUE(wait_until(thread_sleeps(s[i].tid)));
+	}
+	for (i = 0; i < ARRAY_SIZE(s) + 1; i++) {
+		ASSERT_TRUE(wait_until(!ring_read(&self->b, &m)));
+		ring_pass(&self->b, 1);
+	}
+	for (i = 0; i < ARRAY_SIZE(s); i++) {
+		pthread_join(s[i].thread, NULL);
+		EXPECT_EQ(0, s[i].err);
+	}
+}
+
+static void *move_thread(void *arg)
+{
+	struct sender *s = arg;
+
+	s->tid = gettid();
+	s->err = zc_send(s->from, s->to, ZCIPC_MOVE, s->cap) ? errno : 0;
+	return NULL;
+}
+
+/* Room in the window counts, though the queue looks full until somebody looks at the head. */
+TEST_F(ring, sender_waits_for_window)
+{
+	struct sender s = { .from = &self->a, .to = &self->b };
+	struct buf mine, big;
+	struct zcipc_recv m;
+	unsigned int i;
+
+	if (variant->remote)
+		SKIP(return, "the sender is a thread");
+	fcntl(self->a.fd, F_SETFL, O_RDWR);
+	test_ring_open(&self->b, 1);
+	test_depth(&self->b, 2);
+	test_create_flags(&self->b, WINDOW_PAGES, ZCIPC_CREATE_NO_HUGE, &mine);
+	test_create(&self->a, 8, &big);
+	s.cap = big.cap;
+	ASSERT_EQ(0, pthread_create(&s.thread, NULL, move_thread, &s));
+	ASSERT_TRUE(wait_until(thread_sleeps(s.tid)));
+	for (i = 0; i < 2; i++)
+		TEST_OK(number(&self->a, &self->b, self->buf.cap, i));
+	for (i = 0; i < 2; i++) {
+		test_ring_read(&self->b, &m);
+		ASSERT_EQ(0, ring_pass(&self->b, 1));
+	}
+	test_drop(&self->b, mine.cap);
+	ASSERT_TRUE(wait_until(!ring_read(&self->b, &m)));
+	ASSERT_EQ(ZCIPC_MOVE, m.type);
+	ring_pass(&self->b, 1);
+	pthread_join(s.thread, NULL);
+	EXPECT_EQ(0, s.err);
+}
+
 /* An entry that is in the ring may be known: its end is told. One that is not in it is not. */
 TEST_F(ring, revoked)
 {

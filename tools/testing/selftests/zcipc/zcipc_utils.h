@@ -1096,6 +1096,65 @@ static inline void take_returned(struct __test_metadata *_metadata, struct ep *a
 	test_drop(a, m.cap);
 }
 
+/* --- calls by other threads */
+
+/**
+ * struct job - a call by a thread of its own
+ * @thread: the thread
+ * @fn: the call
+ * @ep: whose
+ * @to: the peer
+ * @cap: what it is about
+ * @type: of a transfer
+ * @flags: of the call
+ * @p: memory: where, or what came of it
+ * @n: a number: of pages, or what came of it
+ * @m: a message
+ * @tid: the thread's id, once it runs
+ * @done: it is over
+ * @rc: what the call returned
+ * @err: errno, if that is not 0
+ */
+struct job {
+	pthread_t thread;
+	int (*fn)(struct job *j);
+	struct ep *ep;
+	struct ep *to;
+	__u64 cap;
+	__u32 type;
+	__u32 flags;
+	char *p;
+	__u64 n;
+	struct zcipc_recv m;
+	volatile pid_t tid;
+	volatile bool done;
+	int rc;
+	int err;
+};
+
+static void *job_thread(void *arg)
+{
+	struct job *j = arg;
+
+	j->tid = gettid();
+	j->rc = j->fn(j);
+	j->err = j->rc ? errno : 0;
+	j->done = true;
+	return NULL;
+}
+
+static inline void job_start(struct job *j)
+{
+	j->tid = 0;
+	j->done = false;
+	pthread_create(&j->thread, NULL, job_thread, j);
+}
+
+static inline void job_join(struct job *j)
+{
+	pthread_join(j->thread, NULL);
+}
+
 /* --- delay points of a module built for tests */
 
 #define POINT_PARAMETER "/sys/module/zcipc/parameters/test_"
