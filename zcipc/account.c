@@ -38,6 +38,7 @@ MODULE_PARM_DESC(total_mib, "MiB that all users can own together (0: half of the
  * @ns: that namespace, if root made it: then its users are one owner; otherwise NULL
  * @refs: users that refer to this
  * @held: bytes charged to all of them
+ * @pooled: frames of each cache policy that are theirs; protected by the pools' lock
  */
 struct zcipc_owner {
 	struct list_head entry;
@@ -45,6 +46,7 @@ struct zcipc_owner {
 	struct user_namespace *ns;
 	unsigned int refs;
 	atomic_long_t held;
+	unsigned long pooled[ZCIPC_CACHE_UNCACHED + 1];
 };
 
 static LIST_HEAD(zcipc_owners);
@@ -334,6 +336,12 @@ void zcipc_uncharge_overhead(struct zcipc_user *user, size_t bytes)
 {
 	zcipc_uncharge_owner(user, bytes);
 	WARN_ON_ONCE(atomic_long_sub_return(bytes, &user->overhead) < 0);
+}
+
+/* Counts frames of a pool for whoever has the limits of a user; NULL if there are none. */
+unsigned long *zcipc_user_pooled(struct zcipc_user *user, unsigned int cache)
+{
+	return user->owner ? &user->owner->pooled[cache] : NULL;
 }
 
 /* How many pages the current task may have pinned, as things are now. */

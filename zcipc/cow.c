@@ -388,12 +388,11 @@ void zcipc_cow_spare_put(struct zcipc_frame *spare)
 /**
  * zcipc_cow_spare() - allocate what zcipc_cow_break() needs
  * @spare: [in, out] what it did not need, or NULL; [out] what it needs, or NULL without memory
- * @cache: the region's policy
  * @huge: a huge frame, if there is one to be had without waiting
  *
  * Context: May sleep. Not under locks: who has to free the memory may wait for them.
  */
-void zcipc_cow_spare(struct zcipc_frame **spare, unsigned int cache, bool huge)
+void zcipc_cow_spare(struct zcipc_frame **spare, bool huge)
 {
 	zcipc_cow_spare_put(*spare);
 	*spare = NULL;
@@ -401,7 +400,7 @@ void zcipc_cow_spare(struct zcipc_frame **spare, unsigned int cache, bool huge)
 		*spare = zcipc_huge_alloc((GFP_KERNEL & ~__GFP_DIRECT_RECLAIM) | __GFP_NORETRY |
 					  __GFP_NOWARN, NUMA_NO_NODE, ZCIPC_HUGE_PAGES);
 	if (!*spare)
-		*spare = zcipc_frame_alloc(GFP_KERNEL, NUMA_NO_NODE, cache);
+		*spare = zcipc_frame_alloc(GFP_KERNEL, NUMA_NO_NODE);
 }
 
 /**
@@ -411,14 +410,17 @@ void zcipc_cow_spare(struct zcipc_frame **spare, unsigned int cache, bool huge)
  * @npages: length of the range
  * @snapshot: as for zcipc_cow_snapshot()
  * @at: as for zcipc_cow_snapshot()
+ * @cache: policy of the copies
  * @node: where the copies are to be, or NUMA_NO_NODE
  * @strict: fail if somebody could write to a frame meanwhile, as he holds it
  *
- * Return: as of zcipc_cow_snapshot()
+ * Return: as of zcipc_cow_snapshot(), and -EDQUOT
  */
 int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned long npages,
-		   struct zcipc_region *snapshot, unsigned long at, int node, bool strict)
+		   struct zcipc_region *snapshot, unsigned long at,
+		   unsigned int cache, int node, bool strict)
 {
+	struct zcipc_frame *copy;
 	unsigned int nheld = 0;
 	unsigned long i;
 
@@ -429,10 +431,11 @@ int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned lo
 		if (strict && zcipc_frame_exclusive(frame) &&
 		    (region->pinnable || zcipc_frame_held(frame, 0, &nheld)))
 			return -EBUSY;
-		snapshot->frames[at + i] = zcipc_frame_copy(frame, GFP_KERNEL | __GFP_NORETRY |
-							    __GFP_NOWARN, node);
-		if (!snapshot->frames[at + i])
-			return -ENOMEM;
+		copy = zcipc_frame_copy_cached(frame, snapshot->user, cache, GFP_KERNEL |
+					       __GFP_NORETRY | __GFP_NOWARN, node);
+		if (IS_ERR(copy))
+			return PTR_ERR(copy);
+		snapshot->frames[at + i] = copy;
 		cond_resched();
 		if (fatal_signal_pending(current))
 			return -EINTR;
@@ -458,7 +461,7 @@ int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned lo
  * goes: a PMD is writable as a whole. But see zcipc_cow_breaks_huge(): then all of it is copied, if
  * @spare is huge, too, and stays huge.
  *
- * Return: 0, or -EAGAIN when a spare frame is needed, of the region's cache policy
+ * Return: 0, or -EAGAIN when a spare frame is needed
  */
 int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
 		    struct zcipc_frame **spare, int extra)
@@ -499,7 +502,7 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 			return 0;
 		}
 	}
-	if (!*spare || zcipc_frame_is_part(*spare) || zcipc_frame_cache(*spare) != region->cache)
+	if (!*spare || zcipc_frame_is_part(*spare))
 		return -EAGAIN;
 	copy_highpage(zcipc_frame_page(*spare), zcipc_frame_page(frame));
 	zcipc_test_point("broken");
@@ -531,7 +534,7 @@ unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_regi
 	for (n = 0; n < max; n++) {
 		frame = region->frames[index + n];
 		/* What may not have to be copied is left to zcipc_cow_break(). */
-		if (!frame || zcipc_frame_sole(frame) || region->cache)
+		if (!frame || zcipc_frame_sole(frame))
 			break;
 		copy = zcipc_frame_copy(frame, GFP_NOWAIT | __GFP_NOWARN, NUMA_NO_NODE);
 		if (!copy)

@@ -31,7 +31,7 @@ static int zcipc_direct_copy(struct zcipc_transfer_state *t, unsigned long addr,
 		struct zcipc_frame **frame = &t->region->frames[(addr - start) >> PAGE_SHIFT];
 
 		if (!*frame)
-			*frame = zcipc_frame_alloc(gfp, NUMA_NO_NODE, ZCIPC_CACHE_DEFAULT);
+			*frame = zcipc_frame_alloc(gfp, NUMA_NO_NODE);
 		if (!*frame)
 			return -ENOMEM;
 		if (n < PAGE_SIZE)
@@ -163,8 +163,7 @@ static int zcipc_direct_expect_held(struct zcipc_transfer_state *t)
 			continue;
 		if (t->cmd->flags & ZCIPC_F_STRICT)
 			return -EBUSY;
-		spare = zcipc_frame_alloc(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, t->plan.node,
-					  ZCIPC_CACHE_DEFAULT);
+		spare = zcipc_frame_alloc(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, t->plan.node);
 		if (!spare)
 			return -ENOMEM;
 		list_add(&zcipc_frame_page(spare)->lru, &t->plan.spares);
@@ -205,7 +204,7 @@ static int zcipc_direct_take(struct zcipc_transfer_state *t)
 				       &t->plan));
 	if (t->plan.held && t->cmd->flags & ZCIPC_F_STRICT)
 		return -EBUSY;
-	zcipc_region_replace(t->region, 0, t->npages, &t->plan);
+	zcipc_region_replace(t->region, 0, &t->plan);
 	return 0;
 }
 
@@ -257,7 +256,7 @@ static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 		ret = ret ?: zcipc_transfer_recheck(t);
 	}
 	if (ret) {
-		zcipc_region_plan_free(&t->plan, t->npages);
+		zcipc_region_plan_free(&t->plan);
 		zcipc_transfer_unreserve(t);
 		if (is_long)
 			zcipc_endpoint_made_room(t->dst);

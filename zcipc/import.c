@@ -835,7 +835,7 @@ int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
 		for (i = 0, n = 0; i < ZCIPC_COPY_BATCH && !n; i++) {
 			if (!frames[i])
 				frames[i] = zcipc_frame_alloc(GFP_KERNEL | __GFP_NOWARN,
-							      NUMA_NO_NODE, ZCIPC_CACHE_DEFAULT);
+							      NUMA_NO_NODE);
 			if (!frames[i])
 				n = -ENOMEM;
 		}

@@ -259,7 +259,6 @@ static int __init zcipc_init(void)
 {
 	int ret;
 
-	zcipc_frame_init();
 	zcipc_window_init();
 	ret = zcipc_huge_init();
 	if (ret)
@@ -298,7 +297,7 @@ static void __exit zcipc_exit(void)
 	zcipc_cap_exit();
 	zcipc_endpoint_exit();
 	zcipc_recycle_exit();
-	zcipc_frame_exit();
+	zcipc_pool_exit();
 	zcipc_huge_exit();
 	zcipc_stats_exit();
 }

@@ -85,6 +85,7 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	if (IS_ERR(cap))
 		return;
 	region = cap->region;
+	plan.cache = region->cache;
 	/* This may take long. */
 	zcipc_test_point("returns");
 	zcipc_region_unmap(region, cap->first, cap->npages, NULL);
@@ -94,12 +95,12 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	if (ret)
 		goto out_unlock;
 	if (sender->dead || zcipc_cap_reserve(sender, 1, GFP_KERNEL | __GFP_NOFAIL)) {
-		zcipc_region_plan_free(&plan, cap->npages);
+		zcipc_region_plan_free(&plan);
 		goto out_unlock;
 	}
 	zcipc_cap_give(cap, sender);
 	cap->rights = cap->msg.sender_rights;
-	zcipc_region_replace(region, cap->first, cap->npages, &plan);
+	zcipc_region_replace(region, cap->first, &plan);
 	zcipc_count(ep, region, COPIED_HELD, plan.held);
 	zcipc_charge_force(sender->user, region->ncharged);
 	zcipc_charge_pins_force(sender->user, region->npinned);

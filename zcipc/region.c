@@ -308,33 +308,46 @@ static struct zcipc_frame *zcipc_region_copy_held(struct zcipc_frame *frame, gfp
 	return (struct zcipc_frame *)spare;
 }
 
-/* A part of a huge frame is replaced, so that it can have a cache policy of its own. */
-static int zcipc_region_plan_single(struct zcipc_frame *frame, unsigned long i,
-				    unsigned long npages, gfp_t gfp, struct zcipc_plan *plan)
+/* Room for copies, if there is none yet. */
+static bool zcipc_region_plan_copies(gfp_t gfp, struct zcipc_plan *plan)
 {
-	if (zcipc_frame_held(frame, 0, &plan->nheld))
-		return -EBUSY;
 	if (!plan->copies)
-		plan->copies = kvcalloc(npages, sizeof(*plan->copies), gfp);
-	if (plan->copies)
-		plan->copies[i] = zcipc_frame_copy(frame, gfp, plan->node);
-	if (!plan->copies || !plan->copies[i])
+		plan->copies = kvcalloc(plan->npages, sizeof(*plan->copies), gfp);
+	return plan->copies;
+}
+
+/* A frame that is to have another cache policy is another frame. */
+static int zcipc_region_plan_cache(struct zcipc_frame *frame, unsigned long i, gfp_t gfp,
+				   struct zcipc_user *user, struct zcipc_plan *plan)
+{
+	struct zcipc_frame *copy;
+
+	/* What a snapshot has, too, others can hold for reading only. */
+	if (plan->strict && zcipc_frame_exclusive(frame) &&
+	    zcipc_frame_held(frame, 0, &plan->nheld))
+		return -EBUSY;
+	if (!zcipc_region_plan_copies(gfp, plan))
 		return -ENOMEM;
-	plan->held += PAGE_SIZE;
+	if (plan->node_strict)
+		gfp |= __GFP_THISNODE;
+	copy = zcipc_frame_copy_cached(frame, user, plan->cache, gfp, plan->node);
+	if (IS_ERR(copy))
+		return PTR_ERR(copy);
+	plan->copies[i] = copy;
+	if (plan->node != NUMA_NO_NODE && page_to_nid(zcipc_frame_page(copy)) != plan->node)
+		plan->off_node += PAGE_SIZE;
 	return 0;
 }
 
 /* What is to be done with one page. */
-static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i,
-				   unsigned long npages, gfp_t gfp, struct zcipc_plan *plan)
+static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i, gfp_t gfp,
+				   struct zcipc_user *user, struct zcipc_plan *plan)
 {
 	int node = page_to_nid(zcipc_frame_page(frame));
 	bool away = plan->node != NUMA_NO_NODE && node != plan->node;
 	struct zcipc_frame *copy = NULL;
 	bool held;
 
-	if (plan->single && zcipc_frame_is_part(frame))
-		return zcipc_region_plan_single(frame, i, npages, gfp, plan);
 	if (!plan->take && !away)
 		return 0;
 	if (zcipc_frame_exclusive(frame)) {
@@ -343,21 +356,23 @@ static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i,
 			return -EBUSY;
 		if (!held && !away)
 			return 0;
-		if (!plan->copies && (!held || plan->take))
-			plan->copies = kvcalloc(npages, sizeof(*plan->copies), gfp);
+		if ((!held || plan->take) && !zcipc_region_plan_copies(gfp, plan))
+			return -ENOMEM;
 		if (held && plan->take) {
-			copy = plan->copies ? zcipc_region_copy_held(frame, gfp, plan) : NULL;
+			copy = zcipc_region_copy_held(frame, gfp, plan);
 			if (!copy)
 				return -ENOMEM;
 			plan->held += PAGE_SIZE;
 		} else if (!held) {
-			copy = plan->copies ? zcipc_frame_copy(frame, (gfp & ~__GFP_NOFAIL) |
-							       __GFP_THISNODE | __GFP_NORETRY |
-							       __GFP_NOWARN, plan->node) : NULL;
-			if (copy)
+			copy = zcipc_frame_copy_cached(frame, user, plan->cache,
+						       (gfp & ~__GFP_NOFAIL) | __GFP_THISNODE |
+						       __GFP_NORETRY | __GFP_NOWARN, plan->node);
+			if (IS_ERR(copy) && plan->node_strict)
+				return PTR_ERR(copy);
+			if (IS_ERR(copy))
+				copy = NULL;
+			else
 				plan->migrated += PAGE_SIZE;
-			else if (plan->node_strict)
-				return -ENOMEM;
 		}
 		if (copy)
 			plan->copies[i] = copy;
@@ -385,56 +400,61 @@ static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i,
  * another region too is left: whoever holds it can only have it for reading, and the region does
  * not write to it (zcipc_cow_break() looks again).
  *
- * Frames on another node are replaced if nobody else has them.
+ * Frames on another node are replaced if nobody else has them. If the region's cache policy is not
+ * the plan's, all are.
  *
  * zcipc_region_replace() or zcipc_region_plan_free() must follow, before anything is mapped again.
  *
- * Return: 0, or -EBUSY (strict), -E2BIG (brief), -ENOMEM, -EINTR, with nothing allocated
+ * Return: 0, or -EBUSY (strict), -E2BIG (brief), -ENOMEM, -EINTR, -EDQUOT (of a cache policy), with
+ * nothing allocated
  */
 int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		      gfp_t gfp, struct zcipc_plan *plan)
 {
+	bool all = plan->cache != region->cache;
 	struct folio *huge = NULL;
 	unsigned long i;
 	int ret = 0;
 
 	lockdep_assert_held(&region->lock);
+	plan->npages = npages;
 	for (i = 0; i < npages && !ret; i++) {
 		struct zcipc_frame *frame = region->frames[first + i];
 
 		if (i % ZCIPC_RESCHED_PAGES == ZCIPC_RESCHED_PAGES - 1)
 			cond_resched();
-		if (plan->node == NUMA_NO_NODE && !plan->single &&
+		if (plan->node == NUMA_NO_NODE && !all &&
 		    zcipc_region_huge_at(region, first + i, npages - i) &&
 		    zcipc_frame_is_free(frame, &huge)) {
 			i += ZCIPC_HUGE_PAGES - 1;
 			continue;
 		}
 		/* What nearly all are: nobody else's, and anywhere will do. */
-		if (!frame || (plan->node == NUMA_NO_NODE && zcipc_frame_exclusive(frame) &&
-			       !(plan->single && zcipc_frame_is_part(frame)) &&
-			       zcipc_frame_is_free(frame, &huge)))
+		if (!frame || (plan->node == NUMA_NO_NODE && !all &&
+			       zcipc_frame_exclusive(frame) && zcipc_frame_is_free(frame, &huge)))
 			continue;
 		if (fatal_signal_pending(current) && !(gfp & __GFP_NOFAIL))
 			ret = -EINTR;
+		else if (all)
+			ret = zcipc_region_plan_cache(frame, i, gfp, region->user, plan);
 		else
-			ret = zcipc_region_plan_frame(frame, i, npages, gfp, plan);
+			ret = zcipc_region_plan_frame(frame, i, gfp, region->user, plan);
 		if (!ret && plan->brief && plan->held > ZCIPC_LONG_COPIES << PAGE_SHIFT)
 			ret = -E2BIG;
 	}
 	if (ret)
-		zcipc_region_plan_free(plan, npages);
+		zcipc_region_plan_free(plan);
 	return ret;
 }
 
 /* Gives a plan up. */
-void zcipc_region_plan_free(struct zcipc_plan *plan, unsigned long npages)
+void zcipc_region_plan_free(struct zcipc_plan *plan)
 {
 	unsigned long i;
 
 	if (!plan->copies)
 		return;
-	for (i = 0; i < npages; i++) {
+	for (i = 0; i < plan->npages; i++) {
 		if (plan->copies[i])
 			zcipc_frame_put(plan->copies[i], NULL);
 		if (!(i % ZCIPC_RESCHED_PAGES))
@@ -448,10 +468,9 @@ void zcipc_region_plan_free(struct zcipc_plan *plan, unsigned long npages)
  * zcipc_region_replace() - carry a plan out
  * @region: the region; the caller has held its lock since zcipc_region_plan()
  * @first: first page
- * @npages: number of pages
  * @plan: what zcipc_region_plan() made
  */
-void zcipc_region_replace(struct zcipc_region *region, unsigned long first, unsigned long npages,
+void zcipc_region_replace(struct zcipc_region *region, unsigned long first,
 			  struct zcipc_plan *plan)
 {
 	struct zcipc_frame *frame;
@@ -460,7 +479,7 @@ void zcipc_region_replace(struct zcipc_region *region, unsigned long first, unsi
 	lockdep_assert_held(&region->lock);
 	if (!plan->copies)
 		return;
-	for (i = 0; i < npages; i++) {
+	for (i = 0; i < plan->npages; i++) {
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
 		if (!plan->copies[i])
@@ -492,7 +511,9 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 	region->npinned -= npinned;
 	part->npinned = npinned;
 	part->pinnable = region->pinnable;
+	part->unpinnable = region->unpinnable;
 	part->special = region->special;
+	part->cache = region->cache;
 	if (part->user != region->user)
 		zcipc_uncharge_pins(region->user, npinned);
 	part->parts = region->parts;
@@ -526,6 +547,14 @@ void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user)
 	region->user = user;
 }
 
+/* All frames of a region have this policy from now on. Nothing of it is mapped. */
+void zcipc_region_set_cache(struct zcipc_region *region, u32 cache)
+{
+	region->cache = cache;
+	/* Nobody is to hold a frame that goes back to a pool. */
+	region->special = region->unpinnable || cache != ZCIPC_CACHE_DEFAULT;
+}
+
 /* Is a block to be a huge frame, and is there one? @n is how many pages of it there are. */
 static bool zcipc_region_fill_huge(struct zcipc_region *region, unsigned long first,
 				   unsigned long n, gfp_t gfp,
@@ -554,14 +583,16 @@ static bool zcipc_region_fill_huge(struct zcipc_region *region, unsigned long fi
 static int zcipc_region_fill(struct zcipc_region *region, gfp_t gfp,
 			     const struct zcipc_region_create *cmd)
 {
+	struct zcipc_frame *frame;
 	unsigned long i, n;
 
 	for (i = 0; i < region->npages; i += n) {
 		n = min(region->npages - i, ZCIPC_HUGE_PAGES);
 		if (!zcipc_region_fill_huge(region, i, n, gfp, cmd)) {
-			region->frames[i] = zcipc_frame_alloc(gfp, cmd->node, cmd->cache);
-			if (!region->frames[i])
-				return -ENOMEM;
+			frame = zcipc_frame_alloc_cached(region->user, cmd->cache, gfp, cmd->node);
+			if (IS_ERR(frame))
+				return PTR_ERR(frame);
+			region->frames[i] = frame;
 			n = 1;
 		}
 		if (!(i % ZCIPC_HUGE_PAGES)) {
@@ -588,9 +619,9 @@ static struct zcipc_region *zcipc_region_obtain(struct zcipc_endpoint *ep, unsig
 	region = zcipc_region_alloc(ep->user, npages, true);
 	if (IS_ERR(region))
 		return region;
-	region->cache = cmd->cache;
 	region->pinnable = cmd->flags & ZCIPC_CREATE_PINNABLE;
-	region->special = cmd->flags & ZCIPC_CREATE_UNPINNABLE;
+	region->unpinnable = cmd->flags & ZCIPC_CREATE_UNPINNABLE;
+	zcipc_region_set_cache(region, cmd->cache);
 	ret = zcipc_region_fill(region, gfp, cmd);
 	if (!ret)
 		return region;

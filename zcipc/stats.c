@@ -114,9 +114,11 @@ static void zcipc_stats_fill(struct zcipc_stats *cmd, const u64 *stats)
 	cmd->copied_node = stats[ZCIPC_STAT_COPIED_NODE];
 	cmd->copied_memory = stats[ZCIPC_STAT_COPIED_MEMORY];
 	cmd->copied_auto = stats[ZCIPC_STAT_COPIED_AUTO];
+	cmd->copied_cache = stats[ZCIPC_STAT_COPIED_CACHE];
 	cmd->copied_mended = stats[ZCIPC_STAT_COPIED_MENDED];
 	cmd->bytes = (cmd->pages << PAGE_SHIFT) + cmd->copied_held + cmd->copied_node +
-		     cmd->copied_memory + cmd->copied_auto + cmd->copied_mended;
+		     cmd->copied_memory + cmd->copied_auto + cmd->copied_mended +
+		     cmd->copied_cache;
 	cmd->remap_cycles = stats[ZCIPC_STAT_REMAP_CYCLES];
 	cmd->avg_remap_cycles = cmd->transfers ?
 		div64_u64(cmd->remap_cycles, cmd->transfers) : 0;
@@ -237,6 +239,7 @@ static const char * const zcipc_stat_names[] = {
 	[ZCIPC_STAT_COPIED_NODE] = "copied-node",
 	[ZCIPC_STAT_COPIED_MEMORY] = "copied-memory",
 	[ZCIPC_STAT_COPIED_AUTO] = "copied-auto",
+	[ZCIPC_STAT_COPIED_CACHE] = "copied-cache",
 	[ZCIPC_STAT_COPIED_MENDED] = "copied-mended",
 	[ZCIPC_STAT_SHOOTDOWNS] = "shootdowns",
 	[ZCIPC_STAT_FAILURES] = "failures",

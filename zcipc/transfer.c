@@ -340,7 +340,7 @@ static int zcipc_transfer_copy(struct zcipc_transfer_state *t, struct zcipc_regi
 		zcipc_region_unmap(region, t->first, t->npages, t->unmapped ? t->src : NULL);
 	zcipc_test_point("frozen");
 	/* What has been carried nobody holds. */
-	ret = zcipc_cow_copy(region, t->first, t->npages, t->region, 0, node,
+	ret = zcipc_cow_copy(region, t->first, t->npages, t->region, 0, t->cache, node,
 			     t->plan.strict && !carried);
 	if (carried)
 		zcipc_carry_thaw(t->carry);
@@ -389,8 +389,10 @@ void zcipc_transfer_plan(struct zcipc_transfer_state *t)
 
 	memset(&t->plan, 0, sizeof(t->plan));
 	INIT_LIST_HEAD(&t->plan.spares);
-	t->plan.strict = flags & ZCIPC_F_STRICT || t->set_cache;
-	t->plan.single = t->set_cache;
+	/* Who holds pages of what is to be shared may go on to write to them. */
+	t->plan.strict = flags & ZCIPC_F_STRICT ||
+			 (t->set_cache && t->cmd->type == ZCIPC_SHARE);
+	t->plan.cache = t->cache;
 	t->plan.brief = t->brief;
 	t->plan.node = node == ZCIPC_NUMA_RECEIVER ? READ_ONCE(t->dst->node) : node;
 	t->plan.node_strict = flags & ZCIPC_F_NODE_STRICT;
@@ -411,7 +413,7 @@ static int zcipc_transfer_migrate(struct zcipc_transfer_state *t, struct zcipc_c
 	zcipc_region_unmap(region, t->first, t->npages, NULL);
 	ret = zcipc_region_plan(region, t->first, t->npages, ZCIPC_GFP_LOCKED, &t->plan);
 	if (!ret)
-		zcipc_region_replace(region, t->first, t->npages, &t->plan);
+		zcipc_region_replace(region, t->first, &t->plan);
 	return ret;
 }
 
@@ -420,7 +422,7 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 					const struct zcipc_cap *cap)
 {
 	const struct zcipc_region *region = cap->region;
-	unsigned long first = t->first, npages = t->npages, i;
+	u32 type = t->cmd->type;
 
 	t->cache = t->cmd->cache;
 	if (t->cache == ZCIPC_CACHE_DEFAULT)
@@ -429,55 +431,21 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 		t->cache = ZCIPC_CACHE_DEFAULT;
 	t->window = t->cache;
 	/* A snapshot is not. */
-	if (region->pinnable && t->cmd->type != ZCIPC_COPY && t->rights & ZCIPC_RIGHT_WRITE)
+	if (region->pinnable && type != ZCIPC_COPY && t->rights & ZCIPC_RIGHT_WRITE)
 		t->window = ZCIPC_WINDOW_PINNABLE;
-	t->set_cache = t->cache != region->cache;
+	/* No two regions have a frame of a pool. */
+	t->recached = type == ZCIPC_COPY && (t->cache || region->cache);
+	t->set_cache = type != ZCIPC_COPY && t->cache != region->cache;
+	if (t->recached)
+		t->copy = true;
 	if (!t->set_cache)
 		return 0;
 	if (t->keep_cache || region->npinned || region->pinnable)
 		return -EOPNOTSUPP;
-	if (t->cmd->type == ZCIPC_COPY)
+	/* Both will have it, in windows for the new policy, so it is the whole region's. */
+	if (type == ZCIPC_SHARE && (!list_is_singular(&region->caps) || !list_empty(&cap->slots)))
 		return -EBUSY;
-	if (t->cmd->type == ZCIPC_SHARE) {
-		/* Both will have it, in windows for the new policy, so it is the whole region's. */
-		if (!list_is_singular(&region->caps) || !list_empty(&cap->slots))
-			return -EBUSY;
-		first = 0;
-		npages = region->npages;
-	}
-	for (i = first; i < first + npages; i++) {
-		if (region->frames[i] && !zcipc_frame_exclusive(region->frames[i]))
-			return -EBUSY;
-		if (!(i % ZCIPC_RESCHED_PAGES))
-			cond_resched();
-	}
 	return 0;
-}
-
-/* The last thing that can fail. Nothing of the frames is mapped. */
-static int zcipc_transfer_set_cache(struct zcipc_transfer_state *t, struct zcipc_region *region)
-{
-	struct zcipc_plan plan = { .single = true, .node = NUMA_NO_NODE };
-	unsigned long i;
-	int ret;
-
-	if (t->cmd->type == ZCIPC_SHARE) {
-		INIT_LIST_HEAD(&plan.spares);
-		ret = region->parts ? zcipc_region_plan(region, 0, region->npages,
-							ZCIPC_GFP_LOCKED, &plan) : 0;
-		if (ret)
-			return ret;
-		zcipc_region_replace(region, 0, region->npages, &plan);
-		t->plan.held += plan.held;
-		for (i = 0; i < region->npages; i++)
-			if (region->frames[i] &&
-			    zcipc_frame_held(region->frames[i], 0, &t->plan.nheld))
-				return -EBUSY;
-		return zcipc_frames_set_cache(region->frames, region->npages, t->cache);
-	}
-	/* What was held has made the plan fail; what is on another node is replaced now. */
-	zcipc_region_replace(region, t->first, t->npages, &t->plan);
-	return zcipc_frames_set_cache(region->frames + t->first, t->npages, t->cache);
 }
 
 /* Are blocks of a region to be made huge frames again, before there is a snapshot? */
@@ -577,15 +545,12 @@ static int zcipc_transfer_work(struct zcipc_transfer_state *t, struct zcipc_cap 
 		zcipc_transfer_plan(t);
 	if (type == ZCIPC_MOVE)
 		ret = zcipc_transfer_take(t, region);
-	else if (t->plan.node != NUMA_NO_NODE && !t->file && !t->copy)
+	else if (t->plan.node != NUMA_NO_NODE && !t->file && !t->copy && !t->set_cache)
 		ret = zcipc_transfer_migrate(t, cap);
 	if (!ret && type == ZCIPC_COPY)
 		ret = zcipc_transfer_snapshot(t, region);
-	if (!ret && t->set_cache) {
-		ret = zcipc_transfer_set_cache(t, region);
-		if (ret && t->charged)
-			zcipc_uncharge(t->dst->user, region->ncharged);
-	}
+	else if (type == ZCIPC_SHARE && t->set_cache)
+		ret = zcipc_region_plan(region, 0, region->npages, ZCIPC_GFP_LOCKED, &t->plan);
 	return ret;
 }
 
@@ -609,7 +574,7 @@ int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *c
 /* Takes zcipc_transfer_begin() back. */
 void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
-	zcipc_region_plan_free(&t->plan, t->npages);
+	zcipc_region_plan_free(&t->plan);
 	if (t->charged)
 		zcipc_uncharge(t->dst->user, cap->region->ncharged);
 	zcipc_transfer_dismiss(t);
@@ -628,7 +593,7 @@ static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zc
 	struct zcipc_region *region = cap->region;
 
 	if (t->plan.copies)
-		zcipc_region_replace(region, t->first, t->npages, &t->plan);
+		zcipc_region_replace(region, t->first, &t->plan);
 	if (t->pins)
 		zcipc_transfer_settle_pins(t, zcipc_region_count_pins(region, t->first, t->npages));
 	if (t->cmd->flags & ZCIPC_F_REVOKE_OTHERS)
@@ -655,7 +620,19 @@ static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zc
 /* Bytes of a region's copied because of ZCIPC_F_AUTO. */
 static u64 zcipc_transfer_auto(const struct zcipc_transfer_state *t)
 {
-	return t->copy ? (u64)t->npages << PAGE_SHIFT : 0;
+	return t->copy && !t->recached ? (u64)t->npages << PAGE_SHIFT : 0;
+}
+
+/* Bytes of a region's copied because of its cache policy, or the peer's. */
+static u64 zcipc_transfer_recached(const struct zcipc_transfer_state *t)
+{
+	u64 npages = t->npages;
+
+	if (!t->recached && !t->set_cache)
+		return 0;
+	if (t->cmd->type == ZCIPC_SHARE)
+		npages = t->plan.npages;
+	return npages << PAGE_SHIFT;
 }
 
 /* Counts a transfer that is being carried out. */
@@ -667,20 +644,23 @@ static void zcipc_transfer_count(struct zcipc_transfer_state *t, struct zcipc_re
 		[ZCIPC_COPY] = ZCIPC_STAT_COPIES,
 		[ZCIPC_GRANTED] = ZCIPC_STAT_GRANTS,
 	};
-	u64 copied = t->plan.held + t->plan.migrated + t->plan.mended + zcipc_transfer_auto(t);
+	u64 copied = t->plan.held + t->plan.migrated + t->plan.mended + zcipc_transfer_auto(t) +
+		     zcipc_transfer_recached(t);
 	/* Parts of pages are copied in any case. */
 	unsigned long npages = t->direct ? t->direct->npages : t->npages;
 
 	zcipc_count_add(t->src, region, stats[t->cmd->type], 1);
 	if (t->cmd->type == ZCIPC_GRANTED)
 		return;
-	t->cmd->pages = npages - (copied >> PAGE_SHIFT);
+	/* To share a part with another policy all of the region is copied. */
+	t->cmd->pages = npages - min(npages, copied >> PAGE_SHIFT);
 	zcipc_count(t->src, region, PAGES, t->cmd->pages);
 	if (!copied)
 		return;
 	zcipc_count(t->src, region, COPIED_HELD, t->plan.held);
 	zcipc_count(t->src, region, COPIED_NODE, t->plan.migrated);
 	zcipc_count(t->src, region, COPIED_AUTO, zcipc_transfer_auto(t));
+	zcipc_count(t->src, region, COPIED_CACHE, zcipc_transfer_recached(t));
 	zcipc_count(t->src, region, COPIED_MENDED, t->plan.mended);
 }
 
@@ -692,8 +672,10 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 	t->dst->nreserved--;
 	zcipc_transfer_count(t, region);
 	trace_zcipc_commit(t->src, t->dst, cmd->type, t->region ? t->region->id : region->id,
-			   t->npages, t->plan.held + t->plan.migrated + t->plan.mended);
-	cmd->copied = t->plan.held + t->plan.mended + zcipc_transfer_auto(t);
+			   t->npages, t->plan.held + t->plan.migrated + t->plan.mended +
+			   zcipc_transfer_recached(t));
+	cmd->copied = t->plan.held + t->plan.mended + zcipc_transfer_auto(t) +
+		      zcipc_transfer_recached(t);
 	if (t->direct) {
 		cmd->copied += t->direct->copied;
 		zcipc_count(t->src, NULL, COPIED_MEMORY, t->direct->copied);
@@ -741,7 +723,8 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 	struct zcipc_cap *cap = t->cap;
 	u64 addr = 0;
 
-	region->cache = t->cache;
+	if (region->cache != t->cache)
+		zcipc_region_set_cache(region, t->cache);
 	/* A whole region comes with its capability. */
 	if (cap != parent) {
 		zcipc_cap_enter(cap, t->dst);
@@ -817,7 +800,8 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 		zcipc_transfer_take_commit(t, cap);
 	} else if (cmd->type == ZCIPC_COPY) {
 		/* The frames are the same, and so is who may hold them. */
-		t->region->special = region->special;
+		t->region->unpinnable = region->unpinnable;
+		zcipc_region_set_cache(t->region, t->cache);
 		if (!t->copy && sender_rights & ZCIPC_RIGHT_WRITE)
 			region->break_huge = cmd->flags & ZCIPC_F_BREAK_HUGE;
 		/* Those of the snapshot: it was charged for what it has of the region's. */
@@ -825,6 +809,9 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 		t->region->npinned = zcipc_region_count_pins(t->region, 0, t->region->npages);
 		zcipc_transfer_settle_pins(t, t->region->npinned);
 	}
+	/* Of what is shared. */
+	if (t->plan.copies)
+		zcipc_region_replace(region, 0, &t->plan);
 	if (!t->region)
 		return zcipc_transfer_deliver(t, region, cap, sender_rights, populate);
 	/* Nobody else knows it. */
@@ -866,18 +853,14 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 	ret = zcipc_transfer_admit(t, cap);
 	if (ret)
 		return ret;
-	/* There is no way back from another cache policy. */
-	if (!t->set_cache) {
-		zcipc_endpoints_unlock(src, dst);
-		zcipc_test_point("long");
-	}
+	zcipc_endpoints_unlock(src, dst);
+	zcipc_test_point("long");
 	ret = zcipc_transfer_work(t, cap);
-	if (!t->set_cache)
-		zcipc_endpoints_lock(src, dst);
+	zcipc_endpoints_lock(src, dst);
 	if (ret) {
 		zcipc_transfer_dismiss(t);
 	} else {
-		ret = t->set_cache ? 0 : zcipc_transfer_recheck(t);
+		ret = zcipc_transfer_recheck(t);
 		if (ret)
 			zcipc_transfer_abort(t, cap);
 	}
@@ -907,17 +890,24 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 static bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 				   const struct zcipc_region *region)
 {
+	bool set_cache = t->cmd->cache != ZCIPC_CACHE_DEFAULT;
 	unsigned long n = t->npages;
 
-	if (!zcipc_transfer_places(t) || n <= ZCIPC_LONG_COPIES)
+	if (!zcipc_transfer_places(t))
+		return false;
+	/* Then it is all of the region. */
+	if (set_cache && t->cmd->type == ZCIPC_SHARE)
+		n = region->npages;
+	if (n <= ZCIPC_LONG_COPIES)
 		return false;
 	/* Of those there is no snapshot but copies. */
-	if (t->cmd->type == ZCIPC_COPY && (region->pinnable || region->npinned))
+	if (set_cache || (t->cmd->type == ZCIPC_COPY && (region->pinnable || region->npinned ||
+							 region->cache)))
 		return true;
 	if (n <= ZCIPC_LONG_PAGES)
 		return false;
 	if (t->cmd->type == ZCIPC_COPY || t->cmd->node != ZCIPC_NODE_ANY ||
-	    t->cmd->cache != ZCIPC_CACHE_DEFAULT || n > 32 * ZCIPC_LONG_ENTRIES)
+	    n > 32 * ZCIPC_LONG_ENTRIES)
 		return true;
 	/* One entry for each block that is a huge frame. */
 	n -= min(n / ZCIPC_HUGE_PAGES, region->nhuge) * (ZCIPC_HUGE_PAGES - 1);

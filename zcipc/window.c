@@ -1626,7 +1626,6 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
 {
 	struct zcipc_endpoint *ep = touch->vma->vm_private_data;
-	unsigned int cache = ZCIPC_CACHE_DEFAULT;
 	struct zcipc_frame *spare = NULL;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 	struct zcipc_region *region;
@@ -1659,7 +1658,6 @@ static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
 		if (touch->write && zcipc_cow_break(ep, region, index, &spare,
 						    touch->page == zcipc_frame_page(frame))) {
 			again = true;
-			cache = region->cache;
 			spare_huge = zcipc_cow_breaks_huge(region, index);
 			goto unlock_region;
 		}
@@ -1671,7 +1669,7 @@ unlock_region:
 unlock:
 		mutex_unlock(&ep->lock);
 		if (again)
-			zcipc_cow_spare(&spare, cache, spare_huge);
+			zcipc_cow_spare(&spare, spare_huge);
 	} while (again && spare);
 	zcipc_cow_spare_put(spare);
 	return ret;

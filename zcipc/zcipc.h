@@ -103,6 +103,7 @@ enum zcipc_stat {
 	ZCIPC_STAT_COPIED_NODE,
 	ZCIPC_STAT_COPIED_MEMORY,
 	ZCIPC_STAT_COPIED_AUTO,
+	ZCIPC_STAT_COPIED_CACHE,
 	ZCIPC_STAT_COPIED_MENDED,
 	ZCIPC_STAT_SHOOTDOWNS,
 	ZCIPC_STAT_FAILURES,
@@ -304,6 +305,7 @@ struct zcipc_endpoint {
  * @cache: enum zcipc_cache of all frames, DEFAULT for write-back; changes under @lock and the lock
  *	of the sole owner's endpoint
  * @pinnable: frames can be pinned for long, so they are never shared with a snapshot
+ * @unpinnable: it was asked for that PTEs are special, whatever the cache policy
  * @special: PTEs are special: get_user_pages() takes none of the frames, and nobody counts them
  * @file: the file that it is a range of, or NULL; then it has no frames, and only SHARE works
  * @file_pgoff: where it begins there, in pages
@@ -336,6 +338,7 @@ struct zcipc_region {
 	size_t overhead;
 	u32 cache;
 	bool pinnable;
+	bool unpinnable;
 	bool special;
 	struct file *file;
 	unsigned long file_pgoff;
@@ -528,6 +531,7 @@ void zcipc_uncharge(struct zcipc_user *user, unsigned long npages);
 int zcipc_charge_overhead(struct zcipc_user *user, size_t bytes);
 void zcipc_charge_overhead_force(struct zcipc_user *user, size_t bytes);
 void zcipc_uncharge_overhead(struct zcipc_user *user, size_t bytes);
+unsigned long *zcipc_user_pooled(struct zcipc_user *user, unsigned int cache);
 unsigned long zcipc_user_pages(const struct zcipc_user *user);
 unsigned long zcipc_user_overhead(const struct zcipc_user *user);
 unsigned long zcipc_pin_limit(void);
@@ -727,10 +731,11 @@ static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
  * struct zcipc_plan - frames of a range that are to be replaced
  * @take: also those that somebody holds: the range is to be given away
  * @strict: fail if somebody holds one
- * @single: also parts of huge frames
  * @node_strict: fail if one cannot be there
  * @brief: fail if copies would take long
+ * @cache: the policy that they are to have; if the region's is another one, all are replaced
  * @node: where they are to be, or NUMA_NO_NODE
+ * @npages: length of the range
  * @copies: a copy, or NULL, for each page of the range; NULL if no frame is to be replaced
  * @held: bytes to be copied because somebody holds the frames
  * @mended: bytes copied to make blocks huge frames again
@@ -742,10 +747,11 @@ static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
 struct zcipc_plan {
 	bool take;
 	bool strict;
-	bool single;
 	bool node_strict;
 	bool brief;
+	u32 cache;
 	int node;
+	u32 npages;
 	struct zcipc_frame **copies;
 	u64 held;
 	u64 mended;
@@ -804,9 +810,10 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 		      gfp_t gfp, struct zcipc_plan *plan);
 u64 zcipc_region_off_node(const struct zcipc_region *region, unsigned long first,
 			  unsigned long npages, int node);
-void zcipc_region_plan_free(struct zcipc_plan *plan, unsigned long npages);
-void zcipc_region_replace(struct zcipc_region *region, unsigned long first, unsigned long npages,
+void zcipc_region_plan_free(struct zcipc_plan *plan);
+void zcipc_region_replace(struct zcipc_region *region, unsigned long first,
 			  struct zcipc_plan *plan);
+void zcipc_region_set_cache(struct zcipc_region *region, u32 cache);
 void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 			struct zcipc_region *part);
 void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user);
@@ -851,18 +858,23 @@ void zcipc_recycle_exit(void);
 
 /* frame.c */
 struct page *zcipc_pages_alloc(gfp_t gfp, int node, unsigned int order);
-struct zcipc_frame *zcipc_frame_alloc(gfp_t gfp, int node, unsigned int cache);
+struct zcipc_frame *zcipc_frame_alloc(gfp_t gfp, int node);
+struct zcipc_frame *zcipc_frame_alloc_cached(struct zcipc_user *user, unsigned int cache,
+					     gfp_t gfp, int node);
 struct zcipc_frame *zcipc_frame_copy(struct zcipc_frame *frame, gfp_t gfp, int node);
+struct zcipc_frame *zcipc_frame_copy_cached(struct zcipc_frame *frame, struct zcipc_user *user,
+					    unsigned int cache, gfp_t gfp, int node);
 void zcipc_frame_share(struct zcipc_frame *frame);
 void zcipc_frame_reuse(struct zcipc_frame *frame);
 void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user);
 bool zcipc_frame_held(struct zcipc_frame *frame, int extra, unsigned int *nheld);
+
+/* pool.c */
 bool zcipc_frame_can_cache(unsigned int cache);
 pgprot_t zcipc_frame_pgprot(pgprot_t prot, unsigned int cache);
-int zcipc_frames_set_cache(struct zcipc_frame **frames, unsigned long npages,
-			   unsigned int cache);
-void zcipc_frame_init(void);
-void zcipc_frame_exit(void);
+struct page *zcipc_pool_alloc(struct zcipc_user *user, unsigned int cache, gfp_t gfp, int node);
+void zcipc_pool_put(struct page *page, unsigned int cache);
+void zcipc_pool_exit(void);
 
 /**
  * struct zcipc_imported - a frame that was somebody's memory before
@@ -1129,9 +1141,10 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigne
 unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_region *region,
 				    unsigned long index, unsigned long max);
 int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned long npages,
-		   struct zcipc_region *snapshot, unsigned long at, int node, bool strict);
+		   struct zcipc_region *snapshot, unsigned long at,
+		   unsigned int cache, int node, bool strict);
 bool zcipc_cow_breaks_huge(const struct zcipc_region *region, unsigned long index);
-void zcipc_cow_spare(struct zcipc_frame **spare, unsigned int cache, bool huge);
+void zcipc_cow_spare(struct zcipc_frame **spare, bool huge);
 void zcipc_cow_spare_put(struct zcipc_frame *spare);
 int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
 		    struct zcipc_frame **spare, int extra);
@@ -1547,10 +1560,11 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep);
  * @borrowed: the peer is another transfer's, that is freed later
  * @whole: a whole region is to be moved, with its capability
  * @copy: the peer gets copies of all frames
+ * @recached: because of a cache policy
  * @charge: a new region would be charged to somebody who does not pay for the old one
  * @file: the region is a file's
- * @set_cache: another policy than now
- * @keep_cache: which cannot be taken back, so must not be
+ * @set_cache: a region is to have another policy than now
+ * @keep_cache: it must not, since other transfers of the same batch may be about it
  * @mend: of a snapshot: there are blocks to be made huge frames again
  * @charged: the peer's user has been charged
  * @admitted: zcipc_transfer_admit() has done its part
@@ -1582,6 +1596,7 @@ struct zcipc_transfer_state {
 	bool borrowed;
 	bool whole;
 	bool copy;
+	bool recached;
 	bool charge;
 	bool file;
 	bool set_cache;

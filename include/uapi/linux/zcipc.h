@@ -131,6 +131,11 @@ enum zcipc_right {
  * another policy than write-back is not placed in the window that begins at file offset 0, but in
  * one that the owner makes for that policy: see ZCIPC_WINDOW_OFFSET(). INFO says which policies the
  * machine has.
+ *
+ * Pages that are not write-back come from a pool of their policy (module parameter pool_mib), of
+ * which a user can have as many as are free: EDQUOT beyond that, but for CAP_SYS_RAWIO. They cannot
+ * be held, as with ZCIPC_CREATE_UNPINNABLE, and no two regions have the same one. So COPY copies
+ * them all, as each transfer does that changes the policy.
  */
 enum zcipc_cache {
 	ZCIPC_CACHE_DEFAULT		= 0,
@@ -689,14 +694,14 @@ enum zcipc_transfer_flags {
  * @offset: bytes from the beginning of the capability's range; from memory: an address
  * @len: bytes; 0, but not from memory: up to the end of the range
  * @cookie: passed on with the message
- * @cache: enum zcipc_cache. Another policy than the region's is set for MOVE, and for SHARE if the
- *	caller has not mapped the region; EBUSY if anybody else has any of the frames, by a
- *	capability, a snapshot, or a reference, and always for COPY.
+ * @cache: enum zcipc_cache. If it is another policy than the region's, all is copied: see there. A
+ *	MOVE sets it for what is moved, a COPY for the snapshot, and SHARE for all of the region:
+ *	EBUSY if the caller has mapped the region, shares it already, or if somebody holds pages.
  * @node: ZCIPC_NODE_ANY, ZCIPC_NUMA_RECEIVER, or a node. Pages that lie elsewhere are copied to it
  *	if nobody else has them; see @off_node for the others.
  * @pages: [out] pages handed over without copying them
  * @copied: [out] bytes copied, because somebody held the frames, of parts of pages, because of
- *	ZCIPC_F_AUTO, and to make 2 MiB one frame again (ZCIPC_COPY)
+ *	ZCIPC_F_AUTO or a cache policy, and to make 2 MiB one frame again (ZCIPC_COPY)
  * @peer_cap: [out] the peer's token, for ZCIPC_IOC_REVOKE
  * @migrated: [out] bytes copied, because they were on another node
  * @off_node: [out] bytes that are not on @node, if one was asked for
@@ -1076,6 +1081,7 @@ enum zcipc_stats_flags {
  * @user_overhead: [out] how many of these are not a region's, but what the kernel needs to know of
  *	the user's endpoints, windows, regions, capabilities, mappings, and rings
  * @user_peak: [out] the most that ever were
+ * @copied_cache: [out] bytes copied because they have, or got, a cache policy
  * @errors: 0, or the address of __u64 [ZCIPC_STATS_ERRORS]: [out] @failures by errno
  * @latencies: 0, or the address of __u64 [ZCIPC_STATS_TYPES][ZCIPC_STATS_BUCKETS]: [out] how many
  *	calls of each type that succeeded took how long, waiting included; a batch's transfers have
@@ -1126,6 +1132,7 @@ struct zcipc_stats {
 	__aligned_u64 notifications;
 	__aligned_u64 copied_mended;
 	__aligned_u64 user_overhead;
+	__aligned_u64 copied_cache;
 };
 
 #endif /* _UAPI_LINUX_ZCIPC_H */

@@ -3,8 +3,9 @@
  * Cache policies: write-combining and uncached memory, in windows of its own.
  *
  * Covered: all mappings of a page have the same attributes, the kernel's own included, after each
- * kind of transfer, after the first write to a snapshot, and executable; what a transfer changes,
- * and when it must not; the memory is zero, also from the pool; what is freed is write-back again.
+ * kind of transfer, and executable; what a transfer changes, and when it must not; who has a
+ * snapshot or holds pages meanwhile; the memory is zero, also from the pool; what a pool has for
+ * whom; the kernel's own mapping stays in large pages, and what leaves a pool is write-back again.
  *
  * The attributes are read from page tables, by a module that is built for tests.
  */
@@ -12,7 +13,8 @@
 
 #define N 4
 #define PTE_PARAMETER	"/sys/module/zcipc/parameters/test_pte"
-#define POOL_PARAMETER	"/sys/module/zcipc/parameters/pool_ms"
+#define POOL_PARAMETER	"/sys/module/zcipc/parameters/pool_mib"
+#define NOBODY		65534
 
 /* x86: PWT, which stands for write-combining, and PCD. */
 static const long attributes[] = {
@@ -25,7 +27,7 @@ FIXTURE(cache)
 {
 	struct base base;
 	struct ep a, b;
-	long pool_ms;
+	long pool_mib;
 };
 
 FIXTURE_VARIANT(cache)
@@ -75,7 +77,7 @@ FIXTURE_SETUP(cache)
 	__u32 cache;
 
 	base_setup(_metadata, &self->base);
-	self->pool_ms = file_number(POOL_PARAMETER, NULL);
+	self->pool_mib = file_number(POOL_PARAMETER, NULL);
 	TEST_OK(zc_ioctl(&self->base.ep, ZCIPC_IOC_INFO, &info));
 	if (!(info.features & variant->feature))
 		SKIP(_exit(KSFT_SKIP), "the machine does not have this policy");
@@ -89,18 +91,18 @@ FIXTURE_SETUP(cache)
 	}
 }
 
-static void pool_set(long ms)
+static void pool_set(long mib)
 {
 	char text[24];
 
-	snprintf(text, sizeof(text), "%ld", ms);
+	snprintf(text, sizeof(text), "%ld", mib);
 	file_write(POOL_PARAMETER, text);
 }
 
 FIXTURE_TEARDOWN(cache)
 {
-	if (self->pool_ms >= 0)
-		pool_set(self->pool_ms);
+	if (self->pool_mib >= 0)
+		pool_set(self->pool_mib);
 	while (nwindows--)
 		munmap(windows[nwindows].p, windows[nwindows].len);
 	base_teardown(_metadata, &self->base);
@@ -280,9 +282,10 @@ TEST_F(cache, windows)
 	test_check(&self->a, got.p, 1, 0);
 }
 
-/* Transfers keep the policy, and so do both sides of a snapshot. */
+/* Transfers keep the policy, and so do both sides of a snapshot, which is a copy. */
 TEST_F(cache, kept)
 {
+	struct zcipc_transfer t;
 	struct zcipc_stats before, after;
 	struct buf src, got, shared, copy, part;
 
@@ -296,15 +299,21 @@ TEST_F(cache, kept)
 	test_policy_is(_metadata, &self->b, got.cap, variant->cache);
 	test_pass(&self->b, &self->a, ZCIPC_SHARE, got.cap, &shared);
 	test_bits(&self->a, shared.p, N, variant->cache);
-	test_pass(&self->b, &self->a, ZCIPC_COPY, got.cap, &copy);
+	test_stats(&self->base.ep, &before);
+	t = transfer_cmd(&self->a, ZCIPC_COPY, got.cap, 0, 0, 0);
+	test_transfer(&self->b, &t);
+	EXPECT_EQ(N * psize, t.copied);
+	EXPECT_EQ(0, t.pages);
+	test_take(&self->a, &copy);
 	test_bits(&self->a, copy.p, N, variant->cache);
 	test_bits(&self->b, got.p, N, variant->cache);
 	test_policy_is(_metadata, &self->a, copy.cap, variant->cache);
-	test_stats(&self->base.ep, &before);
 	test_fill(&self->a, copy.p, 2, 2);
 	test_fill(&self->b, got.p + 2 * psize, 2, 3);
 	test_stats(&self->base.ep, &after);
-	ASSERT_LE(before.copied_write + N * psize, after.copied_write + after.reused * psize);
+	EXPECT_EQ(before.copied_cache + N * psize, after.copied_cache);
+	EXPECT_EQ(before.copied_write, after.copied_write);
+	EXPECT_EQ(before.copied_auto, after.copied_auto);
 	test_bits(&self->a, copy.p, N, variant->cache);
 	test_bits(&self->b, got.p, N, variant->cache);
 	test_bits(&self->a, shared.p, N, variant->cache);
@@ -340,10 +349,10 @@ TEST_F(cache, changed)
 
 		if (others[i / 2] && !(info.features >> (others[i / 2] - 1) & 1))
 			continue;
-		for (way = 0; way < 4; way++) {
+		for (way = 0; way < 5; way++) {
 			/* To be shared by another policy it must not be mapped. */
 			test_create_cache(&self->a, from, CHANGED, 0, &src);
-			if (way < 2) {
+			if (way < 2 || way == 4) {
 				test_map(&self->a, src.cap, 0, 0, RIGHTS_RW, &src.p);
 				test_fill(&self->a, src.p, CHANGED, 1);
 			}
@@ -373,6 +382,22 @@ TEST_F(cache, changed)
 				test_drop(&self->a, src.cap);
 				continue;
 			}
+			if (way == 4) {
+				/* What a snapshot has is another matter. */
+				TEST_OK(send_cache(&self->a, &self->b, ZCIPC_COPY, src.cap, 2, 9,
+						   wish(to)));
+				test_take(&self->b, &part);
+				test_bits(&self->b, part.p, 9, to);
+				test_bits(&self->a, src.p, CHANGED, from);
+				test_fill(&self->a, src.p, CHANGED, 2);
+				test_check_from(&self->b, part.p, 2, 9, 1);
+				test_fill(&self->b, part.p, 9, 3);
+				test_check(&self->a, src.p, CHANGED, 2);
+				test_policy_is(_metadata, &self->b, part.cap, to);
+				test_drop(&self->b, part.cap);
+				test_drop(&self->a, src.cap);
+				continue;
+			}
 			/* A part is shared, and the whole region changes. */
 			TEST_OK(send_cache(&self->a, &self->b, ZCIPC_SHARE, src.cap,
 					   way == 2 ? 0 : 1, way == 2 ? 0 : 3, wish(to)));
@@ -390,49 +415,23 @@ TEST_F(cache, changed)
 	}
 }
 
-/* Not while anybody else has any of it, and then nothing has changed. */
+/* Not while anybody else may map it, and then nothing has changed. */
 TEST_F(cache, busy)
 {
 	const __u32 to = ZCIPC_CACHE_WRITEBACK;
 	struct zcipc_stats before, after;
 	struct buf src, got = {};
-	struct iovec iov;
-	unsigned int why;
-	int fds[2];
 	__u32 type;
-	char *p;
+	bool other;
 
 	need_pte();
-	for (why = 0; why < 6; why++) {
+	for (other = false;; other = true) {
 		test_create_cache(&self->a, variant->cache, N, ZCIPC_CREATE_MAP, &src);
 		test_fill(&self->a, src.p, N, 1);
-		type = ZCIPC_MOVE;
-		switch (why) {
-		case 0:		/* somebody else may map it */
+		/* The caller itself has mapped it, or the peer has. */
+		type = other ? ZCIPC_MOVE : ZCIPC_SHARE;
+		if (other)
 			test_pass(&self->a, &self->b, ZCIPC_SHARE, src.cap, &got);
-			break;
-		case 1:		/* a snapshot shares the frames */
-			test_pass(&self->a, &self->b, ZCIPC_COPY, src.cap, &got);
-			break;
-		case 2:		/* it is in a pipe */
-			ASSERT_EQ(0, pipe(fds));
-			iov = (struct iovec){ src.p + psize, psize };
-			ASSERT_EQ((ssize_t)psize, vmsplice(fds[1], &iov, 1, 0));
-			break;
-		case 3:		/* the same, and shared with another policy */
-			ASSERT_EQ(0, pipe(fds));
-			iov = (struct iovec){ src.p + psize, psize };
-			ASSERT_EQ((ssize_t)psize, vmsplice(fds[1], &iov, 1, 0));
-			test_unmap(&self->a, src.p);
-			type = ZCIPC_SHARE;
-			break;
-		case 4:		/* the caller has mapped it */
-			type = ZCIPC_SHARE;
-			break;
-		case 5:		/* a snapshot has what the other one has */
-			type = ZCIPC_COPY;
-			break;
-		}
 		test_stats(&self->base.ep, &before);
 		TEST_ERR(EBUSY, send_cache(&self->a, &self->b, type, src.cap, 0, 0, to));
 		TEST_ERR(EBUSY, send_cache(&self->a, &self->b, type, src.cap, 1, 2, to));
@@ -440,28 +439,101 @@ TEST_F(cache, busy)
 		ASSERT_TRUE(same_live(&before, &after));
 		ASSERT_EQ(owned(&before), owned(&after));
 		test_policy_is(_metadata, &self->a, src.cap, variant->cache);
-		p = src.p;
-		if (why == 3)
-			test_map(&self->a, src.cap, 0, 0, RIGHTS_RW, &p);
-		test_check(&self->a, p, N, 1);
-		test_bits(&self->a, p, N, variant->cache);
-		if (why < 2) {
+		test_check(&self->a, src.p, N, 1);
+		test_bits(&self->a, src.p, N, variant->cache);
+		if (other) {
 			test_check(&self->b, got.p, N, 1);
 			test_bits(&self->b, got.p, N, variant->cache);
 			test_drop(&self->b, got.cap);
 		}
-		test_fill(&self->a, p, N, 2);
-		if (why == 2 || why == 3) {
-			close(fds[0]);
-			close(fds[1]);
-		}
+		test_fill(&self->a, src.p, N, 2);
 		/* After that it can be. */
 		TEST_OK(send_cache(&self->a, &self->b, ZCIPC_MOVE, src.cap, 0, 0, to));
 		test_take(&self->b, &got);
 		test_check(&self->b, got.p, N, 2);
 		test_bits(&self->b, got.p, N, ZCIPC_CACHE_DEFAULT);
 		test_drop(&self->b, got.cap);
+		if (other)
+			break;
 	}
+}
+
+/* Who has a snapshot, or holds a page, keeps what he has; but what is held cannot be shared so. */
+TEST_F(cache, others_keep_theirs)
+{
+	char *text = malloc(psize);
+	struct buf src, copy, got;
+	struct iovec iov;
+	int fds[2];
+
+	need_pte();
+	test_create(&self->a, N, &src);
+	test_fill(&self->a, src.p, N, 1);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, src.cap, &copy);
+	ASSERT_EQ(0, pipe(fds));
+	iov = (struct iovec){ src.p + psize, psize };
+	ASSERT_EQ((ssize_t)psize, vmsplice(fds[1], &iov, 1, 0));
+	/* To be shared it must not be mapped: with one's own capability alone. */
+	test_unmap(&self->a, src.p);
+	TEST_OK(send_cache(&self->a, &self->b, ZCIPC_SHARE, src.cap, 0, 0, variant->cache));
+	test_take(&self->b, &got);
+	test_check(&self->b, got.p, N, 1);
+	test_bits(&self->b, got.p, N, variant->cache);
+	test_fill(&self->b, got.p, N, 2);
+	test_check(&self->b, copy.p, N, 1);
+	test_bits(&self->b, copy.p, N, ZCIPC_CACHE_DEFAULT);
+	ASSERT_EQ((ssize_t)psize, read(fds[0], text, psize));
+	ASSERT_EQ(0, check(text, 1, 1, 1));
+	test_drop(&self->b, got.cap);
+	test_drop(&self->b, copy.cap);
+	test_drop(&self->a, src.cap);
+	/* Nobody else has it: who holds it may write to it. */
+	test_create(&self->a, N, &src);
+	test_fill(&self->a, src.p, N, 3);
+	iov = (struct iovec){ src.p + psize, psize };
+	ASSERT_EQ((ssize_t)psize, vmsplice(fds[1], &iov, 1, 0));
+	test_unmap(&self->a, src.p);
+	TEST_ERR(EBUSY, send_cache(&self->a, &self->b, ZCIPC_SHARE, src.cap, 0, 0,
+				   variant->cache));
+	test_policy_is(_metadata, &self->a, src.cap, ZCIPC_CACHE_DEFAULT);
+	TEST_OK(send_cache(&self->a, &self->b, ZCIPC_MOVE, src.cap, 0, 0, variant->cache));
+	test_take(&self->b, &got);
+	test_check(&self->b, got.p, N, 3);
+	test_fill(&self->b, got.p, N, 4);
+	ASSERT_EQ((ssize_t)psize, read(fds[0], text, psize));
+	ASSERT_EQ(0, check(text, 1, 1, 3));
+	close(fds[0]);
+	close(fds[1]);
+	free(text);
+}
+
+/* What is from a pool nobody can hold: it goes back there. */
+TEST_F(cache, cannot_be_held)
+{
+	char *text = malloc(psize);
+	struct buf src, got;
+	struct iovec iov;
+	int fds[2], mem;
+
+	test_create_cache(&self->a, variant->cache, N, ZCIPC_CREATE_MAP, &src);
+	test_fill(&self->a, src.p, N, 1);
+	ASSERT_EQ(0, pipe(fds));
+	iov = (struct iovec){ src.p, psize };
+	EXPECT_EQ(-1, vmsplice(fds[1], &iov, 1, 0));
+	/* A debugger copies. */
+	mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, mem);
+	EXPECT_EQ((ssize_t)psize, pread(mem, text, psize, (uintptr_t)src.p + psize));
+	EXPECT_EQ(0, check(text, 1, 1, 1));
+	close(mem);
+	free(text);
+	/* It can again when it is ordinary memory. */
+	TEST_OK(send_cache(&self->a, &self->a, ZCIPC_MOVE, src.cap, 0, 0, ZCIPC_CACHE_WRITEBACK));
+	test_take(&self->a, &got);
+	iov = (struct iovec){ got.p, psize };
+	EXPECT_EQ((ssize_t)psize, vmsplice(fds[1], &iov, 1, 0));
+	close(fds[0]);
+	close(fds[1]);
 }
 
 /* Code has the attributes as well. */
@@ -490,15 +562,15 @@ TEST_F(cache, executable)
 	munmap(p, N * psize);
 }
 
-/* What is freed is write-back again: the kernel gives it to anybody. */
+/* What leaves a pool is write-back again: the kernel gives it to anybody. */
 TEST_F(cache, restored)
 {
 	struct buf src, got;
 	unsigned int way, page;
 
 	need_pte();
-	if (self->pool_ms < 0 || access(POOL_PARAMETER, W_OK))
-		SKIP(return, "the pool cannot be switched off");
+	if (self->pool_mib < 0 || access(POOL_PARAMETER, W_OK))
+		SKIP(return, "the size of the pools cannot be set");
 	pool_set(0);
 	for (way = 0; way < 4; way++) {
 		for (page = 0; page < N; page++) {
@@ -541,8 +613,8 @@ TEST_F(cache, restored_after_death)
 	struct buf src, got;
 
 	need_pte();
-	if (self->pool_ms < 0 || access(POOL_PARAMETER, W_OK))
-		SKIP(return, "the pool cannot be switched off");
+	if (self->pool_mib < 0 || access(POOL_PARAMETER, W_OK))
+		SKIP(return, "the size of the pools cannot be set");
 	pool_set(0);
 	test_create_cache(&self->b, variant->cache, N, ZCIPC_CREATE_MAP, &src);
 	test_fill(&self->b, src.p, N, 1);
@@ -554,43 +626,12 @@ TEST_F(cache, restored_after_death)
 	ASSERT_TRUE(wait_restored());
 }
 
-/* A page that somebody holds keeps its policy until that ends, and the holder its contents. */
-TEST_F(cache, restored_after_hold)
-{
-	char *text = malloc(psize);
-	struct iovec iov;
-	struct buf src;
-	int fds[2];
-
-	need_pte();
-	if (self->pool_ms < 0 || access(POOL_PARAMETER, W_OK))
-		SKIP(return, "the pool cannot be switched off");
-	pool_set(0);
-	test_create_cache(&self->a, variant->cache, 1, ZCIPC_CREATE_MAP, &src);
-	test_fill(&self->a, src.p, 1, 1);
-	test_bits(&self->a, src.p, 1, variant->cache);
-	ASSERT_EQ(0, pipe(fds));
-	iov = (struct iovec){ src.p, psize };
-	ASSERT_EQ((ssize_t)psize, vmsplice(fds[1], &iov, 1, 0));
-	test_drop(&self->a, src.cap);
-	msleep(50);
-	ASSERT_EQ(attributes[variant->cache], kernel_bits());
-	ASSERT_EQ((ssize_t)psize, read(fds[0], text, psize));
-	ASSERT_EQ(0, check(text, 0, 1, 1));
-	close(fds[0]);
-	close(fds[1]);
-	ASSERT_TRUE(wait_restored());
-	free(text);
-}
-
 /* What comes from the pool has nothing of who had it before. */
 TEST_F(cache, pool_is_zero)
 {
 	struct buf src;
 	int i;
 
-	if (self->pool_ms >= 0)
-		pool_set(10000);
 	for (i = 0; i < 8; i++) {
 		test_create_cache(i & 1 ? &self->a : &self->b, variant->cache, 50,
 				  ZCIPC_CREATE_MAP, &src);
@@ -598,6 +639,82 @@ TEST_F(cache, pool_is_zero)
 		test_fill(i & 1 ? &self->a : &self->b, src.p, 50, 1 + i);
 		test_drop(i & 1 ? &self->a : &self->b, src.cap);
 	}
+}
+
+/* A process of somebody without privileges, whose regions are not mapped. */
+static void user_start(struct __test_metadata *_metadata, struct ep *u, uid_t uid)
+{
+	struct call c = { .fn = call_setuid, .n = uid };
+
+	ASSERT_EQ(0, peer_fork(u));
+	TEST_OK(ep_call(u, &c));
+	TEST_OK(peer_open(u, 0, O_NONBLOCK));
+}
+
+/* As many MiB as there are for the user, up to a number. */
+static unsigned long take_mib(struct ep *u, __u32 cache, unsigned long max, struct buf *bufs)
+{
+	unsigned long mib = 0;
+
+	while (mib < max && !create_cache(u, cache, (1 << 20) / psize, 0, &bufs[mib]))
+		mib++;
+	return mib;
+}
+
+/* Who comes later finds some, too: nobody has more than is free. What is given up is free. */
+TEST_F(cache, pool_is_shared)
+{
+	struct buf bufs[2][16], more;
+	unsigned long mib, i;
+	struct ep u[2];
+
+	if (self->pool_mib < 0 || access(POOL_PARAMETER, W_OK))
+		SKIP(return, "the size of the pools cannot be set");
+	pool_set(12);
+	for (i = 0; i < 2; i++)
+		user_start(_metadata, &u[i], NOBODY - i);
+	mib = take_mib(&u[0], variant->cache, 16, bufs[0]);
+	EXPECT_EQ(6, mib);
+	TEST_ERR(EDQUOT, create_cache(&u[0], variant->cache, (1 << 20) / psize, 0, &more));
+	EXPECT_EQ(3, take_mib(&u[1], variant->cache, 16, bufs[1]));
+	TEST_ERR(EDQUOT, create_cache(&u[1], variant->cache, (1 << 20) / psize, 0, &more));
+	/* Nor by a transfer, which then has changed nothing. Write-back memory has no pool. */
+	test_create_cache(&u[1], ZCIPC_CACHE_DEFAULT, N, 0, &more);
+	TEST_OK(ep_window(&u[1], variant->cache, N));
+	TEST_ERR(EDQUOT, send_cache(&u[1], &u[1], ZCIPC_MOVE, more.cap, 0, 0, variant->cache));
+	TEST_ERR(EDQUOT, send_cache(&u[1], &u[1], ZCIPC_SHARE, more.cap, 0, 0, variant->cache));
+	TEST_ERR(EDQUOT, send_cache(&u[1], &u[1], ZCIPC_COPY, more.cap, 0, 0, variant->cache));
+	test_policy_is(_metadata, &u[1], more.cap, ZCIPC_CACHE_DEFAULT);
+	for (i = 0; i < mib; i++)
+		test_drop(&u[0], bufs[0][i].cap);
+	EXPECT_EQ(1, take_mib(&u[1], variant->cache, 1, &more));
+	EXPECT_EQ(4, take_mib(&u[0], variant->cache, 16, bufs[0]));
+	/* Root may have more than that. */
+	EXPECT_EQ(16, take_mib(&self->a, variant->cache, 16, bufs[1]));
+	for (i = 0; i < 2; i++)
+		ep_end(&u[i]);
+}
+
+/* The kernel's own mapping is not taken apart, however often there is such memory. */
+TEST_F(cache, direct_map)
+{
+	static const char meminfo[] = "/proc/meminfo";
+	struct buf bufs[8];
+	unsigned int round, i;
+	struct ep u;
+	long before;
+
+	before = file_number(meminfo, "DirectMap4k:");
+	if (before < 0)
+		SKIP(return, "the kernel does not say how it maps memory");
+	for (round = 0; round < 4; round++) {
+		user_start(_metadata, &u, NOBODY);
+		ASSERT_EQ(ARRAY_SIZE(bufs), take_mib(&u, variant->cache, ARRAY_SIZE(bufs), bufs));
+		for (i = 0; i < ARRAY_SIZE(bufs); i += 2)
+			test_drop(&u, bufs[i].cap);
+		ep_end(&u);
+	}
+	EXPECT_EQ(before, file_number(meminfo, "DirectMap4k:"));
 }
 
 TEST_HARNESS_MAIN
