@@ -412,7 +412,8 @@ static struct zcipc_slot *zcipc_batch_carries(const struct zcipc_batch_entry *en
 	    region->caps.prev != &cap->region_entry)
 		return NULL;
 	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
-	if (t->first < slot->first || t->first + t->npages > slot->first + slot->npages)
+	if (t->first < slot->first || t->first + t->npages > slot->first + slot->npages ||
+	    slot->addr)
 		return NULL;
 	return slot;
 }

@@ -173,6 +173,9 @@ static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
 	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
 	if (first < slot->first || first + npages > slot->first + slot->npages)
 		return NULL;
+	/* Adopted memory has special PTEs, which frames that are not imported are not to keep. */
+	if (slot->addr && region->npinned + region->nholes < region->npages)
+		return NULL;
 	if (npages > ZCIPC_CARRY_SMALL)
 		carry->which = bitmap_zalloc(npages, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 	else

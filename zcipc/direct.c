@@ -104,7 +104,7 @@ static int zcipc_direct_fill(struct zcipc_transfer_state *t)
 		return PTR_ERR(region);
 	t->region = region;
 	if (!direct->keep)
-		ret = zcipc_import_check(direct->addr & PAGE_MASK, t->npages, false);
+		ret = zcipc_import_check(direct->addr & PAGE_MASK, t->npages, NULL);
 	if (direct->keep) {
 		direct->first = 0;
 		direct->npages = 0;

@@ -259,8 +259,8 @@ void zcipc_import_put(struct zcipc_imported *frame)
 		zcipc_import_free(import);
 }
 
-/* Can a VMA's memory be taken away, or, if it is to @stay, be adopted? */
-static int zcipc_import_check_vma(struct vm_area_struct *vma, bool stay)
+/* Can a VMA's memory be taken away, or, with @secret, be adopted? Notes what is not for dumps. */
+static int zcipc_import_check_vma(struct vm_area_struct *vma, bool *secret)
 {
 	if (!vma_is_anonymous(vma) || vma->vm_flags & (VM_SHARED | VM_SPECIAL | VM_HUGETLB) ||
 	    userfaultfd_armed(vma))
@@ -268,13 +268,17 @@ static int zcipc_import_check_vma(struct vm_area_struct *vma, bool stay)
 	if ((vma->vm_flags & (VM_READ | VM_WRITE)) != (VM_READ | VM_WRITE))
 		return -EACCES;
 	/* The stack has to grow, and code to run; the new mapping has no protection key. */
-	if (stay && (vma->vm_flags & (VM_GROWSDOWN | VM_EXEC) || vma_pkey(vma)))
+	if (!secret)
+		return 0;
+	if (vma->vm_flags & (VM_GROWSDOWN | VM_EXEC) || vma_pkey(vma))
 		return -EOPNOTSUPP;
+	if (vma->vm_flags & VM_DONTDUMP)
+		*secret = true;
 	return 0;
 }
 
 /* As zcipc_import_check(), for a caller who holds the mmap_lock. */
-static int zcipc_import_check_locked(unsigned long addr, unsigned long npages, bool stay)
+static int zcipc_import_check_locked(unsigned long addr, unsigned long npages, bool *secret)
 {
 	unsigned long end = addr + (npages << PAGE_SHIFT);
 	struct vm_area_struct *vma;
@@ -282,7 +286,7 @@ static int zcipc_import_check_locked(unsigned long addr, unsigned long npages, b
 
 	while (!ret && addr < end) {
 		vma = vma_lookup(current->mm, addr);
-		ret = vma ? zcipc_import_check_vma(vma, stay) : -EFAULT;
+		ret = vma ? zcipc_import_check_vma(vma, secret) : -EFAULT;
 		if (!ret)
 			addr = vma->vm_end;
 	}
@@ -293,18 +297,19 @@ static int zcipc_import_check_locked(unsigned long addr, unsigned long npages, b
  * zcipc_import_check() - is memory of the current task all there, and of the right kind?
  * @addr: user address
  * @npages: how much
- * @stay: it is to be adopted
+ * @secret: it is to be adopted; set if any of it is not to be in core dumps. NULL: to be taken
+ *	away
  *
  * Context: May sleep; no lock is held.
  * Return: 0, or -EFAULT, -EACCES, -EOPNOTSUPP, -EINTR
  */
-int zcipc_import_check(unsigned long addr, unsigned long npages, bool stay)
+int zcipc_import_check(unsigned long addr, unsigned long npages, bool *secret)
 {
 	int ret = mmap_read_lock_killable(current->mm);
 
 	if (ret)
 		return ret;
-	ret = zcipc_import_check_locked(addr, npages, stay);
+	ret = zcipc_import_check_locked(addr, npages, secret);
 	mmap_read_unlock(current->mm);
 	return ret;
 }
@@ -325,7 +330,7 @@ int zcipc_import_zap(unsigned long addr, unsigned long npages)
 	unsigned long next;
 	int ret;
 
-	ret = zcipc_import_check_locked(addr, npages, false);
+	ret = zcipc_import_check_locked(addr, npages, NULL);
 	for (; !ret && addr < end; addr = next) {
 		vma = vma_lookup(current->mm, addr);
 		next = min(end, vma->vm_end);
@@ -579,17 +584,15 @@ unsigned long zcipc_import_restore(struct zcipc_region *region, unsigned long fi
 	return lost;
 }
 
-/* Maps what an adopted region's slot shows, in place of what is there. */
-static int zcipc_import_replace(struct zcipc_ucmd *ucmd, struct zcipc_region *region,
-				unsigned long addr, unsigned long pgoff)
+/* mmap() in place of what is there. */
+static int zcipc_import_map_over(struct file *file, unsigned long addr, unsigned long len,
+				 unsigned long prot, unsigned long flags, unsigned long pgoff)
 {
 	unsigned long ret;
 	int tries;
 
 	for (tries = 0; tries < 3; tries++) {
-		ret = vm_mmap(ucmd->file, addr, region->npages << PAGE_SHIFT,
-			      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-			      pgoff << PAGE_SHIFT);
+		ret = vm_mmap(file, addr, len, prot, flags | MAP_FIXED, pgoff << PAGE_SHIFT);
 		if (!IS_ERR_VALUE(ret))
 			return 0;
 		/* It may work now that the kernel has looked for memory. */
@@ -664,11 +667,11 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct zcipc_region *region;
 	struct zcipc_cap *cap;
+	bool gone, secret = false;
 	unsigned long pgoff;
-	bool gone;
 	int ret;
 
-	ret = zcipc_import_check(addr, npages, true);
+	ret = zcipc_import_check(addr, npages, &secret);
 	if (ret)
 		return ret;
 	region = zcipc_region_alloc(ep->user, npages, true);
@@ -682,6 +685,7 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 		ret = -ENOMEM;
 		goto out;
 	}
+	cap->slot.secret = secret;
 	ret = mutex_lock_killable(&ep->adopt_lock);
 	if (ret)
 		goto out_free;
@@ -690,7 +694,8 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 		goto out_unlock;
 	*token = cap->token;
 	*id = region->id;
-	ret = zcipc_import_replace(ucmd, region, addr, pgoff);
+	ret = zcipc_import_map_over(ucmd->file, addr, npages << PAGE_SHIFT, PROT_READ | PROT_WRITE,
+				    MAP_SHARED, pgoff);
 	zcipc_test_point("adopted");
 	mutex_lock(&ep->lock);
 	ep->adopter = NULL;
@@ -809,27 +814,13 @@ static long zcipc_import_copy_some(struct zcipc_endpoint *ep, u64 token, unsigne
 	return n;
 }
 
-/**
- * zcipc_import_ordinary() - ZCIPC_IOC_REGION_ORDINARY
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_region_ordinary
- */
-int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
+/* Replaces all imported frames of a capability's range by copies. */
+static int zcipc_import_copy_all(struct zcipc_endpoint *ep, u64 token, u64 *copied)
 {
-	struct zcipc_region_ordinary *cmd = ucmd->cmd;
 	struct zcipc_frame *frames[ZCIPC_COPY_BATCH] = {};
 	unsigned long i, at = 0;
 	long n;
-	int ret;
 
-	if (cmd->flags)
-		return -EOPNOTSUPP;
-	ret = zcipc_ucmd_probe(ucmd);
-	if (ret)
-		return ret;
-	cmd->copied = 0;
 	do {
 		/* Not under the locks: who has to free the memory may wait for them. */
 		for (i = 0, n = 0; i < ZCIPC_COPY_BATCH && !n; i++) {
@@ -840,8 +831,7 @@ int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
 				n = -ENOMEM;
 		}
 		if (!n)
-			n = zcipc_import_copy_some(ucmd->ep, cmd->cap, at, frames, ZCIPC_COPY_BATCH,
-						   &cmd->copied);
+			n = zcipc_import_copy_some(ep, token, at, frames, ZCIPC_COPY_BATCH, copied);
 		if (n > 0)
 			at += n;
 		if (n > 0 && fatal_signal_pending(current))
@@ -851,9 +841,144 @@ int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
 	for (i = 0; i < ZCIPC_COPY_BATCH; i++)
 		if (frames[i])
 			zcipc_frame_put(frames[i], NULL);
-	if (n < 0)
-		return n;
-	zcipc_import_populate(ucmd->ep, cmd->cap);
+	return n;
+}
+
+/* Copies a range of a region to the current task's memory, whatever its protection is. */
+static int zcipc_import_fill(struct zcipc_region *region, unsigned long first, unsigned long npages,
+			     unsigned long addr, u64 *copied)
+{
+	unsigned long i;
+	int n;
+
+	for (i = 0; i < npages; i++) {
+		struct page *page = NULL;
+
+		mutex_lock(&region->lock);
+		if (region->frames[first + i]) {
+			page = zcipc_frame_page(region->frames[first + i]);
+			get_page(page);
+		}
+		mutex_unlock(&region->lock);
+		cond_resched();
+		/* What has been moved away is new memory. */
+		if (!page)
+			continue;
+		n = access_process_vm(current, addr + (i << PAGE_SHIFT), page_address(page),
+				      PAGE_SIZE, FOLL_WRITE | FOLL_FORCE);
+		put_page(page);
+		if (n != PAGE_SIZE)
+			return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
+		*copied += PAGE_SIZE;
+	}
+	return 0;
+}
+
+/*
+ * Makes a VMA of adopted memory anonymous memory again. Returns 0 or an errno. The process is
+ * killed if it would have lost something.
+ */
+static int zcipc_import_give_back_vma(struct zcipc_endpoint *ep, struct zcipc_region *region,
+				      unsigned long first, unsigned long addr, unsigned long end,
+				      unsigned long prot, u64 *copied)
+{
+	struct zcipc_region *still = NULL;
+	int ret;
+
+	ret = zcipc_import_map_over(NULL, addr, end - addr, prot, MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	zcipc_test_point("emptied");
+	if (!ret)
+		ret = zcipc_import_fill(region, first, (end - addr) >> PAGE_SHIFT, addr, copied);
+	else
+		/* mmap() may have taken away what was there before it failed. */
+		still = zcipc_adopted_find(ep, &addr, &end, &prot, &first);
+	if (ret && still != region)
+		send_sig(SIGKILL, current, 1);
+	if (still)
+		zcipc_region_put(still);
+	return ret;
+}
+
+/* Makes all adopted memory in a range anonymous memory again, but only that of @only, if any. */
+static int zcipc_import_give_back(struct zcipc_endpoint *ep, const struct zcipc_region *only,
+				  unsigned long addr, unsigned long end, u64 *copied)
+{
+	unsigned long stop, prot, first;
+	struct zcipc_region *region;
+	int ret = 0;
+
+	for (; !ret && addr < end; addr = stop) {
+		stop = end;
+		region = zcipc_adopted_find(ep, &addr, &stop, &prot, &first);
+		if (!region)
+			break;
+		if (!only || region == only)
+			ret = zcipc_import_give_back_vma(ep, region, first, addr, stop, prot,
+							 copied);
+		zcipc_region_put(region);
+	}
+	return ret;
+}
+
+/* What one's own capability names: all of it is copied, and what is one's own memory given back. */
+static int zcipc_import_ordinary_cap(struct zcipc_endpoint *ep, u64 token, u64 *copied)
+{
+	unsigned long addr = 0, end = 0;
+	struct zcipc_region *region;
+	struct zcipc_slot *slot;
+	struct zcipc_cap *cap;
+	int ret;
+
+	ret = zcipc_import_copy_all(ep, token, copied);
+	if (ret)
+		return ret;
+	cap = zcipc_cap_find_region(ep, token);
+	if (IS_ERR(cap))
+		return PTR_ERR(cap);
+	region = cap->region;
+	list_for_each_entry(slot, &cap->slots, cap_entry) {
+		if (!slot->addr)
+			continue;
+		addr = slot->addr;
+		end = addr + (slot->npages << PAGE_SHIFT);
+	}
+	mutex_unlock(&region->lock);
+	ret = zcipc_import_give_back(ep, region, addr, end, copied);
+	zcipc_region_put(region);
+	zcipc_import_populate(ep, token);
+	return ret;
+}
+
+/**
+ * zcipc_import_ordinary() - ZCIPC_IOC_REGION_ORDINARY
+ * @ucmd: the call
+ *
+ * Context: May sleep.
+ * Return: 0 or an errno of struct zcipc_region_ordinary
+ */
+int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_region_ordinary *cmd = ucmd->cmd;
+	u64 end = cmd->addr + cmd->len;
+	int ret;
+
+	if (cmd->flags)
+		return -EOPNOTSUPP;
+	if (cmd->cap ? cmd->addr || cmd->len :
+	    !cmd->len || !PAGE_ALIGNED(cmd->addr) || !PAGE_ALIGNED(cmd->len) ||
+	    end < cmd->addr || end > TASK_SIZE)
+		return -EINVAL;
+	ret = zcipc_ucmd_probe(ucmd);
+	if (ret)
+		return ret;
+	cmd->copied = 0;
+	if (cmd->cap)
+		ret = zcipc_import_ordinary_cap(ucmd->ep, cmd->cap, &cmd->copied);
+	else
+		ret = zcipc_import_give_back(ucmd->ep, NULL, cmd->addr, end, &cmd->copied);
+	if (ret)
+		return ret;
 	/* Probed above, and too late to say anything but that it was done. */
-	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
+	zcipc_ucmd_respond(ucmd);
+	return 0;
 }

@@ -56,7 +56,7 @@ static struct zcipc_slot *zcipc_move_slot(struct zcipc_move *m)
 	    (m->cmd->len && m->cmd->len != npages << PAGE_SHIFT) ||
 	    region->user != m->dst->user || !list_is_singular(&region->caps) ||
 	    m->cap->nslots != 1 || m->cap->slots.next != &slot->cap_entry ||
-	    slot->npages != npages)
+	    slot->npages != npages || slot->addr)
 		return NULL;
 	m->huge = npages == ZCIPC_HUGE_PAGES && region->nhuge && !region->npinned;
 	if (m->huge)

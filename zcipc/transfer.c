@@ -1093,8 +1093,8 @@ static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer 
 {
 	struct zcipc_transfer as_region = *cmd;
 	struct zcipc_direct direct = {};
+	bool file = false, secret;
 	unsigned long from;
-	bool file = false;
 	u64 id;
 	int ret;
 
@@ -1121,7 +1121,7 @@ static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer 
 	if (ret == -EINVAL && cmd->type == ZCIPC_COPY)
 		return zcipc_transfer_run(ucmd, cmd, &direct, 0);
 	if (ret == -ENOENT && !(cmd->flags & ZCIPC_F_IMPORT)) {
-		ret = zcipc_import_check(from, direct.npages, true);
+		ret = zcipc_import_check(from, direct.npages, &secret);
 		/* What is private could be made a region, but stays what it is. */
 		if (!ret)
 			return zcipc_transfer_run(ucmd, cmd, NULL, -EOPNOTSUPP);

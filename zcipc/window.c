@@ -15,6 +15,7 @@
 #include <linux/bitmap.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
+#include <linux/mman.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -1144,6 +1145,15 @@ static int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct
 	return ret;
 }
 
+/*
+ * Are PTEs of a slot to be special, whatever the frames are? VMAs of adopted memory are VM_PFNMAP,
+ * so that core mm refuses to discard what it cannot: an allocator would take it for zero.
+ */
+static bool zcipc_slot_is_special(const struct zcipc_slot *slot)
+{
+	return slot->cap->region->special || slot->addr;
+}
+
 /**
  * zcipc_slot_insert() - insert PTEs
  * @slot: the slot; the caller holds the locks of endpoint and region
@@ -1170,7 +1180,7 @@ static int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma
 	for (n = 0; n < npages && frames[n]; n++)
 		;
 	return n ? zcipc_vma_insert(vma, pgoff, frames, n, slot->writable,
-				    slot->cap->region->special) : 0;
+				    zcipc_slot_is_special(slot)) : 0;
 }
 
 /**
@@ -1296,7 +1306,7 @@ void zcipc_slot_populate_huge(struct zcipc_slot *slot, unsigned long i, unsigned
 		for (k = 0; k < n && region->frames[index + k]; k++)
 			;
 		zcipc_window_populate(slot->cap->ep, slot->pgoff + i, at, region->frames + index,
-				      k, slot->writable, region->special);
+				      k, slot->writable, zcipc_slot_is_special(slot));
 		if (k < n)
 			return;
 	}
@@ -1328,7 +1338,7 @@ static void zcipc_slot_populate_some(struct zcipc_slot *slot, unsigned long i, u
 		;
 	zcipc_window_populate(slot->cap->ep, slot->pgoff + i,
 			      zcipc_slot_addr(slot) + (i << PAGE_SHIFT), frames, n, slot->writable,
-			      slot->cap->region->special);
+			      zcipc_slot_is_special(slot));
 }
 
 /* Inserts the PTEs of a new slot, up to a page that has been moved away. */
@@ -1889,16 +1899,128 @@ static void zcipc_adopted_close(struct vm_area_struct *vma)
 	zcipc_endpoint_unmapped(ep, vma);
 }
 
+/*
+ * Core mm asks for the name of what it is about to dump, with the mmap_lock for writing, and dumps
+ * whatever has one. It takes pages for that, which it can only of a VMA that is not VM_PFNMAP. So
+ * this is the end of special PTEs: a process that dumps its core does nothing else any more.
+ */
+static const char *zcipc_adopted_name(struct vm_area_struct *vma)
+{
+	if (!(current->flags & PF_DUMPCORE) || current->mm != vma->vm_mm ||
+	    vma->vm_flags & VM_DONTDUMP)
+		return NULL;
+	zcipc_vm_flags_mod(vma, VM_MIXEDMAP, VM_PFNMAP);
+	zcipc_zap(vma, vma->vm_start, vma->vm_end - vma->vm_start);
+	return "zcipc";
+}
+
+static bool zcipc_adopted_is_dumped(const struct vm_area_struct *vma)
+{
+	return vma->vm_flags & VM_MIXEDMAP;
+}
+
+/* Gives core mm a copy of a page to be dumped. It goes when the next one is asked for. */
+static vm_fault_t zcipc_adopted_dump(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct page *page = alloc_page(GFP_KERNEL_ACCOUNT);
+	struct zcipc_frame *frame = NULL;
+	struct zcipc_slot *slot;
+
+	if (!page)
+		return VM_FAULT_OOM;
+	mutex_lock(&ep->lock);
+	slot = zcipc_slot_find_locked(ep, vmf->pgoff);
+	if (slot) {
+		frame = slot->cap->region->frames[slot->first + vmf->pgoff - slot->pgoff];
+		if (frame)
+			copy_highpage(page, zcipc_frame_page(frame));
+		mutex_unlock(&slot->cap->region->lock);
+	}
+	mutex_unlock(&ep->lock);
+	if (!frame) {
+		put_page(page);
+		return VM_FAULT_SIGBUS;
+	}
+	if (vmf->address > vma->vm_start)
+		zcipc_zap(vma, vmf->address - PAGE_SIZE, PAGE_SIZE);
+	vmf->page = page;
+	return 0;
+}
+
+static vm_fault_t zcipc_adopted_fault(struct vm_fault *vmf)
+{
+	return zcipc_adopted_is_dumped(vmf->vma) ? zcipc_adopted_dump(vmf) :
+						    zcipc_window_fault(vmf);
+}
+
+static vm_fault_t zcipc_adopted_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t end)
+{
+	return zcipc_adopted_is_dumped(vmf->vma) ? 0 : zcipc_window_map_pages(vmf, start, end);
+}
+
+/* Nobody writes to a copy. */
+static vm_fault_t zcipc_adopted_mkwrite(struct vm_fault *vmf)
+{
+	return zcipc_adopted_is_dumped(vmf->vma) ? VM_FAULT_SIGBUS : zcipc_window_mkwrite(vmf);
+}
+
 static const struct vm_operations_struct zcipc_adopted_ops = {
 	.open = zcipc_adopted_open,
 	.close = zcipc_adopted_close,
 	.mremap = zcipc_window_mremap,
-	.fault = zcipc_window_fault,
-	.map_pages = zcipc_window_map_pages,
-	.page_mkwrite = zcipc_window_mkwrite,
-	.pfn_mkwrite = zcipc_window_mkwrite,
+	.fault = zcipc_adopted_fault,
+	.map_pages = zcipc_adopted_map_pages,
+	.page_mkwrite = zcipc_adopted_mkwrite,
+	.pfn_mkwrite = zcipc_adopted_mkwrite,
 	.access = zcipc_window_access,
+	.name = zcipc_adopted_name,
 };
+
+/**
+ * zcipc_adopted_find() - the first VMA in a range that shows adopted memory
+ * @ep: the endpoint that has adopted it
+ * @addr: [in, out] user address: where the range begins, or the VMA, if that is later
+ * @end: [in, out] where the range ends, or the VMA, if that is earlier
+ * @prot: [out] PROT_READ and PROT_WRITE, as the VMA is
+ * @first: [out] page of the region that is at @addr
+ *
+ * Context: May sleep; no lock is held.
+ * Return: the region with a reference, NULL if there is none
+ */
+struct zcipc_region *zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long *addr,
+					unsigned long *end, unsigned long *prot,
+					unsigned long *first)
+{
+	struct zcipc_region *region = NULL;
+	struct vm_area_struct *vma;
+	struct zcipc_slot *slot;
+	unsigned long pgoff;
+
+	mmap_read_lock(ep->mm);
+	for (vma = find_vma(ep->mm, *addr); vma && vma->vm_start < *end;
+	     vma = find_vma(ep->mm, vma->vm_end))
+		if (vma->vm_ops == &zcipc_adopted_ops && vma->vm_private_data == ep)
+			break;
+	if (!vma || vma->vm_start >= *end)
+		goto out;
+	*addr = max(*addr, vma->vm_start);
+	*end = min(*end, vma->vm_end);
+	*prot = (vma->vm_flags & VM_READ ? PROT_READ : 0) |
+		(vma->vm_flags & VM_WRITE ? PROT_WRITE : 0);
+	pgoff = vma->vm_pgoff + ((*addr - vma->vm_start) >> PAGE_SHIFT);
+	mutex_lock(&ep->lock);
+	slot = zcipc_slot_find(ep, pgoff);
+	if (slot && slot->addr && !slot->cap->unready) {
+		region = zcipc_region_get(slot->cap->region);
+		*first = slot->first + pgoff - slot->pgoff;
+	}
+	mutex_unlock(&ep->lock);
+out:
+	mmap_read_unlock(ep->mm);
+	return region;
+}
 
 /* mmap() of a window. */
 static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *vma,
@@ -1948,7 +2070,7 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 	if (!pinnable)
 		vma->vm_page_prot = zcipc_frame_pgprot(vma->vm_page_prot, which);
 	vma->vm_ops = pinnable ? &zcipc_pinnable_ops : &zcipc_window_ops;
-	zcipc_vm_flags_mod(vma, 0, VM_MAYEXEC);
+	zcipc_vm_flags_mod(vma, VM_MIXEDMAP | VM_DONTDUMP, VM_MAYEXEC);
 	return 0;
 }
 
@@ -1958,6 +2080,7 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
  */
 static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
 {
+	unsigned long kind = VM_MIXEDMAP | VM_DONTDUMP;
 	const struct vm_operations_struct *ops = &zcipc_exec_ops;
 	unsigned long never = VM_MAYWRITE;
 	struct zcipc_view *view = NULL;
@@ -1976,6 +2099,7 @@ static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_s
 			ret = 0;
 		}
 		ops = &zcipc_adopted_ops;
+		kind = VM_PFNMAP | (slot->secret ? VM_DONTDUMP : 0);
 		/* personality(READ_IMPLIES_EXEC) may have asked for it. */
 		never = VM_EXEC | VM_MAYEXEC;
 	} else if (vma->vm_flags & VM_WRITE) {
@@ -1992,7 +2116,7 @@ static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_s
 	if (ret)
 		return ret;
 	vma->vm_ops = ops;
-	zcipc_vm_flags_mod(vma, 0, never);
+	zcipc_vm_flags_mod(vma, kind, never);
 	return 0;
 }
 
@@ -2026,12 +2150,12 @@ int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
 	if (ret || vma->vm_file->f_mapping != ep->inode->i_mapping)
 		return ret;
 	/*
-	 * Not inherited, not grown, not dumped: the contents are also other processes'. What is
-	 * unmapped has been used once, as far as this VMA goes: VM_SEQ_READ tells core mm not to
-	 * note that for page reclaim, which does not know these pages.
+	 * Not inherited, not grown, and, but for adopted memory, not dumped: the contents are also
+	 * other processes'. What is unmapped has been used once, as far as this VMA goes:
+	 * VM_SEQ_READ tells core mm not to note that for page reclaim, which does not know these
+	 * pages.
 	 */
-	zcipc_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP | VM_MIXEDMAP |
-			   VM_SEQ_READ, 0);
+	zcipc_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_SEQ_READ, 0);
 	vma->vm_private_data = ep;
 	return 0;
 }

@@ -374,6 +374,7 @@ struct zcipc_region {
  * @first: first page in the region
  * @writable: PTEs may be writable
  * @nvmas: of adopted memory: VMAs that show a part of it; ep->lock
+ * @secret: of adopted memory: it is not to be in core dumps
  * @around: how many pages the last fault brought
  * @next: file offset, in pages, of the one behind them
  * @streak: how many pages have been written to one after the other
@@ -389,6 +390,7 @@ struct zcipc_slot {
 	unsigned long npages;
 	unsigned long first;
 	bool writable;
+	bool secret;
 	unsigned int nvmas;
 	unsigned int around;
 	unsigned long next;
@@ -903,7 +905,7 @@ struct zcipc_frame;
 int zcipc_import_refs(const struct zcipc_imported *frame, bool mapped);
 bool zcipc_import_is_free(const struct zcipc_imported *frame, bool mapped, struct folio **huge);
 void zcipc_import_put(struct zcipc_imported *frame);
-int zcipc_import_check(unsigned long addr, unsigned long npages, bool stay);
+int zcipc_import_check(unsigned long addr, unsigned long npages, bool *secret);
 int zcipc_import_pin(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		     unsigned long addr, unsigned long limit);
 int zcipc_import_zap(unsigned long addr, unsigned long npages);
@@ -1151,6 +1153,9 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 
 /* window.c */
 int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma);
+struct zcipc_region *zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long *addr,
+					unsigned long *end, unsigned long *prot,
+					unsigned long *first);
 int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsigned long *pgoff);
 int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
 			      long align, unsigned long *pgoff);

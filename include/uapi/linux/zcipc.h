@@ -385,12 +385,16 @@ struct zcipc_region_create {
  * use it; but from now on it is a mapping of the region. Then MOVE, SHARE and COPY work as on any
  * other region. What changes for the program:
  *
- * - a child does not inherit it, MADV_DONTNEED does not clear it, mremap() refuses it;
+ * - a child does not inherit it, mremap() refuses it, and so does madvise() if it is to discard it
+ *   (MADV_DONTNEED and so on: EINVAL; allocators that cannot do that write zeros instead);
  * - I/O that takes pages instead of copying (O_DIRECT, vmsplice, io_uring's fixed buffers,
  *   MSG_ZEROCOPY, process_vm_readv() by others) fails with EFAULT or EEXIST, in the receiver of it
- *   too; so do futexes that processes share. ZCIPC_IOC_REGION_ORDINARY ends that;
+ *   too; so do futexes that processes share;
  * - munmap() takes the mapping away, but the memory is freed when no capability is left: DROP
  *   leaves it to the mapping.
+ *
+ * ZCIPC_IOC_REGION_ORDINARY ends all that. It is in core dumps, but for what was not before
+ * (MADV_DONTDUMP), though it does not count as resident memory, and /proc/PID/pagemap shows none.
  *
  * All this is of private anonymous memory (malloc(), mmap() with MAP_PRIVATE | MAP_ANONYMOUS),
  * readable and writable. Never touched, swapped, merged (KSM) and huge pages are taken as they are;
@@ -436,19 +440,34 @@ struct zcipc_region_import {
  * struct zcipc_region_ordinary - ZCIPC_IOC_REGION_ORDINARY: copy what is imported
  * @size: sizeof(struct zcipc_region_ordinary)
  * @flags: must be 0
- * @cap: the capability
+ * @cap: a capability, or 0: all memory of the caller's in a range that has become a region
+ * @addr: without @cap where the range begins, a multiple of the page size; otherwise 0
+ * @len: bytes, a multiple of the page size; with @cap 0
  * @copied: [out] bytes copied
  *
- * Imported pages in the capability's range are replaced by copies, in all mappings of the region.
- * Contents and addresses stay. From then on the memory is ordinary, and takes part in all I/O; what
- * was pinned is not any more. Who holds one of the old pages keeps that.
+ * With a capability imported pages in its range are replaced by copies, in all mappings of the
+ * region. Contents and addresses stay. From then on the memory takes part in all I/O in the windows
+ * of those who have it, and what was pinned is not any more. Who holds one of the old pages keeps
+ * that.
  *
- * What has been copied until an error stays copied. Errors: ENOENT, ESTALE, ENOMEM, EINTR.
+ * Where the caller's own memory became the region, it is private anonymous memory again, at the
+ * same addresses, with the same contents and protection: its children inherit it, MADV_DONTNEED
+ * clears it, it is one mapping with its neighbours. It is no mapping of the region any more, so
+ * others do not see what is written to it. The capability stays, and with it the memory of the
+ * region: DROP gives it up. Of what was moved away the memory reads as zero. No other thread may
+ * use the memory during this call: it could find zeros, or lose what it writes.
+ *
+ * A process that is going to fork() calls this before for what its child is to inherit.
+ *
+ * What has been copied until an error stays copied. Errors: ENOENT, ESTALE, ENOMEM, EINTR. When
+ * there is no memory to put the contents to, the process is killed.
  */
 struct zcipc_region_ordinary {
 	__u32 size;
 	__u32 flags;
 	__aligned_u64 cap;
+	__aligned_u64 addr;
+	__aligned_u64 len;
 	__aligned_u64 copied;
 };
 

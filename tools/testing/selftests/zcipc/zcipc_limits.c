@@ -24,40 +24,6 @@
 #define N 8
 #define HUGE (2UL << 20)
 
-/* --- the mappings of a process */
-
-/* How many there are in a range, or, with a @name, how many that have it. */
-static long mappings(const char *start, const char *end, const char *name)
-{
-	static char text[256 * 1024];
-	size_t n = 0;
-	long found = 0;
-	char *line, *next;
-	ssize_t got;
-	int fd;
-
-	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	while ((got = read(fd, text + n, sizeof(text) - 1 - n)) > 0)
-		n += got;
-	close(fd);
-	text[n] = 0;
-	for (line = text; *line; line = next) {
-		char *dash;
-		const char *from = (const char *)strtoul(line, &dash, 16);
-		const char *to = (const char *)strtoul(dash + 1, NULL, 16);
-
-		next = strchr(line, '\n');
-		if (!next)
-			return -1;
-		*next++ = 0;
-		if (from < end && to > start && (!name || strstr(line, name)))
-			found++;
-	}
-	return found;
-}
-
 /* --- what a peer does with its memory */
 
 /* Memory of its own, between what cannot be touched. */

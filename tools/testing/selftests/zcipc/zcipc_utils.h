@@ -1096,6 +1096,46 @@ static inline void take_returned(struct __test_metadata *_metadata, struct ep *a
 	test_drop(a, m.cap);
 }
 
+/* --- the mappings of a process */
+
+/* How many there are in a range, or, with a @name, how many that have it. */
+static inline long mappings(const char *start, const char *end, const char *name)
+{
+	static char text[256 * 1024];
+	size_t n = 0;
+	long found = 0;
+	char *line, *next;
+	ssize_t got;
+	int fd;
+
+	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	while ((got = read(fd, text + n, sizeof(text) - 1 - n)) > 0)
+		n += got;
+	close(fd);
+	text[n] = 0;
+	for (line = text; *line; line = next) {
+		char *dash;
+		const char *from = (const char *)strtoul(line, &dash, 16);
+		const char *to = (const char *)strtoul(dash + 1, NULL, 16);
+
+		next = strchr(line, '\n');
+		if (!next)
+			return -1;
+		*next++ = 0;
+		if (from < end && to > start && (!name || strstr(line, name)))
+			found++;
+	}
+	return found;
+}
+
+/* Has it become a region where it is? */
+static inline bool is_adopted(const char *p)
+{
+	return mappings(p, p + 1, ZCIPC_DEVICE);
+}
+
 /* --- calls by other threads */
 
 /**
