@@ -3,9 +3,9 @@
  * Capabilities: an endpoint's table, look-up by token, the tree of what is derived from what, and
  * the calls that use nothing else.
  *
- * A token is a generation and an index. The generation grows with each token that the endpoint
- * makes, so a token is never made twice, and one that is not in the table can be told apart: it is
- * stale if its generation has been, and otherwise never existed here.
+ * A token is an index and a generation, which grows each time that a capability gets that index. So
+ * a token is never made twice, and one that is not in the table can be told apart: it is stale if
+ * its index has had that generation, and otherwise never existed here.
  *
  * The capabilities of a tree are in the tables of many endpoints, whose locks cannot all be held.
  * So they are revoked in two steps. The first, zcipc_cap_kill(), needs only the region's lock: it
@@ -22,6 +22,8 @@
 #include "zcipc.h"
 
 static_assert(ilog2(ZCIPC_MAX_CAPS) <= ZCIPC_TOKEN_INDEX_BITS);
+/* A free entry has room for an index, a generation, and what tells it from a pointer. */
+static_assert(BITS_PER_LONG == 64);
 
 static struct kmem_cache *zcipc_caps;
 
@@ -48,10 +50,23 @@ struct zcipc_cap *zcipc_cap_alloc(int node)
 	return cap;
 }
 
-/* A free entry of the table is an odd number: the index of the next one, shifted. */
-static void *zcipc_cap_free_entry(u32 next)
+/* A free entry is an odd number: the index's last generation, and the next free index. */
+static __always_inline void *zcipc_cap_free_entry(u64 generation, u32 next)
 {
-	return (void *)((unsigned long)next << 1 | 1);
+	return (void *)((generation << ZCIPC_TOKEN_INDEX_BITS | next) << 1 | 1);
+}
+
+static __always_inline u32 zcipc_cap_entry_next(const void *entry)
+{
+	return (unsigned long)entry >> 1 & ZCIPC_TOKEN_INDEX_MASK;
+}
+
+/* The generation that an index has, or had last. */
+static __always_inline u64 zcipc_cap_entry_generation(const void *entry)
+{
+	if (zcipc_cap_entry_is_free(entry))
+		return (unsigned long)entry >> (ZCIPC_TOKEN_INDEX_BITS + 1);
+	return ((const struct zcipc_cap *)entry)->token >> ZCIPC_TOKEN_INDEX_BITS;
 }
 
 /* Charges what capabilities need. With __GFP_NOFAIL it does. */
@@ -82,10 +97,14 @@ static int zcipc_cap_grow_table(struct zcipc_endpoint *ep, gfp_t gfp)
 	}
 	if (ep->caps_size)
 		memcpy(caps, ep->caps, array_size(ep->caps_size, sizeof(*caps)));
+	/* A free entry has a bit less for it, and there is to be room to grow. */
+	if (!ep->first_generation)
+		ep->first_generation = get_random_u64() >> (ZCIPC_TOKEN_INDEX_BITS + 2) | 1;
 	for (i = ep->caps_size; i < size; i++)
-		caps[i] = zcipc_cap_free_entry(i + 1);
-	/* There can be free ones still: a batch reserves many at once. */
-	caps[size - 1] = zcipc_cap_free_entry(ep->caps_size ? ep->caps_free : ZCIPC_MAX_CAPS);
+		caps[i] = zcipc_cap_free_entry(ep->first_generation - 1, i + 1);
+	/* There can be free ones still: a batch reserves many at once. Behind the last is none. */
+	caps[size - 1] = zcipc_cap_free_entry(ep->first_generation - 1,
+					      ep->caps_size ? ep->caps_free : 0);
 	kvfree(ep->caps);
 	ep->caps = caps;
 	ep->caps_free = ep->caps_size;
@@ -136,16 +155,14 @@ static __always_inline void zcipc_cap_enter_table(struct zcipc_cap *cap,
 						  struct zcipc_endpoint *ep)
 {
 	u32 index = ep->caps_free;
+	void *entry = ep->caps[index];
 
 	lockdep_assert_held(&ep->lock);
-	ep->caps_free = (unsigned long)ep->caps[index] >> 1;
+	ep->caps_free = zcipc_cap_entry_next(entry);
 	ep->caps[index] = cap;
 	ep->ncaps++;
-	if (!ep->next_generation) {
-		ep->first_generation = get_random_u64() >> (ZCIPC_TOKEN_INDEX_BITS + 1) | 1;
-		ep->next_generation = ep->first_generation;
-	}
-	cap->token = ep->next_generation++ << ZCIPC_TOKEN_INDEX_BITS | index;
+	cap->token = (((unsigned long)entry >> (ZCIPC_TOKEN_INDEX_BITS + 1)) + 1)
+		     << ZCIPC_TOKEN_INDEX_BITS | index;
 	cap->ep = ep;
 }
 
@@ -164,7 +181,8 @@ static __always_inline void zcipc_cap_erase(struct zcipc_cap *cap)
 	struct zcipc_endpoint *ep = cap->ep;
 	u32 index = cap->token & ZCIPC_TOKEN_INDEX_MASK;
 
-	ep->caps[index] = zcipc_cap_free_entry(ep->caps_free);
+	ep->caps[index] = zcipc_cap_free_entry(cap->token >> ZCIPC_TOKEN_INDEX_BITS,
+					       ep->caps_free);
 	ep->caps_free = index;
 	ep->ncaps--;
 	if (unlikely(ep->caps_paid >= ep->ncaps + ep->nreserved + ZCIPC_CAPS_SPARE))
@@ -479,10 +497,14 @@ void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to)
 struct zcipc_cap *zcipc_cap_missing(const struct zcipc_endpoint *ep, u64 token)
 {
 	u64 generation = token >> ZCIPC_TOKEN_INDEX_BITS;
+	u32 index = token & ZCIPC_TOKEN_INDEX_MASK;
 
-	if (generation >= ep->first_generation && generation < ep->next_generation)
-		return ERR_PTR(-ESTALE);
-	return ERR_PTR(-ENOENT);
+	if (index >= ep->caps_size || generation < ep->first_generation)
+		return ERR_PTR(-ENOENT);
+	index = array_index_nospec(index, ep->caps_size);
+	if (generation > zcipc_cap_entry_generation(ep->caps[index]))
+		return ERR_PTR(-ENOENT);
+	return ERR_PTR(-ESTALE);
 }
 
 /**

@@ -217,8 +217,8 @@ struct zcipc_room {
  * @caps_paid: how many capabilities @user has been charged for
  * @caps_free: index of the first free entry
  * @ncaps: entries that are not free
- * @first_generation: random, so that another endpoint's tokens are not taken for own ones
- * @next_generation: for the next token
+ * @first_generation: of each index; random, so that another endpoint's tokens are not taken for own
+ *	ones. 0: there is no table yet
  * @windows: by enum zcipc_cache, or ZCIPC_WINDOW_PINNABLE
  * @window_id: of the newest of them
  * @next_outside: file offset, in pages, for the next mapping outside of windows; 0: there was none
@@ -269,7 +269,6 @@ struct zcipc_endpoint {
 	u32 caps_free;
 	u32 ncaps;
 	u64 first_generation;
-	u64 next_generation;
 	struct zcipc_window windows[ZCIPC_WINDOW_MAX];
 	u32 window_id;
 	unsigned long next_outside;

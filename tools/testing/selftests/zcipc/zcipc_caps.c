@@ -1220,6 +1220,39 @@ TEST_F(caps, returned_is_not_derived)
 	test_quiet(&self->a);
 }
 
+/* Only what has been a token is stale. Whatever differs from each in one bit never was one. */
+TEST_F(caps, tokens_never_given)
+{
+	struct zcipc_region_query q;
+	__u64 tokens[64], token;
+	unsigned int i, k, bit;
+	bool gone[64];
+	struct buf b;
+	struct ep ep;
+
+	test_open(&ep, 64, O_NONBLOCK);
+	for (i = 0; i < ARRAY_SIZE(tokens); i++) {
+		test_create(&ep, 1, &b);
+		tokens[i] = b.cap;
+		gone[i] = i % 3;
+		if (gone[i])
+			test_drop(&ep, b.cap);
+	}
+	for (i = 0; i < ARRAY_SIZE(tokens); i++) {
+		if (gone[i])
+			test_err_query(ESTALE, &ep, tokens[i], &q);
+		else
+			test_query(&ep, tokens[i], &q);
+		for (bit = 0; bit < 64; bit++) {
+			token = tokens[i] ^ 1ULL << bit;
+			for (k = 0; k < ARRAY_SIZE(tokens) && tokens[k] != token; k++)
+				;
+			if (k == ARRAY_SIZE(tokens))
+				test_err_query(ENOENT, &ep, token, &q);
+		}
+	}
+}
+
 /* --- calls that other threads make */
 
 static int job_map(struct job *j)
