@@ -601,7 +601,7 @@ static int zcipc_import_map_over(struct file *file, unsigned long addr, unsigned
 	}
 	/* Of what mlockall() would lock too much, and of what is sealed, mmap() says it its way. */
 	if (ret == -EAGAIN)
-		return -ENOMEM;
+		return -ENOLCK;
 	return ret == -EPERM ? -EOPNOTSUPP : ret;
 }
 
