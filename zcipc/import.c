@@ -844,28 +844,36 @@ static int zcipc_import_copy_all(struct zcipc_endpoint *ep, u64 token, u64 *copi
 	return n;
 }
 
-/* Copies a range of a region to the current task's memory, whatever its protection is. */
-static int zcipc_import_fill(struct zcipc_region *region, unsigned long first, unsigned long npages,
-			     unsigned long addr, u64 *copied)
+/*
+ * Copies what a capability names to the current task's memory, whatever the protection there is.
+ * What has been moved away, be it in the meantime, is new memory.
+ */
+static int zcipc_import_fill(struct zcipc_endpoint *ep, const struct zcipc_adopted *to, u64 *copied)
 {
-	unsigned long i;
+	unsigned long addr, i = to->first;
+	struct zcipc_cap *cap;
 	int n;
 
-	for (i = 0; i < npages; i++) {
+	for (addr = to->addr; addr < to->end; addr += PAGE_SIZE, i++) {
 		struct page *page = NULL;
 
-		mutex_lock(&region->lock);
-		if (region->frames[first + i]) {
-			page = zcipc_frame_page(region->frames[first + i]);
-			get_page(page);
+		mutex_lock(&ep->lock);
+		cap = zcipc_cap_find_locked(ep, ep, to->token);
+		if (!IS_ERR(cap)) {
+			if (cap->region->frames[i]) {
+				page = zcipc_frame_page(cap->region->frames[i]);
+				get_page(page);
+			}
+			mutex_unlock(&cap->region->lock);
 		}
-		mutex_unlock(&region->lock);
+		mutex_unlock(&ep->lock);
 		cond_resched();
-		/* What has been moved away is new memory. */
+		if (IS_ERR(cap))
+			return 0;
 		if (!page)
 			continue;
-		n = access_process_vm(current, addr + (i << PAGE_SHIFT), page_address(page),
-				      PAGE_SIZE, FOLL_WRITE | FOLL_FORCE);
+		n = access_process_vm(current, addr, page_address(page), PAGE_SIZE,
+				      FOLL_WRITE | FOLL_FORCE);
 		put_page(page);
 		if (n != PAGE_SIZE)
 			return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
@@ -874,49 +882,57 @@ static int zcipc_import_fill(struct zcipc_region *region, unsigned long first, u
 	return 0;
 }
 
+/* Keeps a capability that would go with its mapping. Returns whether it would. */
+static bool zcipc_import_keep(struct zcipc_endpoint *ep, u64 token)
+{
+	bool implicit = false;
+	struct zcipc_cap *cap;
+
+	mutex_lock(&ep->lock);
+	cap = zcipc_cap_find(ep, token);
+	if (!IS_ERR(cap))
+		swap(cap->implicit, implicit);
+	mutex_unlock(&ep->lock);
+	return implicit;
+}
+
 /*
  * Makes a VMA of adopted memory anonymous memory again. Returns 0 or an errno. The process is
  * killed if it would have lost something.
  */
-static int zcipc_import_give_back_vma(struct zcipc_endpoint *ep, struct zcipc_region *region,
-				      unsigned long first, unsigned long addr, unsigned long end,
-				      unsigned long prot, u64 *copied)
+static int zcipc_import_give_back_vma(struct zcipc_endpoint *ep, const struct zcipc_adopted *vma,
+				      u64 *copied)
 {
-	struct zcipc_region *still = NULL;
+	bool implicit = zcipc_import_keep(ep, vma->token);
+	struct zcipc_adopted still;
 	int ret;
 
-	ret = zcipc_import_map_over(NULL, addr, end - addr, prot, MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	ret = zcipc_import_map_over(NULL, vma->addr, vma->end - vma->addr, vma->prot,
+				    MAP_PRIVATE | MAP_ANONYMOUS, 0);
 	zcipc_test_point("emptied");
+	/* mmap() may have taken away what was there before it failed. */
+	if (ret && zcipc_adopted_find(ep, vma->addr, vma->end, &still) && still.addr == vma->addr)
+		goto out;
 	if (!ret)
-		ret = zcipc_import_fill(region, first, (end - addr) >> PAGE_SHIFT, addr, copied);
-	else
-		/* mmap() may have taken away what was there before it failed. */
-		still = zcipc_adopted_find(ep, &addr, &end, &prot, &first);
-	if (ret && still != region)
+		ret = zcipc_import_fill(ep, vma, copied);
+	if (ret)
 		send_sig(SIGKILL, current, 1);
-	if (still)
-		zcipc_region_put(still);
+out:
+	if (implicit)
+		zcipc_import_forget(ep, vma->token);
 	return ret;
 }
 
-/* Makes all adopted memory in a range anonymous memory again, but only that of @only, if any. */
-static int zcipc_import_give_back(struct zcipc_endpoint *ep, const struct zcipc_region *only,
-				  unsigned long addr, unsigned long end, u64 *copied)
+/* Makes adopted memory in a range anonymous memory again: all, or that of a capability. */
+static int zcipc_import_give_back(struct zcipc_endpoint *ep, u64 token, unsigned long addr,
+				  unsigned long end, u64 *copied)
 {
-	unsigned long stop, prot, first;
-	struct zcipc_region *region;
+	struct zcipc_adopted vma;
 	int ret = 0;
 
-	for (; !ret && addr < end; addr = stop) {
-		stop = end;
-		region = zcipc_adopted_find(ep, &addr, &stop, &prot, &first);
-		if (!region)
-			break;
-		if (!only || region == only)
-			ret = zcipc_import_give_back_vma(ep, region, first, addr, stop, prot,
-							 copied);
-		zcipc_region_put(region);
-	}
+	for (; !ret && zcipc_adopted_find(ep, addr, end, &vma); addr = vma.end)
+		if (!token || vma.token == token)
+			ret = zcipc_import_give_back_vma(ep, &vma, copied);
 	return ret;
 }
 
@@ -924,7 +940,6 @@ static int zcipc_import_give_back(struct zcipc_endpoint *ep, const struct zcipc_
 static int zcipc_import_ordinary_cap(struct zcipc_endpoint *ep, u64 token, u64 *copied)
 {
 	unsigned long addr = 0, end = 0;
-	struct zcipc_region *region;
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
 	int ret;
@@ -935,16 +950,14 @@ static int zcipc_import_ordinary_cap(struct zcipc_endpoint *ep, u64 token, u64 *
 	cap = zcipc_cap_find_region(ep, token);
 	if (IS_ERR(cap))
 		return PTR_ERR(cap);
-	region = cap->region;
 	list_for_each_entry(slot, &cap->slots, cap_entry) {
 		if (!slot->addr)
 			continue;
 		addr = slot->addr;
 		end = addr + (slot->npages << PAGE_SHIFT);
 	}
-	mutex_unlock(&region->lock);
-	ret = zcipc_import_give_back(ep, region, addr, end, copied);
-	zcipc_region_put(region);
+	zcipc_region_unlock_put(cap->region);
+	ret = zcipc_import_give_back(ep, token, addr, end, copied);
 	zcipc_import_populate(ep, token);
 	return ret;
 }
@@ -975,7 +988,7 @@ int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
 	if (cmd->cap)
 		ret = zcipc_import_ordinary_cap(ucmd->ep, cmd->cap, &cmd->copied);
 	else
-		ret = zcipc_import_give_back(ucmd->ep, NULL, cmd->addr, end, &cmd->copied);
+		ret = zcipc_import_give_back(ucmd->ep, 0, cmd->addr, end, &cmd->copied);
 	if (ret)
 		return ret;
 	/* Probed above, and too late to say anything but that it was done. */

@@ -18,6 +18,7 @@
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/xarray.h>
@@ -51,19 +52,24 @@ struct zcipc_block {
 /**
  * struct zcipc_pool - the blocks of one cache policy
  * @blocks: those that are full come last
- * @nblocks: their number, with those that are being made
- * @nused: pages that are some region's
+ * @nblocks: their number
+ * @nlimited: pages of regions of users whom the pool's size limits
+ * @nothers: of those of others
  */
 struct zcipc_pool {
 	struct list_head blocks;
 	unsigned int nblocks;
-	unsigned long nused;
+	unsigned long nlimited;
+	unsigned long nothers;
 };
 
 static struct zcipc_pool zcipc_pools[] = {
 	[ZCIPC_CACHE_STREAMING] = { LIST_HEAD_INIT(zcipc_pools[ZCIPC_CACHE_STREAMING].blocks) },
 	[ZCIPC_CACHE_UNCACHED] = { LIST_HEAD_INIT(zcipc_pools[ZCIPC_CACHE_UNCACHED].blocks) },
 };
+
+/* One at a time makes a block: the next one may find that it is enough. */
+static DEFINE_MUTEX(zcipc_pools_growth);
 
 /* Protects the pools, their blocks, and what zcipc_user_pooled() counts. */
 static DEFINE_SPINLOCK(zcipc_pools_lock);
@@ -164,28 +170,40 @@ static bool zcipc_pool_unlimited(void)
 	return ns_capable_noaudit(&init_user_ns, CAP_SYS_RAWIO);
 }
 
+/* May a pool have another block for a user? What others than the limited ones have is extra. */
+static bool zcipc_pool_may_grow(const struct zcipc_pool *pool, struct zcipc_user *user,
+				unsigned int cache)
+{
+	unsigned int max = zcipc_pool_max();
+
+	if (zcipc_user_pooled(user, cache))
+		max += DIV_ROUND_UP(READ_ONCE(pool->nothers), ZCIPC_HUGE_PAGES);
+	return READ_ONCE(pool->nblocks) < max || zcipc_pool_unlimited();
+}
+
 /* Gives a pool another block. Returns 0, or -EDQUOT, -ENOMEM. */
-static int zcipc_pool_grow(unsigned int cache, int node)
+static int zcipc_pool_grow(unsigned int cache, struct zcipc_user *user, int node)
 {
 	struct zcipc_pool *pool = &zcipc_pools[cache];
 	struct zcipc_block *block;
-	bool may;
 
-	spin_lock(&zcipc_pools_lock);
-	may = pool->nblocks < zcipc_pool_max() || zcipc_pool_unlimited();
-	if (may)
-		pool->nblocks++;
-	spin_unlock(&zcipc_pools_lock);
-	if (!may)
+	lockdep_assert_held(&zcipc_pools_growth);
+	if (!zcipc_pool_may_grow(pool, user, cache))
 		return -EDQUOT;
 	block = zcipc_block_alloc(cache, node);
+	if (!block)
+		return -ENOMEM;
 	spin_lock(&zcipc_pools_lock);
-	if (block)
-		list_add(&block->entry, &pool->blocks);
-	else
-		pool->nblocks--;
+	pool->nblocks++;
+	list_add(&block->entry, &pool->blocks);
 	spin_unlock(&zcipc_pools_lock);
-	return block ? 0 : -ENOMEM;
+	return 0;
+}
+
+/* What counts the pages of a user. */
+static unsigned long *zcipc_pool_count(struct zcipc_pool *pool, const unsigned long *pooled)
+{
+	return pooled ? &pool->nlimited : &pool->nothers;
 }
 
 /* May a user have one more? */
@@ -195,7 +213,7 @@ static bool zcipc_pool_admits(const struct zcipc_pool *pool, struct zcipc_user *
 	const unsigned long *pooled = zcipc_user_pooled(user, cache);
 	unsigned long npages = zcipc_pool_max() * ZCIPC_HUGE_PAGES;
 
-	return !pooled || *pooled + pool->nused < npages || zcipc_pool_unlimited();
+	return !pooled || *pooled + pool->nlimited < npages || zcipc_pool_unlimited();
 }
 
 /* A page for a user, NULL if no block has one on that node (NUMA_NO_NODE: on any), or -EDQUOT. */
@@ -223,9 +241,9 @@ static struct page *zcipc_pool_take(unsigned int cache, struct zcipc_user *user,
 		page = block->pages + i;
 		if (++block->nused == ZCIPC_HUGE_PAGES)
 			list_move_tail(&block->entry, &pool->blocks);
-		pool->nused++;
 		if (pooled)
 			++*pooled;
+		*zcipc_pool_count(pool, pooled) += 1;
 		break;
 	}
 out:
@@ -249,7 +267,12 @@ struct page *zcipc_pool_alloc(struct zcipc_user *user, unsigned int cache, gfp_t
 	int ret;
 
 	while (!(page = zcipc_pool_take(cache, user, node))) {
-		ret = zcipc_pool_grow(cache, node);
+		mutex_lock(&zcipc_pools_growth);
+		page = zcipc_pool_take(cache, user, node);
+		ret = page ? 0 : zcipc_pool_grow(cache, user, node);
+		mutex_unlock(&zcipc_pools_growth);
+		if (page)
+			break;
 		if (!ret)
 			continue;
 		/* Another node is better than nothing. */
@@ -278,7 +301,7 @@ void zcipc_pool_put(struct page *page, unsigned int cache)
 		--*pooled;
 	__clear_bit(i, block->used);
 	block->nused--;
-	pool->nused--;
+	*zcipc_pool_count(pool, pooled) -= 1;
 	list_move(&block->entry, &pool->blocks);
 	if (block->nused || pool->nblocks <= zcipc_pool_max()) {
 		block = NULL;

@@ -322,6 +322,8 @@ static int zcipc_region_plan_cache(struct zcipc_frame *frame, unsigned long i, g
 {
 	struct zcipc_frame *copy;
 
+	/* To read uncached memory takes long. */
+	cond_resched();
 	/* What a snapshot has, too, others can hold for reading only. */
 	if (plan->strict && zcipc_frame_exclusive(frame) &&
 	    zcipc_frame_held(frame, 0, &plan->nheld))
@@ -595,6 +597,8 @@ static int zcipc_region_fill(struct zcipc_region *region, gfp_t gfp,
 			region->frames[i] = frame;
 			n = 1;
 		}
+		if (cmd->cache)
+			cond_resched();
 		if (!(i % ZCIPC_HUGE_PAGES)) {
 			cond_resched();
 			if (fatal_signal_pending(current))

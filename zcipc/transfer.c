@@ -329,6 +329,7 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 static int zcipc_transfer_copy(struct zcipc_transfer_state *t, struct zcipc_region *region)
 {
 	int node = t->plan.node != NUMA_NO_NODE ? t->plan.node : READ_ONCE(t->dst->node);
+	unsigned long at = t->direct ? t->direct->first : 0;
 	bool frozen = zcipc_cow_look(region, t->first, t->npages) == ZCIPC_COW_NOTHING;
 	bool carried = !frozen && t->carry &&
 		       zcipc_carry_freeze(t->carry, region, t->first, t->npages, t->src,
@@ -340,13 +341,13 @@ static int zcipc_transfer_copy(struct zcipc_transfer_state *t, struct zcipc_regi
 		zcipc_region_unmap(region, t->first, t->npages, t->unmapped ? t->src : NULL);
 	zcipc_test_point("frozen");
 	/* What has been carried nobody holds. */
-	ret = zcipc_cow_copy(region, t->first, t->npages, t->region, 0, t->cache, node,
+	ret = zcipc_cow_copy(region, t->first, t->npages, t->region, at, t->cache, node,
 			     t->plan.strict && !carried);
 	if (carried)
 		zcipc_carry_thaw(t->carry);
 	if (ret || t->plan.node == NUMA_NO_NODE)
 		return ret;
-	t->plan.off_node = zcipc_region_off_node(t->region, 0, t->npages, t->plan.node);
+	t->plan.off_node = zcipc_region_off_node(t->region, at, t->npages, t->plan.node);
 	return t->plan.off_node && t->plan.node_strict ? -ENOMEM : 0;
 }
 
@@ -429,6 +430,9 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 		t->cache = region->cache;
 	else if (t->cache == ZCIPC_CACHE_WRITEBACK)
 		t->cache = ZCIPC_CACHE_DEFAULT;
+	/* What has been copied of it already, parts of pages, is write-back. */
+	if (t->direct)
+		t->cache = ZCIPC_CACHE_DEFAULT;
 	t->window = t->cache;
 	/* A snapshot is not. */
 	if (region->pinnable && type != ZCIPC_COPY && t->rights & ZCIPC_RIGHT_WRITE)
@@ -436,8 +440,7 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 	/* No two regions have a frame of a pool. */
 	t->recached = type == ZCIPC_COPY && (t->cache || region->cache);
 	t->set_cache = type != ZCIPC_COPY && t->cache != region->cache;
-	if (t->recached)
-		t->copy = true;
+	t->copy = t->recached || zcipc_transfer_copies(t->cmd, (u64)t->npages << PAGE_SHIFT);
 	if (!t->set_cache)
 		return 0;
 	if (t->keep_cache || region->npinned || region->pinnable)

@@ -17,7 +17,9 @@
 #include <linux/highmem.h>
 #include <linux/mman.h>
 #include <linux/pagemap.h>
+#include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/userfaultfd_k.h>
@@ -1906,8 +1908,13 @@ static void zcipc_adopted_close(struct vm_area_struct *vma)
  */
 static const char *zcipc_adopted_name(struct vm_area_struct *vma)
 {
-	if (!(current->flags & PF_DUMPCORE) || current->mm != vma->vm_mm ||
-	    vma->vm_flags & VM_DONTDUMP)
+	const struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct mm_struct *mm = vma->vm_mm;
+
+	/* Other processes that have the same mm go on. */
+	if (!(current->flags & PF_DUMPCORE) || current->mm != mm || mm != ep->mm ||
+	    atomic_read(&mm->mm_users) > get_nr_threads(current) ||
+	    vma->vm_flags & VM_DONTDUMP || !test_bit(MMF_DUMP_ANON_PRIVATE, &mm->flags))
 		return NULL;
 	zcipc_vm_flags_mod(vma, VM_MIXEDMAP, VM_PFNMAP);
 	zcipc_zap(vma, vma->vm_start, vma->vm_end - vma->vm_start);
@@ -1933,7 +1940,8 @@ static vm_fault_t zcipc_adopted_dump(struct vm_fault *vmf)
 	mutex_lock(&ep->lock);
 	slot = zcipc_slot_find_locked(ep, vmf->pgoff);
 	if (slot) {
-		frame = slot->cap->region->frames[slot->first + vmf->pgoff - slot->pgoff];
+		if (!slot->cap->revoked)
+			frame = slot->cap->region->frames[slot->first + vmf->pgoff - slot->pgoff];
 		if (frame)
 			copy_highpage(page, zcipc_frame_page(frame));
 		mutex_unlock(&slot->cap->region->lock);
@@ -1981,45 +1989,44 @@ static const struct vm_operations_struct zcipc_adopted_ops = {
 /**
  * zcipc_adopted_find() - the first VMA in a range that shows adopted memory
  * @ep: the endpoint that has adopted it
- * @addr: [in, out] user address: where the range begins, or the VMA, if that is later
- * @end: [in, out] where the range ends, or the VMA, if that is earlier
- * @prot: [out] PROT_READ and PROT_WRITE, as the VMA is
- * @first: [out] page of the region that is at @addr
+ * @addr: user address: where the range begins
+ * @end: where it ends
+ * @found: [out] the VMA, or the part of it that is in the range
  *
  * Context: May sleep; no lock is held.
- * Return: the region with a reference, NULL if there is none
+ * Return: whether there is one
  */
-struct zcipc_region *zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long *addr,
-					unsigned long *end, unsigned long *prot,
-					unsigned long *first)
+bool zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end,
+			struct zcipc_adopted *found)
 {
-	struct zcipc_region *region = NULL;
 	struct vm_area_struct *vma;
 	struct zcipc_slot *slot;
 	unsigned long pgoff;
 
 	mmap_read_lock(ep->mm);
-	for (vma = find_vma(ep->mm, *addr); vma && vma->vm_start < *end;
+	for (vma = find_vma(ep->mm, addr); vma && vma->vm_start < end;
 	     vma = find_vma(ep->mm, vma->vm_end))
 		if (vma->vm_ops == &zcipc_adopted_ops && vma->vm_private_data == ep)
 			break;
-	if (!vma || vma->vm_start >= *end)
-		goto out;
-	*addr = max(*addr, vma->vm_start);
-	*end = min(*end, vma->vm_end);
-	*prot = (vma->vm_flags & VM_READ ? PROT_READ : 0) |
-		(vma->vm_flags & VM_WRITE ? PROT_WRITE : 0);
-	pgoff = vma->vm_pgoff + ((*addr - vma->vm_start) >> PAGE_SHIFT);
+	if (!vma || vma->vm_start >= end) {
+		mmap_read_unlock(ep->mm);
+		return false;
+	}
+	*found = (struct zcipc_adopted){
+		.addr = max(addr, vma->vm_start), .end = min(end, vma->vm_end),
+		.prot = (vma->vm_flags & VM_READ ? PROT_READ : 0) |
+			(vma->vm_flags & VM_WRITE ? PROT_WRITE : 0),
+	};
+	pgoff = vma->vm_pgoff + ((found->addr - vma->vm_start) >> PAGE_SHIFT);
 	mutex_lock(&ep->lock);
 	slot = zcipc_slot_find(ep, pgoff);
 	if (slot && slot->addr && !slot->cap->unready) {
-		region = zcipc_region_get(slot->cap->region);
-		*first = slot->first + pgoff - slot->pgoff;
+		found->token = slot->cap->token;
+		found->first = slot->first + pgoff - slot->pgoff;
 	}
 	mutex_unlock(&ep->lock);
-out:
 	mmap_read_unlock(ep->mm);
-	return region;
+	return true;
 }
 
 /* mmap() of a window. */

@@ -1152,9 +1152,25 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 
 /* window.c */
 int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma);
-struct zcipc_region *zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long *addr,
-					unsigned long *end, unsigned long *prot,
-					unsigned long *first);
+
+/**
+ * struct zcipc_adopted - where adopted memory is mapped
+ * @addr: user address of the first page
+ * @end: where it ends
+ * @prot: PROT_READ and PROT_WRITE, as they are set
+ * @token: the capability's, 0 if that has gone
+ * @first: page of its region that is at @addr
+ */
+struct zcipc_adopted {
+	unsigned long addr;
+	unsigned long end;
+	unsigned long prot;
+	u64 token;
+	unsigned long first;
+};
+
+bool zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end,
+			struct zcipc_adopted *found);
 int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsigned long *pgoff);
 int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
 			      long align, unsigned long *pgoff);

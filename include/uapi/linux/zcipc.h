@@ -393,8 +393,9 @@ struct zcipc_region_create {
  * - munmap() takes the mapping away, but the memory is freed when no capability is left: DROP
  *   leaves it to the mapping.
  *
- * ZCIPC_IOC_REGION_ORDINARY ends all that. It is in core dumps, but for what was not before
- * (MADV_DONTDUMP), though it does not count as resident memory, and /proc/PID/pagemap shows none.
+ * ZCIPC_IOC_REGION_ORDINARY ends all that. Core dumps have the memory if they would have had it
+ * before: not if any of it was MADV_DONTDUMP, nor if other processes have the same address space
+ * (CLONE_VM). It does not count as resident memory, and /proc/PID/pagemap shows none.
  *
  * All this is of private anonymous memory (malloc(), mmap() with MAP_PRIVATE | MAP_ANONYMOUS),
  * readable and writable. Never touched, swapped, merged (KSM) and huge pages are taken as they are;
@@ -440,10 +441,10 @@ struct zcipc_region_import {
  * struct zcipc_region_ordinary - ZCIPC_IOC_REGION_ORDINARY: copy what is imported
  * @size: sizeof(struct zcipc_region_ordinary)
  * @flags: must be 0
- * @cap: a capability, or 0: all memory of the caller's in a range that has become a region
+ * @cap: a capability, or 0: all memory in a range that has become a region of this endpoint's
  * @addr: without @cap where the range begins, a multiple of the page size; otherwise 0
  * @len: bytes, a multiple of the page size; with @cap 0
- * @copied: [out] bytes copied
+ * @copied: [out] bytes copied; with a capability those of the caller's own memory twice
  *
  * With a capability imported pages in its range are replaced by copies, in all mappings of the
  * region. Contents and addresses stay. From then on the memory takes part in all I/O in the windows
@@ -453,13 +454,15 @@ struct zcipc_region_import {
  * Where the caller's own memory became the region, it is private anonymous memory again, at the
  * same addresses, with the same contents and protection: its children inherit it, MADV_DONTNEED
  * clears it, it is one mapping with its neighbours. It is no mapping of the region any more, so
- * others do not see what is written to it. The capability stays, and with it the memory of the
- * region: DROP gives it up. Of what was moved away the memory reads as zero. No other thread may
- * use the memory during this call: it could find zeros, or lose what it writes.
+ * others do not see what is written to it. @cap stays, and with it the memory of the region: DROP
+ * gives it up. Of what was moved away the memory reads as zero. What madvise() and mlock() had been
+ * told of it, MADV_DONTDUMP too, has to be said again. No other thread may use the memory during
+ * this call: it could find zeros, or lose what it writes.
  *
  * A process that is going to fork() calls this before for what its child is to inherit.
  *
- * What has been copied until an error stays copied. Errors: ENOENT, ESTALE, ENOMEM, EINTR. When
+ * What has been copied until an error stays copied. Errors: ENOENT, ESTALE, EINVAL, ENOMEM, EINTR;
+ * EOPNOTSUPP of what is sealed (mseal(2)); ENOLCK of what mlockall(2) would lock too much of. When
  * there is no memory to put the contents to, the process is killed.
  */
 struct zcipc_region_ordinary {

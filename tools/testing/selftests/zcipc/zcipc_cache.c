@@ -507,6 +507,39 @@ TEST_F(cache, others_keep_theirs)
 	free(text);
 }
 
+/* By its address, in parts of pages too: what comes of it is write-back, like any other copy. */
+TEST_F(cache, copied_from_memory)
+{
+	static const struct { size_t skip, len; } ranges[] = {
+		{ 0, 3 }, { 104, 3 }, { 0, 2 }, { 4000, 1 },
+	};
+	struct zcipc_transfer t;
+	struct buf src, again;
+	struct zcipc_recv m;
+	size_t i, len;
+	char *p;
+
+	test_create_cache(&self->a, variant->cache, N, ZCIPC_CREATE_MAP, &src);
+	test_fill(&self->a, src.p, N, 1);
+	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
+		len = ranges[i].len * psize + (i > 1 ? 200 : 0);
+		t = transfer_cmd(&self->a, ZCIPC_COPY, 0, 0, 0, 0);
+		t.flags = ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN;
+		t.offset = (uintptr_t)src.p + ranges[i].skip;
+		t.len = len;
+		test_transfer(&self->a, &t);
+		EXPECT_EQ(0, t.pages);
+		test_recv(&self->a, &m);
+		EXPECT_EQ(len, m.len);
+		p = (char *)(uintptr_t)m.addr;
+		EXPECT_EQ(0, memcmp(p, src.p + ranges[i].skip, len));
+		test_policy_is(_metadata, &self->a, m.cap, ZCIPC_CACHE_DEFAULT);
+		test_pass(&self->a, &self->b, ZCIPC_COPY, m.cap, &again);
+		test_drop(&self->b, again.cap);
+		test_drop(&self->a, m.cap);
+	}
+}
+
 /* What is from a pool nobody can hold: it goes back there. */
 TEST_F(cache, cannot_be_held)
 {

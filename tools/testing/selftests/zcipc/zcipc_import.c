@@ -1644,6 +1644,61 @@ TEST_F(own, others_keep_it)
 	test_check_from(&self->b, moved.p, 2, 3, 3);
 }
 
+/* What has been moved away as a whole is zero, and what lies behind it is given back, too. */
+TEST_F(own, behind_what_has_gone)
+{
+	struct buf first, second, got;
+	__u64 copied;
+
+	if (variant->by_cap || variant->implicit)
+		SKIP(return, "one variant is enough");
+	own_end(_metadata, self, false);
+	test_import(&self->a, self->p, 2, &first);
+	test_import(&self->a, self->p + 2 * psize, N - 2, &second);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, first.cap, &got);
+	test_touch_read(SIGBUS, &self->a, self->p);
+	TEST_OK(zc_ordinary_range(&self->a, 0, self->p, N * psize, &copied));
+	EXPECT_EQ((N - 2) * psize, copied);
+	test_check(&self->a, self->p, 2, 0);
+	test_check_from(&self->a, self->p + 2 * psize, 2, N - 2, 1);
+	ASSERT_FALSE(is_adopted(self->p) || is_adopted(self->p + 2 * psize));
+	test_check(&self->b, got.p, 2, 1);
+	test_drop(&self->a, second.cap);
+}
+
+static int job_ordinary(struct job *j)
+{
+	__u64 copied;
+
+	return j->cap ? zc_ordinary(j->ep, j->cap, &copied) :
+			zc_ordinary_range(j->ep, 0, j->p, j->n * psize, &copied);
+}
+
+/* G2: what is moved away meanwhile is not copied: the contents are the receiver's. */
+TEST_F(own, moved_meanwhile)
+{
+	struct job job = {
+		.fn = job_ordinary, .ep = &self->a, .p = self->p, .n = N,
+		.cap = variant->by_cap ? self->src.cap : 0,
+	};
+	struct buf got;
+
+	if (variant->implicit)
+		SKIP(return, "nobody can move it");
+	need_points();
+	point_stop("emptied");
+	job_start(&job);
+	ASSERT_TRUE(point_reached());
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &got);
+	self->src.cap = 0;
+	test_fill(&self->b, got.p, N, 7);
+	point_go();
+	job_join(&job);
+	EXPECT_EQ(0, job.rc);
+	test_check(&self->a, self->p, N, 0);
+	test_check(&self->b, got.p, N, 7);
+}
+
 /*
  * Frames that are ordinary already, since a peer made them so, are mapped as the others are where
  * they were before; and where they go they are ordinary.
@@ -1719,6 +1774,8 @@ FIXTURE_VARIANT(core)
 	bool shared;		/* with a peer, which has written to it */
 	bool secret;		/* it was not to be dumped before */
 	bool secret_later;
+	bool filtered;		/* private memory is not to be dumped at all */
+	bool vfork;		/* there is another process that goes on with the same memory */
 	bool found;
 };
 
@@ -1726,6 +1783,8 @@ FIXTURE_VARIANT_ADD(core, adopted) { .found = true };
 FIXTURE_VARIANT_ADD(core, shared) { .shared = true, .found = true };
 FIXTURE_VARIANT_ADD(core, secret) { .secret = true };
 FIXTURE_VARIANT_ADD(core, secret_later) { .secret_later = true };
+FIXTURE_VARIANT_ADD(core, filtered) { .filtered = true };
+FIXTURE_VARIANT_ADD(core, vfork) { .vfork = true };
 
 FIXTURE_SETUP(core)
 {
@@ -1752,9 +1811,16 @@ static __u64 core_word(size_t i)
 	return 0x123456789abcdef1ULL * (i + 3);
 }
 
+static int core_child(void *unused)
+{
+	(void)unused;
+	return syscall(SYS_kill, syscall(SYS_getpid), SIGSEGV);
+}
+
 /* Dies with memory that has been adopted. */
 static void core_dump(const FIXTURE_VARIANT(core) *variant)
 {
+	static char stack[65536];
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 	struct ep a = {}, b = {};
 	char *p = anonymous(CORE_PAGES);
@@ -1776,9 +1842,24 @@ static void core_dump(const FIXTURE_VARIANT(core) *variant)
 			_exit(3);
 		*(__u64 *)((char *)(uintptr_t)m.addr + 5 * psize + 16) = core_word(5) + 1;
 	}
+	if (variant->filtered)
+		file_write("/proc/self/coredump_filter", "0x10");
 	if (setrlimit(RLIMIT_CORE, &limit) || prctl(PR_SET_DUMPABLE, 1))
 		_exit(4);
-	abort();
+	if (variant->vfork) {
+		if (clone(core_child, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD,
+			  NULL) < 0)
+			_exit(7);
+		/* The child has dumped its core. This one reads and writes as before. */
+		for (i = 0; i < CORE_PAGES; i++)
+			if (*(__u64 *)(p + i * psize + 16) != core_word(i))
+				_exit(5);
+		for (i = 0; i < CORE_PAGES; i++)
+			*(__u64 *)(p + i * psize + 24) = i;
+		kill(getpid(), SIGKILL);
+	}
+	core_child(NULL);
+	_exit(6);
 }
 
 /* How many of the words are in the core, in order. */
@@ -1814,7 +1895,8 @@ TEST_F(core, dumped)
 		core_dump(variant);
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 	ASSERT_TRUE(WIFSIGNALED(status)) TH_LOG("%#x", status);
-	ASSERT_TRUE(WCOREDUMP(status));
+	if (!variant->vfork)
+		ASSERT_TRUE(WCOREDUMP(status));
 	ASSERT_EQ(variant->found ? CORE_PAGES : 0, core_words(variant->shared));
 }
 
