@@ -732,8 +732,8 @@ static void zcipc_import_forget(struct zcipc_endpoint *ep, u64 token)
 
 	mutex_lock(&ep->lock);
 	cap = zcipc_cap_find(ep, token);
-	if (!IS_ERR(cap) && (cap->region->file ||
-			     (cap->nslots && cap->slot.addr && !cap->slot.nvmas)))
+	if (!IS_ERR(cap) && (cap->region->file || !cap->nslots ||
+			     (cap->slot.addr && !cap->slot.nvmas)))
 		zcipc_cap_remove(cap);
 	else if (!IS_ERR(cap))
 		cap->implicit = true;

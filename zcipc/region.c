@@ -353,7 +353,8 @@ static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i, g
 	if (!plan->take && !away)
 		return 0;
 	if (zcipc_frame_exclusive(frame)) {
-		held = zcipc_frame_held(frame, 0, &plan->nheld);
+		/* Nobody can hold what is from a pool; a copy would have to be from there, too. */
+		held = !plan->cache && zcipc_frame_held(frame, 0, &plan->nheld);
 		if (held && plan->take && plan->strict)
 			return -EBUSY;
 		if (!held && !away)

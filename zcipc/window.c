@@ -1886,6 +1886,30 @@ static void zcipc_adopted_open(struct vm_area_struct *vma)
 	mutex_unlock(&ep->lock);
 }
 
+/*
+ * The last VMA of a slot of adopted memory is about to go. The capability stays if somebody knows
+ * it, but nobody is to be told an address where there is something else by then.
+ */
+static void zcipc_adopted_end(struct zcipc_endpoint *ep, struct zcipc_slot *slot)
+{
+	struct zcipc_region *region;
+
+	if (slot->cap->implicit) {
+		zcipc_cap_remove(slot->cap);
+		return;
+	}
+	slot = zcipc_slot_find_locked(ep, slot->pgoff);
+	if (!slot)
+		return;
+	region = slot->cap->region;
+	if (slot->addr && !slot->nvmas && !slot->cap->unready) {
+		/* Also out of what a child got by MADV_DOFORK. */
+		zcipc_slot_unmap(slot);
+		zcipc_slot_remove(slot);
+	}
+	mutex_unlock(&region->lock);
+}
+
 static void zcipc_adopted_close(struct vm_area_struct *vma)
 {
 	struct zcipc_endpoint *ep = vma->vm_private_data;
@@ -1895,8 +1919,8 @@ static void zcipc_adopted_close(struct vm_area_struct *vma)
 		return;
 	mutex_lock(&ep->lock);
 	slot = zcipc_adopted_slot(ep, vma);
-	if (slot && !--slot->nvmas && slot->cap->implicit)
-		zcipc_cap_remove(slot->cap);
+	if (slot && !--slot->nvmas)
+		zcipc_adopted_end(ep, slot);
 	mutex_unlock(&ep->lock);
 	zcipc_endpoint_unmapped(ep, vma);
 }

@@ -1534,6 +1534,47 @@ TEST_F(own, again)
 	EXPECT_EQ(0, self->p[0] | self->p[(N - 1) * psize + 8]);
 }
 
+/* Nobody is told an address where there is something else by now. */
+TEST_F(own, has_no_address)
+{
+	struct zcipc_notify n = { .size = sizeof(n), .peer = self->a.id, .cap = self->src.cap };
+	struct zcipc_region_query q;
+	struct zcipc_recv m;
+	unsigned int way;
+	__u64 copied;
+	char *p;
+
+	if (variant->implicit)
+		SKIP(return, "nobody can ask");
+	for (way = 0; way < 2; way++) {
+		test_query(&self->a, self->src.cap, &q);
+		EXPECT_EQ(1, q.maps);
+		if (way)
+			ASSERT_EQ(0, munmap(self->p, N * psize));
+		if (!way && variant->by_cap)
+			test_ordinary(&self->a, self->src.cap, &copied);
+		if (!way && !variant->by_cap)
+			TEST_OK(zc_ordinary_range(&self->a, 0, self->p, N * psize, &copied));
+		test_query(&self->a, self->src.cap, &q);
+		EXPECT_EQ(0, q.maps);
+		EXPECT_EQ(N * psize, q.present);
+		n.cap = self->src.cap;
+		n.peer_cap = self->src.cap;
+		TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_NOTIFY, &n));
+		test_recv(&self->a, &m);
+		EXPECT_EQ(0, m.addr);
+		/* It can be mapped where there is room for it. */
+		test_map(&self->a, self->src.cap, 0, 0, RIGHTS_RW, &p);
+		test_check(&self->a, p, N, 1);
+		test_drop(&self->a, self->src.cap);
+		self->src.cap = 0;
+		if (!way)
+			test_import(&self->a, self->p, N, &self->src);
+	}
+	ASSERT_EQ(self->p, mmap(self->p, N * psize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS |
+				MAP_FIXED, -1, 0));
+}
+
 /* Until then core mm refuses to discard what would still be there. */
 TEST_F(own, not_discarded)
 {

@@ -441,6 +441,15 @@ static void *send_thread(void *arg)
 	return NULL;
 }
 
+/* The receiver polls its ring, and has so little room that senders wait for it. */
+static void ring_to_wait_for(struct __test_metadata *_metadata, FIXTURE_DATA(ring) *self,
+			     __u32 depth)
+{
+	fcntl(self->a.fd, F_SETFL, O_RDWR);
+	test_ring_open(&self->b, 1);
+	test_depth(&self->b, depth);
+}
+
 /* A sender that waits for room goes on when the receiver says that there is some. */
 TEST_F(ring, sender_waits)
 {
@@ -451,9 +460,7 @@ TEST_F(ring, sender_waits)
 
 	if (variant->remote)
 		SKIP(return, "the sender is a thread");
-	fcntl(self->a.fd, F_SETFL, O_RDWR);
-	test_ring_open(&self->b, 1);
-	test_depth(&self->b, 2);
+	ring_to_wait_for(_metadata, self, 2);
 	TEST_OK(number(&self->a, &self->b, self->buf.cap, 0));
 	TEST_OK(number(&self->a, &self->b, self->buf.cap, 1));
 	EXPECT_EQ(0, ring_of(&self->b)->shared->flags);
@@ -478,9 +485,7 @@ TEST_F(ring, senders_wait)
 
 	if (variant->remote)
 		SKIP(return, "the senders are threads");
-	fcntl(self->a.fd, F_SETFL, O_RDWR);
-	test_ring_open(&self->b, 1);
-	test_depth(&self->b, 1);
+	ring_to_wait_for(_metadata, self, 1);
 	TEST_OK(number(&self->a, &self->b, self->buf.cap, 100));
 	for (i = 0; i < ARRAY_SIZE(s); i++) {
 		s[i] = (struct sender){ .from = &self->a, .to = &self->b, .cap = self->buf.cap,
@@ -517,9 +522,7 @@ TEST_F(ring, sender_waits_for_window)
 
 	if (variant->remote)
 		SKIP(return, "the sender is a thread");
-	fcntl(self->a.fd, F_SETFL, O_RDWR);
-	test_ring_open(&self->b, 1);
-	test_depth(&self->b, 2);
+	ring_to_wait_for(_metadata, self, 2);
 	test_create_flags(&self->b, WINDOW_PAGES, ZCIPC_CREATE_NO_HUGE, &mine);
 	test_create(&self->a, 8, &big);
 	s.cap = big.cap;
