@@ -606,36 +606,58 @@ static inline int recv_fd(int sock)
 	return fd;
 }
 
-/* What a thread of this process is doing, as in /proc. 0: it has not begun yet. */
-static inline char thread_state(pid_t tid)
+/* What /proc says of a thread of this process. Empty if there is no such file. */
+static inline void thread_file(pid_t tid, const char *name, char *text, size_t size)
 {
-	char path[64], text[512] = "";
-	const char *p;
+	char path[64];
+	ssize_t n = 0;
 	int fd;
 
-	if (!tid)
-		return 0;
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", tid, name);
 	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return 0;
-	if (read(fd, text, sizeof(text) - 1) < 0)
-		text[0] = 0;
-	close(fd);
+	if (fd >= 0) {
+		n = read(fd, text, size - 1);
+		close(fd);
+	}
+	text[n > 0 ? n : 0] = 0;
+}
+
+/* What a thread of this process is doing. 0: it has not begun yet. */
+static inline char thread_state(pid_t tid)
+{
+	char text[512] = "";
+	const char *p;
+
+	if (tid)
+		thread_file(tid, "stat", text, sizeof(text));
 	p = strrchr(text, ')');
 	return p ? p[2] : 0;
+}
+
+/*
+ * Is it in one of these states, and on no CPU? Who is about to sleep has the state already, and may
+ * find that there is no need to; for that it can be seen for long, if other tasks have the CPU.
+ */
+static inline bool thread_is_off_cpu(pid_t tid, const char *states)
+{
+	char state = thread_state(tid), text[128] = "";
+
+	if (!state || !strchr(states, state))
+		return false;
+	thread_file(tid, "syscall", text, sizeof(text));
+	return strncmp(text, "running", strlen("running")) && thread_state(tid) == state;
 }
 
 /* It is in a call, or somewhere else, and sleeps. */
 static inline bool thread_sleeps(pid_t tid)
 {
-	return thread_state(tid) == 'S';
+	return thread_is_off_cpu(tid, "S");
 }
 
 /* So does one that no signal wakes up, as it waits for a lock. */
 static inline bool thread_waits(pid_t tid)
 {
-	return thread_sleeps(tid) || thread_state(tid) == 'D';
+	return thread_is_off_cpu(tid, "SD");
 }
 
 /* --- calls */
