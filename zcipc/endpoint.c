@@ -468,14 +468,18 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 	int ret;
 
 	if (flags & ~(ZCIPC_CONFIG_NAME | ZCIPC_CONFIG_POLICY | ZCIPC_CONFIG_DEPTH |
-		      ZCIPC_CONFIG_FULL))
+		      ZCIPC_CONFIG_FULL | ZCIPC_CONFIG_UNRECEIVED))
 		return -EOPNOTSUPP;
+	if (cmd->__reserved)
+		return -EINVAL;
 	if (flags & ZCIPC_CONFIG_NAME && !memchr(cmd->name, 0, sizeof(cmd->name)))
 		return -EINVAL;
 	if (flags & ZCIPC_CONFIG_DEPTH &&
 	    (!cmd->queue_depth || cmd->queue_depth > ZCIPC_MAX_MESSAGES))
 		return -EINVAL;
 	if (flags & ZCIPC_CONFIG_FULL && cmd->full > ZCIPC_FULL_FAIL)
+		return -EINVAL;
+	if (flags & ZCIPC_CONFIG_UNRECEIVED && cmd->unreceived > ZCIPC_UNRECEIVED_FREE)
 		return -EINVAL;
 	ret = zcipc_ucmd_probe(ucmd);
 	if (ret)
@@ -493,6 +497,8 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 		ep->queue_depth = cmd->queue_depth;
 	if (flags & ZCIPC_CONFIG_FULL)
 		WRITE_ONCE(ep->full, cmd->full);
+	if (flags & ZCIPC_CONFIG_UNRECEIVED)
+		WRITE_ONCE(ep->unreceived, cmd->unreceived);
 	if (flags & ZCIPC_CONFIG_POLICY) {
 		struct zcipc_accept *old = rcu_dereference_protected(ep->accept, true);
 
@@ -504,6 +510,7 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 	cmd->nsenders = accept ? accept->n : 0;
 	cmd->queue_depth = ep->queue_depth;
 	cmd->full = ep->full;
+	cmd->unreceived = ep->unreceived;
 	memcpy(cmd->name, ep->name, sizeof(cmd->name));
 	if (flags)
 		zcipc_endpoint_wake_all(ep);

@@ -117,8 +117,8 @@ out_unlock:
  * zcipc_message_return_all() - what becomes of the messages of a receiver that died
  * @ep: the receiver, dead
  *
- * What was moved to it goes back to the sender, beyond all limits. If that is not possible it stays
- * with the receiver, whose capabilities are dropped next.
+ * What was moved to it goes back to the sender, beyond all limits. If that is not possible, or not
+ * what the sender wants, it stays with the receiver, whose capabilities are dropped next.
  *
  * Context: May sleep.
  */
@@ -146,7 +146,8 @@ void zcipc_message_return_all(struct zcipc_endpoint *ep)
 		/* From here on the capability can be revoked. */
 		sender = zcipc_endpoint_get(sender_id);
 		if (!IS_ERR(sender)) {
-			zcipc_message_give_back(ep, sender, token);
+			if (READ_ONCE(sender->unreceived) == ZCIPC_UNRECEIVED_RETURN)
+				zcipc_message_give_back(ep, sender, token);
 			zcipc_endpoint_put(sender);
 		}
 		mutex_lock(&ep->lock);

@@ -237,6 +237,7 @@ struct zcipc_room {
  * @nreserved: places in queue and table that are taken, but not yet filled
  * @queue_depth: messages that may wait
  * @full: enum zcipc_full
+ * @unreceived: enum zcipc_unreceived
  * @name: what the owner calls it
  * @accept: whom it accepts, NULL for ZCIPC_POLICY_USER; read under RCU or @lock
  * @node: the NUMA node where the owner was last seen; no lock
@@ -287,6 +288,7 @@ struct zcipc_endpoint {
 	u32 nreserved;
 	u32 queue_depth;
 	u32 full;
+	u32 unreceived;
 	char name[ZCIPC_NAME_LEN];
 	struct zcipc_accept __rcu *accept;
 	int node;

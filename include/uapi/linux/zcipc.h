@@ -20,7 +20,7 @@
  * An endpoint belongs to the address space that opened it. After fork() the child has neither the
  * window nor the use of the endpoint, after exec() the new program has not: both open their own.
  * An endpoint whose address space is gone is dead: its capabilities are dropped, and what was moved
- * to it and not yet received goes back to the sender.
+ * to it and not yet received goes back to the sender, unless that wants it to be freed.
  *
  * Touching the window where nothing is placed, where the pages have been moved away, or writing
  * without the right to, raises SIGBUS.
@@ -232,17 +232,31 @@ enum zcipc_full {
 };
 
 /**
+ * enum zcipc_unreceived - what becomes of what the endpoint moved to one that dies before it has
+ *	received it
+ * @ZCIPC_UNRECEIVED_RETURN: it comes back, as a message: see ZCIPC_MESSAGE_RETURNED
+ * @ZCIPC_UNRECEIVED_FREE: it is freed. For a sender that does not call ZCIPC_IOC_RECV, or has no
+ *	use for it: what came back would be charged to its user for as long as the endpoint exists
+ */
+enum zcipc_unreceived {
+	ZCIPC_UNRECEIVED_RETURN	= 0,
+	ZCIPC_UNRECEIVED_FREE	= 1,
+};
+
+/**
  * enum zcipc_config_flags - what ZCIPC_IOC_ENDPOINT_CONFIG sets
  * @ZCIPC_CONFIG_NAME: @name
  * @ZCIPC_CONFIG_POLICY: @policy, and @senders if that is ZCIPC_POLICY_LISTED
  * @ZCIPC_CONFIG_DEPTH: @queue_depth
  * @ZCIPC_CONFIG_FULL: @full
+ * @ZCIPC_CONFIG_UNRECEIVED: @unreceived
  */
 enum zcipc_config_flags {
 	ZCIPC_CONFIG_NAME	= 1 << 0,
 	ZCIPC_CONFIG_POLICY	= 1 << 1,
 	ZCIPC_CONFIG_DEPTH	= 1 << 2,
 	ZCIPC_CONFIG_FULL	= 1 << 3,
+	ZCIPC_CONFIG_UNRECEIVED	= 1 << 4,
 };
 
 /**
@@ -255,6 +269,8 @@ enum zcipc_config_flags {
  * @nsenders: [in, out] number of listed endpoints, up to ZCIPC_MAX_SENDERS
  * @senders: address of an array of endpoint ids (__u64). Not written.
  * @name: [in, out] a string, empty at first. Need not be unique.
+ * @unreceived: [in, out] enum zcipc_unreceived
+ * @__reserved: must be 0
  *
  * Members that are not set are ignored, and all but @senders are written with what is in force.
  * A change is in force for all calls that have not come to an end, also for those that wait. Fewer
@@ -271,6 +287,8 @@ struct zcipc_endpoint_config {
 	__u32 nsenders;
 	__aligned_u64 senders;
 	char name[ZCIPC_NAME_LEN];
+	__u32 unreceived;
+	__u32 __reserved;
 };
 
 #define ZCIPC_MAX_SENDERS	256

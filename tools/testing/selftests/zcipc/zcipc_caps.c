@@ -3243,6 +3243,52 @@ TEST_F(config, set_and_read)
 		     "");
 }
 
+/*
+ * G9: who has no use for what peers died without having received gets nothing back, and is charged
+ * for nothing. For what has been sent before that counts, too, and can be taken back.
+ */
+TEST_F(config, unreceived)
+{
+	struct zcipc_endpoint_config c = { .flags = ZCIPC_CONFIG_UNRECEIVED };
+	struct zcipc_stats before, after;
+	unsigned int i, late, is_freed;
+	struct zcipc_recv m;
+	struct buf buf;
+	struct ep peer;
+
+	for (i = 0; i < 4; i++) {
+		late = i & 1;
+		is_freed = i >> 1;
+		test_start(&peer, true, 64);
+		test_stats(&self->a, &before);
+		test_create(&self->a, 8, &buf);
+		test_fill(&self->a, buf.p, 8, 1);
+		c.unreceived = late ? !is_freed : is_freed;
+		test_config(&self->a, &c);
+		test_send(&self->a, &peer, ZCIPC_MOVE, buf.cap);
+		c.unreceived = is_freed;
+		test_config(&self->a, &c);
+		EXPECT_EQ(is_freed, c.unreceived);
+		ep_end(&peer);
+		if (!is_freed)
+			take_returned(_metadata, &self->a, &peer, 8, buf.region, 1);
+		do
+			test_stats(&self->a, &after);
+		while (after.user_pages >= before.user_pages + 8);
+		test_err_recv(EAGAIN, &self->a, &m);
+	}
+	c.unreceived = ZCIPC_UNRECEIVED_FREE + 1;
+	test_err_config(EINVAL, &self->a, &c);
+	c.unreceived = ZCIPC_UNRECEIVED_FREE;
+	c.__reserved = 1;
+	test_err_config(EINVAL, &self->a, &c);
+	c = (struct zcipc_endpoint_config){};
+	test_config(&self->a, &c);
+	EXPECT_EQ(ZCIPC_UNRECEIVED_FREE, c.unreceived);
+	test_config(&self->b, &c);
+	EXPECT_EQ(ZCIPC_UNRECEIVED_RETURN, c.unreceived);
+}
+
 /* G3: what fails changes nothing, not even what else was asked for. */
 TEST_F(config, bad_values)
 {

@@ -868,6 +868,60 @@ TEST_F(file, ordinary)
 	ASSERT_EQ(0, ep_wait(&self->b, &c));
 }
 
+/* In the peer: takes a mutex, and, if asked to, dies with it. */
+static long call_lock(struct ep *ep, struct call *c)
+{
+	int err = pthread_mutex_lock((pthread_mutex_t *)(uintptr_t)c->addr);
+
+	(void)ep;
+	if (!err && c->val)
+		_exit(0);
+	return err;
+}
+
+static long call_unlock(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return pthread_mutex_unlock((pthread_mutex_t *)(uintptr_t)c->addr);
+}
+
+/*
+ * A mutex that processes share: it is contended, and one of them dies with it. All that it takes is
+ * that it is in a file's memory, and has been initialised so.
+ */
+TEST_F(file, robust_mutex)
+{
+	pthread_mutex_t *mutex = (pthread_mutex_t *)self->p;
+	struct call dies, c = { .fn = call_lock };
+	struct zcipc_recv mb, mc;
+	pthread_mutexattr_t attr;
+
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(mutex, &attr);
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &mb);
+	test_share(&self->a, &self->c, self->p, N, RIGHTS_RW, &mc);
+	/* One waits until the other one has unlocked it. */
+	ASSERT_EQ(0, pthread_mutex_lock(mutex));
+	c.addr = mb.addr;
+	ASSERT_EQ(0, ep_send(&self->b, &c));
+	ASSERT_TRUE(wait_until(mutex->__data.__lock & FUTEX_WAITERS));
+	ASSERT_EQ(0, pthread_mutex_unlock(mutex));
+	ASSERT_EQ(0, ep_wait(&self->b, &c));
+	ASSERT_EQ(EBUSY, pthread_mutex_trylock(mutex));
+	/* One that waits gets it, and dies with it. The next one is told. */
+	dies = (struct call){ .fn = call_lock, .addr = mc.addr, .val = 1 };
+	ASSERT_EQ(0, ep_send(&self->c, &dies));
+	ASSERT_TRUE(wait_until(mutex->__data.__lock & FUTEX_WAITERS));
+	c = (struct call){ .fn = call_unlock, .addr = mb.addr };
+	ASSERT_EQ(0, ep_call(&self->b, &c));
+	ASSERT_NE(0, ep_wait(&self->c, &dies));
+	ASSERT_EQ(EOWNERDEAD, pthread_mutex_lock(mutex));
+	ASSERT_EQ(0, pthread_mutex_consistent(mutex));
+	ASSERT_EQ(0, pthread_mutex_unlock(mutex));
+}
+
 TEST_F(file, errors)
 {
 	struct zcipc_transfer cmd = direct_cmd(&self->b, ZCIPC_SHARE, self->p, N * psize, 0);

@@ -678,7 +678,7 @@ static const struct written {
 	{ ZCIPC_IOC_ENDPOINT_CONFIG, offsetof(struct zcipc_endpoint_config, policy),
 	  offsetof(struct zcipc_endpoint_config, senders), true },
 	{ ZCIPC_IOC_ENDPOINT_CONFIG, offsetof(struct zcipc_endpoint_config, name),
-	  sizeof(struct zcipc_endpoint_config), true },
+	  offsetof(struct zcipc_endpoint_config, __reserved), true },
 	OUT(ZCIPC_IOC_LOOKUP, zcipc_lookup, endpoint, name),
 	{ ZCIPC_IOC_REGION_CREATE, offsetof(struct zcipc_region_create, len),
 	  offsetof(struct zcipc_region_create, cache), true },
