@@ -2,6 +2,12 @@
 /*
  * Batches: many transfers under one set of locks, and with one TLB shootdown.
  *
+ * Others wait for these locks, so what is done under them is limited. A batch of more than that is
+ * made in parts, one after the other, and what takes long by itself is a part alone, made as if it
+ * were no batch's. An atomic batch has one part. If that is more than it should be, the locks of
+ * the endpoints are released while all is prepared, and what is left to do under them is to enter
+ * the results in their tables.
+ *
  * The locks of all regions and endpoints that take part are taken first, in the order of their ids.
  * Then all that the sender loses or that becomes copy-on-write leaves the sender's page tables at
  * once, before the transfers are made one by one. The peers' page tables are populated at the end.
@@ -26,6 +32,19 @@
 /* So many pages are carried by a batch. */
 #define ZCIPC_BATCH_CARRY	(4U * ZCIPC_MAX_BATCH)
 
+/*
+ * How much is done under one set of locks, in pages whose PTEs are moved: all of a batch of small
+ * transfers, unless another user has to wait for it. A transfer costs as much as some more pages,
+ * and a copy of a page as several.
+ */
+#define ZCIPC_BATCH_COST	(8UL * ZCIPC_MAX_BATCH)
+#define ZCIPC_BATCH_COST_OTHERS	512UL
+#define ZCIPC_BATCH_ENTRY_COST	2
+#define ZCIPC_BATCH_COPY_COST	8
+
+/* How often a batch waits for a region without the mmap_lock. */
+#define ZCIPC_BATCH_TRIES	16
+
 /**
  * struct zcipc_batch_entry - one transfer of a batch
  * @t: the transfer
@@ -33,24 +52,38 @@
  *	what was it
  * @to: the peer's capability, as long as the locks are held
  * @page: index of its first page in the list of those that are carried, if it is
+ * @invalid: what is wrong with what was asked for, or 0
  * @ret: what came of it
  */
 struct zcipc_batch_entry {
 	struct zcipc_transfer_state t;
 	struct zcipc_cap *from;
 	struct zcipc_cap *to;
-	unsigned int page;
+	u16 page;
+	s16 invalid;
 	int ret;
 };
+
+/* The index of a page that is carried. */
+static_assert(ZCIPC_BATCH_CARRY <= U16_MAX);
 
 /* Memory is allocated, and cleared, in powers of two. */
 static_assert(sizeof(struct zcipc_batch_entry) <= 256);
 
 /**
- * struct zcipc_batch - a batch under way
+ * struct zcipc_batch - a batch under way, or a part of one
+ * @ucmd: the call
  * @src: the sender
  * @atomic: all or none
+ * @alone: its only transfer takes long, and is made as if it were no batch's
+ * @is_long: others could wait long for the locks of an atomic batch
+ * @revokes: some of them have to revoke others' capabilities
+ * @rest_alone: the first transfer that it leaves to the next part takes long
+ * @rest_long: an atomic batch is to be tried again, as one that takes long
+ * @counted: a part before this one has been counted as a batch
  * @n: number of entries
+ * @cost: of all of them
+ * @copied: bytes copied because somebody holds frames
  * @cmds: what was asked for
  * @entries: the entries
  * @neps: number of endpoints
@@ -64,12 +97,22 @@ static_assert(sizeof(struct zcipc_batch_entry) <= 256);
  * @npages: pages that are to be moved
  * @carry: those of them whose PTEs are carried
  * @ncarried: the entries before this index are, or have failed
+ * @carry_mm: the peer's mm, locked for that, if it is another one, or NULL
  * @frames: room for some
  */
 struct zcipc_batch {
+	struct zcipc_ucmd *ucmd;
 	struct zcipc_endpoint *src;
 	bool atomic;
+	bool alone;
+	bool is_long;
+	bool revokes;
+	bool rest_alone;
+	bool rest_long;
+	bool counted;
 	u32 n;
+	unsigned long cost;
+	u64 copied;
 	struct zcipc_transfer *cmds;
 	struct zcipc_batch_entry *entries;
 	u32 neps;
@@ -83,6 +126,7 @@ struct zcipc_batch {
 	unsigned long npages;
 	struct zcipc_carry_list carry;
 	u32 ncarried;
+	struct mm_struct *carry_mm;
 	struct zcipc_frame **frames;
 };
 
@@ -101,20 +145,36 @@ static int zcipc_batch_alloc(struct zcipc_batch *b)
 
 static void zcipc_batch_free(struct zcipc_batch *b)
 {
-	u32 i;
-
-	/* Backwards: the first of those that go to a peer has the reference. */
-	for (i = b->n; b->entries && i-- > 0;)
-		zcipc_transfer_free(&b->entries[i].t);
-	for (i = 0; i < b->nregions; i++)
-		zcipc_region_put(b->regions[i]);
-	kvfree(b->carry.pages);
 	kvfree(b->frames);
 	kvfree(b->ranges);
 	kvfree(b->regions);
 	kvfree(b->eps);
 	kvfree(b->entries);
 	kvfree(b->cmds);
+}
+
+/* Frees what a part has needed, but for the arrays, which the next one uses again. */
+static void zcipc_batch_end(struct zcipc_batch *b)
+{
+	u32 i;
+
+	/* Backwards: the first of those that go to a peer has the reference. */
+	for (i = b->n; i-- > 0;)
+		zcipc_transfer_free(&b->entries[i].t);
+	for (i = 0; i < b->nregions; i++)
+		zcipc_region_put(b->regions[i]);
+	kvfree(b->carry.pages);
+}
+
+/* A transfer that nothing has been done about. What was is zero. */
+static __always_inline void zcipc_batch_init_entry(const struct zcipc_batch *b,
+						   struct zcipc_batch_entry *entry,
+						   struct zcipc_transfer *cmd)
+{
+	entry->t.cmd = cmd;
+	entry->t.src = b->src;
+	entry->t.keep_cache = b->atomic;
+	entry->t.brief = true;
 }
 
 /* Checks a transfer by itself. */
@@ -157,17 +217,16 @@ static int zcipc_batch_read(struct zcipc_batch *b, const struct zcipc_transfer_b
 	if (usual && copy_from_user(b->cmds, ubuffer, array_size(b->n, sizeof(*b->cmds))))
 		return -EFAULT;
 	for (i = 0; i < b->n; i++, entry++, t++) {
-		entry->t.cmd = t;
-		entry->t.src = b->src;
-		entry->t.keep_cache = b->atomic;
+		zcipc_batch_init_entry(b, entry, t);
 		if (!usual)
-			entry->ret = copy_struct_from_user(t, sizeof(*t),
-							   ubuffer + i * cmd->transfer_size,
-							   cmd->transfer_size);
-		if (entry->ret == -EFAULT)
+			entry->invalid = copy_struct_from_user(t, sizeof(*t),
+							       ubuffer + i * cmd->transfer_size,
+							       cmd->transfer_size);
+		if (entry->invalid == -EFAULT)
 			return -EFAULT;
-		if (!entry->ret)
-			entry->ret = zcipc_batch_validate(t, cmd->transfer_size);
+		if (!entry->invalid)
+			entry->invalid = zcipc_batch_validate(t, cmd->transfer_size);
+		entry->ret = entry->invalid;
 	}
 	if (usual)
 		return zcipc_batch_probe(b, ubuffer);
@@ -226,28 +285,108 @@ static int zcipc_batch_alloc_entry(struct zcipc_batch_entry *entry)
 	return ret;
 }
 
-/* Finds the peers and allocates. */
+/* What a transfer costs those who wait for its locks, if it is not one of a few small pages. */
+static noinline unsigned long zcipc_batch_cost_any(const struct zcipc_transfer_state *t,
+						   const struct zcipc_region *region)
+{
+	unsigned long n = ZCIPC_BATCH_ENTRY_COST;
+
+	if (zcipc_transfer_is_long(t, region))
+		return ZCIPC_BATCH_COST + 1;
+	/* Nothing is placed. */
+	if (region->file)
+		return n;
+	if (t->cmd->cache != ZCIPC_CACHE_DEFAULT || t->copy || t->cmd->node != ZCIPC_NODE_ANY ||
+	    (t->cmd->type == ZCIPC_COPY && (region->pinnable || region->npinned || region->cache)))
+		n += t->npages * ZCIPC_BATCH_COPY_COST;
+	else
+		n += zcipc_region_entries(region, t->npages);
+	if (t->cmd->type != ZCIPC_SHARE || t->cmd->node != ZCIPC_NODE_ANY)
+		n += READ_ONCE(region->nuses);
+	return n;
+}
+
+/* What a transfer costs those who wait for its locks. */
+static __always_inline unsigned long zcipc_batch_cost(const struct zcipc_transfer_state *t,
+						      const struct zcipc_region *region)
+{
+	if (likely(t->npages <= ZCIPC_LONG_COPIES && t->cmd->type != ZCIPC_COPY &&
+		   t->cmd->cache == ZCIPC_CACHE_DEFAULT && t->cmd->node == ZCIPC_NODE_ANY &&
+		   !zcipc_region_has_many(region) && !t->cmd->flags))
+		return t->npages + ZCIPC_BATCH_ENTRY_COST +
+		       (t->cmd->type == ZCIPC_MOVE ? READ_ONCE(region->nuses) : 0);
+	return zcipc_batch_cost_any(t, region);
+}
+
+/* Has somebody got so many capabilities or mappings since that was guessed? */
+static __always_inline bool zcipc_batch_has_grown(const struct zcipc_batch *b,
+						  const struct zcipc_transfer_state *t,
+						  const struct zcipc_region *region)
+{
+	return unlikely(zcipc_region_has_many(region)) && !b->is_long &&
+	       zcipc_transfer_is_long(t, region);
+}
+
+/*
+ * Adds an entry to those that are made under one set of locks. Returns false if there is no room
+ * for it there. Without the region's lock all this is a guess.
+ */
+static __always_inline bool zcipc_batch_takes(struct zcipc_batch *b,
+					      struct zcipc_batch_entry *entry,
+					      const struct zcipc_region *region,
+					      bool *others)
+{
+	unsigned long cost = b->cost + zcipc_batch_cost(&entry->t, region);
+
+	*others |= entry->t.dst->user != b->src->user;
+	if (unlikely(cost > (*others ? ZCIPC_BATCH_COST_OTHERS : ZCIPC_BATCH_COST))) {
+		/* There has to be one. */
+		if (!b->atomic && entry > b->entries)
+			return false;
+		b->is_long = b->atomic;
+		b->alone = !b->atomic;
+	}
+	b->cost = cost;
+	return true;
+}
+
+/* Finds the peers and allocates. Entries that there is no room for are left to another part. */
 static void zcipc_batch_prepare(struct zcipc_batch *b)
 {
 	struct zcipc_batch_entry *entry, *last = NULL, *end = b->entries + b->n;
+	struct zcipc_endpoint *unused = NULL;
+	bool others = false;
 	struct zcipc_cap *cap;
 	u64 region = 0;
-	u32 i;
+	u32 i, neps;
 
+	if (b->alone) {
+		b->n = 1;
+		return;
+	}
 	b->eps[b->neps++] = b->src;
 	b->sorted = true;
 	mutex_lock(&b->src->lock);
-	for (entry = b->entries; entry < end; entry++) {
+	for (entry = b->entries; entry < end && !b->alone; entry++) {
+		neps = b->neps;
 		if (!entry->ret)
 			entry->ret = zcipc_batch_find_peer(b, entry, last);
 		if (entry->ret)
 			continue;
-		last = entry;
 		cap = zcipc_transfer_look(&entry->t);
 		if (IS_ERR(cap)) {
+			last = entry;
 			entry->ret = PTR_ERR(cap);
 			continue;
 		}
+		if (unlikely(!zcipc_batch_takes(b, entry, cap->region, &others))) {
+			unused = entry->t.borrowed ? NULL : entry->t.dst;
+			b->neps = neps;
+			memset(&entry->t, 0, sizeof(entry->t));
+			zcipc_batch_init_entry(b, entry, b->cmds + (entry - b->entries));
+			break;
+		}
+		last = entry;
 		entry->from = cap;
 		if (cap->region->id < region)
 			b->sorted = false;
@@ -259,7 +398,12 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 			b->npages += entry->t.npages;
 	}
 	mutex_unlock(&b->src->lock);
-	if (zcipc_carry_is_worth(b->npages))
+	b->n = entry - b->entries;
+	if (unused)
+		zcipc_endpoint_put(unused);
+	if (b->alone)
+		return;
+	if (!b->is_long && zcipc_carry_is_worth(b->npages))
 		b->carry.pages = kvmalloc_array(min(b->npages, ZCIPC_BATCH_CARRY),
 						sizeof(*b->carry.pages), GFP_KERNEL_ACCOUNT);
 	for (i = 0; i < b->n && (b->nalloc || trace_zcipc_prepare_enabled()); i++)
@@ -283,18 +427,31 @@ static int zcipc_batch_compare_regions(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Locks all endpoints. */
-static void zcipc_batch_lock_endpoints(struct zcipc_batch *b)
+/* Puts the endpoints in the order in which they are locked, each once. */
+static void zcipc_batch_sort_endpoints(struct zcipc_batch *b)
 {
 	u32 i, n = b->neps;
 
 	sort(b->eps, n, sizeof(*b->eps), zcipc_batch_compare_eps, NULL);
-	for (b->neps = 0, i = 0; i < n; i++) {
-		if (i && b->eps[i] == b->eps[i - 1])
-			continue;
-		b->eps[b->neps++] = b->eps[i];
+	for (b->neps = 0, i = 0; i < n; i++)
+		if (!i || b->eps[i] != b->eps[i - 1])
+			b->eps[b->neps++] = b->eps[i];
+}
+
+static void zcipc_batch_lock_endpoints(struct zcipc_batch *b)
+{
+	u32 i;
+
+	for (i = 0; i < b->neps; i++)
 		mutex_lock_nest_lock(&b->eps[i]->lock, &b->src->mm->mmap_lock);
-	}
+}
+
+static void zcipc_batch_unlock_endpoints(struct zcipc_batch *b)
+{
+	u32 i;
+
+	for (i = 0; i < b->neps; i++)
+		mutex_unlock(&b->eps[i]->lock);
 }
 
 /* The capability of an entry, which may be revoked, or taken away by earlier entries. */
@@ -309,23 +466,54 @@ static __always_inline struct zcipc_cap *zcipc_batch_cap(struct zcipc_batch *b,
 								     zcipc_cap_find(b->src, token);
 }
 
-/* Locks all regions, before the endpoints. */
-static void zcipc_batch_lock_regions(struct zcipc_batch *b)
+/* Puts the regions in the order in which they are locked, each once. */
+static void zcipc_batch_sort_regions(struct zcipc_batch *b)
 {
 	u32 i, n = b->nregions;
 
-	if (!b->sorted)
-		sort(b->regions, n, sizeof(*b->regions), zcipc_batch_compare_regions, NULL);
+	/* None comes twice if the second one would be next to the first. */
+	if (b->sorted)
+		return;
+	sort(b->regions, n, sizeof(*b->regions), zcipc_batch_compare_regions, NULL);
 	for (b->nregions = 0, i = 0; i < n; i++) {
-		struct zcipc_region *region = b->regions[i];
+		if (b->nregions && b->regions[i] == b->regions[b->nregions - 1])
+			zcipc_region_put(b->regions[i]);
+		else
+			b->regions[b->nregions++] = b->regions[i];
+	}
+}
 
-		if (b->nregions && region == b->regions[b->nregions - 1]) {
-			zcipc_region_put(region);
+/*
+ * Locks the sender's address space and all regions, before the endpoints. Whoever has a region may
+ * keep it long, and all other threads of the sender need the mmap_lock meanwhile. Returns 0, or
+ * -EINTR, with nothing locked.
+ */
+static int zcipc_batch_lock_regions(struct zcipc_batch *b)
+{
+	struct mm_struct *mm = b->src->mm;
+	struct zcipc_region *region;
+	u32 i, tries = 0;
+
+again:
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	for (i = 0; i < b->nregions; i++) {
+		region = b->regions[i];
+		/* Who never finds all free at once has to stand in line at last. */
+		if (likely(!mutex_is_locked(&region->lock)) || tries > ZCIPC_BATCH_TRIES) {
+			mutex_lock_nest_lock(&region->lock, &mm->mmap_lock);
 			continue;
 		}
-		b->regions[b->nregions++] = region;
-		mutex_lock_nest_lock(&region->lock, &b->src->mm->mmap_lock);
+		while (i-- > 0)
+			mutex_unlock(&b->regions[i]->lock);
+		mmap_read_unlock(mm);
+		if (mutex_lock_killable(&region->lock))
+			return -EINTR;
+		mutex_unlock(&region->lock);
+		tries++;
+		goto again;
 	}
+	return 0;
 }
 
 /* Finds out which transfers there still can be. They can as long as all are locked. */
@@ -358,15 +546,18 @@ static void zcipc_batch_look(struct zcipc_batch *b)
 	}
 }
 
+/* Releases the locks, and does on the way what needs those of the regions alone. */
 static void zcipc_batch_unlock(struct zcipc_batch *b)
 {
 	u32 i;
 
+	zcipc_batch_unlock_endpoints(b);
+	for (i = 0; b->revokes && i < b->n; i++)
+		if (b->entries[i].t.revokes)
+			zcipc_transfer_revoke_others(&b->entries[i].t, b->entries[i].from);
 	/* The last transfer of a region does not free it: see zcipc_transfer_free(). */
 	for (i = 0; i < b->nregions; i++)
 		mutex_unlock(&b->regions[i]->lock);
-	for (i = 0; i < b->neps; i++)
-		mutex_unlock(&b->eps[i]->lock);
 }
 
 /* The sender's mappings of a range, if there is room to note them all. */
@@ -439,17 +630,16 @@ static void zcipc_batch_dismiss(struct zcipc_batch *b, struct zcipc_batch_entry 
 /*
  * Finds out what can be carried: transfers to one peer, up to the first that is different. They are
  * given their places in the peer already, in their order, so that those after them are none the
- * worse, nor better, for that. Returns the peer's mm, locked, if it is another one, or NULL.
+ * worse, nor better, for that.
  */
-static struct mm_struct *zcipc_batch_carry(struct zcipc_batch *b)
+static void zcipc_batch_carry(struct zcipc_batch *b)
 {
 	struct zcipc_batch_entry *entry, *end = b->entries + b->n;
 	unsigned int max = min(b->npages, ZCIPC_BATCH_CARRY);
 	struct zcipc_endpoint *dst = NULL;
-	struct mm_struct *mm = NULL;
 
 	if (!b->carry.pages)
-		return NULL;
+		return;
 	for (entry = b->entries; entry < end; entry++) {
 		struct zcipc_transfer_state *t = &entry->t;
 		struct zcipc_slot *slot;
@@ -468,12 +658,12 @@ static struct mm_struct *zcipc_batch_carry(struct zcipc_batch *b)
 			if (dst->mm != b->src->mm) {
 				if (!mmget_not_zero(dst->mm))
 					break;
-				mm = dst->mm;
 				/* Nobody may wait for a second one. */
-				if (!mmap_read_trylock(mm)) {
-					mmput_async(mm);
-					return NULL;
+				if (!mmap_read_trylock(dst->mm)) {
+					mmput_async(dst->mm);
+					return;
 				}
+				b->carry_mm = dst->mm;
 			}
 		}
 		if (zcipc_transfer_admit_plain(t, entry->from->region))
@@ -492,7 +682,16 @@ static struct mm_struct *zcipc_batch_carry(struct zcipc_batch *b)
 				zcipc_batch_dismiss(b, entry);
 		b->carry.n = 0;
 	}
-	return mm;
+}
+
+/* Nothing is carried any more. */
+static void zcipc_batch_unlock_peer(struct zcipc_batch *b)
+{
+	if (!b->carry_mm)
+		return;
+	mmap_read_unlock(b->carry_mm);
+	mmput_async(b->carry_mm);
+	b->carry_mm = NULL;
 }
 
 /*
@@ -524,7 +723,8 @@ static void zcipc_batch_unmap(struct zcipc_batch *b)
 		if (t->carried)
 			continue;
 		cond_resched();
-		if (t->cmd->type == ZCIPC_MOVE || t->cmd->type == ZCIPC_COPY)
+		if ((t->cmd->type == ZCIPC_MOVE || t->cmd->type == ZCIPC_COPY) &&
+		    !zcipc_batch_has_grown(b, t, b->entries[i].from->region))
 			t->unmapped = zcipc_batch_add_ranges(b, t, b->entries[i].from->region);
 	}
 	if (!b->carry.n) {
@@ -561,7 +761,8 @@ static void zcipc_batch_unmap(struct zcipc_batch *b)
 }
 
 /* Carries out what has been begun. */
-static __always_inline void zcipc_batch_commit(struct zcipc_batch_entry *entry,
+static __always_inline void zcipc_batch_commit(struct zcipc_batch *b,
+					       struct zcipc_batch_entry *entry,
 					       struct zcipc_cap *cap)
 {
 	struct zcipc_transfer_state *t = &entry->t;
@@ -572,25 +773,49 @@ static __always_inline void zcipc_batch_commit(struct zcipc_batch_entry *entry,
 		entry->to = cap;
 	} else {
 		entry->to = zcipc_transfer_commit(t, cap, false);
+		entry->from = cap;
+		b->revokes |= t->revokes;
 	}
 }
 
-static void zcipc_batch_each(struct zcipc_batch *b)
+/*
+ * Makes one transfer after the other. Returns how many: the rest is left to another part if copies,
+ * which nobody could foresee, have taken long. Of those the first may be one that takes long.
+ */
+static u32 zcipc_batch_each(struct zcipc_batch *b)
 {
 	struct zcipc_batch_entry *entry = b->entries;
-	u32 i;
+	u32 i, made = b->n;
 
-	for (i = 0; i < b->n; i++, entry++) {
+	for (i = 0; i < made; i++, entry++) {
 		struct zcipc_cap *cap = zcipc_batch_cap(b, entry);
 
 		if (!(i % 16))
 			cond_resched();
-		entry->ret = IS_ERR(cap) ? PTR_ERR(cap) : zcipc_transfer_begin(&entry->t, cap);
+		if (IS_ERR(cap))
+			entry->ret = PTR_ERR(cap);
+		else if (zcipc_batch_has_grown(b, &entry->t, cap->region))
+			entry->ret = -E2BIG;
+		else
+			entry->ret = zcipc_transfer_begin(&entry->t, cap);
 		if (!entry->ret)
-			zcipc_batch_commit(entry, cap);
+			zcipc_batch_commit(b, entry, cap);
 		else
 			zcipc_batch_dismiss(b, entry);
+		if (likely(!entry->t.plan.held && entry->ret != -E2BIG))
+			continue;
+		b->copied += entry->t.plan.held;
+		b->rest_alone = !IS_ERR(cap) && entry->ret == -E2BIG;
+		if (b->rest_alone)
+			made = i;
+		else if (b->copied > ZCIPC_LONG_COPIES << PAGE_SHIFT)
+			made = i + 1;
 	}
+	for (i = made; i < b->n; i++) {
+		zcipc_batch_dismiss(b, &b->entries[i]);
+		b->entries[i].ret = -ECANCELED;
+	}
+	return made;
 }
 
 /* Does one of two transfers move pages that the other names? */
@@ -612,37 +837,99 @@ static u32 zcipc_batch_failed(const struct zcipc_batch *b)
 	return i;
 }
 
+/*
+ * Does what takes long, which nobody who needs the endpoints waits for. All are admitted, and keep
+ * their places. Returns the index of the one that fails, or n, and sets @begun to how many are to
+ * be aborted then.
+ */
+static u32 zcipc_batch_work(struct zcipc_batch *b, u32 *begun)
+{
+	struct zcipc_batch_entry *entry;
+	u32 i, j;
+
+	zcipc_batch_unlock_endpoints(b);
+	zcipc_test_point("long");
+	/* At once, unless that takes long itself. */
+	if (b->cost <= ZCIPC_BATCH_COST) {
+		mutex_lock(&b->src->lock);
+		zcipc_batch_unmap(b);
+		mutex_unlock(&b->src->lock);
+	}
+	for (i = 0; i < b->n; i++) {
+		entry = &b->entries[i];
+		entry->t.brief = false;
+		entry->ret = zcipc_transfer_work(&entry->t, entry->from);
+		if (entry->ret)
+			break;
+		cond_resched();
+	}
+	*begun = i;
+	zcipc_batch_lock_endpoints(b);
+	for (j = 0; i == b->n && j < b->n; j++) {
+		entry = &b->entries[j];
+		entry->ret = zcipc_transfer_recheck(&entry->t);
+		if (entry->ret)
+			return j;
+	}
+	return i;
+}
+
+/* Takes back what has been begun, and what has been admitted. */
+static void zcipc_batch_abort(struct zcipc_batch *b, u32 begun)
+{
+	u32 i;
+
+	while (begun-- > 0)
+		zcipc_transfer_abort(&b->entries[begun].t, b->entries[begun].from);
+	for (i = 0; i < b->n; i++)
+		zcipc_batch_dismiss(b, &b->entries[i]);
+	/* Others may have seen that there was no room because of it. */
+	for (i = 0; b->is_long && i < b->neps; i++)
+		zcipc_endpoint_made_room(b->eps[i]);
+}
+
 /* Begins all, so that they can be committed. Returns the index of the one that fails, or n. */
 static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
 {
+	struct zcipc_batch_entry *entry;
 	struct zcipc_cap *cap;
-	u32 i, j;
+	u32 i, j, begun;
 
 	i = zcipc_batch_failed(b);
 	if (i < b->n)
 		return i;
 	for (i = 0; i < b->n; i++) {
-		struct zcipc_batch_entry *entry = &b->entries[i];
-
+		entry = &b->entries[i];
 		cap = zcipc_batch_cap(b, entry);
 		if (IS_ERR(cap))
 			entry->ret = PTR_ERR(cap);
 		for (j = 0; j < i && !entry->ret; j++)
 			if (zcipc_batch_conflict(&b->entries[j], entry))
 				entry->ret = -EINVAL;
+		if (!entry->ret && zcipc_batch_has_grown(b, &entry->t, cap->region))
+			entry->ret = -E2BIG;
 		if (!entry->ret)
-			entry->ret = zcipc_transfer_begin(&entry->t, cap);
+			entry->ret = b->is_long ? zcipc_transfer_admit(&entry->t, cap) :
+						  zcipc_transfer_begin(&entry->t, cap);
+		b->copied += entry->t.plan.held;
+		if (!b->is_long && b->copied > ZCIPC_LONG_COPIES << PAGE_SHIFT && !entry->ret) {
+			zcipc_transfer_abort(&entry->t, cap);
+			entry->ret = -E2BIG;
+		}
 		if (entry->ret)
 			break;
 		cond_resched();
 	}
+	begun = b->is_long ? 0 : i;
+	if (i == b->n && b->is_long)
+		i = zcipc_batch_work(b, &begun);
 	if (i == b->n)
 		return i;
-	for (j = i; j-- > 0;)
-		zcipc_transfer_abort(&b->entries[j].t, b->entries[j].from);
 	/* Those behind it may have their place already. */
-	for (j = 0; j < b->n; j++)
-		zcipc_batch_dismiss(b, &b->entries[j]);
+	zcipc_batch_abort(b, begun);
+	/* A snapshot has frames by now, or the peer another window: all begins anew. */
+	b->rest_long = (!b->is_long && b->entries[i].ret == -E2BIG) ||
+		       (b->entries[i].t.again && !signal_pending(current));
 	return i;
 }
 
@@ -656,7 +943,7 @@ static int zcipc_batch_atomic(struct zcipc_batch *b)
 		struct zcipc_batch_entry *entry = &b->entries[i];
 
 		if (failed == b->n)
-			zcipc_batch_commit(entry, entry->from);
+			zcipc_batch_commit(b, entry, entry->from);
 		else if (i != failed)
 			entry->ret = -ECANCELED;
 	}
@@ -766,32 +1053,116 @@ static void zcipc_batch_populate(struct zcipc_batch *b)
 	}
 }
 
-/* Under all locks. Nobody sees a state in between. */
-static int zcipc_batch_locked(struct zcipc_batch *b)
+/*
+ * Under all locks. Nobody sees a state in between. Returns what came of an atomic batch, and sets
+ * @made to how many transfers need not be tried again.
+ */
+static int zcipc_batch_locked(struct zcipc_batch *b, u32 *made)
 {
 	cycles_t start = get_cycles();
-	struct mm_struct *mm = NULL;
 	int ret = 0;
 
-	if (!b->atomic || zcipc_batch_failed(b) == b->n) {
-		mm = zcipc_batch_carry(b);
+	if (!b->is_long && (!b->atomic || zcipc_batch_failed(b) == b->n)) {
+		zcipc_batch_carry(b);
 		zcipc_batch_unmap(b);
 	}
 	if (b->atomic)
 		ret = zcipc_batch_atomic(b);
 	else
-		zcipc_batch_each(b);
+		*made = zcipc_batch_each(b);
+	if (b->rest_long)
+		*made = 0;
 	zcipc_carry_list_give(&b->carry);
 	if (b->carry.n)
 		zcipc_endpoint_made_room(b->src);
-	if (mm) {
-		mmap_read_unlock(mm);
-		mmput_async(mm);
-	}
-	zcipc_batch_populate(b);
-	zcipc_count(b->src, NULL, BATCHES, 1);
+	zcipc_batch_unlock_peer(b);
+	/* Faults do it where that takes long. */
+	if (!b->is_long)
+		zcipc_batch_populate(b);
+	zcipc_count(b->src, NULL, BATCHES, !b->counted);
 	zcipc_count(b->src, NULL, REMAP_CYCLES, get_cycles() - start);
 	return ret;
+}
+
+/* A transfer that takes long: as if it were no batch's. */
+static void zcipc_batch_alone(struct zcipc_batch *b)
+{
+	struct zcipc_batch_entry *entry = b->entries;
+
+	entry->ret = zcipc_transfer_make(b->ucmd, entry->t.cmd, NULL, false);
+	/* A batch waits for nothing: what was there went away again, and a signal came. */
+	if (entry->ret == -ERESTARTSYS)
+		entry->ret = -EAGAIN;
+	if (b->counted)
+		return;
+	mutex_lock(&b->src->lock);
+	zcipc_count(b->src, NULL, BATCHES, 1);
+	mutex_unlock(&b->src->lock);
+}
+
+/*
+ * Makes as many of the transfers as go together, at least one, and sets @made to how many.
+ * @result: what comes of an atomic batch. Returns 0, or -EINTR, with nothing done.
+ */
+static int zcipc_batch_part(struct zcipc_batch *b, u32 *made, int *result)
+{
+	int ret;
+
+	zcipc_batch_prepare(b);
+	zcipc_test_point("prepared");
+	*made = b->n;
+	if (b->alone) {
+		zcipc_batch_alone(b);
+		return 0;
+	}
+	zcipc_batch_sort_regions(b);
+	zcipc_batch_sort_endpoints(b);
+	ret = zcipc_batch_lock_regions(b);
+	if (ret)
+		return ret;
+	zcipc_batch_lock_endpoints(b);
+	zcipc_batch_look(b);
+	*result = zcipc_batch_locked(b, made);
+	zcipc_batch_unlock(b);
+	mmap_read_unlock(b->src->mm);
+	return 0;
+}
+
+/* Makes all transfers, part by part. Results and context as zcipc_batch_part(). */
+static int zcipc_batch_parts(const struct zcipc_batch *all, int *result)
+{
+	bool alone = false, is_long = false, counted = false;
+	struct zcipc_batch_entry *entry;
+	struct zcipc_batch b;
+	u32 at, i, made;
+	int ret;
+
+	for (at = 0; at < all->n; at += made) {
+		if (at && fatal_signal_pending(current))
+			return -EINTR;
+		b = *all;
+		b.cmds += at;
+		b.entries += at;
+		b.n -= at;
+		b.alone = alone;
+		b.is_long = is_long;
+		b.counted = counted;
+		ret = zcipc_batch_part(&b, &made, result);
+		zcipc_batch_end(&b);
+		if (ret)
+			return ret;
+		counted = true;
+		alone = b.rest_alone;
+		is_long = b.rest_long;
+		for (i = made; i < b.n; i++) {
+			entry = &b.entries[i];
+			entry->ret = entry->invalid;
+			entry->from = NULL;
+			memset(&entry->t, 0, sizeof(entry->t));
+			zcipc_batch_init_entry(&b, entry, b.cmds + i);
+		}
+	}
+	return 0;
 }
 
 /**
@@ -805,12 +1176,13 @@ int zcipc_transfer_batch(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_transfer_batch *cmd = ucmd->cmd;
 	struct zcipc_batch b = {
+		.ucmd = ucmd,
 		.src = ucmd->ep,
 		.atomic = cmd->flags & ZCIPC_F_ATOMIC,
 		.n = cmd->ntransfers,
 	};
+	int ret, result = 0;
 	u32 i;
-	int ret;
 
 	if (cmd->flags & ~ZCIPC_F_ATOMIC)
 		return -EOPNOTSUPP;
@@ -824,21 +1196,12 @@ int zcipc_transfer_batch(struct zcipc_ucmd *ucmd)
 		ret = zcipc_batch_read(&b, cmd);
 	if (!ret)
 		ret = zcipc_ucmd_probe(ucmd);
+	if (!ret)
+		ret = zcipc_batch_parts(&b, &result);
 	if (ret)
 		goto out_free;
-	zcipc_batch_prepare(&b);
-	zcipc_test_point("prepared");
 
-	ret = mmap_read_lock_killable(b.src->mm);
-	if (ret)
-		goto out_free;
-	zcipc_batch_lock_regions(&b);
-	zcipc_batch_lock_endpoints(&b);
-	zcipc_batch_look(&b);
-	ret = zcipc_batch_locked(&b);
-	zcipc_batch_unlock(&b);
-	mmap_read_unlock(b.src->mm);
-
+	ret = result;
 	cmd->done = 0;
 	cmd->failed = b.n;
 	for (i = b.n; i-- > 0;) {

@@ -227,6 +227,7 @@ static void zcipc_cap_set_revoked(struct zcipc_cap *cap, struct zcipc_endpoint *
 	kref_get(&revoker->kref);
 	cap->revoker = revoker;
 	zcipc_cap_ranges_remove(cap, &cap->region->ranges);
+	zcipc_region_count_uses(cap->region, -1);
 	list_move_tail(&cap->region_entry, &cap->region->revoked);
 }
 
@@ -254,6 +255,7 @@ void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region,
 		list_add_tail(&cap->sibling, &parent->children);
 	list_add_tail(&cap->region_entry, &region->caps);
 	zcipc_cap_ranges_insert(cap, &region->ranges);
+	zcipc_region_count_uses(region, 1);
 	zcipc_stat_inc(CAPS);
 }
 
@@ -287,12 +289,14 @@ static void zcipc_cap_lost_child(struct zcipc_cap *cap)
 		zcipc_region_put(region);
 }
 
-/* What is derived from a capability becomes its parent's, or stands alone. */
-static void zcipc_cap_leave_tree(struct zcipc_cap *cap)
+/* What is derived from a capability becomes its parent's, or stands alone, unless it is to stay. */
+static void zcipc_cap_leave_tree(struct zcipc_cap *cap, bool stay)
 {
 	struct zcipc_cap *child, *next;
 
 	list_for_each_entry_safe(child, next, &cap->children, sibling) {
+		if (stay)
+			break;
 		child->parent = cap->parent;
 		if (cap->parent)
 			list_move_tail(&child->sibling, &cap->parent->children);
@@ -309,17 +313,20 @@ static void zcipc_cap_leave_tree(struct zcipc_cap *cap)
  * zcipc_cap_detach() - take a capability and its slots out of everything
  * @cap: the capability; the caller holds the locks of its endpoint and region, and has unmapped
  *	what its slots show
+ * @stay: what is derived from it stays so for the time being, and is revoked before it is freed
  *
  * zcipc_cap_free() must follow, without the region's lock.
  */
-void zcipc_cap_detach(struct zcipc_cap *cap)
+void zcipc_cap_detach(struct zcipc_cap *cap, bool stay)
 {
 	lockdep_assert_held(&cap->ep->lock);
 	lockdep_assert_held(&cap->region->lock);
 	zcipc_cap_remove_slots(cap);
-	zcipc_cap_leave_tree(cap);
-	if (!cap->revoked)
+	zcipc_cap_leave_tree(cap, stay);
+	if (!cap->revoked) {
 		zcipc_cap_ranges_remove(cap, &cap->region->ranges);
+		zcipc_region_count_uses(cap->region, -1);
+	}
 	list_del(&cap->region_entry);
 	zcipc_cap_erase(cap);
 	zcipc_message_unqueue(cap->ep, &cap->msg);
@@ -385,7 +392,7 @@ static void zcipc_cap_remove_locked(struct zcipc_cap *cap)
 		zcipc_slot_unmap(slot);
 	if (is_long)
 		mutex_lock(&ep->lock);
-	zcipc_cap_detach(cap);
+	zcipc_cap_detach(cap, false);
 	mutex_unlock(&region->lock);
 	/* The region may go with it. */
 	if (is_long)
@@ -422,7 +429,7 @@ static void zcipc_cap_forget(struct zcipc_cap *cap)
 		zcipc_slot_unmap(slot);
 		zcipc_slot_remove(slot);
 	}
-	zcipc_cap_leave_tree(cap);
+	zcipc_cap_leave_tree(cap, false);
 	zcipc_notices_end(cap);
 	zcipc_cap_erase(cap);
 	zcipc_cap_enter_table(cap, cap->ep);
@@ -738,9 +745,9 @@ u32 zcipc_cap_derived(const struct zcipc_cap *cap)
 /*
  * Revokes one capability, first step. It is in no tree any more. Nothing that it mapped is mapped
  * when this returns, but for views of a file, which bring nothing back: zcipc_file_unmap_range()
- * must follow. zcipc_cap_reap() must, too.
+ * must follow. zcipc_cap_reap() must, too. Unless @mapped all that it mapped is unmapped already.
  */
-static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker)
+static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker, bool mapped)
 {
 	struct zcipc_slot *slot;
 
@@ -749,7 +756,7 @@ static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker
 	list_for_each_entry(slot, &cap->slots, cap_entry) {
 		if (slot->view)
 			zcipc_file_kill(slot->view);
-		else
+		else if (mapped)
 			zcipc_slot_unmap(slot);
 	}
 	zcipc_count(NULL, cap->region, REVOKED, 1);
@@ -775,7 +782,7 @@ static u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_e
 		list_del_init(&cap->sibling);
 		list_splice_tail_init(&cap->children, &todo);
 		cap->parent = NULL;
-		zcipc_cap_kill(cap, revoker);
+		zcipc_cap_kill(cap, revoker, true);
 		cond_resched();
 	}
 	/* At once: all views have to be passed, dead ones until their owners unmap them. */
@@ -788,7 +795,7 @@ static u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_e
 
 /**
  * zcipc_cap_kill_range() - revoke all capabilities that name nothing but pages of a range
- * @region: the region; the caller holds its lock
+ * @region: the region; the caller holds its lock, and has unmapped the range
  * @first: first page
  * @npages: number of pages
  * @except: the one that is spared
@@ -811,9 +818,9 @@ u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsig
 		if (cap == except || cap->first < first ||
 		    cap->first + cap->npages > first + npages)
 			continue;
-		zcipc_cap_leave_tree(cap);
+		zcipc_cap_leave_tree(cap, false);
 		cap->parent = NULL;
-		zcipc_cap_kill(cap, revoker);
+		zcipc_cap_kill(cap, revoker, false);
 		n++;
 	}
 	return n;
@@ -851,7 +858,7 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 		return;
 	region = cap->region;
 	known = (list_empty(&cap->msg.entry) || cap->msg.shown) && !cap->msg.unheard;
-	zcipc_cap_detach(cap);
+	zcipc_cap_detach(cap, false);
 	mutex_unlock(&region->lock);
 	if (!cap->implicit || !region->file)
 		ep->stats[ZCIPC_STAT_REVOKED]++;

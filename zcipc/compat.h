@@ -170,6 +170,16 @@ static inline struct shrinker *zcipc_shrinker_register(zcipc_shrink_fn count, zc
 #define zcipc_shrinker_free(shrinker)		shrinker_free(shrinker)
 #endif
 
+/* Releases what a fault holds that can be begun anew: the mmap_lock, or, later, the VMA's. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
+static inline void zcipc_fault_unlock(struct vm_fault *vmf)
+{
+	mmap_read_unlock(vmf->vma->vm_mm);
+}
+#else
+#define zcipc_fault_unlock(vmf)			release_fault_lock(vmf)
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 /* Takes a range out of a VMA that it is in. */
 static inline void zcipc_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long len)

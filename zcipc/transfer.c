@@ -9,8 +9,8 @@
  * anybody sees the result, if it gets the peer's mmap_lock, for which it does not wait. A grant is
  * a transfer that maps nothing.
  *
- * What takes long, zcipc_transfer_long() does with the lock of the region alone. A batch holds all
- * locks all the time, see batch.c.
+ * What takes long, zcipc_transfer_long() does with the lock of the region alone. Of a batch each
+ * such transfer is made by itself, but for one that is atomic: see batch.c.
  */
 #include <linux/moduleparam.h>
 #include <linux/sched/mm.h>
@@ -538,7 +538,7 @@ void zcipc_transfer_dismiss(struct zcipc_transfer_state *t)
 }
 
 /* What can fail after zcipc_transfer_admit(). Needs the lock of the region alone. */
-static int zcipc_transfer_work(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+int zcipc_transfer_work(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	struct zcipc_region *region = cap->region;
 	u32 type = t->cmd->type;
@@ -590,6 +590,26 @@ static void zcipc_transfer_settle_pins(struct zcipc_transfer_state *t, unsigned 
 	t->pins = 0;
 }
 
+/**
+ * zcipc_transfer_revoke_others() - the last part of a MOVE with ZCIPC_F_REVOKE_OTHERS
+ * @t: the transfer, committed
+ * @cap: what was the sender's capability
+ *
+ * Needs the lock of the region alone, which the caller has held all the time: so nobody has used
+ * one of these capabilities since what they name was unmapped.
+ */
+void zcipc_transfer_revoke_others(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	struct zcipc_region *region = cap->region;
+	unsigned long first = cap->first + (t->cmd->offset >> PAGE_SHIFT);
+
+	zcipc_test_point("revokes");
+	t->revokes = false;
+	t->nrevoked = zcipc_cap_kill_range(region, first, t->npages, cap, t->src);
+	if (t->nrevoked)
+		t->revoked = zcipc_region_get(region);
+}
+
 /* The part of a MOVE that cannot fail. The region is the sender's no longer. */
 static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
@@ -599,10 +619,9 @@ static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zc
 		zcipc_region_replace(region, t->first, &t->plan);
 	if (t->pins)
 		zcipc_transfer_settle_pins(t, zcipc_region_count_pins(region, t->first, t->npages));
-	if (t->cmd->flags & ZCIPC_F_REVOKE_OTHERS)
-		t->nrevoked = zcipc_cap_kill_range(region, t->first, t->npages, cap, t->src);
-	if (t->nrevoked)
-		t->revoked = zcipc_region_get(region);
+	t->revokes = t->cmd->flags & ZCIPC_F_REVOKE_OTHERS;
+	if (t->revokes && t->brief)
+		zcipc_transfer_revoke_others(t, cap);
 	if (t->charged)
 		zcipc_region_own(region, t->dst->user);
 	if (!t->region) {
@@ -614,7 +633,7 @@ static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zc
 	}
 	zcipc_region_split(region, t->first, t->region);
 	if (t->npages == cap->npages) {
-		zcipc_cap_detach(cap);
+		zcipc_cap_detach(cap, t->revokes);
 		zcipc_endpoint_made_room(t->src);
 		t->gone = cap;
 	}
@@ -838,7 +857,8 @@ int zcipc_transfer_recheck(struct zcipc_transfer_state *t)
 {
 	int ret = zcipc_transfer_may_send(t);
 
-	if (ret || zcipc_window_has(t->dst, t->window_id, t->pgoff, zcipc_transfer_span(t)))
+	if (ret || !zcipc_transfer_places(t) ||
+	    zcipc_window_has(t->dst, t->window_id, t->pgoff, zcipc_transfer_span(t)))
 		return ret;
 	t->again = true;
 	return -EAGAIN;
@@ -851,6 +871,7 @@ int zcipc_transfer_recheck(struct zcipc_transfer_state *t)
 static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	struct zcipc_endpoint *src = t->src, *dst = t->dst;
+	struct zcipc_cap *from = cap;
 	int ret;
 
 	ret = zcipc_transfer_admit(t, cap);
@@ -885,19 +906,25 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 	}
 	if (t->region)
 		mutex_unlock(&t->region->lock);
+	if (t->revokes)
+		zcipc_transfer_revoke_others(t, from);
 	zcipc_endpoints_lock(src, dst);
 	return 0;
 }
 
-/* Is it so much that nobody can be asked to wait for it? */
-static bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
-				   const struct zcipc_region *region)
+/* Is it so much that nobody can be asked to wait? Without the region's lock it is a guess. */
+bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
+			    const struct zcipc_region *region)
 {
 	bool set_cache = t->cmd->cache != ZCIPC_CACHE_DEFAULT;
 	unsigned long n = t->npages;
 
-	if (!zcipc_transfer_places(t))
+	if (!zcipc_transfer_places(t) || region->file)
 		return false;
+	/* All mappings of what is moved or copied go, whoever has them. */
+	if ((t->cmd->type != ZCIPC_SHARE || t->cmd->node != ZCIPC_NODE_ANY) &&
+	    zcipc_region_has_many(region))
+		return true;
 	/* Then it is all of the region. */
 	if (set_cache && t->cmd->type == ZCIPC_SHARE)
 		n = region->npages;
@@ -912,9 +939,7 @@ static bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 	if (t->cmd->type == ZCIPC_COPY || t->cmd->node != ZCIPC_NODE_ANY ||
 	    n > 32 * ZCIPC_LONG_ENTRIES)
 		return true;
-	/* One entry for each block that is a huge frame. */
-	n -= min(n / ZCIPC_HUGE_PAGES, region->nhuge) * (ZCIPC_HUGE_PAGES - 1);
-	return n > ZCIPC_LONG_ENTRIES;
+	return zcipc_region_entries(region, n) > ZCIPC_LONG_ENTRIES;
 }
 
 /* Under both endpoints' locks. The peer's address space exists. */
@@ -1025,22 +1050,26 @@ static int zcipc_transfer_again(struct zcipc_transfer_state *t)
 	return zcipc_transfer_prepare(t);
 }
 
-/*
- * A single transfer, from finding the peer on, if the call is @valid: 0, or an errno. @direct: it
- * is from memory, or NULL.
+/**
+ * zcipc_transfer_make() - a single transfer, from finding the peer on
+ * @ucmd: the call that it is a part of
+ * @cmd: the transfer, validated
+ * @direct: it is from memory, or NULL
+ * @wait: for room, if there is none
+ *
+ * Context: May sleep. No lock is held.
+ * Return: 0 or an errno of struct zcipc_transfer, or -ERESTARTSYS
  */
-static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
-			      struct zcipc_direct *direct, int valid)
+int zcipc_transfer_make(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
+			struct zcipc_direct *direct, bool wait)
 {
 	struct zcipc_transfer_state t = { .cmd = cmd, .src = ucmd->ep, .direct = direct };
-	u64 start = ktime_get_ns();
 	struct zcipc_room need = {};
 	bool waited = false;
 	u32 room_seq;
-	int ret = valid;
+	int ret;
 
-	if (!ret)
-		ret = zcipc_transfer_find_peer(&t);
+	ret = zcipc_transfer_find_peer(&t);
 	if (!ret)
 		ret = zcipc_ucmd_probe(ucmd);
 	if (!ret)
@@ -1053,7 +1082,7 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN) {
 		bool again = t.again;
 
-		if (!again && (ucmd->nonblock || READ_ONCE(t.dst->full) != ZCIPC_FULL_WAIT))
+		if (!again && (!wait || READ_ONCE(t.dst->full) != ZCIPC_FULL_WAIT))
 			break;
 		need.window = t.window;
 		need.npages = zcipc_transfer_places(&t) ? zcipc_transfer_span(&t) : 0;
@@ -1075,17 +1104,28 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 	}
 	if (waited)
 		zcipc_endpoint_pass_turn(t.dst, need, ret);
-	if (!ret) {
+	if (!ret)
 		zcipc_test_point("sent");
-		zcipc_stat_latency(cmd->type, ktime_get_ns() - start);
-	}
 	if (t.direct)
 		zcipc_direct_end(&t, ret);
 out_free:
-	if (ret)
-		zcipc_stat_failure(t.src, cmd->peer, cmd->type, ret);
 	zcipc_transfer_free(&t);
 	return ret;
+}
+
+/* A call that makes one transfer, if it is @valid: 0, or an errno. */
+static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
+			      struct zcipc_direct *direct, int valid)
+{
+	u64 start = ktime_get_ns();
+	int ret = valid ?: zcipc_transfer_make(ucmd, cmd, direct, !ucmd->nonblock);
+
+	if (ret) {
+		zcipc_stat_failure(ucmd->ep, cmd->peer, cmd->type, ret);
+		return ret;
+	}
+	zcipc_stat_latency(cmd->type, ktime_get_ns() - start);
+	return 0;
 }
 
 /*

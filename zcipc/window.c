@@ -13,6 +13,7 @@
  * writable, nor dirty, unless slot and frame are writable: see zcipc.h for why that holds.
  */
 #include <linux/bitmap.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/mman.h>
@@ -620,6 +621,7 @@ void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned
 	slot->first = first;
 	list_add_tail(&slot->cap_entry, &cap->slots);
 	cap->nslots++;
+	zcipc_region_count_uses(cap->region, 1);
 	zcipc_slot_place(slot, pgoff, writable);
 }
 
@@ -682,6 +684,7 @@ void zcipc_slot_remove(struct zcipc_slot *slot)
 	zcipc_slot_leave(slot, slot->cap->ep);
 	list_del(&slot->cap_entry);
 	slot->cap->nslots--;
+	zcipc_region_count_uses(slot->cap->region, -1);
 	if (slot != &slot->cap->slot)
 		zcipc_slot_free(slot, slot->cap->ep->user);
 }
@@ -1546,6 +1549,7 @@ void zcipc_window_unmap_ranges(struct zcipc_endpoint *ep, struct zcipc_range *ra
  * @addr: user address
  * @page: mapped there, with a reference by the caller, or NULL
  * @write: to write
+ * @fault: the fault, or NULL: then @buf is not
  * @buf: kernel memory to be copied from or to, or NULL: a PTE is to be inserted
  * @len: how much, in the same page
  */
@@ -1555,6 +1559,7 @@ struct zcipc_touch {
 	unsigned long addr;
 	const struct page *page;
 	bool write;
+	struct vm_fault *fault;
 	void *buf;
 	int len;
 };
@@ -1631,6 +1636,52 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 }
 
 /*
+ * Somebody has locked the region of what is touched, for who knows how long. If that is possible,
+ * the task waits for him without the mmap_lock, which all other threads need: then core mm has to
+ * begin the fault anew. The caller holds the endpoint's lock, which is released if this returns
+ * what the fault is to return; otherwise 0 is returned.
+ */
+static vm_fault_t zcipc_touch_waits(const struct zcipc_touch *touch, struct zcipc_endpoint *ep)
+{
+	struct vm_fault *vmf = touch->fault;
+	struct zcipc_region *region;
+	struct zcipc_slot *slot;
+	struct file *file;
+
+	if (!vmf)
+		return 0;
+	slot = zcipc_slot_find(ep, touch->pgoff);
+	if (!slot || !mutex_is_locked(&slot->cap->region->lock))
+		return 0;
+	/*
+	 * A fault of a page that is mapped has to keep the lock. It becomes one that need not, but
+	 * not again and again because others read the page meanwhile.
+	 */
+	if (vmf->flags & FAULT_FLAG_MKWRITE) {
+		if (ep->zapped == touch->pgoff + 1)
+			return 0;
+		ep->zapped = touch->pgoff + 1;
+		mutex_unlock(&ep->lock);
+		zcipc_zap(touch->vma, touch->addr & PAGE_MASK, PAGE_SIZE);
+		return VM_FAULT_NOPAGE;
+	}
+	/* Once: else others who have it by turns could keep the task from it for ever. */
+	if (!fault_flag_allow_retry_first(vmf->flags) || vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+		return 0;
+	region = zcipc_region_get(slot->cap->region);
+	mutex_unlock(&ep->lock);
+	/* Without the VMA nothing else keeps the module. */
+	file = get_file(vmf->vma->vm_file);
+	zcipc_fault_unlock(vmf);
+	/* Core mm looks for what may have killed the task. */
+	if (!mutex_lock_killable(&region->lock))
+		mutex_unlock(&region->lock);
+	zcipc_region_put(region);
+	fput(file);
+	return VM_FAULT_RETRY;
+}
+
+/*
  * A fault: of a page that is not mapped, or a write to one mapped read-only. Inserts the PTE
  * itself, under the locks, instead of leaving it to core mm after they are released, when the page
  * may have been moved away.
@@ -1653,8 +1704,15 @@ static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
 	if (touch->vma->vm_mm != ep->mm || userfaultfd_wp(touch->vma))
 		return VM_FAULT_SIGBUS;
 	do {
+		vm_fault_t waited;
+
 		again = false;
 		mutex_lock(&ep->lock);
+		waited = zcipc_touch_waits(touch, ep);
+		if (waited) {
+			zcipc_cow_spare_put(spare);
+			return waited;
+		}
 		slot = zcipc_slot_find_locked(ep, touch->pgoff);
 		if (!slot)
 			goto unlock;
@@ -1673,6 +1731,8 @@ static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
 			spare_huge = zcipc_cow_breaks_huge(region, index);
 			goto unlock_region;
 		}
+		if (touch->write && ep->zapped == touch->pgoff + 1)
+			ep->zapped = 0;
 		ret = zcipc_touch_frame(touch, slot, index,
 					huge && (frame != region->frames[index] ||
 						 !zcipc_region_is_huge(region, index)));
@@ -1691,6 +1751,7 @@ static vm_fault_t zcipc_window_resolve(struct vm_fault *vmf, bool write)
 {
 	struct zcipc_touch touch = {
 		.vma = vmf->vma, .pgoff = vmf->pgoff, .addr = vmf->address, .write = write,
+		.fault = vmf,
 		/* A page_mkwrite caller has a reference to the page that was mapped. */
 		.page = vmf->page,
 	};

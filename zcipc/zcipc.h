@@ -58,11 +58,13 @@
 
 /*
  * What takes longer than this many pages do is not done with the lock of an endpoint. To move or
- * share page table entries takes less, and copies of what somebody holds take more.
+ * share page table entries takes less, copies of what somebody holds take more; so does what has
+ * many capabilities and mappings, which are all visited, unmapped, or revoked.
  */
 #define ZCIPC_LONG_PAGES	512UL
 #define ZCIPC_LONG_ENTRIES	1024UL
 #define ZCIPC_LONG_COPIES	64UL
+#define ZCIPC_LONG_USES		128UL
 
 /* A loop over the pages of a region lets others run after this many. */
 #define ZCIPC_RESCHED_PAGES	1024
@@ -222,6 +224,8 @@ struct zcipc_room {
  * @windows: by enum zcipc_cache, or ZCIPC_WINDOW_PINNABLE
  * @window_id: of the newest of them
  * @next_outside: file offset, in pages, for the next mapping outside of windows; 0: there was none
+ * @zapped: file offset, in pages, + 1, of the page that was unmapped last so that who writes to it
+ *	can wait without the mmap_lock; or 0
  * @adopter: the task that may map adopted memory now, or NULL
  * @slots: by file offset
  * @last_slot: the one of them that was installed last, or NULL
@@ -273,6 +277,7 @@ struct zcipc_endpoint {
 	struct zcipc_window windows[ZCIPC_WINDOW_MAX];
 	u32 window_id;
 	unsigned long next_outside;
+	unsigned long zapped;
 	struct task_struct *adopter;
 	struct rb_root slots;
 	struct zcipc_slot *last_slot;
@@ -321,6 +326,7 @@ struct zcipc_endpoint {
  * @revoked: capabilities that are dead, and still have to be taken out of their tables
  * @frames: NULL where they have been moved away
  * @nholes: how many are NULL
+ * @nuses: capabilities, but for revoked ones, and slots of all of them
  * @parts: some may be parts of huge frames
  * @break_huge: a huge frame that a snapshot has, too, is copied as a whole when it is written to
  * @huge: a bit for each block that is a huge frame, or an imported huge page: all its parts, in
@@ -355,6 +361,7 @@ struct zcipc_region {
 	struct list_head revoked;
 	struct zcipc_frame **frames;
 	unsigned long nholes;
+	unsigned long nuses;
 	bool parts;
 	bool break_huge;
 	unsigned long *huge;
@@ -682,7 +689,7 @@ void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep);
 void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region,
 		       struct zcipc_cap *parent, unsigned long first, unsigned long npages,
 		       u32 rights);
-void zcipc_cap_detach(struct zcipc_cap *cap);
+void zcipc_cap_detach(struct zcipc_cap *cap, bool stay);
 void zcipc_cap_free(struct zcipc_cap *cap);
 void zcipc_cap_remove(struct zcipc_cap *cap);
 void zcipc_cap_remove_token(struct zcipc_endpoint *ep, u64 token);
@@ -1002,6 +1009,25 @@ static inline atomic_long_t *zcipc_frame_state(const struct zcipc_frame *frame)
 		return &zcipc_frame_imported(frame)->state;
 	return &zcipc_frame_huge(frame)->state[page_to_pfn(zcipc_frame_page(frame)) %
 					       ZCIPC_HUGE_PAGES];
+}
+
+/* The caller holds the region's lock. Others look without. */
+static inline void zcipc_region_count_uses(struct zcipc_region *region, long n)
+{
+	WRITE_ONCE(region->nuses, region->nuses + n);
+}
+
+/* Are there so many capabilities and mappings that to visit them all takes long? */
+static inline bool zcipc_region_has_many(const struct zcipc_region *region)
+{
+	return READ_ONCE(region->nuses) > ZCIPC_LONG_USES;
+}
+
+/* How many entries of page tables pages take: one for each block that is a huge frame. A guess. */
+static inline unsigned long zcipc_region_entries(const struct zcipc_region *region,
+						 unsigned long npages)
+{
+	return npages - min(npages / ZCIPC_HUGE_PAGES, region->nhuge) * (ZCIPC_HUGE_PAGES - 1);
 }
 
 /* Is the block that a page is in a huge frame? */
@@ -1594,6 +1620,7 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep);
  * @brief: others wait, so there is no time to copy much
  * @again: what was reserved has gone meanwhile: another try has to reserve something else
  * @unmapped: the sender's mappings of the range have gone already
+ * @revokes: others' capabilities are still to be revoked: zcipc_transfer_revoke_others()
  * @pgoff: where it is to be mapped
  * @window_id: in the window that was the peer's then
  * @cap: for the peer's table, unless @whole
@@ -1630,6 +1657,7 @@ struct zcipc_transfer_state {
 	bool brief;
 	bool again;
 	bool unmapped;
+	bool revokes;
 	unsigned long pgoff;
 	u32 window_id;
 	struct zcipc_cap *cap;
@@ -1662,7 +1690,12 @@ int zcipc_transfer_alloc(struct zcipc_transfer_state *t);
 int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 int zcipc_transfer_admit_plain(struct zcipc_transfer_state *t, const struct zcipc_region *region);
 void zcipc_transfer_dismiss(struct zcipc_transfer_state *t);
+int zcipc_transfer_work(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
+			    const struct zcipc_region *region);
+int zcipc_transfer_make(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
+			struct zcipc_direct *direct, bool wait);
 
 /**
  * zcipc_transfer_begin() - all that can fail
@@ -1688,6 +1721,7 @@ void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 void zcipc_transfer_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
 					bool populate);
+void zcipc_transfer_revoke_others(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 void zcipc_transfer_free_all(struct zcipc_transfer_state *t);
 
 /* Frees what is left of a transfer, done or not. No lock is held. */

@@ -362,8 +362,10 @@ enum zcipc_create_flags {
  * @region: [out] the region's id, never used again
  * @huge: [out] bytes that are in 2 MiB frames
  *
- * The memory is zero, but see ZCIPC_CREATE_RECYCLED. It is charged to the quota of the endpoint's
- * user and to the caller's memory cgroup.
+ * The memory is zero, but see ZCIPC_CREATE_RECYCLED. It is charged to the quota of whoever owns it,
+ * the endpoint's user at first, and to the caller's memory cgroup until it is freed, wherever it is
+ * moved. A copy is charged to the memory cgroup of whoever makes it: by a transfer, or by a write
+ * to a snapshot.
  *
  * Of memory with ZCIPC_CACHE_DEFAULT each whole 2 MiB are one 2 MiB frame, where there is one to be
  * had without waiting. It is moved, shared and copied as one, and costs about what one page does;
@@ -799,6 +801,12 @@ struct zcipc_transfer {
  * caller's mappings of all that it loses or that becomes copy-on-write go with one TLB shootdown
  * where single transfers take one each: also if they are scattered, as long as no two neighbours
  * are more than 2 MiB apart. What somebody holds can take another one, for all of it.
+ *
+ * Calls of the endpoints that take part wait meanwhile. So a large batch is made in parts, for each
+ * of which that is true: any number of transfers of up to 5 pages on average, but no more than 128
+ * of one page to an endpoint of another user. A transfer that takes long by itself, as one of more
+ * than 2 to 4 MiB can, is a part of its own, and so is one that copies much, or revokes many
+ * capabilities. An atomic batch has one part, whose shootdowns can be more.
  *
  * Each transfer has its own @result, and is carried out whatever becomes of the others. None waits:
  * EAGAIN when there is no room.

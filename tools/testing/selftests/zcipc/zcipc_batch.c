@@ -280,6 +280,43 @@ TEST_F(batch, scattered_one_shootdown)
 	pthread_join(s.thread, NULL);
 }
 
+/*
+ * Another user waits for no more than a part of a large batch, though all of an atomic one goes at
+ * once. Who is the same user has it all with one shootdown, and pages come as they were sent.
+ */
+TEST_F(batch, of_another_user)
+{
+	static struct zcipc_transfer t[SCATTERED];
+	struct zcipc_stats before, after;
+	struct ep u, *to;
+	struct call c = { .fn = call_setuid, .n = 65534 };
+	struct buf src, got;
+	int i, j;
+
+	TEST_OK(peer_fork(&u));
+	TEST_OK(ep_call(&u, &c));
+	TEST_OK(peer_open(&u, WINDOW_PAGES, 0));
+	test_policy(&u, ZCIPC_POLICY_ANY);
+	carry_set("1000000");
+	for (i = 0; i < 4; i++) {
+		to = i & 1 ? &u : &self->b;
+		test_create_flags(&self->a, SCATTERED, ZCIPC_CREATE_NO_HUGE, &src);
+		test_fill(&self->a, src.p, SCATTERED, 1);
+		for (j = 0; j < SCATTERED; j++)
+			t[j] = transfer_cmd(to, ZCIPC_MOVE, src.cap, j, 1, 0);
+		test_stats(&self->base.ep, &before);
+		test_batch_all(&self->a, t, SCATTERED, i & 2 ? ZCIPC_F_ATOMIC : 0);
+		test_stats(&self->base.ep, &after);
+		EXPECT_EQ(before.batches + 1, after.batches);
+		EXPECT_EQ(i == 1 ? 3 : 1, after.shootdowns - before.shootdowns);
+		for (j = 0; j < SCATTERED; j++) {
+			test_take(to, &got);
+			ASSERT_EQ(0, ep_check_from(to, got.p, j, 1, 1));
+			test_drop(to, got.cap);
+		}
+	}
+}
+
 /* --- what lies in between */
 
 struct user {
@@ -1229,6 +1266,153 @@ TEST_F(batch, atomic_quota)
 	for (i = 0; i < 3; i++) {
 		test_take(&self->b, &got);
 		test_check(&self->b, got.p, quarter, 1);
+	}
+}
+
+/* --- what takes long */
+
+/* More pages than are copied with the endpoints' locks, because somebody holds them. */
+#define HELD 128
+
+/* They are read by nobody. */
+static int hold(int fds[2], const struct buf *b)
+{
+	struct iovec iov = { b->p, b->npages * psize };
+
+	if (pipe(fds) || fcntl(fds[1], F_SETPIPE_SZ, iov.iov_len) < 0)
+		return -1;
+	return vmsplice(fds[1], &iov, 1, 0) == (ssize_t)iov.iov_len ? 0 : -1;
+}
+
+/* The live state is as before, and so is what is charged. */
+static void check_as_before(struct __test_metadata *_metadata, struct ep *ep,
+			    const struct zcipc_stats *before)
+{
+	struct zcipc_stats now;
+
+	/* What a process of a peer has given up may take a moment. */
+	ASSERT_TRUE(wait_until(!zc_stats(ep, &now) && same_live(before, &now) &&
+			       owned(before) == owned(&now)))
+		TH_LOG("frames %lld regions %lld caps %lld pages %lld",
+		       (long long)(now.frames - before->frames),
+		       (long long)(now.regions - before->regions),
+		       (long long)(now.caps - before->caps),
+		       (long long)(owned(&now) - owned(before)));
+}
+
+/*
+ * That an atomic batch takes long may be known only when some of it has been prepared. Whether all
+ * or none of it is made in the end, nothing is left of that.
+ */
+TEST_F(batch, atomic_and_held)
+{
+	static const struct {
+		__u32 types[2];
+		bool fails;
+	} cases[] = {
+		{ { ZCIPC_COPY, ZCIPC_COPY }, false }, { { ZCIPC_COPY, ZCIPC_MOVE }, false },
+		{ { ZCIPC_MOVE, ZCIPC_COPY }, false }, { { ZCIPC_MOVE, ZCIPC_MOVE }, false },
+		{ { ZCIPC_SHARE, ZCIPC_MOVE }, false },
+		{ { ZCIPC_COPY, ZCIPC_MOVE }, true }, { { ZCIPC_MOVE, ZCIPC_MOVE }, true },
+		{ { ZCIPC_SHARE, ZCIPC_MOVE }, true },
+	};
+	struct zcipc_stats empty, before;
+	struct zcipc_transfer_batch out;
+	struct zcipc_transfer t[3];
+	struct buf src[3], got;
+	int fds[3][2];
+	size_t i, k;
+
+	if (getenv("ZCIPC_UNPINNABLE"))
+		SKIP(return, "nobody can hold it");
+	for (k = 0; k < ARRAY_SIZE(cases); k++) {
+		test_stats(&self->a, &empty);
+		for (i = 0; i < ARRAY_SIZE(src); i++) {
+			test_create_flags(&self->a, i < 2 ? HELD : 1, ZCIPC_CREATE_NO_HUGE,
+					  &src[i]);
+			test_fill(&self->a, src[i].p, src[i].npages, 1 + i);
+			ASSERT_EQ(0, hold(fds[i], &src[i]));
+			t[i] = transfer_cmd(i ? &self->c : &self->b,
+					    i < 2 ? cases[k].types[i] : ZCIPC_MOVE, src[i].cap,
+					    0, 0, 0);
+			if (t[i].type == ZCIPC_SHARE)
+				t[i].rights = RIGHTS_RW;
+		}
+		t[2].flags = cases[k].fails ? ZCIPC_F_STRICT : 0;
+		test_stats(&self->a, &before);
+		if (cases[k].fails) {
+			test_err_batch(EBUSY, &self->a, t, 3, ZCIPC_F_ATOMIC, &out);
+			ASSERT_EQ(2, out.failed);
+			ASSERT_EQ(0, out.done);
+			check_as_before(_metadata, &self->a, &before);
+		} else {
+			test_batch_all(&self->a, t, 3, ZCIPC_F_ATOMIC);
+		}
+		for (i = 0; i < ARRAY_SIZE(src); i++) {
+			close(fds[i][0]);
+			close(fds[i][1]);
+			if (!cases[k].fails) {
+				struct ep *to = i ? &self->c : &self->b;
+
+				test_take(to, &got);
+				EXPECT_EQ(src[i].npages, got.npages);
+				test_check(to, got.p, got.npages, 1 + i);
+				test_drop(to, got.cap);
+			}
+			if (cases[k].fails || t[i].type != ZCIPC_MOVE) {
+				test_check(&self->a, src[i].p, src[i].npages, 1 + i);
+				test_fill(&self->a, src[i].p, src[i].npages, 1 + i);
+				test_drop(&self->a, src[i].cap);
+			} else {
+				test_gone(&self->a, src[i].p, src[i].npages);
+			}
+		}
+		check_as_before(_metadata, &self->a, &empty);
+	}
+}
+
+/* However many capabilities a transfer revokes, none of them is of use to the next one. */
+TEST_F(batch, revoked_before_the_next)
+{
+	static const unsigned int others[] = { 1, 125, 126, 127, 128, 300 };
+	struct zcipc_region_query q;
+	struct zcipc_transfer t[4];
+	struct buf src, first, last, other, got;
+	struct zcipc_stats empty;
+	unsigned int i, k, shared;
+
+	/* Some are derived from what is moved, and all are. */
+	for (k = 0; k < 4 * ARRAY_SIZE(others); k++) {
+		test_stats(&self->a, &empty);
+		test_create(&self->a, 1, &first);
+		test_create(&self->a, 2, &src);
+		test_create(&self->a, 1, &last);
+		test_fill(&self->a, src.p, 2, 1);
+		other = src;
+		for (i = 0; i < others[k / 4]; i++)
+			test_give_part(&self->a, &self->a, k & 2 ? other.cap : src.cap, 0,
+				       k & 2 ? 0 : 1, RIGHTS_ALL, &other);
+		/* Before it is revoked, and after. */
+		shared = k & 1 ? 1 : 2;
+		t[0] = transfer_cmd(&self->b, ZCIPC_MOVE, first.cap, 0, 0, 0);
+		t[3 - shared] = transfer_cmd(&self->b, ZCIPC_MOVE, src.cap, 0, 0, 0);
+		t[3 - shared].flags = ZCIPC_F_REVOKE_OTHERS;
+		t[shared] = transfer_cmd(&self->c, ZCIPC_SHARE, other.cap, 0, 0, RIGHTS_RW);
+		t[3] = transfer_cmd(&self->b, ZCIPC_MOVE, last.cap, 0, 0, 0);
+		test_batch(&self->a, t, 4, 0, NULL);
+		for (i = 0; i < 4; i++)
+			ASSERT_EQ(i == 2 && shared == 2 ? -ESTALE : 0, t[i].result)
+				TH_LOG("%u of %u", i, others[k / 4]);
+		test_err_query(ESTALE, &self->a, other.cap, &q);
+		if (shared == 1)
+			test_err_query(ESTALE, &self->c, t[1].peer_cap, &q);
+		for (i = 0; i < 3; i++) {
+			test_take(&self->b, &got);
+			if (got.npages == 2)
+				test_check(&self->b, got.p, 2, 1);
+			test_drop(&self->b, got.cap);
+		}
+		check_as_before(_metadata, &self->a, &empty);
 	}
 }
 

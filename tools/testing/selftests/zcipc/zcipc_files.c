@@ -23,6 +23,9 @@
 #define N 8
 #define RIGHTS_READ ZCIPC_RIGHT_READ
 
+/* More pages than are copied with the locks of an endpoint. */
+#define LONG 700
+
 /* Where files are, and what they are made with. Each returns an fd, or -1. */
 static int file_memfd(void)
 {
@@ -819,6 +822,42 @@ TEST_F(file, batch)
 	test_check_from(&d, at(&m), 1, 2, 1);
 	munmap(at(&m), 2 * psize);
 	munmap(own.p, 2 * psize);
+}
+
+/* It is all or none also where something else takes long. */
+TEST_F(file, atomic_batch)
+{
+	struct zcipc_transfer transfers[3];
+	struct zcipc_transfer_batch cmd = {
+		.size = sizeof(cmd), .flags = ZCIPC_F_ATOMIC, .transfers = (uintptr_t)transfers,
+		.ntransfers = 3, .transfer_size = sizeof(transfers[0]),
+	};
+	struct buf buf, more[2], got;
+	struct zcipc_recv m;
+	struct ep d, e;
+	int i;
+
+	test_open(&d, 4 * LONG, O_NONBLOCK);
+	test_open(&e, 4 * LONG, O_NONBLOCK);
+	test_import(&d, self->p, N, &buf);
+	for (i = 0; i < 2; i++) {
+		test_create_flags(&d, LONG, ZCIPC_CREATE_NO_HUGE, &more[i]);
+		test_fill(&d, more[i].p, LONG, 2 + i);
+		transfers[2 * i] = transfer_cmd(&e, ZCIPC_COPY, more[i].cap, 0, 0, 0);
+	}
+	transfers[1] = transfer_cmd(&e, ZCIPC_SHARE, buf.cap, 0, N, RIGHTS_READ);
+	TEST_OK(zc_ioctl(&d, ZCIPC_IOC_TRANSFER_BATCH, &cmd));
+	ASSERT_EQ(3, cmd.done);
+	for (i = 0; i < 2; i++) {
+		test_take(&e, &got);
+		ASSERT_EQ(LONG, got.npages);
+		test_check(&e, got.p, LONG, 2 + i);
+		if (i)
+			break;
+		test_recv(&e, &m);
+		test_check(&e, at(&m), N, 1);
+		munmap(at(&m), N * psize);
+	}
 }
 
 /* Pages of it take part in I/O, and in futexes of both processes. */

@@ -4,7 +4,8 @@
  * keeps no endpoint from its own affairs; and those who wait for room stand in line.
  *
  * Guarantees: G3 (what fails changes nothing), G8 clean death, G12 waiting.
- * Attacks: a large transfer that goes on and on, of memory that has been shared and without; a
+ * Attacks: a large transfer that goes on and on, by itself and in a batch, of memory that has been
+ * shared and without, and touched by who has it; a
  * receiver that takes its window apart, or dies, meanwhile; an mmap_lock that is never free; many
  * senders that wait for one place.
  */
@@ -12,6 +13,8 @@
 
 /* More than the module moves at once. */
 #define MANY 2048
+/* More capabilities than it revokes at once. */
+#define OTHERS 200
 
 static int job_send(struct job *j)
 {
@@ -20,6 +23,47 @@ static int job_send(struct job *j)
 
 	t.flags |= j->flags;
 	return zc_transfer(j->ep, &t);
+}
+
+/* In the peer: twice the same transfer, of so many pages and of as many behind them. */
+static long call_batch(struct ep *ep, struct call *c)
+{
+	struct ep to = { .id = c->val };
+	struct zcipc_transfer t[2];
+	struct zcipc_transfer_batch cmd = {
+		.size = sizeof(cmd), .flags = c->val2 >> 32, .transfers = (uintptr_t)t,
+		.ntransfers = ARRAY_SIZE(t), .transfer_size = sizeof(*t),
+	};
+	size_t i, n = (__u32)c->val2 >> 8;
+
+	for (i = 0; i < ARRAY_SIZE(t); i++) {
+		t[i] = transfer_cmd(&to, c->val2 & 0xff, c->n, i * n, n, 0);
+		t[i].flags = c->addr;
+	}
+	if (zc_ioctl(ep, ZCIPC_IOC_TRANSFER_BATCH, &cmd))
+		return -1;
+	for (i = 0; i < ARRAY_SIZE(t); i++)
+		if (t[i].result)
+			return t[i].result;
+	return 0;
+}
+
+static int job_batch_flags(struct job *j, __u32 flags)
+{
+	struct call c = { .fn = call_batch, .addr = j->flags, .n = j->cap, .val = j->to->id,
+			  .val2 = (__u64)flags << 32 | (j->n ?: MANY / 2) << 8 | j->type };
+
+	return ep_call(j->ep, &c);
+}
+
+static int job_batch(struct job *j)
+{
+	return job_batch_flags(j, 0);
+}
+
+static int job_batch_atomic(struct job *j)
+{
+	return job_batch_flags(j, ZCIPC_F_ATOMIC);
 }
 
 /* In the peer: sends so many pages of new memory. */
@@ -103,8 +147,10 @@ FIXTURE(stranger)
 	struct ep v, w, a;
 	struct buf src;		/* of a */
 	struct buf shared;	/* what v has of it, if anything */
+	struct buf other;	/* a's last capability for a page of it, if it has many */
 	struct job job;
 	struct job mapper;	/* v's call about that, which has to wait, and no other */
+	struct job toucher;	/* so has who touches it */
 };
 
 FIXTURE_VARIANT(stranger)
@@ -117,6 +163,12 @@ FIXTURE_VARIANT(stranger)
 	bool to_self;
 	bool shares;
 	bool holds;
+	bool granted;		/* it has many more capabilities for a page */
+	bool others;		/* and revokes them */
+	bool part;		/* they are derived from one for the page alone, which is moved */
+	bool mapped;		/* it has mapped a page many times */
+	bool touches;		/* v touches what it has */
+	bool writes;		/* where it could only read until then */
 };
 
 #define STRANGER(_name, ...)						\
@@ -133,7 +185,41 @@ STRANGER(copies, .fn = job_send, .point = "long", .type = ZCIPC_COPY);
 STRANGER(copies_pinnable, .fn = job_send, .point = "long", .type = ZCIPC_COPY,
 	 .flags = ZCIPC_CREATE_PINNABLE | ZCIPC_CREATE_NO_HUGE);
 STRANGER(copies_shared, .fn = job_send, .point = "long", .type = ZCIPC_COPY,
-	 .flags = ZCIPC_CREATE_PINNABLE | ZCIPC_CREATE_NO_HUGE, .to_self = true, .shares = true);
+	 .flags = ZCIPC_CREATE_PINNABLE | ZCIPC_CREATE_NO_HUGE, .to_self = true, .shares = true,
+	 .touches = true);
+STRANGER(copies_written, .fn = job_send, .point = "long", .type = ZCIPC_COPY,
+	 .flags = ZCIPC_CREATE_NO_HUGE, .to_self = true, .shares = true, .touches = true,
+	 .writes = true);
+STRANGER(batch_copies, .fn = job_batch, .point = "long", .type = ZCIPC_COPY,
+	 .flags = ZCIPC_CREATE_NO_HUGE);
+STRANGER(batch_moves_held, .fn = job_batch, .point = "long", .type = ZCIPC_MOVE,
+	 .flags = ZCIPC_CREATE_NO_HUGE, .holds = true);
+STRANGER(atomic_copies, .fn = job_batch_atomic, .point = "long", .type = ZCIPC_COPY,
+	 .flags = ZCIPC_CREATE_NO_HUGE);
+STRANGER(atomic_moves_held, .fn = job_batch_atomic, .point = "long", .type = ZCIPC_MOVE,
+	 .flags = ZCIPC_CREATE_NO_HUGE, .holds = true);
+STRANGER(moves_revoking, .fn = job_send, .point = "revokes", .type = ZCIPC_MOVE,
+	 .others = true);
+STRANGER(batch_moves_revoking, .fn = job_batch, .point = "revokes", .type = ZCIPC_MOVE,
+	 .others = true);
+STRANGER(atomic_moves_revoking, .fn = job_batch_atomic, .point = "revokes", .type = ZCIPC_MOVE,
+	 .others = true);
+STRANGER(moves_page_revoking, .fn = job_send, .point = "revokes", .type = ZCIPC_MOVE,
+	 .npages = 1, .others = true);
+STRANGER(moves_part_revoking, .fn = job_send, .point = "revokes", .type = ZCIPC_MOVE,
+	 .npages = 1, .others = true, .part = true);
+STRANGER(copies_granted, .fn = job_send, .point = "long", .type = ZCIPC_COPY, .npages = 1,
+	 .granted = true);
+STRANGER(batch_copies_granted, .fn = job_batch, .point = "long", .type = ZCIPC_COPY, .npages = 1,
+	 .granted = true);
+STRANGER(moves_mapped, .fn = job_send, .point = "long", .type = ZCIPC_MOVE, .npages = 1,
+	 .mapped = true);
+STRANGER(copies_mapped, .fn = job_send, .point = "long", .type = ZCIPC_COPY, .npages = 1,
+	 .mapped = true);
+STRANGER(batch_moves_mapped, .fn = job_batch, .point = "long", .type = ZCIPC_MOVE, .npages = 1,
+	 .mapped = true);
+STRANGER(atomic_copies_mapped, .fn = job_batch_atomic, .point = "long", .type = ZCIPC_COPY,
+	 .npages = 1, .mapped = true);
 STRANGER(moves_memory, .fn = job_send_memory, .point = "long");
 STRANGER(populates, .fn = job_send, .point = "populates", .type = ZCIPC_MOVE,
 	 .flags = ZCIPC_CREATE_NO_HUGE);
@@ -147,6 +233,9 @@ STRANGER(dies, .fn = job_die, .point = "returns");
 
 FIXTURE_SETUP(stranger)
 {
+	char *p;
+	int i;
+
 	base_setup(_metadata, &self->base);
 	test_open(&self->v, WINDOW_PAGES, O_NONBLOCK);
 	test_open(&self->w, WINDOW_PAGES, O_NONBLOCK);
@@ -167,13 +256,22 @@ FIXTURE_SETUP(stranger)
 		TEST_OK(ep_call(&self->a, &c));
 	}
 	if (variant->shares) {
-		test_send_rights(&self->a, &self->v, ZCIPC_SHARE, self->src.cap, ZCIPC_RIGHT_READ);
+		test_send_rights(&self->a, &self->v, ZCIPC_SHARE, self->src.cap,
+				 variant->writes ? RIGHTS_RW : ZCIPC_RIGHT_READ);
 		test_take(&self->v, &self->shared);
 	}
+	for (i = 0; variant->mapped && i < OTHERS; i++)
+		test_map(&self->a, self->src.cap, 0, 1, RIGHTS_RW, &p);
+	if (variant->part)
+		TEST_OK(zc_give_part(&self->a, &self->a, self->src.cap, 0, 1, RIGHTS_ALL,
+				     &self->src));
+	for (i = 0; (variant->others || variant->granted) && i < OTHERS; i++)
+		TEST_OK(zc_give_part(&self->a, &self->a, self->src.cap, 0, 1, RIGHTS_RW,
+				     &self->other));
 	self->job = (struct job){
 		.ep = &self->a, .to = variant->to_self ? &self->a : &self->v,
 		.cap = self->src.cap, .type = variant->type, .n = variant->npages,
-		.p = self->src.p,
+		.p = self->src.p, .flags = variant->others ? ZCIPC_F_REVOKE_OTHERS : 0,
 	};
 }
 
@@ -240,11 +338,20 @@ static void *affairs_thread(void *arg)
 	return NULL;
 }
 
+/* Touches a page that is not mapped, or not writable. */
+static int job_touch(struct job *j)
+{
+	__u64 val;
+
+	return j->type ? touch_write(j->p, 1) : touch_read(j->p, &val);
+}
+
 TEST_F(stranger, keeps_nobody)
 {
 	struct affairs affair = { .v = &self->v, .w = &self->w };
-	struct buf mine, got;
+	struct buf mine, got = {};
 	pthread_t thread;
+	int i;
 
 	need_points();
 	if (variant->fn == job_die) {
@@ -258,6 +365,14 @@ TEST_F(stranger, keeps_nobody)
 	 */
 	affair.mmaps = strcmp(variant->point, "populates");
 	ASSERT_EQ(0, pthread_create(&thread, NULL, affairs_thread, &affair));
+	if (variant->writes) {
+		/* A snapshot that makes pages read-only. */
+		test_send_part(&self->a, &self->w, ZCIPC_COPY, self->src.cap, 0, 1);
+		test_take(&self->w, &got);
+		test_check(&self->v, self->shared.p, 1, 1);
+	} else if (variant->touches) {
+		ASSERT_EQ(0, madvise(self->shared.p, psize, MADV_DONTNEED));
+	}
 	point_stop(variant->point);
 	self->job.fn = variant->fn;
 	job_start(&self->job);
@@ -268,6 +383,14 @@ TEST_F(stranger, keeps_nobody)
 		job_start(&self->mapper);
 		/* What is revoked it is told at once. */
 		ASSERT_TRUE(wait_until(self->mapper.done || thread_waits(self->mapper.tid)));
+	}
+	if (variant->touches) {
+		self->toucher = (struct job){ .ep = &self->v, .p = self->shared.p,
+					      .type = variant->writes };
+		self->toucher.fn = job_touch;
+		job_start(&self->toucher);
+		ASSERT_TRUE(wait_until(thread_waits(self->toucher.tid)));
+		EXPECT_FALSE(self->toucher.done);
 	}
 	affair.go = true;
 	ASSERT_TRUE(wait_until(affair.done));
@@ -284,7 +407,21 @@ TEST_F(stranger, keeps_nobody)
 	EXPECT_EQ(0, self->job.rc) TH_LOG("%s", strerror(self->job.err));
 	if (variant->shares)
 		job_join(&self->mapper);
-	if (variant->fn == job_die) {
+	if (variant->touches) {
+		job_join(&self->toucher);
+		EXPECT_EQ(0, self->toucher.rc);
+	}
+	if (variant->others) {
+		struct zcipc_region_query q;
+
+		test_err_query(ESTALE, &self->a, self->other.cap, &q);
+	} else if (variant->fn == job_batch || variant->fn == job_batch_atomic) {
+		for (i = 0; i < 2; i++) {
+			test_take(&self->v, &got);
+			EXPECT_EQ(variant->npages ?: MANY / 2, got.npages);
+			test_check_from(&self->v, got.p, i * got.npages, got.npages, 1);
+		}
+	} else if (variant->fn == job_die) {
 		take_returned(_metadata, &self->v, &self->a, MANY, 0, 3);
 	} else if (self->job.to == &self->v && (variant->type || variant->fn == job_send_memory) &&
 		   variant->point[0] != 'p') {
