@@ -6,6 +6,7 @@
  * Attacks: 22 zeroing, 28 quota. The kernel should be booted with init_on_alloc=0, or it zeroes
  * what the module forgets to.
  */
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include "zcipc_utils.h"
@@ -426,6 +427,92 @@ TEST_F(recycle, room)
 	ASSERT_EQ(0, rc);
 	test_stats(&self->base.ep, &after);
 	EXPECT_EQ((3 << 20) / psize - MORE + 2, owned(&after));
+}
+
+/* --- memory cgroups */
+
+#define CGROUPS "/sys/fs/cgroup/"
+#define CGROUP_PAGES 2048
+
+/* In the peer: all that it allocates from now on is charged to another cgroup. */
+static long call_cgroup(struct ep *ep, struct call *c)
+{
+	char path[80];
+
+	(void)ep;
+	snprintf(path, sizeof(path), CGROUPS "zcipc%d/cgroup.procs", (int)c->n);
+	file_write(path, "0");
+	return 0;
+}
+
+/* Are so many pages charged to it, but for page tables and the like? */
+static bool cgroup_has(int i, size_t npages)
+{
+	char path[80];
+	long charged;
+
+	snprintf(path, sizeof(path), CGROUPS "zcipc%d/memory.current", i);
+	charged = file_number(path, NULL) - (long)(npages * psize);
+	return charged > -(1 << 20) && charged < 1 << 20;
+}
+
+/*
+ * A page stays charged to the cgroup of whoever allocated it, wherever it is moved; copies are
+ * charged to who makes them, or makes them necessary. No kernel lets a module change that. What a
+ * receiver's cgroup is to pay for the receiver makes itself.
+ */
+TEST_F(memory, cgroup_of_its_maker)
+{
+	static const unsigned int flags[] = { 0, ZCIPC_CREATE_NO_HUGE };
+	struct call c = { .fn = call_cgroup };
+	char path[2][40];
+	struct ep p[2];
+	struct buf src, got;
+	size_t k;
+	int i;
+
+	if (access(CGROUPS "cgroup.subtree_control", W_OK))
+		SKIP(return, "there are no cgroups of version 2, or they are not ours");
+	file_write(CGROUPS "cgroup.subtree_control", "+memory");
+	for (i = 0; i < 2; i++) {
+		snprintf(path[i], sizeof(path[i]), CGROUPS "zcipc%d", i);
+		ASSERT_TRUE(!mkdir(path[i], 0700) || errno == EEXIST);
+		c.n = i;
+		TEST_OK(peer_fork(&p[i]));
+		TEST_OK(ep_call(&p[i], &c));
+		TEST_OK(peer_open(&p[i], 4 * CGROUP_PAGES, 0));
+	}
+	if (access(CGROUPS "zcipc0/memory.current", R_OK))
+		SKIP(return, "cgroups of version 2 have no memory");
+	for (k = 0; k < ARRAY_SIZE(flags); k++) {
+		EXPECT_TRUE(wait_until(cgroup_has(0, 0) && cgroup_has(1, 0)));
+		test_create_flags(&p[0], CGROUP_PAGES, flags[k], &src);
+		test_fill(&p[0], src.p, CGROUP_PAGES, 1);
+		EXPECT_TRUE(cgroup_has(0, CGROUP_PAGES));
+		test_pass(&p[0], &p[1], ZCIPC_MOVE, src.cap, &got);
+		test_check(&p[1], got.p, CGROUP_PAGES, 1);
+		EXPECT_TRUE(cgroup_has(0, CGROUP_PAGES));
+		EXPECT_TRUE(cgroup_has(1, 0));
+		/* The other one fills it, and gives it back to who pays. */
+		test_fill(&p[1], got.p, CGROUP_PAGES, 2);
+		test_pass(&p[1], &p[0], ZCIPC_MOVE, got.cap, &src);
+		test_check(&p[0], src.p, CGROUP_PAGES, 2);
+		EXPECT_TRUE(cgroup_has(0, CGROUP_PAGES));
+		EXPECT_TRUE(cgroup_has(1, 0));
+		/* Who has a snapshot pays for nothing until he writes to it. */
+		test_pass(&p[0], &p[1], ZCIPC_COPY, src.cap, &got);
+		EXPECT_TRUE(cgroup_has(1, 0));
+		test_fill(&p[1], got.p, CGROUP_PAGES, 3);
+		EXPECT_TRUE(cgroup_has(0, CGROUP_PAGES));
+		EXPECT_TRUE(cgroup_has(1, CGROUP_PAGES));
+		test_drop(&p[1], got.cap);
+		test_drop(&p[0], src.cap);
+	}
+	EXPECT_TRUE(wait_until(cgroup_has(0, 0) && cgroup_has(1, 0)));
+	for (i = 0; i < 2; i++) {
+		ep_end(&p[i]);
+		EXPECT_TRUE(wait_until(!rmdir(path[i])));
+	}
 }
 
 TEST_HARNESS_MAIN
