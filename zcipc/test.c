@@ -35,6 +35,11 @@ MODULE_PARM_DESC(test_delay_ms, "how long to wait at the delay point, 0: until i
 module_param(test_hits, uint, 0400);
 MODULE_PARM_DESC(test_hits, "how often the delay point was reached since it was named");
 
+/* Fewer than can be had in a test. */
+unsigned int zcipc_max_refs = INT_MAX / 2;
+module_param_named(test_max_refs, zcipc_max_refs, uint, 0600);
+MODULE_PARM_DESC(test_max_refs, "how many references a page may have that is to be mapped");
+
 static int test_point_set(const char *val, const struct kernel_param *kp)
 {
 	WRITE_ONCE(test_hits, 0);

@@ -951,6 +951,8 @@ static int zcipc_vma_insert_parts(struct vm_area_struct *vma, unsigned long addr
 	int ret = 0;
 
 	for (; npages && !ret; npages -= n, frames += n, addr += n << PAGE_SHIFT) {
+		if (zcipc_frame_is_crowded(*frames))
+			return -ENOSPC;
 		huge = zcipc_frame_huge(*frames);
 		for (n = 0; n < min(npages, ARRAY_SIZE(pages)); n++) {
 			if (zcipc_frame_huge(frames[n]) != huge)
@@ -973,18 +975,36 @@ static int zcipc_vma_insert_parts(struct vm_area_struct *vma, unsigned long addr
 	return ret;
 }
 
-/* Ordinary PTEs, which pages that the module allocated can have. */
+/* How many of some single pages can be mapped: those before the first that too many have. */
+static unsigned long zcipc_frames_to_insert(struct zcipc_frame **frames, unsigned long npages)
+{
+	unsigned long n;
+
+	for (n = 0; n < npages && !zcipc_frame_is_crowded(frames[n]); n++)
+		;
+	return n;
+}
+
+/*
+ * Ordinary PTEs, which pages that the module allocated can have. Returns what vm_insert_pages()
+ * says, or -ENOSPC if there are too many of a page.
+ */
 static int zcipc_vma_insert_pages(struct vm_area_struct *vma, unsigned long addr,
 				  struct zcipc_frame **frames, unsigned long npages, bool writable)
 {
 	struct zcipc_writable all = { .vma = vma, .addr = addr, .frames = frames };
-	unsigned long i = 0, left = npages;
-	int ret;
+	unsigned long i = 0, left;
+	int ret = 0;
 
-	if (zcipc_frame_is_part(*frames))
+	if (zcipc_frame_is_part(*frames)) {
 		ret = zcipc_vma_insert_parts(vma, addr, frames, npages);
-	else
-		ret = vm_insert_pages(vma, addr, (struct page **)frames, &left);
+	} else {
+		left = zcipc_frames_to_insert(frames, npages);
+		if (left < npages)
+			ret = -ENOSPC;
+		if (left)
+			ret = vm_insert_pages(vma, addr, (struct page **)frames, &left) ?: ret;
+	}
 	if (!writable)
 		return ret;
 	/* Of a snapshot most cannot be, or all. */
@@ -1168,7 +1188,8 @@ static bool zcipc_slot_is_special(const struct zcipc_slot *slot)
  *
  * Stops at a page that has been moved away.
  *
- * Return: 0, or what vm_insert_pages() says: -EBUSY if something is mapped already, -ENOMEM
+ * Return: 0, or what vm_insert_pages() says: -EBUSY if something is mapped already, -ENOMEM; or
+ * -ENOSPC at a page that is mapped too often
  */
 static int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma,
 			     unsigned long pgoff, unsigned long npages)
@@ -1254,7 +1275,8 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 	unsigned long n, left = npages;
 
 	for (n = 0; n < npages && !zcipc_frame_kind(frames[n]); n++)
-		;
+		if (zcipc_frame_is_crowded(frames[n]))
+			return;
 	if (n < npages || npages > ZCIPC_POPULATE_SPAN) {
 		zcipc_window_populate(p->ep, pgoff, zcipc_window_addr(p->ep, pgoff), frames, npages,
 				      writable, false);
@@ -1600,6 +1622,7 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 	struct vm_area_struct *vma = touch->vma;
 	unsigned long pgoff = touch->pgoff;
 	unsigned long before = 0, n = 1;
+	int ret;
 
 	if (touch->buf) {
 		zcipc_touch_copy(touch, slot->cap->region->frames[index]);
@@ -1631,8 +1654,13 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 	if (zcipc_region_is_huge(slot->cap->region, index) &&
 	    zcipc_slot_insert_huge(slot, vma, touch->pgoff) != -ENOENT)
 		return VM_FAULT_NOPAGE;
-	return zcipc_slot_insert(slot, vma, pgoff - before, n) == -ENOMEM ? VM_FAULT_OOM :
-									     VM_FAULT_NOPAGE;
+	ret = zcipc_slot_insert(slot, vma, pgoff - before, n);
+	if (ret == -ENOMEM)
+		return VM_FAULT_OOM;
+	/* Unless it was mapped, and only had to become writable. */
+	return ret == -ENOSPC && !touch->page &&
+	       zcipc_frame_is_crowded(slot->cap->region->frames[index]) ? VM_FAULT_SIGBUS :
+									  VM_FAULT_NOPAGE;
 }
 
 /*

@@ -962,6 +962,22 @@ static inline struct page *zcipc_frame_page(const struct zcipc_frame *frame)
 }
 
 /*
+ * Each PTE of a page is a reference, and core mm counts these in an int, which nothing keeps from
+ * overflowing. So what has very many is not mapped by one more.
+ */
+#ifdef ZCIPC_TEST
+extern unsigned int zcipc_max_refs;
+#else
+#define zcipc_max_refs (INT_MAX / 2)
+#endif
+
+/* Has it too many to be mapped? Parts of a huge frame have them together. */
+static inline bool zcipc_frame_is_crowded(const struct zcipc_frame *frame)
+{
+	return unlikely(folio_ref_count(page_folio(zcipc_frame_page(frame))) > zcipc_max_refs);
+}
+
+/*
  * The state of a frame: how many regions it belongs to, its cache policy, and whether it ever
  * belonged to two. Only then can somebody have a read-only pin of it who must not see later writes.
  */

@@ -13,6 +13,9 @@
 
 #define PATTERN 0xa5
 
+/* Of 2 MiB. */
+#define HUGE_PAGES 512
+
 FIXTURE(memory)
 {
 	struct base base;
@@ -427,6 +430,58 @@ TEST_F(recycle, room)
 	ASSERT_EQ(0, rc);
 	test_stats(&self->base.ep, &after);
 	EXPECT_EQ((3 << 20) / psize - MORE + 2, owned(&after));
+}
+
+/*
+ * Core mm counts references in an int, PTEs among them: before that overflows there are no more
+ * PTEs of a page. Those that there are stay, and so does what the memory is for others.
+ */
+TEST_F(memory, mapped_too_often)
+{
+	static const unsigned int flags[] = { ZCIPC_CREATE_NO_HUGE, 0 };
+	const char *path = POINT_PARAMETER "max_refs";
+	unsigned int i, k, mapped, lots = 100;
+	char *p[150];
+	struct buf src, got;
+	char old[24];
+	__u64 val;
+
+	if (access(path, W_OK))
+		SKIP(return, "the module is not built for tests");
+	snprintf(old, sizeof(old), "%ld", file_number(path, NULL));
+	for (k = 0; k < ARRAY_SIZE(flags); k++) {
+		test_create_flags(&self->a, HUGE_PAGES, flags[k], &src);
+		test_fill(&self->a, src.p, HUGE_PAGES, 1);
+		file_write(path, "50");
+		mapped = 0;
+		for (i = 0; i < lots; i++) {
+			if (zc_map(&self->a, src.cap, 1, 1, RIGHTS_RW, &p[i]))
+				break;
+			if (!touch_read(p[i], &val))
+				mapped++;
+		}
+		EXPECT_EQ(lots, i);
+		EXPECT_LT(40, mapped);
+		EXPECT_GT(60, mapped);
+		/* Neither read nor written where it is not mapped; both where it is. */
+		EXPECT_EQ(SIGBUS, touch_write(p[lots - 1], 1));
+		EXPECT_EQ(0, touch_write(p[0] + 8, 2));
+		/* The others are all there, where it was mapped first. */
+		EXPECT_EQ(0, ep_check(&self->a, src.p, 1, 1));
+		EXPECT_EQ(0, touch_read(src.p + psize, &val));
+		/* What one gives up another can have. */
+		EXPECT_EQ(0, zc_unmap(&self->a, p[0]));
+		EXPECT_EQ(0, zc_unmap(&self->a, p[1]));
+		EXPECT_EQ(0, touch_read(p[lots - 1], &val));
+		EXPECT_EQ(0, touch_read(p[lots - 2], &val));
+		EXPECT_EQ(SIGBUS, touch_read(p[lots - 3], &val));
+		/* It can be moved away, and is what it was. */
+		file_write(path, old);
+		EXPECT_EQ(0, touch_read(p[lots - 3], &val));
+		test_pass(&self->a, &self->b, ZCIPC_MOVE, src.cap, &got);
+		EXPECT_EQ(HUGE_PAGES, got.npages);
+		test_drop(&self->b, got.cap);
+	}
 }
 
 /* --- memory cgroups */
