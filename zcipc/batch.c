@@ -81,7 +81,9 @@ static_assert(sizeof(struct zcipc_batch_entry) <= 256);
  * @rest_alone: the first transfer that it leaves to the next part takes long
  * @rest_long: an atomic batch is to be tried again, as one that takes long
  * @counted: a part before this one has been counted as a batch
+ * @others: some go to another user
  * @n: number of entries
+ * @limit: how many of these are made
  * @cost: of all of them
  * @copied: bytes copied because somebody holds frames
  * @cmds: what was asked for
@@ -110,7 +112,9 @@ struct zcipc_batch {
 	bool rest_alone;
 	bool rest_long;
 	bool counted;
+	bool others;
 	u32 n;
+	u32 limit;
 	unsigned long cost;
 	u64 copied;
 	struct zcipc_transfer *cmds;
@@ -300,7 +304,7 @@ static noinline unsigned long zcipc_batch_cost_any(const struct zcipc_transfer_s
 	    (t->cmd->type == ZCIPC_COPY && (region->pinnable || region->npinned || region->cache)))
 		n += t->npages * ZCIPC_BATCH_COPY_COST;
 	else
-		n += zcipc_region_entries(region, t->npages);
+		n += zcipc_region_entries(region, t->first, t->npages);
 	if (t->cmd->type != ZCIPC_SHARE || t->cmd->node != ZCIPC_NODE_ANY)
 		n += READ_ONCE(region->nuses);
 	return n;
@@ -318,13 +322,10 @@ static __always_inline unsigned long zcipc_batch_cost(const struct zcipc_transfe
 	return zcipc_batch_cost_any(t, region);
 }
 
-/* Has somebody got so many capabilities or mappings since that was guessed? */
-static __always_inline bool zcipc_batch_has_grown(const struct zcipc_batch *b,
-						  const struct zcipc_transfer_state *t,
-						  const struct zcipc_region *region)
+/* Is that more than those who wait for the locks are to wait for? */
+static __always_inline bool zcipc_batch_is_much(const struct zcipc_batch *b, unsigned long cost)
 {
-	return unlikely(zcipc_region_has_many(region)) && !b->is_long &&
-	       zcipc_transfer_is_long(t, region);
+	return unlikely(cost > (b->others ? ZCIPC_BATCH_COST_OTHERS : ZCIPC_BATCH_COST));
 }
 
 /*
@@ -333,13 +334,12 @@ static __always_inline bool zcipc_batch_has_grown(const struct zcipc_batch *b,
  */
 static __always_inline bool zcipc_batch_takes(struct zcipc_batch *b,
 					      struct zcipc_batch_entry *entry,
-					      const struct zcipc_region *region,
-					      bool *others)
+					      const struct zcipc_region *region)
 {
 	unsigned long cost = b->cost + zcipc_batch_cost(&entry->t, region);
 
-	*others |= entry->t.dst->user != b->src->user;
-	if (unlikely(cost > (*others ? ZCIPC_BATCH_COST_OTHERS : ZCIPC_BATCH_COST))) {
+	b->others |= entry->t.dst->user != b->src->user;
+	if (zcipc_batch_is_much(b, cost)) {
 		/* There has to be one. */
 		if (!b->atomic && entry > b->entries)
 			return false;
@@ -355,7 +355,6 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 {
 	struct zcipc_batch_entry *entry, *last = NULL, *end = b->entries + b->n;
 	struct zcipc_endpoint *unused = NULL;
-	bool others = false;
 	struct zcipc_cap *cap;
 	u64 region = 0;
 	u32 i, neps;
@@ -379,7 +378,7 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 			entry->ret = PTR_ERR(cap);
 			continue;
 		}
-		if (unlikely(!zcipc_batch_takes(b, entry, cap->region, &others))) {
+		if (unlikely(!zcipc_batch_takes(b, entry, cap->region))) {
 			unused = entry->t.borrowed ? NULL : entry->t.dst;
 			b->neps = neps;
 			memset(&entry->t, 0, sizeof(entry->t));
@@ -516,11 +515,15 @@ again:
 	return 0;
 }
 
-/* Finds out which transfers there still can be. They can as long as all are locked. */
+/*
+ * Finds out which transfers there still can be. They can as long as all are locked. What they cost
+ * was a guess until now, and may be much more.
+ */
 static void zcipc_batch_look(struct zcipc_batch *b)
 {
-	const struct zcipc_endpoint *last = NULL;
 	struct zcipc_batch_entry *entry, *end = b->entries + b->n;
+	const struct zcipc_endpoint *last = NULL;
+	unsigned long cost = 0;
 	struct zcipc_cap *cap;
 	int ret = 0;
 
@@ -541,9 +544,19 @@ static void zcipc_batch_look(struct zcipc_batch *b)
 			continue;
 		/* What a token names does not change, so rights, range and region are right. */
 		cap = zcipc_batch_cap(b, entry);
-		if (IS_ERR(cap))
+		if (IS_ERR(cap)) {
 			entry->ret = PTR_ERR(cap);
+			continue;
+		}
+		cost += zcipc_batch_cost(&entry->t, cap->region);
+		if (!zcipc_batch_is_much(b, cost))
+			continue;
+		b->is_long = b->atomic;
+		if (!b->atomic)
+			break;
 	}
+	b->limit = entry - b->entries;
+	b->cost = cost;
 }
 
 /* Releases the locks, and does on the way what needs those of the regions alone. */
@@ -634,7 +647,7 @@ static void zcipc_batch_dismiss(struct zcipc_batch *b, struct zcipc_batch_entry 
  */
 static void zcipc_batch_carry(struct zcipc_batch *b)
 {
-	struct zcipc_batch_entry *entry, *end = b->entries + b->n;
+	struct zcipc_batch_entry *entry, *end = b->entries + b->limit;
 	unsigned int max = min(b->npages, ZCIPC_BATCH_CARRY);
 	struct zcipc_endpoint *dst = NULL;
 
@@ -713,7 +726,7 @@ static void zcipc_batch_unmap(struct zcipc_batch *b)
 	unsigned int held;
 	u32 i;
 
-	for (i = watched ? 0 : b->ncarried; i < b->n; i++) {
+	for (i = watched ? 0 : b->ncarried; i < b->limit; i++) {
 		struct zcipc_transfer_state *t = &b->entries[i].t;
 
 		if (b->entries[i].ret)
@@ -724,7 +737,7 @@ static void zcipc_batch_unmap(struct zcipc_batch *b)
 			continue;
 		cond_resched();
 		if ((t->cmd->type == ZCIPC_MOVE || t->cmd->type == ZCIPC_COPY) &&
-		    !zcipc_batch_has_grown(b, t, b->entries[i].from->region))
+		    !zcipc_region_has_many(b->entries[i].from->region))
 			t->unmapped = zcipc_batch_add_ranges(b, t, b->entries[i].from->region);
 	}
 	if (!b->carry.n) {
@@ -785,8 +798,9 @@ static __always_inline void zcipc_batch_commit(struct zcipc_batch *b,
 static u32 zcipc_batch_each(struct zcipc_batch *b)
 {
 	struct zcipc_batch_entry *entry = b->entries;
-	u32 i, made = b->n;
+	u32 i, made = b->limit;
 
+	b->rest_alone = !made;
 	for (i = 0; i < made; i++, entry++) {
 		struct zcipc_cap *cap = zcipc_batch_cap(b, entry);
 
@@ -794,8 +808,6 @@ static u32 zcipc_batch_each(struct zcipc_batch *b)
 			cond_resched();
 		if (IS_ERR(cap))
 			entry->ret = PTR_ERR(cap);
-		else if (zcipc_batch_has_grown(b, &entry->t, cap->region))
-			entry->ret = -E2BIG;
 		else
 			entry->ret = zcipc_transfer_begin(&entry->t, cap);
 		if (!entry->ret)
@@ -892,6 +904,7 @@ static void zcipc_batch_abort(struct zcipc_batch *b, u32 begun)
 static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
 {
 	struct zcipc_batch_entry *entry;
+	unsigned long slots = 0;
 	struct zcipc_cap *cap;
 	u32 i, j, begun;
 
@@ -906,8 +919,12 @@ static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
 		for (j = 0; j < i && !entry->ret; j++)
 			if (zcipc_batch_conflict(&b->entries[j], entry))
 				entry->ret = -EINVAL;
-		if (!entry->ret && zcipc_batch_has_grown(b, &entry->t, cap->region))
-			entry->ret = -E2BIG;
+		/* They are taken from the sender one by one, with all locks. */
+		if (!entry->ret && b->is_long && entry->t.cmd->type == ZCIPC_MOVE) {
+			slots += cap->nslots;
+			if (slots > ZCIPC_BATCH_COST)
+				entry->ret = -E2BIG;
+		}
 		if (!entry->ret)
 			entry->ret = b->is_long ? zcipc_transfer_admit(&entry->t, cap) :
 						  zcipc_transfer_begin(&entry->t, cap);

@@ -900,14 +900,15 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 	if (t->region)
 		zcipc_region_lock_new(t->region);
 	zcipc_endpoints_unlock(src, dst);
+	/* First, as nobody else is to have it mapped by PMDs then. */
+	if (t->revokes)
+		zcipc_transfer_revoke_others(t, from);
 	if (mmap_read_trylock(dst->mm)) {
 		zcipc_slot_populate_long(&cap->slot);
 		mmap_read_unlock(dst->mm);
 	}
 	if (t->region)
 		mutex_unlock(&t->region->lock);
-	if (t->revokes)
-		zcipc_transfer_revoke_others(t, from);
 	zcipc_endpoints_lock(src, dst);
 	return 0;
 }
@@ -939,7 +940,7 @@ bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 	if (t->cmd->type == ZCIPC_COPY || t->cmd->node != ZCIPC_NODE_ANY ||
 	    n > 32 * ZCIPC_LONG_ENTRIES)
 		return true;
-	return zcipc_region_entries(region, n) > ZCIPC_LONG_ENTRIES;
+	return zcipc_region_entries(region, t->first, n) > ZCIPC_LONG_ENTRIES;
 }
 
 /* Under both endpoints' locks. The peer's address space exists. */

@@ -1676,7 +1676,8 @@ static vm_fault_t zcipc_touch_waits(const struct zcipc_touch *touch, struct zcip
 	struct zcipc_slot *slot;
 	struct file *file;
 
-	if (!vmf)
+	/* A kernel thread might drop the last reference to the file while this code still runs. */
+	if (!vmf || current->flags & PF_KTHREAD)
 		return 0;
 	slot = zcipc_slot_find(ep, touch->pgoff);
 	if (!slot || !mutex_is_locked(&slot->cap->region->lock))

@@ -1039,18 +1039,26 @@ static inline bool zcipc_region_has_many(const struct zcipc_region *region)
 	return READ_ONCE(region->nuses) > ZCIPC_LONG_USES;
 }
 
-/* How many entries of page tables pages take: one for each block that is a huge frame. A guess. */
-static inline unsigned long zcipc_region_entries(const struct zcipc_region *region,
-						 unsigned long npages)
-{
-	return npages - min(npages / ZCIPC_HUGE_PAGES, region->nhuge) * (ZCIPC_HUGE_PAGES - 1);
-}
-
 /* Is the block that a page is in a huge frame? */
 static inline bool zcipc_region_is_huge(const struct zcipc_region *region, unsigned long index)
 {
 	return region->nhuge && index / ZCIPC_HUGE_PAGES < region->npages / ZCIPC_HUGE_PAGES &&
 	       test_bit(index / ZCIPC_HUGE_PAGES, region->huge);
+}
+
+/* How many entries of page tables a range takes: one for each block that is a huge frame. */
+static inline unsigned long zcipc_region_entries(const struct zcipc_region *region,
+						 unsigned long first, unsigned long npages)
+{
+	unsigned long i, n = npages;
+
+	if (!region->nhuge)
+		return n;
+	for (i = ALIGN(first, ZCIPC_HUGE_PAGES); i + ZCIPC_HUGE_PAGES <= first + npages;
+	     i += ZCIPC_HUGE_PAGES)
+		if (zcipc_region_is_huge(region, i))
+			n -= ZCIPC_HUGE_PAGES - 1;
+	return n;
 }
 
 /* Does one begin at a page, which is all in a range of which @npages are left? */

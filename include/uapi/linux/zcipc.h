@@ -803,10 +803,11 @@ struct zcipc_transfer {
  * are more than 2 MiB apart. What somebody holds can take another one, for all of it.
  *
  * Calls of the endpoints that take part wait meanwhile. So a large batch is made in parts, for each
- * of which that is true: any number of transfers of up to 5 pages on average, but no more than 128
+ * of which that is true: any number of transfers of up to 4 pages on average, but no more than 100
  * of one page to an endpoint of another user. A transfer that takes long by itself, as one of more
- * than 2 to 4 MiB can, is a part of its own, and so is one that copies much, or revokes many
- * capabilities. An atomic batch has one part, whose shootdowns can be more.
+ * than 2 to 4 MiB can, is a part of its own, and so is one that copies much, or is of a region with
+ * more than 128 capabilities and mappings. An atomic batch has one part, whose shootdowns can be
+ * more.
  *
  * Each transfer has its own @result, and is carried out whatever becomes of the others. None waits:
  * EAGAIN when there is no room.
@@ -814,7 +815,8 @@ struct zcipc_transfer {
  * With ZCIPC_F_ATOMIC all are carried out, or none. Then the call fails with the errno of the first
  * that cannot be, and its @result alone is set, those of the others are ECANCELED; the array and
  * this struct are written also in this case. EINVAL if pages that one moves are named by another,
- * EOPNOTSUPP if one asks for a change of the cache policy.
+ * EOPNOTSUPP if one asks for a change of the cache policy, E2BIG if the caller has mapped what is
+ * moved more than 8192 times.
  *
  * Errors: those of ZCIPC_IOC_TRANSFER that a @result can have, for ZCIPC_F_ATOMIC; ENOMEM.
  */

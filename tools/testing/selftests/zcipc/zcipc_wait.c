@@ -432,6 +432,58 @@ TEST_F(stranger, keeps_nobody)
 	}
 }
 
+/* What a batch costs others is found out before its regions are locked, and anew afterwards. */
+FIXTURE(guess)
+{
+	struct base base;
+	struct ep v, a;
+	struct job job;
+};
+
+FIXTURE_SETUP(guess)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->v, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->a, true, WINDOW_PAGES);
+}
+
+FIXTURE_TEARDOWN_BASE(guess)
+
+TEST_F(guess, is_made_again)
+{
+	static int (* const jobs[])(struct job *j) = { job_batch, job_batch_atomic };
+	struct buf src, mine, got;
+	unsigned int i, k;
+	char *p;
+
+	need_points();
+	for (k = 0; k < ARRAY_SIZE(jobs); k++) {
+		test_create(&self->a, 2, &src);
+		test_fill(&self->a, src.p, 2, 1);
+		test_send_rights(&self->a, &self->v, ZCIPC_SHARE, src.cap, ZCIPC_RIGHT_READ);
+		test_take(&self->v, &mine);
+		self->job = (struct job){ .ep = &self->a, .to = &self->v, .cap = src.cap,
+					  .type = ZCIPC_COPY, .n = 1, .fn = jobs[k] };
+		point_stop("prepared");
+		job_start(&self->job);
+		ASSERT_TRUE(point_reached());
+		for (i = 0; i < OTHERS; i++)
+			test_map(&self->v, mine.cap, 0, 1, ZCIPC_RIGHT_READ, &p);
+		point_stop("long");
+		EXPECT_TRUE(point_reached());
+		point_go();
+		job_join(&self->job);
+		EXPECT_EQ(0, self->job.rc);
+		test_drop(&self->v, mine.cap);
+		test_drop(&self->a, src.cap);
+		for (i = 0; i < 2; i++) {
+			test_take(&self->v, &got);
+			test_check_from(&self->v, got.p, i, 1, 1);
+			test_drop(&self->v, got.cap);
+		}
+	}
+}
+
 /* What becomes of a long transfer whose receiver changes meanwhile. */
 FIXTURE(meanwhile)
 {
