@@ -296,8 +296,8 @@ static int affairs(struct ep *v, struct ep *w, bool mmaps)
 {
 	struct zcipc_region_query q;
 	struct buf own, other, got;
+	char *p, *last = v->win + (v->npages - 1) * psize;
 	void *anon;
-	char *p;
 
 #define NEED(x) do { if (!(x)) return __LINE__; } while (0)
 	NEED(!zc_create(v, 4, &own) && !zc_create(w, 4, &other));
@@ -316,6 +316,8 @@ static int affairs(struct ep *v, struct ep *w, bool mmaps)
 		return 0;
 	anon = mmap(NULL, psize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	NEED(anon != MAP_FAILED && !munmap(anon, psize));
+	/* A fault may have the VMA's lock alone: whoever changes the VMA waits for it. */
+	NEED(!mprotect(last, psize, PROT_READ) && !mprotect(last, psize, PROT_READ | PROT_WRITE));
 	return 0;
 }
 
