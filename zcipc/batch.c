@@ -251,7 +251,7 @@ static void zcipc_batch_write(struct zcipc_batch *b, const struct zcipc_transfer
 	}
 	for (i = 0; i < b->n; i++) {
 		/* What was not read is left alone. */
-		if (b->entries[i].ret != -E2BIG &&
+		if (b->entries[i].invalid != -E2BIG &&
 		    copy_to_user(ubuffer + i * cmd->transfer_size, &b->cmds[i], len))
 			return;
 		if (len == sizeof(*b->cmds) &&
@@ -322,10 +322,17 @@ static __always_inline unsigned long zcipc_batch_cost(const struct zcipc_transfe
 	return zcipc_batch_cost_any(t, region);
 }
 
-/* Is that more than those who wait for the locks are to wait for? */
-static __always_inline bool zcipc_batch_is_much(const struct zcipc_batch *b, unsigned long cost)
+/* Is that more than those who wait for the locks are to wait for? @others: of another user */
+static __always_inline bool zcipc_batch_is_much(bool others, unsigned long cost)
 {
-	return unlikely(cost > (b->others ? ZCIPC_BATCH_COST_OTHERS : ZCIPC_BATCH_COST));
+	return unlikely(cost > (others ? ZCIPC_BATCH_COST_OTHERS : ZCIPC_BATCH_COST));
+}
+
+/* Have earlier transfers of the batch made so many of it that this one takes long? */
+static __always_inline bool zcipc_batch_has_grown(const struct zcipc_transfer_state *t,
+						  const struct zcipc_region *region)
+{
+	return unlikely(zcipc_region_has_many(region)) && zcipc_transfer_is_long(t, region);
 }
 
 /*
@@ -337,15 +344,16 @@ static __always_inline bool zcipc_batch_takes(struct zcipc_batch *b,
 					      const struct zcipc_region *region)
 {
 	unsigned long cost = b->cost + zcipc_batch_cost(&entry->t, region);
+	bool others = b->others || entry->t.dst->user != b->src->user;
 
-	b->others |= entry->t.dst->user != b->src->user;
-	if (zcipc_batch_is_much(b, cost)) {
+	if (zcipc_batch_is_much(others, cost)) {
 		/* There has to be one. */
 		if (!b->atomic && entry > b->entries)
 			return false;
 		b->is_long = b->atomic;
 		b->alone = !b->atomic;
 	}
+	b->others = others;
 	b->cost = cost;
 	return true;
 }
@@ -549,7 +557,7 @@ static void zcipc_batch_look(struct zcipc_batch *b)
 			continue;
 		}
 		cost += zcipc_batch_cost(&entry->t, cap->region);
-		if (!zcipc_batch_is_much(b, cost))
+		if (!zcipc_batch_is_much(b->others, cost))
 			continue;
 		b->is_long = b->atomic;
 		if (!b->atomic)
@@ -808,6 +816,8 @@ static u32 zcipc_batch_each(struct zcipc_batch *b)
 			cond_resched();
 		if (IS_ERR(cap))
 			entry->ret = PTR_ERR(cap);
+		else if (zcipc_batch_has_grown(&entry->t, cap->region))
+			entry->ret = -E2BIG;
 		else
 			entry->ret = zcipc_transfer_begin(&entry->t, cap);
 		if (!entry->ret)
@@ -920,7 +930,8 @@ static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
 			if (zcipc_batch_conflict(&b->entries[j], entry))
 				entry->ret = -EINVAL;
 		/* They are taken from the sender one by one, with all locks. */
-		if (!entry->ret && b->is_long && entry->t.cmd->type == ZCIPC_MOVE) {
+		if (!entry->ret && b->is_long && entry->t.cmd->type == ZCIPC_MOVE &&
+		    entry->t.npages == cap->npages) {
 			slots += cap->nslots;
 			if (slots > ZCIPC_BATCH_COST)
 				entry->ret = -E2BIG;
@@ -1118,8 +1129,9 @@ static void zcipc_batch_alone(struct zcipc_batch *b)
 }
 
 /*
- * Makes as many of the transfers as go together, at least one, and sets @made to how many.
- * @result: what comes of an atomic batch. Returns 0, or -EINTR, with nothing done.
+ * Makes as many of the transfers as go together, and sets @made to how many. None, if the first has
+ * to be made alone, or an atomic batch as one that takes long: the next call does that. @result:
+ * what comes of an atomic batch. Returns 0, or -EINTR, with nothing done.
  */
 static int zcipc_batch_part(struct zcipc_batch *b, u32 *made, int *result)
 {

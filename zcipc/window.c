@@ -1615,6 +1615,21 @@ static unsigned long zcipc_touch_ahead(const struct zcipc_touch *touch, struct z
 				     min(left, ZCIPC_COW_AHEAD));
 }
 
+static int zcipc_pte_look(pte_t *ptep, unsigned long addr, void *data)
+{
+	*(bool *)data = pte_present(zcipc_ptep_get(ptep));
+	return 0;
+}
+
+/* Is there a PTE of a page? The caller holds the mmap_lock or the VMA's lock. */
+static bool zcipc_vma_shows(struct vm_area_struct *vma, unsigned long addr)
+{
+	bool shows = false;
+
+	apply_to_existing_page_range(vma->vm_mm, addr, PAGE_SIZE, zcipc_pte_look, &shows);
+	return shows;
+}
+
 /* Under the locks of endpoint and region. @broken: the page was a part of another huge frame. */
 static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcipc_slot *slot,
 				    unsigned long index, bool broken)
@@ -1657,10 +1672,11 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 	ret = zcipc_slot_insert(slot, vma, pgoff - before, n);
 	if (ret == -ENOMEM)
 		return VM_FAULT_OOM;
-	/* Unless it was mapped, and only had to become writable. */
-	return ret == -ENOSPC && !touch->page &&
-	       zcipc_frame_is_crowded(slot->cap->region->frames[index]) ? VM_FAULT_SIGBUS :
-									  VM_FAULT_NOPAGE;
+	/* It may be a page behind it that cannot be mapped, or somebody else has mapped it. */
+	if (ret == -ENOSPC && zcipc_frame_is_crowded(slot->cap->region->frames[index]) &&
+	    !zcipc_vma_shows(vma, touch->addr & PAGE_MASK))
+		return VM_FAULT_SIGBUS;
+	return VM_FAULT_NOPAGE;
 }
 
 /*

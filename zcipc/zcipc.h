@@ -968,13 +968,15 @@ static inline struct page *zcipc_frame_page(const struct zcipc_frame *frame)
 #ifdef ZCIPC_TEST
 extern unsigned int zcipc_max_refs;
 #else
-#define zcipc_max_refs (INT_MAX / 2)
+#define zcipc_max_refs (INT_MAX / 2U)
 #endif
 
 /* Has it too many to be mapped? Parts of a huge frame have them together. */
 static inline bool zcipc_frame_is_crowded(const struct zcipc_frame *frame)
 {
-	return unlikely(folio_ref_count(page_folio(zcipc_frame_page(frame))) > zcipc_max_refs);
+	unsigned int refs = folio_ref_count(page_folio(zcipc_frame_page(frame)));
+
+	return unlikely(refs > zcipc_max_refs);
 }
 
 /*

@@ -454,6 +454,7 @@ TEST_F(memory, mapped_too_often)
 		test_fill(&self->a, src.p, HUGE_PAGES, 1);
 		file_write(path, "50");
 		mapped = 0;
+		memset(p, 0, sizeof(p));
 		for (i = 0; i < lots; i++) {
 			if (zc_map(&self->a, src.cap, 1, 1, RIGHTS_RW, &p[i]))
 				break;

@@ -486,6 +486,57 @@ TEST_F(guess, is_made_again)
 	}
 }
 
+/* Many capabilities and mappings, which a SHARE makes one each of. */
+#define GROWN 80
+
+/* In the peer: a batch that SHAREs a region so often that the COPY at its end takes long. */
+static long call_grow(struct ep *ep, struct call *c)
+{
+	struct zcipc_transfer t[GROWN + 1];
+	struct zcipc_transfer_batch cmd = {
+		.size = sizeof(cmd), .transfers = (uintptr_t)t, .ntransfers = ARRAY_SIZE(t),
+		.transfer_size = sizeof(*t),
+	};
+	struct ep to = { .id = c->val };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(t); i++)
+		t[i] = transfer_cmd(&to, i < GROWN ? ZCIPC_SHARE : ZCIPC_COPY, c->n, 0, 0,
+				    i < GROWN ? ZCIPC_RIGHT_READ : 0);
+	if (zc_ioctl(ep, ZCIPC_IOC_TRANSFER_BATCH, &cmd))
+		return -1;
+	return cmd.done == ARRAY_SIZE(t) ? 0 : -1;
+}
+
+static int job_grow(struct job *j)
+{
+	struct call c = { .fn = call_grow, .n = j->cap, .val = j->to->id };
+
+	return ep_call(j->ep, &c);
+}
+
+TEST_F(guess, of_what_the_batch_makes)
+{
+	struct buf src, got;
+	unsigned int i;
+
+	need_points();
+	test_create(&self->a, 1, &src);
+	test_fill(&self->a, src.p, 1, 1);
+	self->job = (struct job){ .ep = &self->a, .to = &self->v, .cap = src.cap,
+				  .fn = job_grow };
+	point_stop("long");
+	job_start(&self->job);
+	EXPECT_TRUE(point_reached());
+	point_go();
+	job_join(&self->job);
+	EXPECT_EQ(0, self->job.rc);
+	for (i = 0; i <= GROWN; i++) {
+		test_take(&self->v, &got);
+		test_check(&self->v, got.p, 1, 1);
+	}
+}
+
 /* What becomes of a long transfer whose receiver changes meanwhile. */
 FIXTURE(meanwhile)
 {
