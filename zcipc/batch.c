@@ -37,10 +37,13 @@
  * transfers, unless another user has to wait for it. A transfer costs as much as some more pages,
  * and a copy of a page as several.
  */
-#define ZCIPC_BATCH_COST	(8UL * ZCIPC_MAX_BATCH)
+#define ZCIPC_BATCH_COST	(12UL * ZCIPC_MAX_BATCH)
 #define ZCIPC_BATCH_COST_OTHERS	512UL
-#define ZCIPC_BATCH_ENTRY_COST	2
+#define ZCIPC_BATCH_ENTRY_COST	7
 #define ZCIPC_BATCH_COPY_COST	8
+
+/* So many transfers can be atomic if another user has to wait for them. */
+#define ZCIPC_BATCH_ATOMIC_OTHERS	128U
 
 /* How often a batch waits for a region without the mmap_lock. */
 #define ZCIPC_BATCH_TRIES	16
@@ -71,13 +74,24 @@ static_assert(ZCIPC_BATCH_CARRY <= U16_MAX);
 static_assert(sizeof(struct zcipc_batch_entry) <= 256);
 
 /**
+ * struct zcipc_batch_named - what a transfer of an atomic batch names
+ * @region: id of a region
+ * @t: the transfer
+ * @index: of its entry
+ */
+struct zcipc_batch_named {
+	u64 region;
+	const struct zcipc_transfer_state *t;
+	u32 index;
+};
+
+/**
  * struct zcipc_batch - a batch under way, or a part of one
  * @ucmd: the call
  * @src: the sender
  * @atomic: all or none
  * @alone: its only transfer takes long, and is made as if it were no batch's
  * @is_long: others could wait long for the locks of an atomic batch
- * @revokes: some of them have to revoke others' capabilities
  * @rest_alone: the first transfer that it leaves to the next part takes long
  * @rest_long: an atomic batch is to be tried again, as one that takes long
  * @counted: a part before this one has been counted as a batch
@@ -92,6 +106,8 @@ static_assert(sizeof(struct zcipc_batch_entry) <= 256);
  * @eps: the endpoints to lock: the sender and the peers; when they are locked, each once
  * @sorted: the regions come in the order of their ids
  * @nalloc: entries that need memory
+ * @nnamed: number of transfers of an atomic batch that name something
+ * @named: what they name
  * @nregions: number of regions
  * @regions: the regions to lock, with references; when they are locked, each once
  * @nranges: number of ranges
@@ -108,7 +124,6 @@ struct zcipc_batch {
 	bool atomic;
 	bool alone;
 	bool is_long;
-	bool revokes;
 	bool rest_alone;
 	bool rest_long;
 	bool counted;
@@ -123,6 +138,8 @@ struct zcipc_batch {
 	struct zcipc_endpoint **eps;
 	bool sorted;
 	u32 nalloc;
+	u32 nnamed;
+	struct zcipc_batch_named *named;
 	u32 nregions;
 	struct zcipc_region **regions;
 	u32 nranges;
@@ -142,13 +159,17 @@ static int zcipc_batch_alloc(struct zcipc_batch *b)
 	b->regions = kvmalloc_array(b->n, sizeof(*b->regions), GFP_KERNEL_ACCOUNT);
 	b->ranges = kvmalloc_array(b->n + 1, sizeof(*b->ranges), GFP_KERNEL_ACCOUNT);
 	b->frames = kvmalloc_array(b->n, sizeof(*b->frames), GFP_KERNEL_ACCOUNT);
-	if (!b->cmds || !b->entries || !b->eps || !b->regions || !b->ranges || !b->frames)
+	if (b->atomic)
+		b->named = kvmalloc_array(b->n, sizeof(*b->named), GFP_KERNEL_ACCOUNT);
+	if (!b->cmds || !b->entries || !b->eps || !b->regions || !b->ranges || !b->frames ||
+	    (b->atomic && !b->named))
 		return -ENOMEM;
 	return 0;
 }
 
 static void zcipc_batch_free(struct zcipc_batch *b)
 {
+	kvfree(b->named);
 	kvfree(b->frames);
 	kvfree(b->ranges);
 	kvfree(b->regions);
@@ -274,6 +295,9 @@ static int zcipc_batch_find_peer(struct zcipc_batch *b, struct zcipc_batch_entry
 		return 0;
 	}
 	ret = zcipc_transfer_find_peer(&entry->t);
+	if (!ret && b->atomic && b->n > ZCIPC_BATCH_ATOMIC_OTHERS &&
+	    entry->t.dst->user != b->src->user)
+		ret = -E2BIG;
 	if (!ret && entry->t.dst != b->eps[b->neps - 1])
 		b->eps[b->neps++] = entry->t.dst;
 	return ret;
@@ -358,6 +382,69 @@ static __always_inline bool zcipc_batch_takes(struct zcipc_batch *b,
 	return true;
 }
 
+/* Does one of two transfers of a region move pages that the other names? */
+static bool zcipc_batch_conflict(const struct zcipc_transfer_state *x,
+				 const struct zcipc_transfer_state *y)
+{
+	return (x->cmd->type == ZCIPC_MOVE || y->cmd->type == ZCIPC_MOVE) &&
+	       x->first < y->first + y->npages && y->first < x->first + x->npages;
+}
+
+static int zcipc_batch_compare_named(const void *a, const void *b)
+{
+	const struct zcipc_batch_named *x = a, *y = b;
+
+	if (x->region != y->region)
+		return x->region < y->region ? -1 : 1;
+	return x->t->first < y->t->first ? -1 : x->t->first > y->t->first;
+}
+
+/* Do any two transfers of an atomic batch conflict? */
+static bool zcipc_batch_conflicts(struct zcipc_batch *b)
+{
+	unsigned long end = 0, moved = 0;
+	u32 i;
+
+	/* Each has a region of its own. */
+	if (b->sorted && b->nnamed == b->nregions)
+		return false;
+	sort(b->named, b->nnamed, sizeof(*b->named), zcipc_batch_compare_named, NULL);
+	for (i = 0; i < b->nnamed; i++) {
+		const struct zcipc_transfer_state *t = b->named[i].t;
+		bool moves = t->cmd->type == ZCIPC_MOVE;
+
+		if (!i || b->named[i].region != b->named[i - 1].region) {
+			end = 0;
+			moved = 0;
+		}
+		if (t->first < (moves ? end : moved))
+			return true;
+		end = max(end, t->first + t->npages);
+		if (moves)
+			moved = end;
+	}
+	return false;
+}
+
+/*
+ * Finds the first transfer of an atomic batch that conflicts with one before it. What a token names
+ * does not change, so no lock is needed for that.
+ */
+static void zcipc_batch_find_conflict(struct zcipc_batch *b)
+{
+	u32 i, j, first = b->n;
+
+	if (!zcipc_batch_conflicts(b))
+		return;
+	for (i = 0; i < b->nnamed; i++) {
+		for (j = i + 1; j < b->nnamed && b->named[j].region == b->named[i].region; j++)
+			if (zcipc_batch_conflict(b->named[i].t, b->named[j].t))
+				first = min(first, max(b->named[i].index, b->named[j].index));
+		cond_resched();
+	}
+	b->entries[first].ret = -EINVAL;
+}
+
 /* Finds the peers and allocates. Entries that there is no room for are left to another part. */
 static void zcipc_batch_prepare(struct zcipc_batch *b)
 {
@@ -395,6 +482,12 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 		}
 		last = entry;
 		entry->from = cap;
+		if (b->atomic)
+			b->named[b->nnamed++] = (struct zcipc_batch_named){
+				.region = cap->region->id,
+				.t = &entry->t,
+				.index = entry - b->entries,
+			};
 		if (cap->region->id < region)
 			b->sorted = false;
 		if (cap->region->id != region)
@@ -410,6 +503,8 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 		zcipc_endpoint_put(unused);
 	if (b->alone)
 		return;
+	if (b->atomic)
+		zcipc_batch_find_conflict(b);
 	if (!b->is_long && zcipc_carry_is_worth(b->npages))
 		b->carry.pages = kvmalloc_array(min(b->npages, ZCIPC_BATCH_CARRY),
 						sizeof(*b->carry.pages), GFP_KERNEL_ACCOUNT);
@@ -490,6 +585,25 @@ static void zcipc_batch_sort_regions(struct zcipc_batch *b)
 	}
 }
 
+/* Locks the peers' new regions, which nobody else knows, if they stay without frames for long. */
+static void zcipc_batch_lock_new(struct zcipc_batch *b)
+{
+	u32 i;
+
+	for (i = 0; b->is_long && i < b->n; i++)
+		if (b->entries[i].t.region)
+			mutex_lock_nest_lock(&b->entries[i].t.region->lock, &b->src->mm->mmap_lock);
+}
+
+static void zcipc_batch_unlock_new(struct zcipc_batch *b)
+{
+	u32 i;
+
+	for (i = 0; b->is_long && i < b->n; i++)
+		if (b->entries[i].t.region)
+			mutex_unlock(&b->entries[i].t.region->lock);
+}
+
 /*
  * Locks the sender's address space and all regions, before the endpoints. Whoever has a region may
  * keep it long, and all other threads of the sender need the mmap_lock meanwhile. Returns 0, or
@@ -520,6 +634,7 @@ again:
 		tries++;
 		goto again;
 	}
+	zcipc_batch_lock_new(b);
 	return 0;
 }
 
@@ -556,12 +671,12 @@ static void zcipc_batch_look(struct zcipc_batch *b)
 			entry->ret = PTR_ERR(cap);
 			continue;
 		}
+		entry->from = cap;
 		cost += zcipc_batch_cost(&entry->t, cap->region);
-		if (!zcipc_batch_is_much(b->others, cost))
+		if (b->is_long || !zcipc_batch_is_much(b->others, cost))
 			continue;
-		b->is_long = b->atomic;
-		if (!b->atomic)
-			break;
+		b->rest_long = b->atomic;
+		break;
 	}
 	b->limit = entry - b->entries;
 	b->cost = cost;
@@ -573,9 +688,12 @@ static void zcipc_batch_unlock(struct zcipc_batch *b)
 	u32 i;
 
 	zcipc_batch_unlock_endpoints(b);
-	for (i = 0; b->revokes && i < b->n; i++)
-		if (b->entries[i].t.revokes)
-			zcipc_transfer_revoke_others(&b->entries[i].t, b->entries[i].from);
+	for (i = 0; b->is_long && i < b->n; i++) {
+		if (!b->entries[i].ret)
+			zcipc_transfer_finish(&b->entries[i].t, b->entries[i].from);
+		cond_resched();
+	}
+	zcipc_batch_unlock_new(b);
 	/* The last transfer of a region does not free it: see zcipc_transfer_free(). */
 	for (i = 0; i < b->nregions; i++)
 		mutex_unlock(&b->regions[i]->lock);
@@ -795,7 +913,6 @@ static __always_inline void zcipc_batch_commit(struct zcipc_batch *b,
 	} else {
 		entry->to = zcipc_transfer_commit(t, cap, false);
 		entry->from = cap;
-		b->revokes |= t->revokes;
 	}
 }
 
@@ -840,15 +957,6 @@ static u32 zcipc_batch_each(struct zcipc_batch *b)
 	return made;
 }
 
-/* Does one of two transfers move pages that the other names? */
-static bool zcipc_batch_conflict(const struct zcipc_batch_entry *x,
-				 const struct zcipc_batch_entry *y)
-{
-	return (x->t.cmd->type == ZCIPC_MOVE || y->t.cmd->type == ZCIPC_MOVE) &&
-	       x->from->region == y->from->region &&
-	       x->t.first < y->t.first + y->t.npages && y->t.first < x->t.first + x->t.npages;
-}
-
 /* Index of the first that has failed, or n. */
 static u32 zcipc_batch_failed(const struct zcipc_batch *b)
 {
@@ -879,7 +987,6 @@ static u32 zcipc_batch_work(struct zcipc_batch *b, u32 *begun)
 	}
 	for (i = 0; i < b->n; i++) {
 		entry = &b->entries[i];
-		entry->t.brief = false;
 		entry->ret = zcipc_transfer_work(&entry->t, entry->from);
 		if (entry->ret)
 			break;
@@ -910,15 +1017,38 @@ static void zcipc_batch_abort(struct zcipc_batch *b, u32 begun)
 		zcipc_endpoint_made_room(b->eps[i]);
 }
 
+/*
+ * Looks at each page of an atomic batch that takes long, which nobody who needs the endpoints waits
+ * for. The regions' locks keep the capabilities.
+ */
+static void zcipc_batch_survey(struct zcipc_batch *b)
+{
+	struct zcipc_batch_entry *entry, *end = b->entries + b->n;
+
+	zcipc_batch_unlock_endpoints(b);
+	for (entry = b->entries; entry < end; entry++) {
+		entry->t.brief = false;
+		zcipc_transfer_survey(&entry->t, entry->from->region);
+		cond_resched();
+	}
+	zcipc_batch_lock_endpoints(b);
+	for (entry = b->entries; entry < end; entry++)
+		entry->ret = zcipc_transfer_may_send(&entry->t);
+}
+
 /* Begins all, so that they can be committed. Returns the index of the one that fails, or n. */
 static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
 {
 	struct zcipc_batch_entry *entry;
 	unsigned long slots = 0;
 	struct zcipc_cap *cap;
-	u32 i, j, begun;
+	u32 i, begun;
 
 	i = zcipc_batch_failed(b);
+	if (i == b->n && b->is_long) {
+		zcipc_batch_survey(b);
+		i = zcipc_batch_failed(b);
+	}
 	if (i < b->n)
 		return i;
 	for (i = 0; i < b->n; i++) {
@@ -926,14 +1056,11 @@ static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
 		cap = zcipc_batch_cap(b, entry);
 		if (IS_ERR(cap))
 			entry->ret = PTR_ERR(cap);
-		for (j = 0; j < i && !entry->ret; j++)
-			if (zcipc_batch_conflict(&b->entries[j], entry))
-				entry->ret = -EINVAL;
 		/* They are taken from the sender one by one, with all locks. */
 		if (!entry->ret && b->is_long && entry->t.cmd->type == ZCIPC_MOVE &&
 		    entry->t.npages == cap->npages) {
 			slots += cap->nslots;
-			if (slots > ZCIPC_BATCH_COST)
+			if (zcipc_batch_is_much(b->others, slots))
 				entry->ret = -E2BIG;
 		}
 		if (!entry->ret)
@@ -1151,7 +1278,10 @@ static int zcipc_batch_part(struct zcipc_batch *b, u32 *made, int *result)
 		return ret;
 	zcipc_batch_lock_endpoints(b);
 	zcipc_batch_look(b);
-	*result = zcipc_batch_locked(b, made);
+	if (b->rest_long)
+		*made = 0;
+	else
+		*result = zcipc_batch_locked(b, made);
 	zcipc_batch_unlock(b);
 	mmap_read_unlock(b->src->mm);
 	return 0;

@@ -203,7 +203,7 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 	kref_init(&ep->kref);
 	mutex_init(&ep->lock);
 	mutex_init(&ep->adopt_lock);
-	mutex_init(&ep->hide_lock);
+	init_rwsem(&ep->hide_lock);
 	ep->slots = RB_ROOT;
 	INIT_LIST_HEAD(&ep->messages);
 	INIT_LIST_HEAD(&ep->kept);

@@ -795,7 +795,7 @@ static long zcipc_import_copy_some(struct zcipc_endpoint *ep, u64 token, unsigne
 	region = cap->region;
 	n = min(n, cap->npages - min(at, cap->npages));
 	at += cap->first;
-	if (n && zcipc_region_count_pins(region, at, n)) {
+	if (region->npinned && zcipc_region_count_pins(region, at, n)) {
 		zcipc_region_unmap(region, at, n, NULL);
 		for (i = 0; i < n; i++) {
 			frame = region->frames[at + i];

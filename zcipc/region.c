@@ -199,8 +199,6 @@ unsigned long zcipc_region_count_pins(const struct zcipc_region *region, unsigne
 {
 	unsigned long i, n = 0;
 
-	if (!region->npinned)
-		return 0;
 	for (i = first; i < first + npages; i++) {
 		n += zcipc_frame_is_imported(region->frames[i]);
 		if (!(i % ZCIPC_RESCHED_PAGES))
@@ -496,31 +494,43 @@ void zcipc_region_replace(struct zcipc_region *region, unsigned long first,
 }
 
 /**
+ * zcipc_region_inherit() - make a new region one of the same kind
+ * @region: the region; the caller holds its lock
+ * @part: a new region that nobody else knows
+ */
+void zcipc_region_inherit(const struct zcipc_region *region, struct zcipc_region *part)
+{
+	lockdep_assert_held(&region->lock);
+	part->pinnable = region->pinnable;
+	part->unpinnable = region->unpinnable;
+	part->special = region->special;
+	part->cache = region->cache;
+	part->parts = region->parts;
+	part->break_huge = region->break_huge;
+}
+
+/**
  * zcipc_region_split() - move a range of frames to a region of its own
  * @region: the region; the caller holds its lock, and has unmapped the range
  * @first: first page of the range, which is as long as @part
- * @part: a new region that nobody else knows
+ * @part: a new region, whose frames nobody has seen; it has inherited what @region is
  *
  * Leaves a hole. The charge moves along. Another user has been charged for what is pinned.
  */
 void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 			struct zcipc_region *part)
 {
-	unsigned long npinned = zcipc_region_count_pins(region, first, part->npages);
+	unsigned long npinned = 0;
 	size_t size = array_size(part->npages, sizeof(*part->frames));
 	unsigned long i, last = first + part->npages - 1;
 
 	lockdep_assert_held(&region->lock);
+	if (region->npinned)
+		npinned = zcipc_region_count_pins(region, first, part->npages);
 	region->npinned -= npinned;
 	part->npinned = npinned;
-	part->pinnable = region->pinnable;
-	part->unpinnable = region->unpinnable;
-	part->special = region->special;
-	part->cache = region->cache;
 	if (part->user != region->user)
 		zcipc_uncharge_pins(region->user, npinned);
-	part->parts = region->parts;
-	part->break_huge = region->break_huge;
 	if (region->nhuge) {
 		zcipc_region_share_huge(region, first, part, 0, part->npages);
 		for (i = first; i <= last; i = ALIGN(i + 1, ZCIPC_HUGE_PAGES))

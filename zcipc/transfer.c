@@ -278,22 +278,44 @@ void zcipc_transfer_unreserve(struct zcipc_transfer_state *t)
 		zcipc_window_release(t->dst, t->pgoff, zcipc_transfer_span(t));
 }
 
-/* What the peer's user will have pinned, and has not now. */
-static int zcipc_transfer_charge_pins(struct zcipc_transfer_state *t,
-				      const struct zcipc_region *region)
+/* Are blocks of a region to be made huge frames again, before there is a snapshot? */
+static bool zcipc_transfer_mends(const struct zcipc_transfer_state *t)
+{
+	const struct zcipc_transfer *cmd = t->cmd;
+
+	/* Not where the snapshot has no use for it, nor where that may be the wrong node. */
+	return cmd->type == ZCIPC_COPY && !t->direct && !(t->first % ZCIPC_HUGE_PAGES) &&
+	       !(cmd->flags & ZCIPC_F_STRICT) && cmd->node == ZCIPC_NODE_ANY;
+}
+
+/**
+ * zcipc_transfer_survey() - all that zcipc_transfer_admit() has to know of each page
+ * @t: the transfer
+ * @region: the sender's; the caller holds its lock, and needs no other
+ */
+void zcipc_transfer_survey(struct zcipc_transfer_state *t, const struct zcipc_region *region)
 {
 	u32 type = t->cmd->type;
-	unsigned long pins = 0;
+
+	t->present = zcipc_region_present(region, t->first, t->npages);
+	t->npinned = 0;
+	if (region->npinned &&
+	    (type == ZCIPC_COPY || (type == ZCIPC_MOVE && t->dst->user != region->user)))
+		t->npinned = zcipc_region_count_pins(region, t->first, t->npages);
+	t->mend = zcipc_transfer_mends(t) && zcipc_cow_is_torn(region, t->first, t->npages);
+}
+
+/* What the peer's user will have pinned, and has not now. */
+static int zcipc_transfer_charge_pins(struct zcipc_transfer_state *t)
+{
 	int ret;
 
 	t->pins = 0;
-	if (!region->npinned || t->copy)
+	if (!t->npinned || t->copy)
 		return 0;
-	if (type == ZCIPC_COPY || (type == ZCIPC_MOVE && t->dst->user != region->user))
-		pins = zcipc_region_count_pins(region, t->first, t->npages);
-	ret = zcipc_charge_pins(t->dst->user, pins, t->dst->pin_limit);
+	ret = zcipc_charge_pins(t->dst->user, t->npinned, t->dst->pin_limit);
 	if (!ret)
-		t->pins = pins;
+		t->pins = t->npinned;
 	return ret;
 }
 
@@ -451,21 +473,10 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 	return 0;
 }
 
-/* Are blocks of a region to be made huge frames again, before there is a snapshot? */
-static bool zcipc_transfer_mends(const struct zcipc_transfer_state *t,
-				 const struct zcipc_region *region)
-{
-	const struct zcipc_transfer *cmd = t->cmd;
-
-	/* Not where the snapshot has no use for it, nor where that may be the wrong node. */
-	return cmd->type == ZCIPC_COPY && !t->copy && !t->direct &&
-	       !(t->first % ZCIPC_HUGE_PAGES) && !(cmd->flags & ZCIPC_F_STRICT) &&
-	       cmd->node == ZCIPC_NODE_ANY && zcipc_cow_is_torn(region, t->first, t->npages);
-}
-
 /**
  * zcipc_transfer_admit() - all that can fail before anything is unmapped
- * @t: the transfer, prepared
+ * @t: the transfer, prepared; if it is not brief, zcipc_transfer_survey() has been called since the
+ *	region was locked
  * @cap: as for zcipc_transfer_begin()
  *
  * zcipc_transfer_begin() or zcipc_transfer_dismiss() must follow, under the same locks.
@@ -484,7 +495,9 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 			t->cmd->cache != ZCIPC_CACHE_DEFAULT ||
 			t->cmd->flags & ZCIPC_F_NODE_STRICT))
 		return -EOPNOTSUPP;
-	if (!zcipc_region_present(region, t->first, t->npages))
+	if (t->brief)
+		zcipc_transfer_survey(t, region);
+	if (!t->present)
 		return -ENOENT;
 	if (type == ZCIPC_MOVE && !(t->cmd->flags & ZCIPC_F_REVOKE_OTHERS) &&
 	    zcipc_transfer_others_hold(t, cap))
@@ -494,10 +507,10 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 		return -ENOBUFS;
 	ret = zcipc_transfer_may_set_cache(t, cap);
 	if (!ret)
-		ret = zcipc_transfer_charge_pins(t, region);
+		ret = zcipc_transfer_charge_pins(t);
 	if (ret)
 		return ret;
-	t->mend = zcipc_transfer_mends(t, region);
+	t->mend = t->mend && !t->copy;
 	ret = zcipc_transfer_reserve(t, region);
 	if (ret)
 		zcipc_uncharge_pins(t->dst->user, t->pins);
@@ -554,6 +567,8 @@ int zcipc_transfer_work(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 		ret = zcipc_transfer_snapshot(t, region);
 	else if (type == ZCIPC_SHARE && t->set_cache)
 		ret = zcipc_region_plan(region, 0, region->npages, ZCIPC_GFP_LOCKED, &t->plan);
+	if (!ret && type == ZCIPC_COPY && t->pins)
+		t->npinned = zcipc_region_count_pins(t->region, 0, t->region->npages);
 	return ret;
 }
 
@@ -590,15 +605,11 @@ static void zcipc_transfer_settle_pins(struct zcipc_transfer_state *t, unsigned 
 	t->pins = 0;
 }
 
-/**
- * zcipc_transfer_revoke_others() - the last part of a MOVE with ZCIPC_F_REVOKE_OTHERS
- * @t: the transfer, committed
- * @cap: what was the sender's capability
- *
+/*
  * Needs the lock of the region alone, which the caller has held all the time: so nobody has used
  * one of these capabilities since what they name was unmapped.
  */
-void zcipc_transfer_revoke_others(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+static void zcipc_transfer_revoke_others(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	struct zcipc_region *region = cap->region;
 	unsigned long first = cap->first + (t->cmd->offset >> PAGE_SHIFT);
@@ -610,20 +621,47 @@ void zcipc_transfer_revoke_others(struct zcipc_transfer_state *t, struct zcipc_c
 		t->revoked = zcipc_region_get(region);
 }
 
+/* What a committed transfer leaves to be done to the frames and their charges. */
+static void zcipc_transfer_settle(struct zcipc_transfer_state *t, struct zcipc_region *region,
+				  unsigned long first)
+{
+	if (t->cmd->type == ZCIPC_SHARE)
+		first = 0;
+	if (t->plan.copies)
+		zcipc_region_replace(region, first, &t->plan);
+	if (t->cmd->type != ZCIPC_MOVE)
+		return;
+	if (t->pins)
+		zcipc_transfer_settle_pins(t, zcipc_region_count_pins(region, first, t->npages));
+	if (t->charged)
+		zcipc_region_own(region, t->dst->user);
+	if (t->region)
+		zcipc_region_split(region, first, t->region);
+}
+
+/**
+ * zcipc_transfer_finish() - the last part of a transfer that is not brief
+ * @t: the transfer, committed
+ * @cap: what was the sender's capability
+ *
+ * Needs the locks of the regions alone, of the peer's new one, too. The caller has held them all
+ * the time: so nobody has seen frames that are not there yet.
+ */
+void zcipc_transfer_finish(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	zcipc_transfer_settle(t, cap->region, cap->first + (t->cmd->offset >> PAGE_SHIFT));
+	if (t->revokes)
+		zcipc_transfer_revoke_others(t, cap);
+}
+
 /* The part of a MOVE that cannot fail. The region is the sender's no longer. */
 static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	struct zcipc_region *region = cap->region;
 
-	if (t->plan.copies)
-		zcipc_region_replace(region, t->first, &t->plan);
-	if (t->pins)
-		zcipc_transfer_settle_pins(t, zcipc_region_count_pins(region, t->first, t->npages));
 	t->revokes = t->cmd->flags & ZCIPC_F_REVOKE_OTHERS;
 	if (t->revokes && t->brief)
 		zcipc_transfer_revoke_others(t, cap);
-	if (t->charged)
-		zcipc_region_own(region, t->dst->user);
 	if (!t->region) {
 		t->cap = cap;
 		zcipc_cap_give(cap, t->dst);
@@ -631,7 +669,7 @@ static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zc
 		zcipc_endpoint_made_room(t->src);
 		return;
 	}
-	zcipc_region_split(region, t->first, t->region);
+	zcipc_region_inherit(region, t->region);
 	if (t->npages == cap->npages) {
 		zcipc_cap_detach(cap, t->revokes);
 		zcipc_endpoint_made_room(t->src);
@@ -808,6 +846,9 @@ void zcipc_transfer_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
  * @cap: the sender's capability
  * @populate: the caller holds the mmap_lock of the peer's mm too
  *
+ * If it is not brief the caller holds the lock of the peer's new region, too, and
+ * zcipc_transfer_finish() must follow.
+ *
  * Return: the peer's capability, valid as long as its lock is held
  */
 struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
@@ -827,20 +868,22 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 		if (!t->copy && sender_rights & ZCIPC_RIGHT_WRITE)
 			region->break_huge = cmd->flags & ZCIPC_F_BREAK_HUGE;
 		/* Those of the snapshot: it was charged for what it has of the region's. */
-		t->region->npinned = t->pins;
-		t->region->npinned = zcipc_region_count_pins(t->region, 0, t->region->npages);
-		zcipc_transfer_settle_pins(t, t->region->npinned);
+		if (t->pins) {
+			t->region->npinned = t->npinned;
+			zcipc_transfer_settle_pins(t, t->npinned);
+		}
 	}
-	/* Of what is shared. */
-	if (t->plan.copies)
-		zcipc_region_replace(region, 0, &t->plan);
+	if (t->brief)
+		zcipc_transfer_settle(t, region, t->first);
 	if (!t->region)
 		return zcipc_transfer_deliver(t, region, cap, sender_rights, populate);
 	/* Nobody else knows it. */
-	zcipc_region_lock_new(t->region);
+	if (t->brief)
+		zcipc_region_lock_new(t->region);
 	t->first = 0;
 	cap = zcipc_transfer_deliver(t, t->region, NULL, sender_rights, populate);
-	mutex_unlock(&t->region->lock);
+	if (t->brief)
+		mutex_unlock(&t->region->lock);
 	return cap;
 }
 
@@ -871,15 +914,23 @@ int zcipc_transfer_recheck(struct zcipc_transfer_state *t)
 static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	struct zcipc_endpoint *src = t->src, *dst = t->dst;
+	struct zcipc_region *region = cap->region;
 	struct zcipc_cap *from = cap;
 	int ret;
 
-	ret = zcipc_transfer_admit(t, cap);
+	zcipc_endpoints_unlock(src, dst);
+	zcipc_transfer_survey(t, region);
+	zcipc_endpoints_lock(src, dst);
+	ret = zcipc_transfer_may_send(t);
+	if (!ret)
+		ret = zcipc_transfer_admit(t, cap);
 	if (ret)
 		return ret;
 	zcipc_endpoints_unlock(src, dst);
 	zcipc_test_point("long");
 	ret = zcipc_transfer_work(t, cap);
+	if (t->region)
+		zcipc_region_lock_new(t->region);
 	zcipc_endpoints_lock(src, dst);
 	if (ret) {
 		zcipc_transfer_dismiss(t);
@@ -889,28 +940,24 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 			zcipc_transfer_abort(t, cap);
 	}
 	/* Others have seen that there was no room because of it. */
-	if (ret) {
+	if (ret)
 		zcipc_endpoint_made_room(dst);
-		return ret;
-	}
-	cap = zcipc_transfer_commit(t, cap, false);
-	if (zcipc_transfer_lazy(t))
-		return 0;
-	/* Nobody else has come as far as to lock it. */
-	if (t->region)
-		zcipc_region_lock_new(t->region);
+	else
+		cap = zcipc_transfer_commit(t, cap, false);
 	zcipc_endpoints_unlock(src, dst);
-	/* First, as nobody else is to have it mapped by PMDs then. */
-	if (t->revokes)
-		zcipc_transfer_revoke_others(t, from);
-	if (mmap_read_trylock(dst->mm)) {
-		zcipc_slot_populate_long(&cap->slot);
-		mmap_read_unlock(dst->mm);
+	if (!ret) {
+		/* First, as nobody else is to have it mapped by PMDs then. */
+		zcipc_transfer_finish(t, from);
+		if (zcipc_transfer_places(t) && !zcipc_transfer_lazy(t) &&
+		    mmap_read_trylock(dst->mm)) {
+			zcipc_slot_populate_long(&cap->slot);
+			mmap_read_unlock(dst->mm);
+		}
 	}
 	if (t->region)
 		mutex_unlock(&t->region->lock);
 	zcipc_endpoints_lock(src, dst);
-	return 0;
+	return ret;
 }
 
 /* Is it so much that nobody can be asked to wait? Without the region's lock it is a guess. */
@@ -920,6 +967,9 @@ bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 	bool set_cache = t->cmd->cache != ZCIPC_CACHE_DEFAULT;
 	unsigned long n = t->npages;
 
+	/* Each page is looked at. */
+	if (n > ZCIPC_LONG_PAGES && (region->nholes || region->npinned))
+		return true;
 	if (!zcipc_transfer_places(t) || region->file)
 		return false;
 	/* All mappings of what is moved or copied go, whoever has them. */

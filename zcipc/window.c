@@ -646,9 +646,15 @@ static void zcipc_window_unmap_locked(struct zcipc_endpoint *ep, unsigned long p
  */
 void zcipc_window_unmap(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages)
 {
-	mutex_lock(&ep->hide_lock);
-	zcipc_window_unmap_locked(ep, pgoff, npages);
-	mutex_unlock(&ep->hide_lock);
+	unsigned long n;
+
+	for (; npages; pgoff += n, npages -= n) {
+		n = min(npages, ZCIPC_UNMAP_PAGES);
+		down_read(&ep->hide_lock);
+		zcipc_window_unmap_locked(ep, pgoff, n);
+		up_read(&ep->hide_lock);
+		cond_resched();
+	}
 }
 
 /* Takes what a slot shows out of all page tables. Of a view it is for good. */
@@ -1388,8 +1394,12 @@ void zcipc_slot_populate_long(struct zcipc_slot *slot)
 
 	for (i = 0; i < slot->npages && !fatal_signal_pending(current); i = end) {
 		/* Blocks are not taken apart. */
-		end = min(slot->npages, ALIGN_DOWN(slot->first + i, ZCIPC_HUGE_PAGES) +
-					ZCIPC_HUGE_PAGES - slot->first);
+		end = slot->npages;
+		if (zcipc_region_huge_at(slot->cap->region, slot->first + i, end - i))
+			end = i + ZCIPC_HUGE_PAGES;
+		else
+			end = min(end, ALIGN(slot->first + i + 1, ZCIPC_POPULATE_PAGES) -
+				       slot->first);
 		if (slot->npages > ZCIPC_LONG_PAGES)
 			zcipc_test_point("populates");
 		/* Whoever waits for the mmap_lock does not wait for this. */
@@ -1501,15 +1511,15 @@ static void zcipc_window_unmap_near(struct zcipc_endpoint *ep, const struct zcip
 		hidden.ptes = kvcalloc(npages, sizeof(*hidden.ptes),
 				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	}
-	if (hidden.ptes && hidden.leave) {
+	/* A stranger can unmap much at a time. */
+	if (hidden.ptes && hidden.leave && down_write_trylock(&ep->hide_lock)) {
 		for (i = 0; i < n; i++)
 			bitmap_set(hidden.leave, ranges[i].pgoff - start, ranges[i].npages);
-		mutex_lock(&ep->hide_lock);
 		zcipc_window_hide(ep, start, start + npages, &hidden);
 		zcipc_test_point("hidden");
 		zcipc_window_unmap_locked(ep, start, npages);
 		zcipc_window_restore(&hidden, npages);
-		mutex_unlock(&ep->hide_lock);
+		up_write(&ep->hide_lock);
 	} else {
 		for (i = 0; i < n; i++)
 			zcipc_window_unmap(ep, ranges[i].pgoff, ranges[i].npages);

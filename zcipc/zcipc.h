@@ -51,7 +51,7 @@
 #define ZCIPC_MAX_CAPS		(1024U * 1024)
 #define ZCIPC_MAX_MESSAGES	1024U
 #define ZCIPC_MAX_DEPTH		1024U
-#define ZCIPC_MAX_SLOTS		1024U
+#define ZCIPC_MAX_SLOTS		256U
 
 /* While locks are held that others wait for. */
 #define ZCIPC_GFP_LOCKED	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
@@ -65,6 +65,12 @@
 #define ZCIPC_LONG_ENTRIES	1024UL
 #define ZCIPC_LONG_COPIES	64UL
 #define ZCIPC_LONG_USES		128UL
+
+/* Core mm unmaps so much at a time: whoever changes a window's VMA waits for that. */
+#define ZCIPC_UNMAP_PAGES	4096UL
+
+/* Of what is long, this many PTEs are inserted before others have a turn. */
+#define ZCIPC_POPULATE_PAGES	128UL
 
 /* A loop over the pages of a region lets others run after this many. */
 #define ZCIPC_RESCHED_PAGES	1024
@@ -211,7 +217,8 @@ struct zcipc_room {
  * @kept: which are these
  * @nkept: their pages
  * @adopt_lock: outermost of all: one import at a time
- * @hide_lock: innermost of all: whoever takes PTEs away has it, so that none is hidden from him
+ * @hide_lock: innermost of all: whoever takes PTEs away reads, so that none is hidden from him; who
+ *	hides some writes, and does not wait for that
  * @lock: protects everything that follows
  * @dead: shut down: nothing comes in any more
  * @caps: the table: index -> struct zcipc_cap, or what cap.c makes of a free entry
@@ -265,7 +272,7 @@ struct zcipc_endpoint {
 	unsigned long nkept;
 
 	struct mutex adopt_lock; /* one import at a time */
-	struct mutex hide_lock; /* PTEs are not hidden */
+	struct rw_semaphore hide_lock; /* PTEs are not hidden */
 	struct mutex lock; /* protects all that follows */
 	bool dead;
 	void **caps;
@@ -305,7 +312,7 @@ struct zcipc_endpoint {
  * @kref: one reference for each capability
  * @id: never used again
  * @npages: its size
- * @user: who is charged for it. Changes under @lock and the lock of the sole owner's endpoint.
+ * @user: who is charged for it. Changes under @lock.
  * @ncharged: pages charged to @user
  * @overhead: bytes charged to @user for this struct and its arrays
  * @cache: enum zcipc_cache of all frames, DEFAULT for write-back; changes under @lock and the lock
@@ -824,6 +831,7 @@ void zcipc_region_plan_free(struct zcipc_plan *plan);
 void zcipc_region_replace(struct zcipc_region *region, unsigned long first,
 			  struct zcipc_plan *plan);
 void zcipc_region_set_cache(struct zcipc_region *region, u32 cache);
+void zcipc_region_inherit(const struct zcipc_region *region, struct zcipc_region *part);
 void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 			struct zcipc_region *part);
 void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user);
@@ -1639,16 +1647,18 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep);
  * @file: the region is a file's
  * @set_cache: a region is to have another policy than now
  * @keep_cache: it must not, since other transfers of the same batch may be about it
+ * @present: all pages of the range are there
  * @mend: of a snapshot: there are blocks to be made huge frames again
  * @charged: the peer's user has been charged
  * @admitted: zcipc_transfer_admit() has done its part
  * @carried: the PTEs of the range have been taken, and nobody holds any of its frames
- * @brief: others wait, so there is no time to copy much
+ * @brief: it is made with the locks of both endpoints, so there is no time to copy much
  * @again: what was reserved has gone meanwhile: another try has to reserve something else
  * @unmapped: the sender's mappings of the range have gone already
- * @revokes: others' capabilities are still to be revoked: zcipc_transfer_revoke_others()
+ * @revokes: others' capabilities are still to be revoked
  * @pgoff: where it is to be mapped
  * @window_id: in the window that was the peer's then
+ * @npinned: frames that are pinned, of the range, later of a snapshot; 0 where nobody else will pay
  * @cap: for the peer's table, unless @whole
  * @region: for the peer, if it gets a new one: charged to it, not filled
  * @direct: it is straight from the caller's memory
@@ -1676,6 +1686,7 @@ struct zcipc_transfer_state {
 	bool file;
 	bool set_cache;
 	bool keep_cache;
+	bool present;
 	bool mend;
 	bool charged;
 	bool admitted;
@@ -1686,6 +1697,7 @@ struct zcipc_transfer_state {
 	bool revokes;
 	unsigned long pgoff;
 	u32 window_id;
+	u32 npinned;
 	struct zcipc_cap *cap;
 	struct zcipc_region *region;
 	struct zcipc_direct *direct;
@@ -1713,6 +1725,7 @@ bool zcipc_transfer_accepted(const struct zcipc_transfer_state *t);
 struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t);
 struct zcipc_cap *zcipc_transfer_look(struct zcipc_transfer_state *t);
 int zcipc_transfer_alloc(struct zcipc_transfer_state *t);
+void zcipc_transfer_survey(struct zcipc_transfer_state *t, const struct zcipc_region *region);
 int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 int zcipc_transfer_admit_plain(struct zcipc_transfer_state *t, const struct zcipc_region *region);
 void zcipc_transfer_dismiss(struct zcipc_transfer_state *t);
@@ -1747,7 +1760,7 @@ void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 void zcipc_transfer_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
 					bool populate);
-void zcipc_transfer_revoke_others(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+void zcipc_transfer_finish(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 void zcipc_transfer_free_all(struct zcipc_transfer_state *t);
 
 /* Frees what is left of a transfer, done or not. No lock is held. */
