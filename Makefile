@@ -16,8 +16,8 @@ MODULE_DIR = $(DESTDIR)/lib/modules/$(RELEASE)/updates
 HEADER     = $(DESTDIR)$(PREFIX)/include/linux/zcipc.h
 MANPAGE    = $(DESTDIR)$(PREFIX)/share/man/man4/zcipc.4
 
-.PHONY: module run demo check check-long test stress breakages icount bench bench-native vm \
-	install uninstall clean help
+.PHONY: module run demo check check-long test stress breakages icount latency bench bench-native \
+	vm install uninstall clean help
 
 module: ## the module, for the running kernel or KVER=6.1|6.12|debug|RELEASE (default)
 	@scripts/build-module $(KVER) $(if $(W),W=$(W)) $(if $(C),C=$(C))
@@ -36,6 +36,9 @@ test: ## the selftests in a VM, on KERNEL=6.1|6.12|debug (6.12), TESTS=... for s
 
 icount: ## instructions that a transfer costs, counted in a VM
 	@scripts/icount
+
+latency: ## what a user's calls take while a stranger does its worst, counted in a VM
+	@scripts/latency
 
 bench: ## zcipc beside what Linux has: figures, plots (KERNEL=6.1|6.12, MODE=icount|mttcg)
 	@scripts/bench $(if $(KERNEL),--kernel $(KERNEL)) $(if $(MODE),--mode $(MODE))

@@ -37,13 +37,13 @@
  * transfers, unless another user has to wait for it. A transfer costs as much as some more pages,
  * and a copy of a page as several.
  */
-#define ZCIPC_BATCH_COST	(12UL * ZCIPC_MAX_BATCH)
-#define ZCIPC_BATCH_COST_OTHERS	512UL
+#define ZCIPC_BATCH_COST	(13UL * ZCIPC_MAX_BATCH)
+#define ZCIPC_BATCH_COST_OTHERS	384UL
 #define ZCIPC_BATCH_ENTRY_COST	7
 #define ZCIPC_BATCH_COPY_COST	8
 
 /* So many transfers can be atomic if another user has to wait for them. */
-#define ZCIPC_BATCH_ATOMIC_OTHERS	128U
+#define ZCIPC_BATCH_ATOMIC_OTHERS	64U
 
 /* How often a batch waits for a region without the mmap_lock. */
 #define ZCIPC_BATCH_TRIES	16
@@ -94,7 +94,7 @@ struct zcipc_batch_named {
  * @is_long: others could wait long for the locks of an atomic batch
  * @rest_alone: the first transfer that it leaves to the next part takes long
  * @rest_long: an atomic batch is to be tried again, as one that takes long
- * @counted: a part before this one has been counted as a batch
+ * @counted: a part of it has been counted as a batch
  * @others: some go to another user
  * @n: number of entries
  * @limit: how many of these are made
@@ -106,6 +106,7 @@ struct zcipc_batch_named {
  * @eps: the endpoints to lock: the sender and the peers; when they are locked, each once
  * @sorted: the regions come in the order of their ids
  * @nalloc: entries that need memory
+ * @conflict: index of the first transfer of an atomic batch that conflicts with one before it, or n
  * @nnamed: number of transfers of an atomic batch that name something
  * @named: what they name
  * @nregions: number of regions
@@ -138,6 +139,7 @@ struct zcipc_batch {
 	struct zcipc_endpoint **eps;
 	bool sorted;
 	u32 nalloc;
+	u32 conflict;
 	u32 nnamed;
 	struct zcipc_batch_named *named;
 	u32 nregions;
@@ -434,6 +436,7 @@ static void zcipc_batch_find_conflict(struct zcipc_batch *b)
 {
 	u32 i, j, first = b->n;
 
+	b->conflict = b->n;
 	if (!zcipc_batch_conflicts(b))
 		return;
 	for (i = 0; i < b->nnamed; i++) {
@@ -442,7 +445,7 @@ static void zcipc_batch_find_conflict(struct zcipc_batch *b)
 				first = min(first, max(b->named[i].index, b->named[j].index));
 		cond_resched();
 	}
-	b->entries[first].ret = -EINVAL;
+	b->conflict = first;
 }
 
 /* Finds the peers and allocates. Entries that there is no room for are left to another part. */
@@ -1026,6 +1029,7 @@ static void zcipc_batch_survey(struct zcipc_batch *b)
 	struct zcipc_batch_entry *entry, *end = b->entries + b->n;
 
 	zcipc_batch_unlock_endpoints(b);
+	zcipc_test_point("surveys");
 	for (entry = b->entries; entry < end; entry++) {
 		entry->t.brief = false;
 		zcipc_transfer_survey(&entry->t, entry->from->region);
@@ -1056,6 +1060,8 @@ static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
 		cap = zcipc_batch_cap(b, entry);
 		if (IS_ERR(cap))
 			entry->ret = PTR_ERR(cap);
+		else if (i == b->conflict)
+			entry->ret = -EINVAL;
 		/* They are taken from the sender one by one, with all locks. */
 		if (!entry->ret && b->is_long && entry->t.cmd->type == ZCIPC_MOVE &&
 		    entry->t.npages == cap->npages) {
@@ -1235,6 +1241,7 @@ static int zcipc_batch_locked(struct zcipc_batch *b, u32 *made)
 	if (!b->is_long)
 		zcipc_batch_populate(b);
 	zcipc_count(b->src, NULL, BATCHES, !b->counted);
+	b->counted = true;
 	zcipc_count(b->src, NULL, REMAP_CYCLES, get_cycles() - start);
 	return ret;
 }
@@ -1250,6 +1257,7 @@ static void zcipc_batch_alone(struct zcipc_batch *b)
 		entry->ret = -EAGAIN;
 	if (b->counted)
 		return;
+	b->counted = true;
 	mutex_lock(&b->src->lock);
 	zcipc_count(b->src, NULL, BATCHES, 1);
 	mutex_unlock(&b->src->lock);
@@ -1310,7 +1318,7 @@ static int zcipc_batch_parts(const struct zcipc_batch *all, int *result)
 		zcipc_batch_end(&b);
 		if (ret)
 			return ret;
-		counted = true;
+		counted = b.counted;
 		alone = b.rest_alone;
 		is_long = b.rest_long;
 		for (i = made; i < b.n; i++) {

@@ -156,8 +156,11 @@ static void zcipc_stats_region(const struct zcipc_region *region, u64 *stats)
 
 	memcpy(stats, region->stats, sizeof(region->stats));
 	stats[ZCIPC_STAT_REGIONS] = 1;
-	for (i = 0; region->frames && i < region->npages; i++)
+	for (i = 0; region->frames && i < region->npages; i++) {
 		stats[ZCIPC_STAT_FRAMES] += !!region->frames[i];
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+	}
 	list_for_each_entry(cap, &region->caps, region_entry) {
 		stats[ZCIPC_STAT_CAPS]++;
 		list_for_each_entry(slot, &cap->slots, cap_entry)
@@ -190,20 +193,16 @@ int zcipc_stats_get(struct zcipc_ucmd *ucmd)
 	if (!cmd->flags) {
 		zcipc_stats_module(stats);
 		ret = zcipc_stats_tables(cmd);
-	} else {
+	} else if (cmd->flags == ZCIPC_STATS_ENDPOINT) {
 		mutex_lock(&ep->lock);
-		if (cmd->flags == ZCIPC_STATS_ENDPOINT) {
-			zcipc_stats_endpoint(ep, stats);
-		} else {
-			cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
-			if (IS_ERR(cap)) {
-				ret = PTR_ERR(cap);
-			} else {
-				zcipc_stats_region(cap->region, stats);
-				mutex_unlock(&cap->region->lock);
-			}
-		}
+		zcipc_stats_endpoint(ep, stats);
 		mutex_unlock(&ep->lock);
+	} else {
+		cap = zcipc_cap_find_region(ep, cmd->cap);
+		if (IS_ERR(cap))
+			return PTR_ERR(cap);
+		zcipc_stats_region(cap->region, stats);
+		zcipc_region_unlock_put(cap->region);
 	}
 	if (ret)
 		return ret;

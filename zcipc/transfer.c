@@ -297,8 +297,11 @@ void zcipc_transfer_survey(struct zcipc_transfer_state *t, const struct zcipc_re
 {
 	u32 type = t->cmd->type;
 
-	t->present = zcipc_region_present(region, t->first, t->npages);
 	t->npinned = 0;
+	t->mend = false;
+	t->present = zcipc_region_present(region, t->first, t->npages);
+	if (!t->present)
+		return;
 	if (region->npinned &&
 	    (type == ZCIPC_COPY || (type == ZCIPC_MOVE && t->dst->user != region->user)))
 		t->npinned = zcipc_region_count_pins(region, t->first, t->npages);
@@ -330,6 +333,13 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 		ret = zcipc_charge(t->dst->user, region->ncharged);
 		if (ret)
 			return ret;
+	}
+	/* Who would pay was a guess. */
+	if (t->region && !t->region->ncharged && t->dst->user != region->user) {
+		ret = zcipc_charge(t->dst->user, t->npages);
+		if (ret)
+			return ret;
+		t->region->ncharged = t->npages;
 	}
 	if (t->carried)
 		return 0;
@@ -505,6 +515,10 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	if (type != ZCIPC_MOVE && type != ZCIPC_COPY &&
 	    zcipc_cap_depth(cap) >= ZCIPC_MAX_DEPTH)
 		return -ENOBUFS;
+	/* All mappings of the capability are removed, with the locks of both endpoints. */
+	if (type == ZCIPC_MOVE && t->npages == cap->npages && t->dst->user != t->src->user &&
+	    cap->nslots > ZCIPC_LONG_MAPPED)
+		return -E2BIG;
 	ret = zcipc_transfer_may_set_cache(t, cap);
 	if (!ret)
 		ret = zcipc_transfer_charge_pins(t);
@@ -649,6 +663,7 @@ static void zcipc_transfer_settle(struct zcipc_transfer_state *t, struct zcipc_r
  */
 void zcipc_transfer_finish(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
+	zcipc_test_point("settles");
 	zcipc_transfer_settle(t, cap->region, cap->first + (t->cmd->offset >> PAGE_SHIFT));
 	if (t->revokes)
 		zcipc_transfer_revoke_others(t, cap);
@@ -919,6 +934,7 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 	int ret;
 
 	zcipc_endpoints_unlock(src, dst);
+	zcipc_test_point("surveys");
 	zcipc_transfer_survey(t, region);
 	zcipc_endpoints_lock(src, dst);
 	ret = zcipc_transfer_may_send(t);
@@ -968,7 +984,8 @@ bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 	unsigned long n = t->npages;
 
 	/* Each page is looked at. */
-	if (n > ZCIPC_LONG_PAGES && (region->nholes || region->npinned))
+	if (n > ZCIPC_LONG_PAGES &&
+	    (region->nholes || (region->npinned && t->dst->user != READ_ONCE(region->user))))
 		return true;
 	if (!zcipc_transfer_places(t) || region->file)
 		return false;
@@ -985,12 +1002,16 @@ bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 	if (set_cache || (t->cmd->type == ZCIPC_COPY && (region->pinnable || region->npinned ||
 							 region->cache)))
 		return true;
-	if (n <= ZCIPC_LONG_PAGES)
-		return false;
-	if (t->cmd->type == ZCIPC_COPY || t->cmd->node != ZCIPC_NODE_ANY ||
-	    n > 32 * ZCIPC_LONG_ENTRIES)
+	if (n > ZCIPC_LONG_PAGES && (t->cmd->type == ZCIPC_COPY ||
+				     t->cmd->node != ZCIPC_NODE_ANY ||
+				     n > 32 * ZCIPC_LONG_ENTRIES))
 		return true;
-	return zcipc_region_entries(region, t->first, n) > ZCIPC_LONG_ENTRIES;
+	/* To insert a page costs more than to carry it over. */
+	if (t->cmd->type == ZCIPC_SHARE)
+		return n > ZCIPC_LONG_INSERTED &&
+		       zcipc_region_entries(region, t->first, n) > ZCIPC_LONG_INSERTED;
+	return n > ZCIPC_LONG_ENTRIES &&
+	       zcipc_region_entries(region, t->first, n) > ZCIPC_LONG_ENTRIES;
 }
 
 /* Under both endpoints' locks. The peer's address space exists. */

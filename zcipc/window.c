@@ -646,10 +646,12 @@ static void zcipc_window_unmap_locked(struct zcipc_endpoint *ep, unsigned long p
  */
 void zcipc_window_unmap(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages)
 {
-	unsigned long n;
+	unsigned long n, at;
 
 	for (; npages; pgoff += n, npages -= n) {
-		n = min(npages, ZCIPC_UNMAP_PAGES);
+		/* No PMD is taken apart for that. */
+		at = npages > ZCIPC_UNMAP_PAGES ? zcipc_window_addr(ep, pgoff) >> PAGE_SHIFT : 0;
+		n = min(npages, ZCIPC_UNMAP_PAGES - at % ZCIPC_UNMAP_PAGES);
 		down_read(&ep->hide_lock);
 		zcipc_window_unmap_locked(ep, pgoff, n);
 		up_read(&ep->hide_lock);

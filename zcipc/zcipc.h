@@ -51,7 +51,7 @@
 #define ZCIPC_MAX_CAPS		(1024U * 1024)
 #define ZCIPC_MAX_MESSAGES	1024U
 #define ZCIPC_MAX_DEPTH		1024U
-#define ZCIPC_MAX_SLOTS		256U
+#define ZCIPC_MAX_SLOTS		1024U
 
 /* While locks are held that others wait for. */
 #define ZCIPC_GFP_LOCKED	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
@@ -63,8 +63,10 @@
  */
 #define ZCIPC_LONG_PAGES	512UL
 #define ZCIPC_LONG_ENTRIES	1024UL
+#define ZCIPC_LONG_INSERTED	256UL
 #define ZCIPC_LONG_COPIES	64UL
 #define ZCIPC_LONG_USES		128UL
+#define ZCIPC_LONG_MAPPED	256U
 
 /* Core mm unmaps so much at a time: whoever changes a window's VMA waits for that. */
 #define ZCIPC_UNMAP_PAGES	4096UL

@@ -546,7 +546,7 @@ struct zcipc_region_query {
  * @__reserved: must be 0
  * @addr: [out] where it is; of shared memory that was imported, not in the window
  *
- * A range can be mapped more than once, with one capability up to 256 times.
+ * A range can be mapped more than once, with one capability up to 1024 times.
  *
  * The window is never executable. With ZCIPC_RIGHT_EXEC nothing is placed in it: @addr is a file
  * offset, never used again, at which the caller can then
@@ -762,7 +762,8 @@ enum zcipc_transfer_flags {
  * the result 0 stand.
  *
  * Errors: ENOENT, ESTALE, EACCES, EPERM, ESRCH, EBUSY, ENOBUFS, EAGAIN, EDQUOT, ENOMEM, EINTR.
- * ENOLCK of imported memory.
+ * ENOLCK of imported memory. E2BIG of a MOVE of all that @cap names to an endpoint of another user,
+ * if it is mapped more than 256 times.
  */
 struct zcipc_transfer {
 	__u32 size;
@@ -803,9 +804,9 @@ struct zcipc_transfer {
  * are more than 2 MiB apart. What somebody holds can take another one, for all of it.
  *
  * Calls of the endpoints that take part wait meanwhile. So a large batch is made in parts, for each
- * of which that is true: any number of transfers of up to 4 pages on average, but no more than 64
+ * of which that is true: any number of transfers of up to 4 pages on average, but no more than 48
  * of one page to an endpoint of another user. A transfer that takes long by itself, as one of more
- * than 2 to 4 MiB can, is a part of its own, and so is one that copies much, or is of a region with
+ * than 1 to 4 MiB can, is a part of its own, and so is one that copies much, or is of a region with
  * more than 128 capabilities and mappings. An atomic batch has one part, whose shootdowns can be
  * more.
  *
@@ -815,9 +816,9 @@ struct zcipc_transfer {
  * With ZCIPC_F_ATOMIC all are carried out, or none. Then the call fails with the errno of the first
  * that cannot be, and its @result alone is set, those of the others are ECANCELED; the array and
  * this struct are written also in this case. EINVAL if pages that one moves are named by another,
- * EOPNOTSUPP if one asks for a change of the cache policy, E2BIG if there are more than 128 and one
- * is for an endpoint of another user, or if the caller has mapped what is moved more than 12288
- * times, 512 with an endpoint of another user.
+ * EOPNOTSUPP if one asks for a change of the cache policy, E2BIG if there are more than 64 and one
+ * is for an endpoint of another user, or if the caller has mapped what is moved more than 13312
+ * times, 384 with an endpoint of another user.
  *
  * Errors: those of ZCIPC_IOC_TRANSFER that a @result can have, for ZCIPC_F_ATOMIC; ENOMEM.
  */

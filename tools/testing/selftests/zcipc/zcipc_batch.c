@@ -280,9 +280,12 @@ TEST_F(batch, scattered_one_shootdown)
 	pthread_join(s.thread, NULL);
 }
 
+/* So many transfers can be atomic if one is for another user. */
+#define ATOMIC_OTHERS	64
+
 /*
- * Another user waits for no more than a part of a large batch, though all of an atomic one goes at
- * once. Who is the same user has it all with one shootdown, and pages come as they were sent.
+ * Another user waits for no more than a part of a large batch, and none of an atomic one that is
+ * too large. Who is the same user has it all with one shootdown, and pages come as they were sent.
  */
 TEST_F(batch, of_another_user)
 {
@@ -291,7 +294,8 @@ TEST_F(batch, of_another_user)
 	struct ep u, *to;
 	struct call c = { .fn = call_setuid, .n = 65534 };
 	struct buf src, got;
-	int i, j;
+	struct zcipc_transfer_batch out;
+	int i, j, n;
 
 	TEST_OK(peer_fork(&u));
 	TEST_OK(ep_call(&u, &c));
@@ -304,17 +308,61 @@ TEST_F(batch, of_another_user)
 		test_fill(&self->a, src.p, SCATTERED, 1);
 		for (j = 0; j < SCATTERED; j++)
 			t[j] = transfer_cmd(to, ZCIPC_MOVE, src.cap, j, 1, 0);
+		n = i == 3 ? ATOMIC_OTHERS : SCATTERED;
 		test_stats(&self->base.ep, &before);
-		test_batch_all(&self->a, t, SCATTERED, i & 2 ? ZCIPC_F_ATOMIC : 0);
+		if (n < SCATTERED)
+			TEST_ERR(E2BIG, zc_batch(&self->a, t, n + 1, ZCIPC_F_ATOMIC, &out));
+		test_batch_all(&self->a, t, n, i & 2 ? ZCIPC_F_ATOMIC : 0);
 		test_stats(&self->base.ep, &after);
-		EXPECT_EQ(before.batches + 1, after.batches);
-		EXPECT_EQ(i == 1 ? 3 : 1, after.shootdowns - before.shootdowns);
-		for (j = 0; j < SCATTERED; j++) {
+		EXPECT_EQ(before.batches + 1 + (n < SCATTERED), after.batches);
+		/* One for each part; an atomic one whose locks others wait for has more. */
+		if (i == 1) {
+			EXPECT_LT(SCATTERED / 49, after.shootdowns - before.shootdowns);
+		} else if (i < 3) {
+			EXPECT_EQ(1, after.shootdowns - before.shootdowns);
+		}
+		for (j = 0; j < n; j++) {
 			test_take(to, &got);
 			ASSERT_EQ(0, ep_check_from(to, got.p, j, 1, 1));
 			test_drop(to, got.cap);
 		}
 	}
+}
+
+/* All mappings go with the capability, and another user does not wait for a thousand. */
+TEST_F(batch, mapped_too_often)
+{
+	struct zcipc_region_query q;
+	struct zcipc_transfer t;
+	struct call c = { .fn = call_setuid, .n = 65534 };
+	struct ep u;
+	struct buf src, got;
+	char *p[256];
+	int i;
+
+	TEST_OK(peer_fork(&u));
+	TEST_OK(ep_call(&u, &c));
+	TEST_OK(peer_open(&u, WINDOW_PAGES, 0));
+	test_policy(&u, ZCIPC_POLICY_ANY);
+	test_create(&self->a, 1, &src);
+	test_fill(&self->a, src.p, 1, 5);
+	for (i = 0; i < 256; i++)
+		test_map(&self->a, src.cap, 0, 1, ZCIPC_RIGHT_READ, &p[i]);
+	t = transfer_cmd(&u, ZCIPC_MOVE, src.cap, 0, 0, 0);
+	TEST_ERR(E2BIG, zc_transfer(&self->a, &t));
+	test_query(&self->a, src.cap, &q);
+	EXPECT_EQ(257, q.maps);
+	test_check(&self->a, p[255], 1, 5);
+	/* It is the user's own affair. */
+	test_send(&self->a, &self->b, ZCIPC_MOVE, src.cap);
+	test_take(&self->b, &got);
+	test_send(&self->b, &self->a, ZCIPC_MOVE, got.cap);
+	test_take(&self->a, &src);
+	for (i = 0; i < 255; i++)
+		test_map(&self->a, src.cap, 0, 1, ZCIPC_RIGHT_READ, &p[i]);
+	test_send(&self->a, &u, ZCIPC_MOVE, src.cap);
+	test_take(&u, &got);
+	test_check(&u, got.p, 1, 5);
 }
 
 /* --- what lies in between */

@@ -1447,6 +1447,21 @@ TEST_F(huge, mend_not)
 	EXPECT_EQ(1, ep_pmds(&self->b, dst.p));
 }
 
+/* Nor is a block looked at of which a page has been moved away, and is nowhere any more. */
+TEST_F(huge, mend_what_is_gone)
+{
+	struct zcipc_transfer block = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, 0, BLOCK, 0);
+	struct buf part;
+
+	test_send_part(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, 7, 1);
+	test_take(&self->b, &part);
+	test_drop(&self->b, part.cap);
+	TEST_ERR(ENOENT, zc_transfer(&self->a, &block));
+	block.len = 0;
+	TEST_ERR(ENOENT, zc_transfer(&self->a, &block));
+	test_check(&self->a, self->src.p, 7, 1);
+}
+
 /* G4: an older snapshot has what was there before the write. */
 TEST_F(huge, mend_later)
 {

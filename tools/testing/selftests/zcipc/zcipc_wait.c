@@ -220,6 +220,14 @@ STRANGER(batch_moves_mapped, .fn = job_batch, .point = "long", .type = ZCIPC_MOV
 	 .mapped = true);
 STRANGER(atomic_copies_mapped, .fn = job_batch_atomic, .point = "long", .type = ZCIPC_COPY,
 	 .npages = 1, .mapped = true);
+STRANGER(surveys, .fn = job_send, .point = "surveys", .type = ZCIPC_COPY);
+STRANGER(surveys_atomic, .fn = job_batch_atomic, .point = "surveys", .type = ZCIPC_COPY,
+	 .npages = 1, .mapped = true);
+STRANGER(settles, .fn = job_send, .point = "settles", .type = ZCIPC_MOVE, .npages = MANY - 1,
+	 .holds = true);
+STRANGER(settles_whole, .fn = job_send, .point = "settles", .type = ZCIPC_MOVE, .holds = true);
+STRANGER(settles_atomic, .fn = job_batch_atomic, .point = "settles", .type = ZCIPC_MOVE,
+	 .flags = ZCIPC_CREATE_NO_HUGE, .holds = true);
 STRANGER(moves_memory, .fn = job_send_memory, .point = "long");
 STRANGER(populates, .fn = job_send, .point = "populates", .type = ZCIPC_MOVE,
 	 .flags = ZCIPC_CREATE_NO_HUGE);
@@ -417,6 +425,9 @@ TEST_F(stranger, keeps_nobody)
 		struct zcipc_region_query q;
 
 		test_err_query(ESTALE, &self->a, self->other.cap, &q);
+	} else if (!strcmp(variant->point, "settles")) {
+		/* It had been delivered by then, and was received among v's affairs. */
+		TEST_ERR(EAGAIN, zc_take(&self->v, &got));
 	} else if (variant->fn == job_batch || variant->fn == job_batch_atomic) {
 		for (i = 0; i < 2; i++) {
 			test_take(&self->v, &got);
