@@ -272,19 +272,23 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
  * @carry: the locks are still held
  * @slot: the receiver's
  *
- * What the sender had not mapped is inserted as any other page.
+ * What the sender had not mapped is inserted as any other page, and so is what comes before: of a
+ * range of which only the last pages were taken.
  */
 void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
 {
 	struct mm_struct *to = carry->vma->vm_mm;
-	unsigned long i, end, n;
+	unsigned long i, end, n, skip = slot->npages - carry->npages;
+	unsigned long pgoff = slot->pgoff + skip;
 
-	trace_zcipc_insert(slot->cap->ep, slot->pgoff, carry->npages);
+	if (skip)
+		zcipc_slot_populate_some(slot, 0, skip);
+	trace_zcipc_insert(slot->cap->ep, pgoff, carry->npages);
 	/* It may be a new region's now. */
-	carry->frames = slot->cap->region->frames + slot->first;
+	carry->frames = slot->cap->region->frames + slot->first + skip;
 	zcipc_carry_insert(carry, carry->vma, carry->addr, slot->writable);
 	for_each_clear_bitrange(i, end, carry->which, carry->npages)
-		zcipc_window_populate(slot->cap->ep, slot->pgoff + i,
+		zcipc_window_populate(slot->cap->ep, pgoff + i,
 				      carry->addr + (i << PAGE_SHIFT), carry->frames + i, end - i,
 				      slot->writable, carry->special);
 	/* Special PTEs are not counted. */

@@ -264,6 +264,20 @@ long zcipc_region_alignment(const struct zcipc_region *region, unsigned long fir
 	return first % ZCIPC_HUGE_PAGES;
 }
 
+/* Pages of a range up to the end of its last block that is a huge frame. 0: there is none. */
+unsigned long zcipc_region_head(const struct zcipc_region *region, unsigned long first,
+				unsigned long npages)
+{
+	unsigned long end = (first + npages) / ZCIPC_HUGE_PAGES, last;
+
+	if (!region->nhuge)
+		return 0;
+	last = find_last_bit(region->huge, end);
+	if (last >= end || last * ZCIPC_HUGE_PAGES < first)
+		return 0;
+	return (last + 1) * ZCIPC_HUGE_PAGES - first;
+}
+
 /* Replaces a frame, which the caller has to put, by one that is not imported. */
 void zcipc_region_set_frame(struct zcipc_region *region, unsigned long index,
 			    struct zcipc_frame *frame)

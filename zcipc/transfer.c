@@ -322,6 +322,47 @@ static int zcipc_transfer_charge_pins(struct zcipc_transfer_state *t)
 	return ret;
 }
 
+/* What is to become of the frames. */
+void zcipc_transfer_plan(struct zcipc_transfer_state *t)
+{
+	u32 flags = t->cmd->flags;
+	int node = t->cmd->node;
+
+	memset(&t->plan, 0, sizeof(t->plan));
+	INIT_LIST_HEAD(&t->plan.spares);
+	/* Who holds pages of what is to be shared may go on to write to them. */
+	t->plan.strict = flags & ZCIPC_F_STRICT ||
+			 (t->set_cache && t->cmd->type == ZCIPC_SHARE);
+	t->plan.cache = t->cache;
+	t->plan.brief = t->brief;
+	t->plan.node = node == ZCIPC_NUMA_RECEIVER ? READ_ONCE(t->dst->node) : node;
+	t->plan.node_strict = flags & ZCIPC_F_NODE_STRICT;
+}
+
+/*
+ * Takes a range whose last block that is a huge frame has pages behind it: up to there it is
+ * unmapped, and will be shown by PMDs, and what is behind is carried. Returns 0, or an errno with
+ * nothing carried; the plan is then to be made anew.
+ */
+static int zcipc_transfer_take_mixed(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	unsigned long head = zcipc_region_head(region, t->first, t->npages);
+	int ret;
+
+	if (!head || !zcipc_carry_is_worth(t->npages - head))
+		return -EAGAIN;
+	zcipc_region_unmap(region, t->first, head, NULL);
+	ret = zcipc_region_plan(region, t->first, head, ZCIPC_GFP_LOCKED, &t->plan);
+	if (ret)
+		return ret;
+	/* Nothing can fail after that. */
+	if (zcipc_carry_out(t->carry, region, t->first + head, t->npages - head, t->src, t->dst,
+			    t->pgoff + head))
+		return 0;
+	zcipc_region_plan_free(&t->plan);
+	return -EAGAIN;
+}
+
 /* Everything about a MOVE that can fail. The frames are then reachable through the region alone. */
 static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_region *region)
 {
@@ -344,10 +385,18 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 	if (t->carried)
 		return 0;
 	t->plan.take = true;
-	/* Where that works nothing is to be replaced. */
-	if (t->carry && !t->set_cache && t->plan.node == NUMA_NO_NODE &&
-	    zcipc_carry_out(t->carry, region, t->first, t->npages, t->src, t->dst, t->pgoff))
-		return 0;
+	if (t->carry && !t->set_cache && t->plan.node == NUMA_NO_NODE) {
+		/* Where that works nothing is to be replaced. */
+		if (zcipc_carry_out(t->carry, region, t->first, t->npages, t->src, t->dst,
+				    t->pgoff))
+			return 0;
+		if (region->nhuge) {
+			if (!zcipc_transfer_take_mixed(t, region))
+				return 0;
+			zcipc_transfer_plan(t);
+			t->plan.take = true;
+		}
+	}
 	if (!t->unmapped || !list_is_singular(&region->caps))
 		zcipc_region_unmap(region, t->first, t->npages, t->unmapped ? t->src : NULL);
 	zcipc_test_point("unmapped");
@@ -412,23 +461,6 @@ static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_
 	return zcipc_cow_snapshot(region, t->first, t->npages, t->region, at,
 				  t->unmapped ? t->src : NULL, freeze,
 				  t->cmd->flags & ZCIPC_F_STRICT, &t->plan.held);
-}
-
-/* What is to become of the frames. */
-void zcipc_transfer_plan(struct zcipc_transfer_state *t)
-{
-	u32 flags = t->cmd->flags;
-	int node = t->cmd->node;
-
-	memset(&t->plan, 0, sizeof(t->plan));
-	INIT_LIST_HEAD(&t->plan.spares);
-	/* Who holds pages of what is to be shared may go on to write to them. */
-	t->plan.strict = flags & ZCIPC_F_STRICT ||
-			 (t->set_cache && t->cmd->type == ZCIPC_SHARE);
-	t->plan.cache = t->cache;
-	t->plan.brief = t->brief;
-	t->plan.node = node == ZCIPC_NUMA_RECEIVER ? READ_ONCE(t->dst->node) : node;
-	t->plan.node_strict = flags & ZCIPC_F_NODE_STRICT;
 }
 
 /* Brings the frames of a range that is not moved to a node, if they are nobody else's. */

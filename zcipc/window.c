@@ -1359,7 +1359,7 @@ void zcipc_slot_populate_block(struct zcipc_slot *slot)
 }
 
 /* Inserts PTEs of a slot, from its page @i on, up to one that has been moved away. */
-static void zcipc_slot_populate_some(struct zcipc_slot *slot, unsigned long i, unsigned long end)
+void zcipc_slot_populate_some(struct zcipc_slot *slot, unsigned long i, unsigned long end)
 {
 	struct zcipc_frame **frames = slot->cap->region->frames + slot->first + i;
 	unsigned long n;

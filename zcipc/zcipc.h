@@ -833,6 +833,8 @@ void zcipc_region_plan_free(struct zcipc_plan *plan);
 void zcipc_region_replace(struct zcipc_region *region, unsigned long first,
 			  struct zcipc_plan *plan);
 void zcipc_region_set_cache(struct zcipc_region *region, u32 cache);
+unsigned long zcipc_region_head(const struct zcipc_region *region, unsigned long first,
+				unsigned long npages);
 void zcipc_region_inherit(const struct zcipc_region *region, struct zcipc_region *part);
 void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 			struct zcipc_region *part);
@@ -1285,6 +1287,7 @@ int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec);
 struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgoff);
 void zcipc_slot_populate(struct zcipc_slot *slot);
 void zcipc_slot_populate_long(struct zcipc_slot *slot);
+void zcipc_slot_populate_some(struct zcipc_slot *slot, unsigned long i, unsigned long end);
 void zcipc_slot_populate_huge(struct zcipc_slot *slot, unsigned long i, unsigned long end);
 void zcipc_slot_populate_block(struct zcipc_slot *slot);
 
