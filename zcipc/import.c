@@ -35,6 +35,15 @@
 /* Pages that are copied under one round of locks. */
 #define ZCIPC_COPY_BATCH	16UL
 
+/* With no more VMAs than this a process is far from any limit (vm.max_map_count). */
+#define ZCIPC_FEW_VMAS		512
+
+/* So many are left to a process after an import, which itself can take two. */
+#define ZCIPC_SPARE_VMAS	64
+
+/* So many are tried at once. The more, the longer is the result good for. */
+#define ZCIPC_GUARD_VMAS	(2UL * ZCIPC_SPARE_VMAS)
+
 /**
  * struct zcipc_import - the frames of one call
  * @left: how many are in use
@@ -584,6 +593,48 @@ unsigned long zcipc_import_restore(struct zcipc_region *region, unsigned long fi
 	return lost;
 }
 
+/* How many VMAs of its own the current task's process can have at the moment, up to a number. */
+static long zcipc_import_guard(unsigned long max)
+{
+	unsigned long addr, i, n, len = (2 * max - 1) << PAGE_SHIFT;
+
+	/*
+	 * Shared, so that it has a file of its own, and no neighbour is merged with it. Each hole
+	 * makes one VMA more. Others may map something there, so holes are never unmapped again.
+	 */
+	addr = vm_mmap(NULL, 0, len, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, 0);
+	if (IS_ERR_VALUE(addr))
+		return addr;
+	for (n = 1; n < max; n++)
+		if (vm_munmap(addr + ((2 * n - 1) << PAGE_SHIFT), PAGE_SIZE))
+			break;
+	/* Each is a VMA, or is the end of one: nothing is split, so no limit forbids it. */
+	for (i = 0; i < n - 1; i++)
+		vm_munmap(addr + ((2 * i) << PAGE_SHIFT), PAGE_SIZE);
+	vm_munmap(addr + ((2 * i) << PAGE_SHIFT), len - ((2 * i) << PAGE_SHIFT));
+	return n;
+}
+
+/*
+ * Leaves an import VMAs to spare? At the limit no mmap() of the process works any more, and that of
+ * zcipc_import_give_back_vma() would not either. Modules cannot see the limit, so they have to try.
+ * The caller holds ep->adopt_lock. Returns 0, or -ENOMEM, -ENOLCK, -EINTR.
+ */
+static int zcipc_import_spare_vmas(struct zcipc_endpoint *ep)
+{
+	int count = READ_ONCE(ep->mm->map_count);
+	long n;
+
+	if (count + ZCIPC_SPARE_VMAS <= max(ep->known_vmas, ZCIPC_FEW_VMAS))
+		return 0;
+	n = zcipc_import_guard(ZCIPC_GUARD_VMAS);
+	if (n < 0)
+		/* Of what mlockall() would lock too much mmap() says it its way. */
+		return n == -EAGAIN ? -ENOLCK : n;
+	ep->known_vmas = count + n;
+	return n < ZCIPC_SPARE_VMAS ? -ENOMEM : 0;
+}
+
 /* mmap() in place of what is there. */
 static int zcipc_import_map_over(struct file *file, unsigned long addr, unsigned long len,
 				 unsigned long prot, unsigned long flags, unsigned long pgoff)
@@ -689,6 +740,9 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 	ret = mutex_lock_killable(&ep->adopt_lock);
 	if (ret)
 		goto out_free;
+	ret = zcipc_import_spare_vmas(ep);
+	if (ret)
+		goto out_unlock;
 	ret = zcipc_import_install(ep, cap, region, addr, &pgoff);
 	if (ret)
 		goto out_unlock;

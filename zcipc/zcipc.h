@@ -219,6 +219,7 @@ struct zcipc_room {
  * @kept: which are these
  * @nkept: their pages
  * @adopt_lock: outermost of all: one import at a time
+ * @known_vmas: so many the owner's process could have when an import last looked; under @adopt_lock
  * @hide_lock: innermost of all: whoever takes PTEs away reads, so that none is hidden from him; who
  *	hides some writes, and does not wait for that
  * @lock: protects everything that follows
@@ -274,6 +275,7 @@ struct zcipc_endpoint {
 	unsigned long nkept;
 
 	struct mutex adopt_lock; /* one import at a time */
+	int known_vmas;
 	struct rw_semaphore hide_lock; /* PTEs are not hidden */
 	struct mutex lock; /* protects all that follows */
 	bool dead;

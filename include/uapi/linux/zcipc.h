@@ -430,6 +430,11 @@ struct zcipc_region_create {
  * imported as a whole, and begins at a multiple of its size from @addr, is mapped as a whole, and
  * costs about what a page does: from Linux 6.5 on, and where it is mapped once.
  *
+ * A range in the middle of a mapping makes three of it. Before the limit of mappings that a process
+ * can have (sysctl vm.max_map_count) some 60 are left: an import that would take them is ENOMEM, so
+ * that mmap() still works, and REGION_ORDINARY, which makes one of the three again. To find out, an
+ * import into a process that has more than some 450 mappings may make up to 128 for a moment.
+ *
  * Shared memory is nobody's own, and the region is just a name for a range of its file: of a memfd,
  * of tmpfs, of a MAP_SHARED mapping without a file, or of a file on a disk. Nothing about the
  * caller's mapping changes, nothing is charged or pinned, and only SHARE and ZCIPC_IOC_GRANT work,
@@ -445,8 +450,8 @@ struct zcipc_region_create {
  * device, of FUSE or a network file system, executable, huge pages of hugetlbfs, a stack that
  * grows, with a protection key (pkeys(7)), what userfaultfd watches, more than one range of a file,
  * and what is a region already.
- * ENOLCK, EDQUOT, EINTR. When the kernel finds no memory to put the contents back either, the
- * process is killed.
+ * ENOLCK, EDQUOT, EINTR. ENOMEM, also when the process has too many mappings. When the kernel finds
+ * no memory to put the contents back either, the process is killed.
  */
 struct zcipc_region_import {
 	__u32 size;
@@ -481,7 +486,8 @@ struct zcipc_region_import {
  *
  * A process that is going to fork() calls this before for what its child is to inherit.
  *
- * What has been copied until an error stays copied. Errors: ENOENT, ESTALE, EINVAL, ENOMEM, EINTR;
+ * What has been copied until an error stays copied. Errors: ENOENT, ESTALE, EINVAL, EINTR; ENOMEM,
+ * also when the process has made so many mappings after the last import that it can make none;
  * EOPNOTSUPP of what is sealed (mseal(2)); ENOLCK of what mlockall(2) would lock too much of. When
  * there is no memory to put the contents to, the process is killed.
  */

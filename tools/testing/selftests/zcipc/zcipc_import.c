@@ -3158,4 +3158,140 @@ TEST_F(plain, to_dropped_memory)
 	}
 }
 
+/* --- how many mappings a process can have */
+
+#define MAX_MAP_COUNT "/proc/sys/vm/max_map_count"
+
+/* Too few for all of them, and so many that an import has to look. */
+#define MAPPINGS 1500
+
+FIXTURE(scattered)
+{
+	struct base base;
+	struct ep a;
+	long max;
+	char *p;
+};
+
+FIXTURE_SETUP(scattered)
+{
+	base_setup(_metadata, &self->base);
+	self->max = file_number(MAX_MAP_COUNT, NULL);
+	self->p = memory_touched(2 * MAPPINGS);
+	ASSERT_NE(MAP_FAILED, self->p);
+	test_open(&self->a, 0, O_NONBLOCK);
+	number_write(MAX_MAP_COUNT, MAPPINGS);
+	if (file_number(MAX_MAP_COUNT, NULL) != MAPPINGS)
+		SKIP(return, "the limit cannot be set");
+}
+
+FIXTURE_TEARDOWN(scattered)
+{
+	number_write(MAX_MAP_COUNT, self->max);
+	munmap(self->p, 2 * MAPPINGS * psize);
+	base_teardown(_metadata, &self->base);
+}
+
+/* Imports every second page until that fails. Returns how many it did. */
+static unsigned int import_scattered(struct ep *ep, char *p, unsigned int max)
+{
+	unsigned int i;
+	struct buf buf;
+
+	for (i = 0; i < max; i++)
+		if (zc_import(ep, p + 2 * i * psize, 1, &buf))
+			break;
+	return i;
+}
+
+/* The program's own mappings, of which no two can be merged. Returns how many it could have. */
+static unsigned int map_some(unsigned int max)
+{
+	unsigned int i, n;
+	void *p[64];
+
+	for (n = 0; n < max; n++) {
+		p[n] = mmap(NULL, psize, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		if (p[n] == MAP_FAILED)
+			break;
+	}
+	for (i = 0; i < n; i++)
+		munmap(p[i], psize);
+	return n;
+}
+
+/* G11: no import takes the last mapping that a process can have, and all can be undone. */
+TEST_F(scattered, until_there_are_too_many)
+{
+	unsigned int i, n;
+	__u64 copied;
+
+	for (i = 0; i < 3; i++) {
+		n = import_scattered(&self->a, self->p, MAPPINGS);
+		ASSERT_EQ(ENOMEM, errno);
+		/* Two for each, but for what there is besides. */
+		ASSERT_LT(MAPPINGS / 2 - 200, n);
+		ASSERT_GT(MAPPINGS / 2, n);
+		ASSERT_EQ(60, map_some(60));
+		/* Nothing is left of what looks for room. */
+		ASSERT_EQ(0, import_scattered(&self->a, self->p + 2 * n * psize, 1));
+		ASSERT_EQ(60, map_some(60));
+		test_check(&self->a, self->p, 2 * MAPPINGS, 1);
+		TEST_OK(zc_ordinary_range(&self->a, 0, self->p, 2 * MAPPINGS * psize, &copied));
+		ASSERT_EQ(n * psize, copied);
+		test_check(&self->a, self->p, 2 * MAPPINGS, 1);
+		ASSERT_EQ(1, mappings(self->p, self->p + 2 * MAPPINGS * psize, NULL));
+	}
+}
+
+/* What the process has mapped itself is undone first, then the rest. */
+TEST_F(scattered, by_the_program_too)
+{
+	unsigned int n = import_scattered(&self->a, self->p, MAPPINGS), i;
+	static void *own[2 * MAPPINGS];
+	__u64 copied;
+
+	ASSERT_EQ(ENOMEM, errno);
+	for (i = 0; i < ARRAY_SIZE(own); i++) {
+		own[i] = mmap(NULL, psize, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		if (own[i] == MAP_FAILED)
+			break;
+	}
+	ASSERT_LT(i, ARRAY_SIZE(own));
+	/* No mapping at all is to be had, and nothing is lost. */
+	ASSERT_EQ(-1, zc_ordinary_range(&self->a, 0, self->p, 2 * MAPPINGS * psize, &copied));
+	ASSERT_EQ(ENOMEM, errno);
+	test_check(&self->a, self->p, 2 * MAPPINGS, 1);
+	ASSERT_EQ(0, munmap(own[--i], psize));
+	TEST_OK(zc_ordinary_range(&self->a, 0, self->p, 2 * MAPPINGS * psize, &copied));
+	ASSERT_EQ(n * psize, copied);
+	test_check(&self->a, self->p, 2 * MAPPINGS, 1);
+	while (i)
+		munmap(own[--i], psize);
+}
+
+/* By a COPY it is the same; nor does it remain a region. */
+TEST_F(scattered, copied)
+{
+	struct zcipc_transfer cmd;
+	struct zcipc_recv m;
+	unsigned int i;
+	__u64 copied;
+	struct ep b;
+
+	test_open(&b, WINDOW_PAGES, O_NONBLOCK);
+	for (i = 0; i < MAPPINGS; i++) {
+		cmd = direct_cmd(&b, ZCIPC_COPY, self->p + 2 * i * psize, psize, ZCIPC_F_IMPORT);
+		if (zc_transfer(&self->a, &cmd))
+			break;
+		test_recv(&b, &m);
+		test_drop(&b, m.cap);
+	}
+	ASSERT_EQ(ENOMEM, errno);
+	ASSERT_FALSE(is_adopted(self->p + 2 * i * psize));
+	ASSERT_EQ(60, map_some(60));
+	TEST_OK(zc_ordinary_range(&self->a, 0, self->p, 2 * MAPPINGS * psize, &copied));
+	test_check(&self->a, self->p, 2 * MAPPINGS, 1);
+}
+
 TEST_HARNESS_MAIN
