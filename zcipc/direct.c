@@ -52,7 +52,7 @@ static int zcipc_direct_copy(struct zcipc_transfer_state *t, unsigned long addr,
 bool zcipc_direct_may_copy(const struct zcipc_transfer *cmd, int ret)
 {
 	return cmd->flags & ZCIPC_F_COPY_OK &&
-	       (ret == -EOPNOTSUPP || ret == -EACCES || ret == -ENOLCK);
+	       (ret == -EOPNOTSUPP || ret == -EACCES || ret == -ENOLCK || ret == -EDQUOT);
 }
 
 /* What is to be copied, and what not, of the memory that a transfer names. */

@@ -101,23 +101,54 @@ static int zcipc_huge_make(struct folio *folio, struct zcipc_user *user)
 	return ret == -EBUSY ? 0 : ret;
 }
 
-/* Charges for the parts of a huge page that are not imported. Returns 0, or -ENOLCK. */
+/* Returns 0, or -EDQUOT, -ENOLCK. */
+static int zcipc_huge_charge_rest(struct zcipc_user *user, unsigned int n, unsigned long limit)
+{
+	int ret = zcipc_charge(user, n);
+
+	if (ret)
+		return ret;
+	ret = zcipc_charge_pins(user, n, limit);
+	if (ret)
+		zcipc_uncharge(user, n);
+	return ret;
+}
+
+static void zcipc_huge_uncharge_rest(struct zcipc_user *user, unsigned int n)
+{
+	zcipc_uncharge(user, n);
+	zcipc_uncharge_pins(user, n);
+}
+
+/*
+ * Charges for the parts of a huge page that are not imported. The caller has imported one, so the
+ * entry stays. Returns 0, or -EDQUOT, -ENOLCK.
+ */
 static int zcipc_huge_charge(struct folio *folio, unsigned long limit)
 {
-	unsigned int rest;
+	unsigned int rest, more, has = 0;
 	struct zcipc_huge *huge;
 	int ret = 0;
 
-	xa_lock(&zcipc_huge_pages);
-	huge = xa_load(&zcipc_huge_pages, folio_pfn(folio));
-	rest = folio_nr_pages(folio) - huge->npins;
-	if (huge->ncharged < rest)
-		ret = zcipc_charge_pins(huge->user, rest - huge->ncharged, limit);
-	else
-		zcipc_uncharge_pins(huge->user, huge->ncharged - rest);
-	if (!ret)
-		huge->ncharged = rest;
-	xa_unlock(&zcipc_huge_pages);
+	/* To make room for what is charged may sleep. Meanwhile others import parts, or drop. */
+	do {
+		xa_lock(&zcipc_huge_pages);
+		huge = xa_load(&zcipc_huge_pages, folio_pfn(folio));
+		rest = folio_nr_pages(folio) - huge->npins;
+		more = 0;
+		if (huge->ncharged + has < rest) {
+			more = rest - huge->ncharged - has;
+		} else {
+			has += huge->ncharged - rest;
+			huge->ncharged = rest;
+		}
+		xa_unlock(&zcipc_huge_pages);
+		if (more)
+			ret = zcipc_huge_charge_rest(huge->user, more, limit);
+		if (!ret)
+			has += more;
+	} while (!ret && more);
+	zcipc_huge_uncharge_rest(huge->user, has);
 	return ret;
 }
 
@@ -157,9 +188,12 @@ static void zcipc_huge_unpin(struct folio *folio, const struct page *page, bool 
 	if (!again) {
 		__clear_bit(folio_page_idx(folio, page), huge->pinned);
 		huge->npins--;
-		/* The region's user pays for this part no more, but it may stay pinned. */
-		zcipc_charge_pins_force(huge->user, 1);
-		huge->ncharged++;
+		/* The region's user pays for this part no more, but it stays, and is pinned. */
+		if (huge->ncharged < folio_nr_pages(folio) - huge->npins) {
+			zcipc_charge_force(huge->user, 1);
+			zcipc_charge_pins_force(huge->user, 1);
+			huge->ncharged++;
+		}
 	}
 	if (--huge->nframes)
 		huge = NULL;
@@ -168,7 +202,7 @@ static void zcipc_huge_unpin(struct folio *folio, const struct page *page, bool 
 	xa_unlock(&zcipc_huge_pages);
 	if (!huge)
 		return;
-	zcipc_uncharge_pins(huge->user, huge->ncharged);
+	zcipc_huge_uncharge_rest(huge->user, huge->ncharged);
 	zcipc_user_put(huge->user);
 	kfree_rcu(huge, rcu);
 }

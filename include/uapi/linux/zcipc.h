@@ -425,10 +425,11 @@ struct zcipc_region_create {
  * The memory is charged to the quota of the endpoint's user, and, as it is pinned, to
  * RLIMIT_MEMLOCK. Both go along when it is moved to an endpoint of another user, whose limit is the
  * one that its process had when it opened the endpoint. A huge page of which only a part is
- * imported stays as a whole, until no part is: so long the rest is pinned and charged, too, to
- * whoever had the first part imported. One that is
- * imported as a whole, and begins at a multiple of its size from @addr, is mapped as a whole, and
- * costs about what a page does: from Linux 6.5 on, and where it is mapped once.
+ * imported stays as a whole, until no part is: so long the rest is pinned, too, and is charged to
+ * the quota and to RLIMIT_MEMLOCK of whoever had the first part imported. What is given up of one
+ * is such a rest, beyond the quota if need be. One that is imported as a whole, and begins at a
+ * multiple of its size from @addr, is mapped as a whole, and costs about what a page does: from
+ * Linux 6.5 on, and where it is mapped once.
  *
  * A range in the middle of a mapping makes three of it. Before the limit of mappings that a process
  * can have (sysctl vm.max_map_count) some 60 are left: an import that would take them is ENOMEM, so
@@ -659,8 +660,8 @@ enum zcipc_type {
  *	page size. Pages of which only a part is sent are copied; the peer finds zeros beside that
  *	part. For COPY they are copied before the instant of the snapshot.
  * @ZCIPC_F_COPY_OK: MOVE and COPY from memory: copy what cannot be had otherwise, instead of
- *	failing with EOPNOTSUPP, EACCES, or ENOLCK. Then the memory is left as it is, also by MOVE,
- *	and a COPY is not of one instant.
+ *	failing with EOPNOTSUPP, EACCES, ENOLCK, or EDQUOT because of the rest of a huge page. Then
+ *	the memory is left as it is, also by MOVE, and a COPY is not of one instant.
  * @ZCIPC_F_UNMAP: MOVE from memory: unmap the range, as munmap() does
  * @ZCIPC_F_AUTO: COPY: if the range is so small that this is cheaper (module parameter
  *	auto_copy_max), copy it to memory of the peer's right away, instead of sharing frames until
@@ -1135,7 +1136,8 @@ enum zcipc_stats_flags {
  * @shootdowns: [out] how often mapped pages were taken out of page tables: each time the TLBs of
  *	all CPUs that run a process which had them are flushed
  * @failures: [out] TRANSFER, single or in a batch, GRANT and NOTIFY that failed
- * @user_pages: [out] pages charged to the quota of the caller's user at the moment
+ * @user_pages: [out] pages charged to the quota of the caller's user at the moment, the rests of
+ *	imported huge pages included
  * @user_overhead: [out] how many of these are not a region's, but what the kernel needs to know of
  *	the user's endpoints, windows, regions, capabilities, mappings, and rings
  * @user_peak: [out] the most that ever were

@@ -381,12 +381,25 @@ FIXTURE_SETUP(pins)
 	test_stats(&self->a, &self->before);
 }
 
-FIXTURE_TEARDOWN_BASE(pins)
+FIXTURE_TEARDOWN(pins)
+{
+	quota_set(0);
+	base_teardown(_metadata, &self->base);
+}
+
+/* So much more is charged than in the beginning, to the quota as to RLIMIT_MEMLOCK. */
+#define test_kept(npages)							\
+do {										\
+	struct zcipc_stats __now;						\
+										\
+	test_stats(&self->a, &__now);						\
+	ASSERT_EQ(self->before.user_pinned + (npages), __now.user_pinned);	\
+	ASSERT_EQ(owned(&self->before) + (npages), owned(&__now));		\
+} while (0)
 
 /* A huge page is kept as long as any part of it is pinned, and so long it is charged. */
 TEST_F(pins, most_given_away)
 {
-	struct zcipc_stats now;
 	struct buf buf, got;
 	unsigned int i;
 	char *p;
@@ -395,23 +408,19 @@ TEST_F(pins, most_given_away)
 		p = huge_page();
 		ASSERT_NE(NULL, p);
 		test_import(&self->a, p, 512, &buf);
-		test_stats(&self->a, &now);
-		EXPECT_EQ(self->before.user_pinned + 512 * (i + 1), now.user_pinned);
+		test_kept(512 * (i + 1));
 		test_send_part(&self->a, &self->b, ZCIPC_MOVE, buf.cap, 1, 511);
 		test_take(&self->b, &got);
-		test_stats(&self->a, &now);
-		EXPECT_EQ(self->before.user_pinned + 512 * (i + 1), now.user_pinned);
+		test_kept(512 * (i + 1));
 		test_drop(&self->b, got.cap);
 		ASSERT_EQ(0, munmap(p, HUGE_SIZE));
-		test_stats(&self->a, &now);
-		EXPECT_EQ(self->before.user_pinned + 512 * (i + 1), now.user_pinned);
+		test_kept(512 * (i + 1));
 	}
 }
 
 /* The other way round, and then all of it. */
 TEST_F(pins, until_the_last_part)
 {
-	struct zcipc_stats now;
 	struct buf buf, got[512];
 	char *p = huge_page();
 	unsigned int i;
@@ -422,12 +431,10 @@ TEST_F(pins, until_the_last_part)
 		test_take(&self->b, &got[i]);
 	}
 	for (i = 0; i < 512; i++) {
-		test_stats(&self->a, &now);
-		ASSERT_EQ(self->before.user_pinned + 512, now.user_pinned);
+		test_kept(512);
 		test_drop(&self->b, got[(i * 37 + 11) % 512].cap);
 	}
-	test_stats(&self->a, &now);
-	EXPECT_EQ(self->before.user_pinned, now.user_pinned);
+	test_kept(0);
 	ASSERT_EQ(0, munmap(p, HUGE_SIZE));
 }
 
@@ -448,8 +455,7 @@ TEST_F(pins, bit_by_bit)
 	}
 	for (i = 0; i < ARRAY_SIZE(m); i++)
 		test_drop(&self->b, m[i].cap);
-	test_stats(&self->a, &now);
-	EXPECT_EQ(self->before.user_pinned, now.user_pinned);
+	test_kept(0);
 }
 
 /* G3: a limit that is exceeded by the rest of a huge page leaves all as it was. */
@@ -483,6 +489,74 @@ TEST_F(pins, rest_beyond_the_limit)
 	test_stats(&u, &now);
 	EXPECT_EQ(0, now.user_pinned);
 	EXPECT_EQ(50, owned(&now));
+}
+
+/* G3, G11: a quota that is exceeded by the rest of a huge page, where any number may be pinned. */
+TEST_F(pins, rest_beyond_the_quota)
+{
+	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+	struct zcipc_stats before, now;
+	struct buf buf;
+	struct ep u;
+	char *p;
+
+	ASSERT_EQ(0, peer_fork(&u));
+	ASSERT_EQ(0, prlimit(u.pid, RLIMIT_MEMLOCK, &limit, NULL));
+	test_call(&u, call_setuid, .n = NOBODY);
+	TEST_OK(peer_open(&u, WINDOW_PAGES, O_NONBLOCK));
+	test_policy(&u, ZCIPC_POLICY_ANY);
+	/* After fork(), so that it is nobody else's. */
+	p = huge_page();
+	ASSERT_NE(NULL, p);
+	quota_set(1);
+	test_stats(&u, &before);
+	/* 50 pages would be allowed, but 512 are kept. */
+	test_err_direct(EDQUOT, &self->a, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, 0);
+	test_stats(&u, &now);
+	EXPECT_EQ(before.user_pages, now.user_pages);
+	EXPECT_EQ(0, now.user_pinned);
+	EXPECT_EQ(1, p[7 * psize]);
+	EXPECT_EQ(1, p[57 * psize - 1]);
+	/* Copied, and left. */
+	test_direct(&self->a, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, ZCIPC_F_COPY_OK);
+	EXPECT_EQ(1, p[7 * psize]);
+	TEST_OK(zc_take(&u, &buf));
+	test_stats(&u, &now);
+	EXPECT_EQ(0, now.user_pinned);
+	EXPECT_EQ(50, owned(&now));
+}
+
+/* The rest is charged to who imported a part first, be it over the quota by what is given away. */
+TEST_F(pins, given_to_another)
+{
+	struct zcipc_stats now;
+	struct buf buf, got;
+	struct ep u;
+	char *p;
+
+	ASSERT_EQ(0, peer_fork(&u));
+	test_call(&u, call_setuid, .n = NOBODY);
+	TEST_OK(peer_open(&u, WINDOW_PAGES, O_NONBLOCK));
+	test_policy(&u, ZCIPC_POLICY_ANY);
+	p = huge_page();
+	ASSERT_NE(NULL, p);
+	test_import(&self->a, p, 512, &buf);
+	test_kept(512);
+	test_send_part(&self->a, &u, ZCIPC_MOVE, buf.cap, 0, 10);
+	TEST_OK(zc_take(&u, &got));
+	test_kept(502);
+	test_stats(&u, &now);
+	EXPECT_EQ(10, now.user_pinned);
+	EXPECT_EQ(10, owned(&now));
+	/* So it is the importer's again, which has not all of it. */
+	quota_set(1);
+	test_drop(&u, got.cap);
+	test_kept(512);
+	test_stats(&u, &now);
+	EXPECT_EQ(0, owned(&now));
+	test_drop(&self->a, buf.cap);
+	ASSERT_EQ(0, munmap(p, HUGE_SIZE));
+	test_kept(0);
 }
 
 /* --- limits */
