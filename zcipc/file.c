@@ -24,6 +24,12 @@
 
 #include "zcipc.h"
 
+/*
+ * So many dead views of an endpoint's may still have VMAs. REVOKE has to pass those of everybody,
+ * and nobody but their owners can unmap them.
+ */
+#define ZCIPC_MAX_DEAD_VIEWS	256U
+
 /* What a view takes, with its file. */
 #define ZCIPC_VIEW_BYTES	(kmalloc_size_roundup(sizeof(struct zcipc_view)) + 512)
 
@@ -36,6 +42,7 @@
  * @slot: what it shows, or NULL; ep->lock
  * @mapper: the task that may map it now, or NULL; ep->lock
  * @nvmas: its VMAs; ep->lock
+ * @left: it is counted in ep->ndead_views; ep->lock
  * @pgoff: where it begins in the file, in pages
  * @npages: its length
  * @writable: it may be written to
@@ -50,6 +57,7 @@ struct zcipc_view {
 	struct zcipc_slot *slot;
 	struct task_struct *mapper;
 	unsigned int nvmas;
+	bool left;
 	unsigned long pgoff;
 	unsigned long npages;
 	bool writable;
@@ -173,6 +181,16 @@ static void zcipc_view_remove_slot(struct zcipc_view *view, bool unmap)
 		zcipc_region_put(region);
 }
 
+/* The last VMA has gone, or there was none in the end. The caller holds the endpoint's lock. */
+static void zcipc_view_gone(struct zcipc_view *view)
+{
+	view->nvmas = 0;
+	if (view->left)
+		zcipc_view_ep(view)->ndead_views--;
+	view->left = false;
+	zcipc_view_remove_slot(view, false);
+}
+
 static void zcipc_view_close(struct vm_area_struct *vma)
 {
 	struct zcipc_view *view = zcipc_view_of(vma);
@@ -183,8 +201,10 @@ static void zcipc_view_close(struct vm_area_struct *vma)
 	if (vma->vm_mm != ep->mm)
 		return;
 	mutex_lock(&ep->lock);
-	if (!--view->nvmas)
-		zcipc_view_remove_slot(view, false);
+	if (view->nvmas == 1)
+		zcipc_view_gone(view);
+	else
+		view->nvmas--;
 	mutex_unlock(&ep->lock);
 	zcipc_endpoint_unmapped(ep, vma);
 }
@@ -398,10 +418,14 @@ void zcipc_file_unmap(struct zcipc_view *view)
 	zcipc_stat_inc(SHOOTDOWNS);
 }
 
-/* Its slot goes. The caller holds the endpoint's lock. */
+/* Its slot goes: it is dead, or not mapped. The caller holds the endpoint's lock. */
 void zcipc_file_detach(struct zcipc_view *view)
 {
 	view->slot = NULL;
+	if (!view->nvmas)
+		return;
+	view->left = true;
+	zcipc_view_ep(view)->ndead_views++;
 }
 
 /* Enters a slot for a view that is about to be mapped, and finds its file offset. */
@@ -420,7 +444,8 @@ static int zcipc_file_enter(u64 token, unsigned long first, unsigned long npages
 	ret = PTR_ERR_OR_ZERO(cap);
 	if (ret)
 		goto out;
-	ret = cap->nslots < ZCIPC_MAX_SLOTS ? 0 : -ENOBUFS;
+	if (cap->nslots >= ZCIPC_MAX_SLOTS || ep->ndead_views >= ZCIPC_MAX_DEAD_VIEWS)
+		ret = -ENOBUFS;
 	if (!ret)
 		ret = zcipc_window_reserve_outside(ep, npages, pgoff);
 	if (!ret) {
@@ -474,7 +499,7 @@ int zcipc_file_map(struct file *holder, u64 token, struct zcipc_region *region,
 	mutex_lock(&ep->lock);
 	view->mapper = NULL;
 	if (ret)
-		zcipc_view_remove_slot(view, false);
+		zcipc_view_gone(view);
 	else if (view->slot)
 		view->slot->addr = at;
 	mutex_unlock(&ep->lock);

@@ -237,6 +237,7 @@ struct zcipc_room {
  * @zapped: file offset, in pages, + 1, of the page that was unmapped last so that who writes to it
  *	can wait without the mmap_lock; or 0
  * @adopter: the task that may map adopted memory now, or NULL
+ * @ndead_views: views of files that are dead, but still have VMAs
  * @slots: by file offset
  * @last_slot: the one of them that was installed last, or NULL
  * @last_next: the one behind that, or NULL
@@ -290,6 +291,7 @@ struct zcipc_endpoint {
 	unsigned long next_outside;
 	unsigned long zapped;
 	struct task_struct *adopter;
+	unsigned int ndead_views;
 	struct rb_root slots;
 	struct zcipc_slot *last_slot;
 	struct zcipc_slot *last_next;

@@ -555,6 +555,10 @@ struct zcipc_region_query {
  *
  * A range can be mapped more than once, with one capability up to 1024 times.
  *
+ * Of shared memory that was imported, mappings that are good for nothing any more stay where they
+ * are until munmap(), and everybody's REVOKE has to pass them: see struct zcipc_revoke. An endpoint
+ * that has 256 of these gets ENOBUFS until it has unmapped some.
+ *
  * The window is never executable. With ZCIPC_RIGHT_EXEC nothing is placed in it: @addr is a file
  * offset, never used again, at which the caller can then
  * mmap(NULL, len, PROT_READ | PROT_EXEC, MAP_SHARED, fd, addr), and which is good until
@@ -607,7 +611,8 @@ struct zcipc_unmap {
  *
  * Takes its mappings out of the window. What was derived from it stays, as derived from what it was
  * derived from itself. The memory is freed with the last capability. Memory that was imported stays
- * where it was as long as it is mapped there; munmap() gives it back.
+ * where it was as long as it is mapped there; munmap() gives it back. Where a peer's shared memory
+ * was mapped, outside of the window, the addresses stay taken, as after REVOKE: use UNMAP before.
  *
  * Errors: ENOENT, ESTALE.
  */
@@ -629,7 +634,7 @@ struct zcipc_drop {
  *	derived from the caller's. Needs the right GRANT and those that are given. Shared memory
  *	(see REGION_IMPORT) is not placed in the peer's window, but mapped elsewhere when the peer
  *	receives the message, which has no address if that does not work (a seal of the file, no
- *	memory).
+ *	memory, too many dead mappings: see struct zcipc_map).
  * @ZCIPC_COPY: the peer gets a new region with the contents of the range at one instant. Frames are
  *	shared until either side writes to them. A frame that somebody holds beyond its mappings
  *	is copied at once. Needs the right READ. Of more than some pages none is mapped before the
@@ -928,7 +933,8 @@ enum zcipc_revoke_flags {
  * they never hear of it. The message is beyond the limit of the queue.
  *
  * Shared memory that was imported, and mapped outside of a window, raises SIGBUS from then on, and
- * its addresses stay taken until munmap().
+ * its addresses stay taken until munmap(). Who leaves 256 such mappings to themselves gets no more:
+ * see struct zcipc_map.
  *
  * What somebody holds beyond its mappings (I/O that is under way, a page in a pipe) stays held, as
  * after munmap(): a page that a victim put in a pipe shows what is written to it later. Memory that

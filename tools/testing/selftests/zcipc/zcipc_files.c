@@ -516,6 +516,86 @@ TEST_F(file, revoke_of_many)
 		test_gone(&self->b, p[i], 1);
 }
 
+/* Dead views that an endpoint can have. */
+#define MAX_DEAD 256
+
+/* Leaves dead views behind, one for each capability. Returns how many there were. */
+static unsigned int leave_dead(struct ep *ep, struct ep *from, const char *p, char **dead,
+			       unsigned int max)
+{
+	struct zcipc_recv m;
+	unsigned int i;
+
+	for (i = 0; i < max; i++) {
+		if (share(from, ep, p, N, RIGHTS_READ, &m) || !m.addr || zc_drop(ep, m.cap))
+			break;
+		dead[i] = at(&m);
+	}
+	return i;
+}
+
+/* G11: who leaves what is dead where it is gets no more, and makes nobody's REVOKE slow. */
+TEST_F(file, too_many_dead)
+{
+	static char *dead[MAX_DEAD], *live[2];
+	struct zcipc_recv m, old;
+	unsigned int i, n;
+	__u64 revoked;
+
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &old);
+	/* It does not matter how they die: some are revoked. */
+	for (i = 0; i < 10; i++) {
+		test_share(&self->a, &self->b, self->p, N, RIGHTS_READ, &m);
+		dead[i] = at(&m);
+		test_revoke(&self->a, &self->b, m.cap, 0, &revoked);
+		test_recv(&self->b, &m);
+	}
+	ASSERT_EQ(MAX_DEAD - i, leave_dead(&self->b, &self->a, self->p, dead + i, MAX_DEAD - i));
+	test_err_map(ENOBUFS, &self->b, old.cap, 0, 0, RIGHTS_READ, &live[0]);
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_READ, &m);
+	ASSERT_EQ(0, m.addr);
+	/* What it has it keeps, and another endpoint has nothing to do with it. */
+	test_check(&self->b, at(&old), N, 1);
+	test_share(&self->a, &self->c, self->p, N, RIGHTS_READ, &old);
+	ASSERT_NE(0, old.addr);
+	/* A piece of a mapping is one still. */
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, dead[0], psize, 0, 0, 0));
+	test_err_map(ENOBUFS, &self->b, m.cap, 0, 0, RIGHTS_READ, &live[0]);
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, dead[0] + 2 * psize, psize, 0, 0, 0));
+	test_err_map(ENOBUFS, &self->b, m.cap, 0, 0, RIGHTS_READ, &live[0]);
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, dead[0], N * psize, 0, 0, 0));
+	test_map(&self->b, m.cap, 0, 0, RIGHTS_READ, &live[0]);
+	test_check(&self->b, live[0], N, 1);
+	/* It counts when it dies, not before. What is unmapped by then does not. */
+	test_map(&self->b, m.cap, 0, 0, RIGHTS_READ, &live[1]);
+	test_unmap(&self->b, live[1]);
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, live[0], N * psize, 0, 0, 0));
+	test_drop(&self->b, m.cap);
+	/* Nor has anything been counted twice. */
+	for (n = 1; n < MAX_DEAD; n++)
+		ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, dead[n], N * psize, 0, 0, 0));
+	ASSERT_EQ(MAX_DEAD, leave_dead(&self->b, &self->a, self->p, dead, MAX_DEAD));
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_READ, &m);
+	ASSERT_EQ(0, m.addr);
+}
+
+/* What could not be mapped is none of them. */
+TEST_F(file, not_mapped_is_not_dead)
+{
+	struct rlimit limit = { 0, 0 }, old;
+	struct zcipc_recv m;
+	unsigned int i;
+	char *p;
+
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_READ, &m);
+	ASSERT_EQ(0, prlimit(self->b.pid, RLIMIT_AS, &limit, &old));
+	for (i = 0; i < MAX_DEAD + 10; i++)
+		test_err_map(ENOMEM, &self->b, m.cap, 0, 0, RIGHTS_READ, &p);
+	ASSERT_EQ(0, prlimit(self->b.pid, RLIMIT_AS, &old, NULL));
+	test_map(&self->b, m.cap, 0, 0, RIGHTS_READ, &p);
+	test_check(&self->b, p, N, 1);
+}
+
 /* Once nobody has anything that was derived from it, what nobody could drop goes by itself. */
 TEST_F(file, nothing_is_left)
 {
