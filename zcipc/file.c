@@ -498,6 +498,9 @@ int zcipc_file_map(struct file *holder, u64 token, struct zcipc_region *region,
 		ret = (long)at == -EAGAIN ? -ENOMEM : (long)at;
 	mutex_lock(&ep->lock);
 	view->mapper = NULL;
+	/* The capability has gone before mmap() came to it. */
+	if (ret == -EINVAL && !view->slot)
+		ret = PTR_ERR_OR_ZERO(zcipc_cap_find(ep, token)) ?: -ESTALE;
 	if (ret)
 		zcipc_view_gone(view);
 	else if (view->slot)

@@ -840,6 +840,34 @@ TEST_F(file, revoked_in_recv)
 	ASSERT_EQ(views, ep_call(&self->b, &count));
 }
 
+/* Revoked just when it is mapped: it is as if it had been before. */
+TEST_F(file, revoked_in_map)
+{
+	struct call c = { .fn = call_ioctl, .n = ZCIPC_IOC_MAP };
+	struct zcipc_map *map = (struct zcipc_map *)c.cmd;
+	struct call count = { .fn = call_count_shared };
+	struct zcipc_recv m;
+	long views;
+	__u64 n;
+
+	need_points();
+	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
+	views = ep_call(&self->b, &count);
+	*map = (struct zcipc_map){ .size = sizeof(*map), .cap = m.cap,
+				   .rights = ZCIPC_RIGHT_READ };
+	point_stop("mmap");
+	ASSERT_EQ(0, ep_send(&self->b, &c));
+	ASSERT_TRUE(point_reached());
+	test_revoke(&self->a, &self->b, m.cap, 0, &n);
+	point_go();
+	ASSERT_EQ(-1, ep_wait(&self->b, &c));
+	ASSERT_EQ(ESTALE, errno);
+	test_recv(&self->b, &m);
+	ASSERT_EQ(ZCIPC_REVOKED, m.type);
+	count = (struct call){ .fn = call_count_shared };
+	ASSERT_EQ(views, ep_call(&self->b, &count));
+}
+
 /* IMPORT makes a capability that can be used more than once. */
 TEST_F(file, import)
 {
