@@ -681,13 +681,29 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 	struct zcipc_drop *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct zcipc_region *region = NULL;
+	u64 addr, last = 0;
 	struct zcipc_cap *cap;
 	int ret = 0;
 
 	if (cmd->flags)
 		return -EOPNOTSUPP;
+again:
 	mutex_lock(&ep->lock);
 	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
+	if (!IS_ERR(cap) && cap->region->file && cap->nslots) {
+		addr = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry)->addr;
+		/* One that another thread is about to map is that thread's affair. */
+		if (addr && addr != last) {
+			mutex_unlock(&cap->region->lock);
+			mutex_unlock(&ep->lock);
+			ret = zcipc_file_unmap_at(ep, addr);
+			if (ret && ret != -ENOENT)
+				return ret;
+			ret = 0;
+			last = addr;
+			goto again;
+		}
+	}
 	if (IS_ERR(cap)) {
 		ret = PTR_ERR(cap);
 	} else if (cap->nslots && cap->slot.addr && cap->slot.nvmas) {

@@ -611,10 +611,10 @@ struct zcipc_unmap {
  *
  * Takes its mappings out of the window. What was derived from it stays, as derived from what it was
  * derived from itself. The memory is freed with the last capability. Memory that was imported stays
- * where it was as long as it is mapped there; munmap() gives it back. Where a peer's shared memory
- * was mapped, outside of the window, the addresses stay taken, as after REVOKE: use UNMAP before.
+ * where it was as long as it is mapped there; munmap() gives it back. A peer's shared memory is
+ * unmapped, too, outside of the window, but for a mapping that is in pieces by now.
  *
- * Errors: ENOENT, ESTALE.
+ * Errors: ENOENT, ESTALE, EINTR.
  */
 struct zcipc_drop {
 	__u32 size;

@@ -525,11 +525,14 @@ static unsigned int leave_dead(struct ep *ep, struct ep *from, const char *p, ch
 {
 	struct zcipc_recv m;
 	unsigned int i;
+	__u64 revoked;
 
 	for (i = 0; i < max; i++) {
-		if (share(from, ep, p, N, RIGHTS_READ, &m) || !m.addr || zc_drop(ep, m.cap))
+		if (share(from, ep, p, N, RIGHTS_READ, &m) || !m.addr)
 			break;
 		dead[i] = at(&m);
+		if (zc_revoke(from, ep, m.cap, 0, &revoked) || zc_recv(ep, &m))
+			break;
 	}
 	return i;
 }
@@ -540,15 +543,20 @@ TEST_F(file, too_many_dead)
 	static char *dead[MAX_DEAD], *live[2];
 	struct zcipc_recv m, old;
 	unsigned int i, n;
-	__u64 revoked;
 
 	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &old);
-	/* It does not matter how they die: some are revoked. */
+	/* What is dropped is unmapped, unless it is in pieces. */
+	for (i = 0; i < 10; i++) {
+		test_share(&self->a, &self->b, self->p, N, RIGHTS_READ, &m);
+		test_drop(&self->b, m.cap);
+		test_touch_read(SIGSEGV, &self->b, at(&m));
+	}
 	for (i = 0; i < 10; i++) {
 		test_share(&self->a, &self->b, self->p, N, RIGHTS_READ, &m);
 		dead[i] = at(&m);
-		test_revoke(&self->a, &self->b, m.cap, 0, &revoked);
-		test_recv(&self->b, &m);
+		ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, dead[i] + 3 * psize, psize, 0, 0,
+					  0));
+		test_drop(&self->b, m.cap);
 	}
 	ASSERT_EQ(MAX_DEAD - i, leave_dead(&self->b, &self->a, self->p, dead + i, MAX_DEAD - i));
 	test_err_map(ENOBUFS, &self->b, old.cap, 0, 0, RIGHTS_READ, &live[0]);
@@ -613,7 +621,7 @@ TEST_F(file, nothing_is_left)
 		ASSERT_EQ(before.maps + 2, stats.maps);
 		ASSERT_EQ(before.frames, stats.frames);
 		test_drop(&self->b, m.cap);
-		test_gone(&self->b, at(&m), N);
+		test_touch_read(SIGSEGV, &self->b, at(&m));
 		test_check(&self->c, at(&m2), N, 1);
 		test_stats(&self->base.ep, &stats);
 		ASSERT_EQ(before.caps + 2, stats.caps);
@@ -646,7 +654,7 @@ TEST_F(file, unmap)
 {
 	struct zcipc_region_query query;
 	struct zcipc_recv m;
-	char *p;
+	char *p, *q;
 
 	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
 	query.cap = m.cap;
@@ -674,8 +682,11 @@ TEST_F(file, unmap)
 
 	test_map(&self->b, m.cap, 0, 0, RIGHTS_READ, &p);
 	test_touch_write(SIGSEGV, &self->b, p);
+	/* As often as it is mapped. */
+	test_map(&self->b, m.cap, 1, 2, RIGHTS_READ, &q);
 	test_drop(&self->b, m.cap);
-	test_touch_read(SIGBUS, &self->b, p);
+	test_touch_read(SIGSEGV, &self->b, p);
+	test_touch_read(SIGSEGV, &self->b, q);
 }
 
 /* How often this thread has to fault to read all pages. */

@@ -596,6 +596,37 @@ TEST_F(huge, held)
 	test_check(&self->b, (char *)(uintptr_t)m.addr, N, 2);
 }
 
+/* As of one behind the huge frames: what is carried is put back, and goes the other way. */
+TEST_F(huge, held_behind)
+{
+	struct zcipc_transfer strict = transfer_cmd(&self->b, ZCIPC_MOVE, self->src.cap, 0, 0, 0);
+	struct zcipc_transfer t = strict;
+	struct iovec iov = { .iov_base = self->src.p + (2 * BLOCK + 3) * psize, .iov_len = psize };
+	struct buf got;
+	char page[8192];
+	int fds[2];
+
+	strict.flags = ZCIPC_F_STRICT;
+	ASSERT_EQ(0, pipe(fds));
+	ASSERT_EQ(psize, vmsplice(fds[1], &iov, 1, 0));
+	test_err_transfer(EBUSY, &self->a, &strict);
+	test_check(&self->a, self->src.p, N, 1);
+	test_transfer(&self->a, &t);
+	EXPECT_EQ(psize, t.copied);
+	test_take(&self->b, &got);
+	test_check(&self->b, got.p, N, 1);
+	EXPECT_EQ(2, ep_pmds(&self->b, got.p));
+	test_fill(&self->b, got.p, N, 2);
+	ASSERT_EQ(psize, read(fds[0], page, psize));
+	ASSERT_EQ(pattern(1, 2 * BLOCK + 3, 0), *(__u64 *)page);
+	close(fds[0]);
+	close(fds[1]);
+	/* And a part, that begins within a block. */
+	test_send_part(&self->b, &self->a, ZCIPC_MOVE, got.cap, 100, N - 100);
+	test_take(&self->a, &got);
+	test_check_from(&self->a, got.p, 100, N - 100, 2);
+}
+
 /* G4: a read-only pin from the time of a snapshot does not see what is written after it. */
 TEST_F(huge, held_after_copy)
 {
