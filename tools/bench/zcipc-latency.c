@@ -281,7 +281,8 @@ static void have_maps(struct attacker *at)
 	share_page(at);
 	for (i = 0; i < 20000; i++) {
 		struct zcipc_map cmd = {
-			.size = sizeof(cmd), .cap = at->cap, .len = PAGE, .rights = ZCIPC_RIGHT_READ,
+			.size = sizeof(cmd), .cap = at->cap, .len = PAGE,
+			.rights = ZCIPC_RIGHT_READ,
 		};
 
 		if (ioctl(at->a.fd, ZCIPC_IOC_MAP, &cmd))
@@ -296,7 +297,8 @@ static void move_mapped(struct attacker *at)
 	at->cap = create(&at->a, PAGE, ZCIPC_CREATE_MAP, 0);
 	for (i = 0; i < 20000; i++) {
 		struct zcipc_map cmd = {
-			.size = sizeof(cmd), .cap = at->cap, .len = PAGE, .rights = ZCIPC_RIGHT_READ,
+			.size = sizeof(cmd), .cap = at->cap, .len = PAGE,
+			.rights = ZCIPC_RIGHT_READ,
 		};
 
 		if (ioctl(at->a.fd, ZCIPC_IOC_MAP, &cmd))

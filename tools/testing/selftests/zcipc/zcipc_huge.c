@@ -1481,7 +1481,8 @@ TEST_F(huge, mend_not)
 /* Nor is a block looked at of which a page has been moved away, and is nowhere any more. */
 TEST_F(huge, mend_what_is_gone)
 {
-	struct zcipc_transfer block = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, 0, BLOCK, 0);
+	struct zcipc_transfer block = transfer_cmd(&self->b, ZCIPC_COPY, self->src.cap, 0, BLOCK,
+						   0);
 	struct buf part;
 
 	test_send_part(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, 7, 1);
