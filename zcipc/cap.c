@@ -669,6 +669,19 @@ int zcipc_cap_unmap(struct zcipc_ucmd *ucmd)
 	return zcipc_slot_remove_at(ucmd->ep, cmd->addr, cmd->flags & ZCIPC_UNMAP_OFFSET);
 }
 
+/* Finds the next view above an address that a capability for a file gave. */
+static bool zcipc_cap_view_above(const struct zcipc_cap *cap, u64 *addr)
+{
+	const struct zcipc_slot *slot;
+	u64 next = U64_MAX;
+
+	list_for_each_entry(slot, &cap->slots, cap_entry)
+		if (slot->addr > *addr)
+			next = min(next, slot->addr);
+	*addr = next;
+	return next != U64_MAX;
+}
+
 /**
  * zcipc_cap_drop() - ZCIPC_IOC_DROP
  * @ucmd: the call
@@ -681,8 +694,8 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 	struct zcipc_drop *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct zcipc_region *region = NULL;
-	u64 addr, last = 0;
 	struct zcipc_cap *cap;
+	u64 last = 0;
 	int ret = 0;
 
 	if (cmd->flags)
@@ -690,19 +703,15 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 again:
 	mutex_lock(&ep->lock);
 	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
-	if (!IS_ERR(cap) && cap->region->file && cap->nslots) {
-		addr = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry)->addr;
-		/* One that another thread is about to map is that thread's affair. */
-		if (addr && addr != last) {
-			mutex_unlock(&cap->region->lock);
-			mutex_unlock(&ep->lock);
-			ret = zcipc_file_unmap_at(ep, addr);
-			if (ret && ret != -ENOENT)
-				return ret;
-			ret = 0;
-			last = addr;
-			goto again;
-		}
+	if (!IS_ERR(cap) && cap->region->file && zcipc_cap_view_above(cap, &last)) {
+		mutex_unlock(&cap->region->lock);
+		mutex_unlock(&ep->lock);
+		/* What is not there is in pieces, or another thread is unmapping it. */
+		ret = zcipc_file_unmap_at(ep, last, cmd->cap);
+		if (ret && ret != -ENOENT)
+			return ret;
+		ret = 0;
+		goto again;
 	}
 	if (IS_ERR(cap)) {
 		ret = PTR_ERR(cap);

@@ -42,6 +42,7 @@
  * @slot: what it shows, or NULL; ep->lock
  * @mapper: the task that may map it now, or NULL; ep->lock
  * @nvmas: its VMAs; ep->lock
+ * @unmapped: somebody is unmapping it; ep->lock
  * @left: it is counted in ep->ndead_views; ep->lock
  * @pgoff: where it begins in the file, in pages
  * @npages: its length
@@ -57,6 +58,7 @@ struct zcipc_view {
 	struct zcipc_slot *slot;
 	struct task_struct *mapper;
 	unsigned int nvmas;
+	bool unmapped;
 	bool left;
 	unsigned long pgoff;
 	unsigned long npages;
@@ -518,11 +520,12 @@ out:
  * zcipc_file_unmap_at() - unmap the view that begins somewhere
  * @ep: the current task's endpoint
  * @addr: user address
+ * @token: the capability that it has to belong to, or 0
  *
  * Context: May sleep; no lock is held.
  * Return: 0, or -ENOENT, -EINTR
  */
-int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr)
+int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr, u64 token)
 {
 	struct vm_area_struct *vma;
 	struct file *file = NULL;
@@ -536,8 +539,11 @@ int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr)
 	mutex_lock(&ep->lock);
 	vma = vma_lookup(ep->mm, addr);
 	view = zcipc_view_of(vma);
-	if (view && zcipc_view_ep(view) == ep && view->slot && view->slot->addr == addr) {
+	if (view && zcipc_view_ep(view) == ep && view->slot && view->slot->addr == addr &&
+	    (!token || view->slot->cap->token == token) && !view->unmapped) {
 		file = get_file(view->file);
+		/* By nobody else: somebody may map something there right after that. */
+		view->unmapped = true;
 		if (view->nvmas == 1)
 			len = vma->vm_end - addr;
 	} else {

@@ -665,7 +665,7 @@ static int zcipc_import_spare_vmas(struct zcipc_endpoint *ep)
 	if (n < 0)
 		/* Of what mlockall() would lock too much mmap() says it its way. */
 		return n == -EAGAIN ? -ENOLCK : n;
-	ep->known_vmas = count + n;
+	ep->known_vmas = min(count, READ_ONCE(ep->mm->map_count)) + n;
 	return n < ZCIPC_SPARE_VMAS ? -ENOMEM : 0;
 }
 

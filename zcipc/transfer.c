@@ -341,8 +341,8 @@ void zcipc_transfer_plan(struct zcipc_transfer_state *t)
 
 /*
  * Takes a range whose last block that is a huge frame has pages behind it: up to there it is
- * unmapped, and will be shown by PMDs, and what is behind is carried. Returns 0, or an errno with
- * nothing carried; the plan is then to be made anew.
+ * unmapped, and will be shown by PMDs, and what is behind is carried. Returns 0, -EAGAIN if it has
+ * to go the other way, with a new plan, or what zcipc_region_plan() says.
  */
 static int zcipc_transfer_take_mixed(struct zcipc_transfer_state *t, struct zcipc_region *region)
 {
@@ -391,8 +391,11 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 				    t->pgoff))
 			return 0;
 		if (region->nhuge) {
-			if (!zcipc_transfer_take_mixed(t, region))
+			ret = zcipc_transfer_take_mixed(t, region);
+			if (!ret)
 				return 0;
+			if (ret != -EAGAIN)
+				goto out_uncharge;
 			zcipc_transfer_plan(t);
 			t->plan.take = true;
 		}
@@ -401,6 +404,7 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 		zcipc_region_unmap(region, t->first, t->npages, t->unmapped ? t->src : NULL);
 	zcipc_test_point("unmapped");
 	ret = zcipc_region_plan(region, t->first, t->npages, ZCIPC_GFP_LOCKED, &t->plan);
+out_uncharge:
 	if (ret && t->charged)
 		zcipc_uncharge(t->dst->user, region->ncharged);
 	return ret;

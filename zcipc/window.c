@@ -646,11 +646,12 @@ static void zcipc_window_unmap_locked(struct zcipc_endpoint *ep, unsigned long p
  */
 void zcipc_window_unmap(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages)
 {
-	unsigned long n, at;
+	unsigned long n, at = 0;
 
 	for (; npages; pgoff += n, npages -= n) {
-		/* No PMD is taken apart for that. */
-		at = npages > ZCIPC_UNMAP_PAGES ? zcipc_window_addr(ep, pgoff) >> PAGE_SHIFT : 0;
+		/* No PMD of a window is taken apart for that. */
+		if (npages > ZCIPC_UNMAP_PAGES && zcipc_window_at(ep, pgoff))
+			at = zcipc_window_addr(ep, pgoff) >> PAGE_SHIFT;
 		n = min(npages, ZCIPC_UNMAP_PAGES - at % ZCIPC_UNMAP_PAGES);
 		down_read(&ep->hide_lock);
 		zcipc_window_unmap_locked(ep, pgoff, n);
@@ -910,7 +911,7 @@ int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec)
 		mutex_unlock(&region->lock);
 	}
 	mutex_unlock(&ep->lock);
-	return ret && !exec ? zcipc_file_unmap_at(ep, addr) : ret;
+	return ret && !exec ? zcipc_file_unmap_at(ep, addr, 0) : ret;
 }
 
 /**

@@ -1507,7 +1507,7 @@ void zcipc_file_unmap(struct zcipc_view *view);
 void zcipc_file_detach(struct zcipc_view *view);
 int zcipc_file_map(struct file *holder, u64 token, struct zcipc_region *region,
 		   unsigned long first, unsigned long npages, bool writable, u64 *addr);
-int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr);
+int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr, u64 token);
 int zcipc_file_find(struct zcipc_endpoint *ep, const struct vm_area_struct *vma,
 		    unsigned long addr, unsigned long npages, u64 *token, u64 *offset);
 int zcipc_file_import(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,

@@ -612,7 +612,8 @@ struct zcipc_unmap {
  * Takes its mappings out of the window. What was derived from it stays, as derived from what it was
  * derived from itself. The memory is freed with the last capability. Memory that was imported stays
  * where it was as long as it is mapped there; munmap() gives it back. A peer's shared memory is
- * unmapped, too, outside of the window, but for a mapping that is in pieces by now.
+ * unmapped, too, outside of the window, but for a mapping that is in pieces by now: no other thread
+ * is to munmap() it meanwhile.
  *
  * Errors: ENOENT, ESTALE, EINTR.
  */

@@ -2999,6 +2999,62 @@ TEST_F(large, direct)
 		test_check(&self->a, self->p + i, 1, 0);
 }
 
+/* What is mapped outside of a window, more than is unmapped at a time. */
+#define MUCH	4200
+
+FIXTURE(outside)
+{
+	struct base base;
+	struct ep a, b;
+};
+
+FIXTURE_SETUP(outside)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, MUCH, O_NONBLOCK);
+	test_open(&self->b, MUCH, O_NONBLOCK);
+}
+
+FIXTURE_TEARDOWN_BASE(outside)
+
+TEST_F(outside, much)
+{
+	struct zcipc_transfer cmd;
+	struct buf buf, got;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		char *p = mmap(NULL, MUCH * psize, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		ASSERT_NE(MAP_FAILED, p);
+		test_fill(&self->a, p, MUCH, 1);
+		test_import(&self->a, p, MUCH, &buf);
+		cmd = transfer_cmd(&self->b, i == 1 ? ZCIPC_MOVE : ZCIPC_COPY, buf.cap, 0, 0, 0);
+		test_transfer(&self->a, &cmd);
+		test_take(&self->b, &got);
+		test_check(&self->b, got.p, MUCH, 1);
+		if (i == 2)
+			test_revoke(&self->a, NULL, buf.cap, 0, &buf.region);
+		ASSERT_EQ(0, munmap(p, MUCH * psize));
+		test_drop(&self->b, got.cap);
+	}
+}
+
+TEST_F(outside, much_executable)
+{
+	struct zcipc_unmap unmap = { .size = sizeof(unmap), .flags = ZCIPC_UNMAP_OFFSET };
+	struct buf buf;
+	char *offset;
+
+	test_create(&self->a, MUCH, &buf);
+	test_map(&self->a, buf.cap, 0, 0, ZCIPC_RIGHT_READ | ZCIPC_RIGHT_EXEC, &offset);
+	unmap.addr = (uintptr_t)offset;
+	TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_UNMAP, &unmap));
+	test_map(&self->a, buf.cap, 0, 0, ZCIPC_RIGHT_READ | ZCIPC_RIGHT_EXEC, &offset);
+	test_drop(&self->a, buf.cap);
+}
+
 /* --- what was sent stays what it was */
 
 #define test_touch_read_zero(ep, p)					\
