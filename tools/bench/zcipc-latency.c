@@ -530,7 +530,8 @@ static void have_senders(struct attacker *at)
 		have_pages(&other);
 		for (;;) {
 			transfer(&other.a, ZCIPC_SHARE, other.cap, other.victim, 0, PAGE, NULL);
-			usleep(50);
+			/* All of them are to leave some time to who has no real-time priority. */
+			usleep(2000);
 		}
 	}
 }
@@ -835,12 +836,16 @@ static void run(const struct attack *attack, struct shared *shared)
 
 int main(int argc, char **argv)
 {
+	struct sched_param param = { .sched_priority = 20 };
 	struct shared *shared;
 	long long idle = 0;
 	unsigned int i, k;
 	int bad = 0;
 	FILE *f;
 
+	/* Who has to end an attack does not wait for it. */
+	if (sched_setscheduler(0, SCHED_FIFO, &param))
+		die("sched_setscheduler");
 	/* No real-time task is to be stopped for a while. */
 	f = fopen("/proc/sys/kernel/sched_rt_runtime_us", "w");
 	if (!f || fputs("-1", f) < 0 || fclose(f))
