@@ -273,13 +273,10 @@ static void have_grants(struct attacker *at)
 	}
 }
 
-static void have_maps(struct attacker *at)
+/* As often as it can be mapped, or @n times. */
+static void map_often(struct attacker *at, int n)
 {
-	int i;
-
-	at->cap = create(&at->a, PAGE, ZCIPC_CREATE_MAP, 0);
-	share_page(at);
-	for (i = 0; i < 20000; i++) {
+	while (n--) {
 		struct zcipc_map cmd = {
 			.size = sizeof(cmd), .cap = at->cap, .len = PAGE,
 			.rights = ZCIPC_RIGHT_READ,
@@ -290,22 +287,30 @@ static void have_maps(struct attacker *at)
 	}
 }
 
-static void move_mapped(struct attacker *at)
+static void have_maps(struct attacker *at)
 {
-	int i;
-
 	at->cap = create(&at->a, PAGE, ZCIPC_CREATE_MAP, 0);
-	for (i = 0; i < 20000; i++) {
-		struct zcipc_map cmd = {
-			.size = sizeof(cmd), .cap = at->cap, .len = PAGE,
-			.rights = ZCIPC_RIGHT_READ,
-		};
+	share_page(at);
+	map_often(at, 20000);
+}
 
-		if (ioctl(at->a.fd, ZCIPC_IOC_MAP, &cmd))
-			break;
-	}
+static void move_mapped_times(struct attacker *at, int n)
+{
+	at->cap = create(&at->a, PAGE, ZCIPC_CREATE_MAP, 0);
+	map_often(at, n);
 	if (transfer(&at->a, ZCIPC_MOVE, at->cap, at->victim, 0, 0, NULL))
 		drop(&at->a, at->cap);
+}
+
+static void move_mapped(struct attacker *at)
+{
+	move_mapped_times(at, 20000);
+}
+
+/* No more mappings can be moved to another user. One was made by CREATE. */
+static void move_mapped_some(struct attacker *at)
+{
+	move_mapped_times(at, 255);
 }
 
 static void have_pages(struct attacker *at)
@@ -579,6 +584,7 @@ static const struct attack {
 	{ "copy of what many are granted", have_grants, copy },
 	{ "copy of what is mapped often", have_maps, copy },
 	{ "move of what is mapped often", NULL, move_mapped },
+	{ "move of what is mapped 256 times", NULL, move_mapped_some },
 	{ "move of 1024 pages", NULL, move_some },
 	{ "share of 256 pages, revoke", NULL, share_some },
 	{ "copy of 512 pages", NULL, copy_some },
