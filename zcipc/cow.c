@@ -166,7 +166,7 @@ static bool zcipc_cow_mend_block(struct zcipc_region *region, unsigned long firs
 		struct zcipc_frame **frame = region->frames + first + torn->pages[i];
 		struct zcipc_frame *part = zcipc_frame_of_part(torn->part + torn->pages[i]);
 
-		zcipc_huge_revive(part);
+		zcipc_huge_revive(part, region->user);
 		copy_highpage(zcipc_frame_page(part), zcipc_frame_page(*frame));
 		zcipc_frame_put(*frame, region->user);
 		*frame = part;
@@ -229,7 +229,7 @@ static unsigned long zcipc_cow_share_block(struct zcipc_region *region, unsigned
 {
 	if (!zcipc_region_huge_at(region, index, left))
 		return 0;
-	zcipc_huge_share(region->frames[index]);
+	zcipc_huge_share(region->frames[index], snapshot->user);
 	memcpy(snapshot->frames + at, region->frames + index,
 	       ZCIPC_HUGE_PAGES * sizeof(*snapshot->frames));
 	if (!(at % ZCIPC_HUGE_PAGES))
@@ -258,7 +258,7 @@ void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned 
 		if (n)
 			continue;
 		n = 1;
-		zcipc_frame_share(region->frames[first + i]);
+		zcipc_frame_share(region->frames[first + i], snapshot->user);
 		snapshot->frames[at + i] = region->frames[first + i];
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
@@ -275,7 +275,8 @@ void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned 
  * @except: an endpoint whose mappings of the range have gone already, or NULL
  * @freeze: zcipc_cow_look()
  * @strict: fail instead of copying
- * @held: increased by the bytes copied
+ * @held: increased by the bytes copied for that
+ * @loose: copy what zcipc_region_count_loose() counts
  *
  * The instant is when the last mapping has gone: what was written until then is in, and later
  * writers wait for the region's lock. A frame with a pin could be written to through the pin
@@ -288,11 +289,12 @@ void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned 
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		       struct zcipc_region *snapshot, unsigned long at,
 		       const struct zcipc_endpoint *except, enum zcipc_cow_freeze freeze,
-		       bool strict, u64 *held)
+		       bool strict, u64 *held, bool loose)
 {
 	struct folio *huge = NULL;
 	unsigned int nheld = 0;
-	unsigned long i, n;
+	unsigned long i, n, whole = 0;
+	bool is_loose;
 
 	lockdep_assert_held(&region->lock);
 	snapshot->parts = region->parts;
@@ -310,22 +312,27 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigne
 		n = 1;
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
-		if ((nheld || region->pinnable) && fatal_signal_pending(current))
+		if ((nheld || loose || region->pinnable) && fatal_signal_pending(current))
 			return -EINTR;
-		if (!region->pinnable &&
+		if (loose && i >= whole)
+			whole = i + zcipc_huge_all_parts(region->frames + first + i, npages - i);
+		is_loose = loose && i >= whole && zcipc_frame_in_huge(frame);
+		if (!region->pinnable && !is_loose &&
 		    (!zcipc_frame_exclusive(frame) || zcipc_frame_is_free(frame, &huge) ||
 		     !zcipc_frame_held(frame, 0, &nheld))) {
-			zcipc_frame_share(frame);
+			zcipc_frame_share(frame, snapshot->user);
 			snapshot->frames[at + i] = frame;
 			continue;
 		}
-		if (strict)
+		if (strict && (!is_loose || (zcipc_frame_exclusive(frame) &&
+					     zcipc_frame_held(frame, 0, &nheld))))
 			return -EBUSY;
 		snapshot->frames[at + i] = zcipc_frame_copy(frame, GFP_KERNEL | __GFP_NORETRY |
 							    __GFP_NOWARN, NUMA_NO_NODE);
 		if (!snapshot->frames[at + i])
 			return -ENOMEM;
-		*held += PAGE_SIZE;
+		if (!is_loose)
+			*held += PAGE_SIZE;
 	}
 	return 0;
 }
@@ -371,7 +378,7 @@ static void zcipc_cow_break_huge(struct zcipc_region *region, unsigned long firs
 		cond_resched();
 	}
 	zcipc_test_point("broken");
-	zcipc_huge_parts(copy, region->frames + first, ZCIPC_HUGE_PAGES);
+	zcipc_huge_parts(copy, region->frames + first, ZCIPC_HUGE_PAGES, region->user);
 	zcipc_region_unmap(region, first, ZCIPC_HUGE_PAGES, NULL);
 	zcipc_huge_put(frame, region->user);
 }

@@ -112,7 +112,7 @@ static int zcipc_direct_fill(struct zcipc_transfer_state *t)
 	if (!ret && direct->npages)
 		ret = zcipc_import_pin(region, direct->first, direct->npages,
 				       direct->addr - direct->skip + (direct->first << PAGE_SHIFT),
-				       t->dst->pin_limit);
+				       t->dst->pin_limit, t->dst->user == t->src->user);
 	return ret ?: zcipc_direct_copy_edges(t);
 }
 
@@ -147,21 +147,25 @@ int zcipc_direct_prepare(struct zcipc_transfer_state *t)
 
 /*
  * Frames that somebody holds while they are still mapped will be held afterwards. Then it is too
- * late to fail.
+ * late to fail, as it is for parts of huge pages, which another user does not get.
  */
 static int zcipc_direct_expect_held(struct zcipc_transfer_state *t)
 {
-	struct zcipc_direct *direct = t->direct;
+	unsigned long i, whole = 0, end = t->direct->first + t->direct->npages;
+	struct zcipc_frame **frames = t->region->frames;
 	struct folio *huge = NULL;
 	struct zcipc_frame *spare;
-	unsigned long i;
+	bool is_free;
 
-	for (i = direct->first; i < direct->first + direct->npages; i++) {
+	for (i = t->direct->first; i < end; i++) {
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
-		if (zcipc_import_is_free(zcipc_frame_imported(t->region->frames[i]), true, &huge))
+		if (t->nloose && i >= whole)
+			whole = i + zcipc_huge_all_parts(frames + i, end - i);
+		is_free = zcipc_import_is_free(zcipc_frame_imported(frames[i]), true, &huge);
+		if (is_free && (!t->nloose || i < whole || !zcipc_frame_in_huge(frames[i])))
 			continue;
-		if (t->cmd->flags & ZCIPC_F_STRICT)
+		if (!is_free && t->cmd->flags & ZCIPC_F_STRICT)
 			return -EBUSY;
 		spare = zcipc_frame_alloc(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, t->plan.node);
 		if (!spare)
@@ -232,7 +236,8 @@ static void zcipc_direct_populate(struct zcipc_transfer_state *t, struct zcipc_c
 /* Under all locks. Those of the endpoints are released for what takes long. */
 static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 {
-	bool is_long = zcipc_transfer_span(t) > ZCIPC_LONG_PAGES;
+	bool is_long = zcipc_transfer_span(t) > ZCIPC_LONG_PAGES ||
+		       t->nloose > ZCIPC_LONG_COPIES;
 	struct zcipc_cap *cap;
 	int ret;
 
@@ -282,6 +287,8 @@ int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	if (ret)
 		return ret;
 	mutex_lock(&t->region->lock);
+	if (t->dst->user != t->src->user)
+		t->nloose = zcipc_region_count_loose(t->region, 0, t->npages);
 	zcipc_endpoints_lock(t->src, t->dst);
 	start = get_cycles();
 	ret = zcipc_direct_locked(t);

@@ -87,11 +87,13 @@ struct zcipc_frame *zcipc_frame_copy_cached(struct zcipc_frame *frame, struct zc
 	return copy;
 }
 
-/* One more region has this frame. The caller holds the lock of one that has it. */
-void zcipc_frame_share(struct zcipc_frame *frame)
+/* One more region has this frame, a @user's. The caller holds the lock of one that has it. */
+void zcipc_frame_share(struct zcipc_frame *frame, struct zcipc_user *user)
 {
 	atomic_long_t *state = zcipc_frame_state(frame);
 
+	if (zcipc_frame_in_huge(frame))
+		zcipc_parts_join(zcipc_frame_parts(frame), user, 1);
 	if (zcipc_frame_exclusive(frame)) {
 		atomic_long_set(state, (atomic_long_read(state) + ZCIPC_FRAME_ONE) |
 				ZCIPC_FRAME_WAS_SHARED);
@@ -119,6 +121,9 @@ void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user)
 	unsigned int cache = zcipc_frame_cache(frame);
 	struct page *page;
 
+	/* First: when no region has it any more it may go with the last of the others. */
+	if (zcipc_frame_in_huge(frame))
+		zcipc_parts_leave(zcipc_frame_parts(frame), user, 1);
 	if (!zcipc_frame_exclusive(frame) &&
 	    atomic_long_sub_return(ZCIPC_FRAME_ONE, zcipc_frame_state(frame)) >= ZCIPC_FRAME_ONE)
 		return;
@@ -128,7 +133,7 @@ void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user)
 		return;
 	}
 	if (zcipc_frame_is_part(frame)) {
-		zcipc_huge_put_part(frame, user);
+		zcipc_huge_put_part(frame);
 		return;
 	}
 	page = zcipc_frame_page(frame);

@@ -14,8 +14,7 @@
  * its own, one behind the other in memory: import.c has them. PMDs that show it are such as
  * get_user_pages() does not take.
  *
- * A huge frame is freed as a whole. So that nobody keeps 2 MiB for the price of a page, a part that
- * no region has any more is charged to whose region had it last, until the last one goes.
+ * A huge frame is freed as a whole: who pays for parts that no region has any more is in parts.c.
  */
 #include <linux/highmem.h>
 #include <linux/module.h>
@@ -61,6 +60,7 @@ struct zcipc_frame *zcipc_huge_alloc(gfp_t gfp, int node, unsigned int n)
 	atomic_set(&huge->nshared, 0);
 	atomic_set(&huge->inserting, 0);
 	atomic_set(&huge->inserted, 0);
+	zcipc_parts_init(&huge->parts, 0, false);
 	for (i = 0; i < n; i++)
 		atomic_long_set(&huge->state[i], ZCIPC_FRAME_ONE);
 	set_page_private(page, (unsigned long)huge);
@@ -68,43 +68,38 @@ struct zcipc_frame *zcipc_huge_alloc(gfp_t gfp, int node, unsigned int n)
 	return zcipc_frame_of_part(page);
 }
 
-/* The parts of a huge frame, from the first on. */
-void zcipc_huge_parts(struct zcipc_frame *frame, struct zcipc_frame **frames, unsigned int n)
+/* A region of a user's gets all parts of a new huge frame, from the first on. */
+void zcipc_huge_parts(struct zcipc_frame *frame, struct zcipc_frame **frames, unsigned int n,
+		      struct zcipc_user *user)
 {
 	struct page *page = zcipc_frame_page(frame);
 	unsigned int i;
 
+	zcipc_parts_join(&zcipc_frame_huge(frame)->parts, user, n);
 	for (i = 0; i < n; i++)
 		frames[i] = zcipc_frame_of_part(page + i);
 }
 
 static void zcipc_huge_free(struct zcipc_huge_frame *huge, struct page *page)
 {
+	WARN_ON_ONCE(huge->parts.first.user || huge->parts.first.next);
 	set_page_private(page, 0);
 	put_page(page);
 	kmem_cache_free(zcipc_huge_cache, huge);
 }
 
-/* No region has a part any more. The last one that had it is @user's. */
-void zcipc_huge_put_part(struct zcipc_frame *frame, struct zcipc_user *user)
+/* No region has a part any more. */
+void zcipc_huge_put_part(struct zcipc_frame *frame)
 {
 	struct page *page = compound_head(zcipc_frame_page(frame));
 	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
-	unsigned int i;
 
 	if (atomic_long_read(zcipc_frame_state(frame)) & ZCIPC_FRAME_WAS_SHARED)
 		atomic_dec(&huge->nshared);
-	/* First, so that what is uncharged in the end has been charged. */
-	zcipc_charge_force(user, 1);
-	atomic_long_set(zcipc_frame_state(frame), (long)zcipc_user_ref(user));
-	if (!atomic_dec_and_test(&huge->nparts))
-		return;
-	for (i = 0; i < huge->nmade; i++) {
-		user = (struct zcipc_user *)atomic_long_read(&huge->state[i]);
-		zcipc_uncharge(user, 1);
-		zcipc_user_put(user);
-	}
-	zcipc_huge_free(huge, page);
+	atomic_long_set(zcipc_frame_state(frame), 0);
+	zcipc_parts_lose(&huge->parts, 1);
+	if (atomic_dec_and_test(&huge->nparts))
+		zcipc_huge_free(huge, page);
 }
 
 /* The first part of an imported block: they are all in order. */
@@ -130,18 +125,20 @@ bool zcipc_huge_imported_below(const struct zcipc_frame *frame, long state)
 /**
  * zcipc_huge_share() - one more region has all parts
  * @frame: the first part; the caller holds the lock of a region that has all
+ * @user: whose it is
  */
-void zcipc_huge_share(struct zcipc_frame *frame)
+void zcipc_huge_share(struct zcipc_frame *frame, struct zcipc_user *user)
 {
 	struct zcipc_huge_frame *huge;
 	unsigned int i, n = 0;
 
 	if (zcipc_frame_is_imported(frame)) {
 		for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
-			zcipc_frame_share(zcipc_frame_of(zcipc_huge_imported(frame) + i));
+			zcipc_frame_share(zcipc_frame_of(zcipc_huge_imported(frame) + i), user);
 		return;
 	}
 	huge = zcipc_frame_huge(frame);
+	zcipc_parts_join(&huge->parts, user, ZCIPC_HUGE_PAGES);
 	for (i = 0; i < ZCIPC_HUGE_PAGES; i++) {
 		/* It is this region's alone, and stays so for as long as its lock is held. */
 		if (atomic_long_read(&huge->state[i]) == ZCIPC_FRAME_ONE) {
@@ -196,6 +193,8 @@ void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user)
 		return;
 	}
 	huge = zcipc_frame_huge(frame);
+	if (user)
+		zcipc_parts_leave(&huge->parts, user, ZCIPC_HUGE_PAGES);
 	if (zcipc_huge_sole(frame)) {
 		zcipc_stat_add(FRAMES, -ZCIPC_HUGE_PAGES);
 		zcipc_huge_free(huge, page);
@@ -205,7 +204,7 @@ void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user)
 		if (atomic_long_sub_return(ZCIPC_FRAME_ONE, &huge->state[i]) >= ZCIPC_FRAME_ONE)
 			continue;
 		zcipc_stat_dec(FRAMES);
-		zcipc_huge_put_part(zcipc_frame_of_part(page + i), user);
+		zcipc_huge_put_part(zcipc_frame_of_part(page + i));
 	}
 }
 
@@ -250,18 +249,17 @@ bool zcipc_huge_complete(struct zcipc_frame *frame, unsigned int n)
 }
 
 /*
- * A part is a region's again, and nobody else's. Whoever had it last does not pay any more. It is
- * not mapped writable: as far as that goes it is as those beside it, which a snapshot had.
+ * A part is a region's again, and nobody else's; @user is whose that is. It is not mapped writable:
+ * as far as that goes it is as those beside it, which a snapshot had.
  */
-void zcipc_huge_revive(struct zcipc_frame *frame)
+void zcipc_huge_revive(struct zcipc_frame *frame, struct zcipc_user *user)
 {
-	atomic_long_t *state = zcipc_frame_state(frame);
-	struct zcipc_user *user = (struct zcipc_user *)atomic_long_read(state);
+	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
 
-	zcipc_uncharge(user, 1);
-	zcipc_user_put(user);
-	atomic_long_set(state, ZCIPC_FRAME_ONE | ZCIPC_FRAME_WAS_SHARED);
-	atomic_inc(&zcipc_frame_huge(frame)->nshared);
+	zcipc_parts_join(&huge->parts, user, 1);
+	zcipc_parts_regain(&huge->parts, 1);
+	atomic_long_set(zcipc_frame_state(frame), ZCIPC_FRAME_ONE | ZCIPC_FRAME_WAS_SHARED);
+	atomic_inc(&huge->nshared);
 	zcipc_stat_inc(FRAMES);
 }
 
@@ -298,6 +296,74 @@ int zcipc_huge_refs(const struct zcipc_frame *frame)
 	    atomic_read(&huge->inserted) != inserted)
 		return INT_MAX;
 	return refs - 1 - mapped;
+}
+
+/* Whose the parts are of the huge page that a frame is a part of. */
+struct zcipc_parts *zcipc_frame_parts(const struct zcipc_frame *frame)
+{
+	if (zcipc_frame_is_part(frame))
+		return &zcipc_frame_huge(frame)->parts;
+	return zcipc_import_parts(page_folio(zcipc_frame_page(frame)));
+}
+
+/* The huge page that a frame is a part of, or NULL if it is none. */
+static struct folio *zcipc_huge_folio(const struct zcipc_frame *frame)
+{
+	return frame && zcipc_frame_in_huge(frame) ? page_folio(zcipc_frame_page(frame)) : NULL;
+}
+
+/**
+ * zcipc_huge_all_parts() - does a range begin with all parts of a huge page, in order?
+ * @frames: the frames of a range; the caller holds the lock of the region
+ * @npages: how many
+ *
+ * Return: how many parts these are, or 0
+ */
+unsigned long zcipc_huge_all_parts(struct zcipc_frame **frames, unsigned long npages)
+{
+	struct folio *folio = zcipc_huge_folio(frames[0]);
+	unsigned long i, n;
+
+	if (!folio || zcipc_frame_page(frames[0]) != &folio->page)
+		return 0;
+	n = folio_nr_pages(folio);
+	if (zcipc_frame_is_part(frames[0]))
+		n = zcipc_frame_huge(frames[0])->nmade;
+	if (n > npages)
+		return 0;
+	for (i = 1; i < n; i++)
+		if (!frames[i] || zcipc_frame_page(frames[i]) != folio_page(folio, i))
+			return 0;
+	return n;
+}
+
+/**
+ * zcipc_huge_give() - parts of huge pages become another user's
+ * @frames: frames of a range; the caller holds the lock of the region
+ * @npages: how many
+ * @from: whose they were
+ * @to: whose they are
+ *
+ * Context: May sleep.
+ */
+void zcipc_huge_give(struct zcipc_frame **frames, unsigned long npages, struct zcipc_user *from,
+		     struct zcipc_user *to)
+{
+	struct zcipc_parts *parts;
+	unsigned long i, n;
+
+	for (i = 0; i < npages; i += n) {
+		struct folio *folio = zcipc_huge_folio(frames[i]);
+
+		for (n = 1; i + n < npages && zcipc_huge_folio(frames[i + n]) == folio; n++)
+			;
+		cond_resched();
+		if (!folio)
+			continue;
+		parts = zcipc_frame_parts(frames[i]);
+		zcipc_parts_join(parts, to, n);
+		zcipc_parts_leave(parts, from, n);
+	}
 }
 
 int zcipc_huge_init(void)

@@ -63,26 +63,24 @@ struct zcipc_import {
 /**
  * struct zcipc_huge - a huge page of which parts are imported
  * @rcu: for kfree_rcu()
- * @user: who pays for the other parts, with a reference: the page is kept as a whole
  * @npins: how many are imported
  * @nframes: how many frames are parts of it: more, if some are imported twice
- * @ncharged: for how many others @user has been charged
+ * @parts: whose they are; those that are not imported no region has
  * @pinned: a bit for each that is imported
  */
 struct zcipc_huge {
 	struct rcu_head rcu;
-	struct zcipc_user *user;
 	unsigned int npins;
 	unsigned int nframes;
-	unsigned int ncharged;
+	struct zcipc_parts parts;
 	DECLARE_BITMAP(pinned, HPAGE_PMD_NR);
 };
 
-/* By number of the first page. The xarray's lock protects what is in it, too. */
+/* By number of the first page. The xarray's lock protects what is in it, too, but for @parts. */
 static DEFINE_XARRAY(zcipc_huge_pages);
 
-/* Makes sure that a huge page has an entry. Its pages are pinned. The first one pays. */
-static int zcipc_huge_make(struct folio *folio, struct zcipc_user *user)
+/* Makes sure that a huge page has an entry. Its pages are pinned. */
+static int zcipc_huge_make(struct folio *folio)
 {
 	struct zcipc_huge *huge;
 	int ret;
@@ -92,64 +90,19 @@ static int zcipc_huge_make(struct folio *folio, struct zcipc_user *user)
 	huge = kzalloc(sizeof(*huge), GFP_KERNEL_ACCOUNT);
 	if (!huge)
 		return -ENOMEM;
-	huge->user = zcipc_user_ref(user);
+	zcipc_parts_init(&huge->parts, folio_nr_pages(folio), true);
 	ret = xa_insert(&zcipc_huge_pages, folio_pfn(folio), huge, GFP_KERNEL_ACCOUNT);
-	if (ret) {
-		zcipc_user_put(user);
+	if (ret)
 		kfree(huge);
-	}
 	return ret == -EBUSY ? 0 : ret;
 }
 
-/* Returns 0, or -EDQUOT, -ENOLCK. */
-static int zcipc_huge_charge_rest(struct zcipc_user *user, unsigned int n, unsigned long limit)
+/* Whose the parts of a huge page are. The caller keeps one that is imported. */
+struct zcipc_parts *zcipc_import_parts(struct folio *folio)
 {
-	int ret = zcipc_charge(user, n);
+	struct zcipc_huge *huge = xa_load(&zcipc_huge_pages, folio_pfn(folio));
 
-	if (ret)
-		return ret;
-	ret = zcipc_charge_pins(user, n, limit);
-	if (ret)
-		zcipc_uncharge(user, n);
-	return ret;
-}
-
-static void zcipc_huge_uncharge_rest(struct zcipc_user *user, unsigned int n)
-{
-	zcipc_uncharge(user, n);
-	zcipc_uncharge_pins(user, n);
-}
-
-/*
- * Charges for the parts of a huge page that are not imported. The caller has imported one, so the
- * entry stays. Returns 0, or -EDQUOT, -ENOLCK.
- */
-static int zcipc_huge_charge(struct folio *folio, unsigned long limit)
-{
-	unsigned int rest, more, has = 0;
-	struct zcipc_huge *huge;
-	int ret = 0;
-
-	/* To make room for what is charged may sleep. Meanwhile others import parts, or drop. */
-	do {
-		xa_lock(&zcipc_huge_pages);
-		huge = xa_load(&zcipc_huge_pages, folio_pfn(folio));
-		rest = folio_nr_pages(folio) - huge->npins;
-		more = 0;
-		if (huge->ncharged + has < rest) {
-			more = rest - huge->ncharged - has;
-		} else {
-			has += huge->ncharged - rest;
-			huge->ncharged = rest;
-		}
-		xa_unlock(&zcipc_huge_pages);
-		if (more)
-			ret = zcipc_huge_charge_rest(huge->user, more, limit);
-		if (!ret)
-			has += more;
-	} while (!ret && more);
-	zcipc_huge_uncharge_rest(huge->user, has);
-	return ret;
+	return &huge->parts;
 }
 
 /*
@@ -159,6 +112,7 @@ static int zcipc_huge_charge(struct folio *folio, unsigned long limit)
 static int zcipc_huge_pin(struct folio *folio, struct zcipc_import *import, unsigned long at,
 			  unsigned long n)
 {
+	unsigned int npins = 0;
 	struct zcipc_huge *huge;
 	unsigned long i;
 
@@ -171,10 +125,17 @@ static int zcipc_huge_pin(struct folio *folio, struct zcipc_import *import, unsi
 				       huge->pinned))
 			__set_bit(i, import->again);
 		else
-			huge->npins++;
+			npins++;
+	}
+	if (npins) {
+		huge->npins += npins;
+		zcipc_parts_regain(&huge->parts, npins);
 	}
 	xa_unlock(&zcipc_huge_pages);
-	return huge ? 0 : -EAGAIN;
+	if (!huge)
+		return -EAGAIN;
+	zcipc_parts_join(&huge->parts, import->user, n);
+	return 0;
 }
 
 /* @again: it was none of ours as far as anybody who looks for holders goes. */
@@ -188,12 +149,8 @@ static void zcipc_huge_unpin(struct folio *folio, const struct page *page, bool 
 	if (!again) {
 		__clear_bit(folio_page_idx(folio, page), huge->pinned);
 		huge->npins--;
-		/* The region's user pays for this part no more, but it stays, and is pinned. */
-		if (huge->ncharged < folio_nr_pages(folio) - huge->npins) {
-			zcipc_charge_force(huge->user, 1);
-			zcipc_charge_pins_force(huge->user, 1);
-			huge->ncharged++;
-		}
+		/* Nobody's region has this part, but it stays, and is pinned. */
+		zcipc_parts_lose(&huge->parts, 1);
 	}
 	if (--huge->nframes)
 		huge = NULL;
@@ -202,8 +159,7 @@ static void zcipc_huge_unpin(struct folio *folio, const struct page *page, bool 
 	xa_unlock(&zcipc_huge_pages);
 	if (!huge)
 		return;
-	zcipc_huge_uncharge_rest(huge->user, huge->ncharged);
-	zcipc_user_put(huge->user);
+	WARN_ON_ONCE(huge->parts.first.user || huge->parts.first.next);
 	kfree_rcu(huge, rcu);
 }
 
@@ -418,11 +374,11 @@ static long zcipc_import_add(struct zcipc_import *import, unsigned long at,
 		if (!folio_test_anon(folio) || folio_test_hugetlb(folio))
 			ret = -EOPNOTSUPP;
 		else if (folio_test_large(folio))
-			ret = zcipc_huge_make(folio, import->user);
+			ret = zcipc_huge_make(folio);
 		/* Who has just given up the last part may have taken the entry along. */
 		while (!ret && folio_test_large(folio) &&
 		       zcipc_huge_pin(folio, import, at + i, k - i))
-			ret = zcipc_huge_make(folio, import->user);
+			ret = zcipc_huge_make(folio);
 		if (folio_test_large(folio))
 			found->huge = true;
 		if (ret)
@@ -451,7 +407,7 @@ static int zcipc_import_charge_rest(const struct zcipc_import *import, unsigned 
 	for (i = 0; i < npages && !ret; i++) {
 		folio = page_folio(import->frames[i].page);
 		if (folio != last && folio_test_large(folio))
-			ret = zcipc_huge_charge(folio, limit);
+			ret = zcipc_parts_charge(zcipc_import_parts(folio), import->user, limit);
 		last = folio;
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
@@ -530,7 +486,8 @@ static void zcipc_import_drain(void)
 
 /* As zcipc_import_pin(), of memory whose pages have been charged. */
 static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long first,
-				    unsigned long npages, unsigned long addr, unsigned long limit)
+				    unsigned long npages, unsigned long addr, unsigned long limit,
+				    bool keep)
 {
 	struct zcipc_import *import = zcipc_import_alloc(region->user, npages);
 	struct zcipc_found found = {};
@@ -559,7 +516,7 @@ static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long f
 			i += n;
 		cond_resched();
 	}
-	if (!ret && found.huge)
+	if (!ret && found.huge && keep)
 		ret = zcipc_import_charge_rest(import, npages, limit);
 	if (!ret && found.huge)
 		zcipc_import_find_blocks(region, first, npages);
@@ -578,6 +535,7 @@ static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long f
  * @npages: its length
  * @addr: user address of what zcipc_import_check() found to be right
  * @limit: what the region's user may have pinned
+ * @keep: the region is going to keep parts of huge pages, not only whole ones
  *
  * The memory stays where it is.
  *
@@ -586,7 +544,7 @@ static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long f
  * unpins what was pinned
  */
 int zcipc_import_pin(struct zcipc_region *region, unsigned long first, unsigned long npages,
-		     unsigned long addr, unsigned long limit)
+		     unsigned long addr, unsigned long limit, bool keep)
 {
 	unsigned long npinned = region->npinned;
 	int ret;
@@ -594,7 +552,7 @@ int zcipc_import_pin(struct zcipc_region *region, unsigned long first, unsigned 
 	ret = zcipc_charge_pins(region->user, npages, limit);
 	if (ret)
 		return ret;
-	ret = zcipc_import_pin_charged(region, first, npages, addr, limit);
+	ret = zcipc_import_pin_charged(region, first, npages, addr, limit, keep);
 	zcipc_uncharge_pins(region->user, npages - (region->npinned - npinned));
 	return ret;
 }
@@ -762,7 +720,7 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 	region = zcipc_region_alloc(ep->user, npages, true);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
-	ret = zcipc_import_pin(region, 0, npages, addr, zcipc_pin_limit());
+	ret = zcipc_import_pin(region, 0, npages, addr, zcipc_pin_limit(), true);
 	if (ret)
 		goto out;
 	cap = zcipc_cap_alloc(NUMA_NO_NODE);

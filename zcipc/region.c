@@ -207,6 +207,37 @@ unsigned long zcipc_region_count_pins(const struct zcipc_region *region, unsigne
 	return n;
 }
 
+/**
+ * zcipc_region_count_loose() - what of a range does not go to another user?
+ * @region: the region; the caller holds its lock
+ * @first: first page of the range
+ * @npages: number of pages
+ *
+ * Parts of a huge page keep all of it. So they are another user's only where it gets all of them;
+ * otherwise that one gets copies: see parts.c.
+ *
+ * Return: how many pages are to be copied
+ */
+unsigned long zcipc_region_count_loose(const struct zcipc_region *region, unsigned long first,
+				       unsigned long npages)
+{
+	struct zcipc_frame **frames = region->frames + first;
+	unsigned long i, all, n = 0;
+
+	if (!region->parts && !region->npinned)
+		return 0;
+	for (i = 0; i < npages; i += all ?: 1) {
+		all = 0;
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+		if (!frames[i] || !zcipc_frame_in_huge(frames[i]))
+			continue;
+		all = zcipc_huge_all_parts(frames + i, npages - i);
+		n += !all;
+	}
+	return n;
+}
+
 /* A block is a huge frame. */
 void zcipc_region_set_huge(struct zcipc_region *region, unsigned long first)
 {
@@ -353,6 +384,28 @@ static int zcipc_region_plan_cache(struct zcipc_frame *frame, unsigned long i, g
 	return 0;
 }
 
+/* Another user does not get a part of a huge page, but a copy. */
+static int zcipc_region_plan_loose(struct zcipc_frame *frame, unsigned long i, gfp_t gfp,
+				   struct zcipc_plan *plan)
+{
+	struct zcipc_frame *copy;
+
+	if (plan->strict && zcipc_frame_exclusive(frame) &&
+	    zcipc_frame_held(frame, 0, &plan->nheld))
+		return -EBUSY;
+	if (!zcipc_region_plan_copies(gfp, plan))
+		return -ENOMEM;
+	if (plan->node_strict)
+		gfp |= __GFP_THISNODE;
+	copy = zcipc_region_copy_held(frame, gfp, plan);
+	if (!copy)
+		return -ENOMEM;
+	plan->copies[i] = copy;
+	if (plan->node != NUMA_NO_NODE && page_to_nid(zcipc_frame_page(copy)) != plan->node)
+		plan->off_node += PAGE_SIZE;
+	return 0;
+}
+
 /* What is to be done with one page. */
 static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i, gfp_t gfp,
 				   struct zcipc_user *user, struct zcipc_plan *plan)
@@ -416,7 +469,7 @@ static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i, g
  * not write to it (zcipc_cow_break() looks again).
  *
  * Frames on another node are replaced if nobody else has them. If the region's cache policy is not
- * the plan's, all are.
+ * the plan's, all are. What zcipc_region_count_loose() counts is, if that is asked for.
  *
  * zcipc_region_replace() or zcipc_region_plan_free() must follow, before anything is mapped again.
  *
@@ -428,7 +481,7 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 {
 	bool all = plan->cache != region->cache;
 	struct folio *huge = NULL;
-	unsigned long i;
+	unsigned long i, whole = 0;
 	int ret = 0;
 
 	lockdep_assert_held(&region->lock);
@@ -438,6 +491,16 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 
 		if (i % ZCIPC_RESCHED_PAGES == ZCIPC_RESCHED_PAGES - 1)
 			cond_resched();
+		if (plan->loose && frame && !all && i >= whole) {
+			whole = i + zcipc_huge_all_parts(region->frames + first + i, npages - i);
+			if (whole == i && zcipc_frame_in_huge(frame)) {
+				if (fatal_signal_pending(current) && !(gfp & __GFP_NOFAIL))
+					ret = -EINTR;
+				else
+					ret = zcipc_region_plan_loose(frame, i, gfp, plan);
+				continue;
+			}
+		}
 		if (plan->node == NUMA_NO_NODE && !all &&
 		    zcipc_region_huge_at(region, first + i, npages - i) &&
 		    zcipc_frame_is_free(frame, &huge)) {
@@ -552,6 +615,8 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 	}
 	memcpy(part->frames, region->frames + first, size);
 	memset(region->frames + first, 0, size);
+	if (part->user != region->user && (region->parts || npinned))
+		zcipc_huge_give(part->frames, part->npages, region->user, part->user);
 	region->nholes += part->npages;
 	if (!part->ncharged) {
 		part->ncharged = part->npages;
@@ -569,6 +634,8 @@ void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user)
 	zcipc_uncharge_pins(region->user, region->npinned);
 	zcipc_uncharge_overhead(region->user, region->overhead);
 	zcipc_charge_overhead_force(user, region->overhead);
+	if (region->parts || region->npinned)
+		zcipc_huge_give(region->frames, region->npages, region->user, user);
 	zcipc_user_ref(user);
 	zcipc_user_put(region->user);
 	region->user = user;
@@ -599,7 +666,7 @@ static bool zcipc_region_fill_huge(struct zcipc_region *region, unsigned long fi
 	frame = zcipc_huge_alloc(gfp, cmd->node, n);
 	if (!frame)
 		return false;
-	zcipc_huge_parts(frame, region->frames + first, n);
+	zcipc_huge_parts(frame, region->frames + first, n, region->user);
 	region->parts = true;
 	if (n == ZCIPC_HUGE_PAGES)
 		zcipc_region_set_huge(region, first);

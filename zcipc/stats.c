@@ -116,9 +116,10 @@ static void zcipc_stats_fill(struct zcipc_stats *cmd, const u64 *stats)
 	cmd->copied_auto = stats[ZCIPC_STAT_COPIED_AUTO];
 	cmd->copied_cache = stats[ZCIPC_STAT_COPIED_CACHE];
 	cmd->copied_mended = stats[ZCIPC_STAT_COPIED_MENDED];
+	cmd->copied_parts = stats[ZCIPC_STAT_COPIED_PARTS];
 	cmd->bytes = (cmd->pages << PAGE_SHIFT) + cmd->copied_held + cmd->copied_node +
 		     cmd->copied_memory + cmd->copied_auto + cmd->copied_mended +
-		     cmd->copied_cache;
+		     cmd->copied_parts + cmd->copied_cache;
 	cmd->remap_cycles = stats[ZCIPC_STAT_REMAP_CYCLES];
 	cmd->avg_remap_cycles = cmd->transfers ?
 		div64_u64(cmd->remap_cycles, cmd->transfers) : 0;
@@ -240,6 +241,7 @@ static const char * const zcipc_stat_names[] = {
 	[ZCIPC_STAT_COPIED_AUTO] = "copied-auto",
 	[ZCIPC_STAT_COPIED_CACHE] = "copied-cache",
 	[ZCIPC_STAT_COPIED_MENDED] = "copied-mended",
+	[ZCIPC_STAT_COPIED_PARTS] = "copied-parts",
 	[ZCIPC_STAT_SHOOTDOWNS] = "shootdowns",
 	[ZCIPC_STAT_FAILURES] = "failures",
 	[ZCIPC_STAT_REMAP_CYCLES] = "remap-cycles",

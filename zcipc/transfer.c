@@ -298,10 +298,13 @@ void zcipc_transfer_survey(struct zcipc_transfer_state *t, const struct zcipc_re
 	u32 type = t->cmd->type;
 
 	t->npinned = 0;
+	t->nloose = 0;
 	t->mend = false;
 	t->present = zcipc_region_present(region, t->first, t->npages);
 	if (!t->present)
 		return;
+	if ((type == ZCIPC_COPY || type == ZCIPC_MOVE) && t->dst->user != region->user)
+		t->nloose = zcipc_region_count_loose(region, t->first, t->npages);
 	if (region->npinned &&
 	    (type == ZCIPC_COPY || (type == ZCIPC_MOVE && t->dst->user != region->user)))
 		t->npinned = zcipc_region_count_pins(region, t->first, t->npages);
@@ -335,6 +338,7 @@ void zcipc_transfer_plan(struct zcipc_transfer_state *t)
 			 (t->set_cache && t->cmd->type == ZCIPC_SHARE);
 	t->plan.cache = t->cache;
 	t->plan.brief = t->brief;
+	t->plan.loose = t->nloose;
 	t->plan.node = node == ZCIPC_NUMA_RECEIVER ? READ_ONCE(t->dst->node) : node;
 	t->plan.node_strict = flags & ZCIPC_F_NODE_STRICT;
 }
@@ -385,7 +389,7 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 	if (t->carried)
 		return 0;
 	t->plan.take = true;
-	if (t->carry && !t->set_cache && t->plan.node == NUMA_NO_NODE) {
+	if (t->carry && !t->set_cache && !t->nloose && t->plan.node == NUMA_NO_NODE) {
 		/* Where that works nothing is to be replaced. */
 		if (zcipc_carry_out(t->carry, region, t->first, t->npages, t->src, t->dst,
 				    t->pgoff))
@@ -446,14 +450,16 @@ static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_
 		return zcipc_transfer_copy(t, region);
 	if (t->mend)
 		t->plan.mended = zcipc_cow_mend(region, t->first, t->npages);
+	if (t->plan.mended && t->nloose)
+		t->nloose = zcipc_region_count_loose(region, t->first, t->npages);
 	freeze = zcipc_cow_look(region, t->first, t->npages);
-	if (freeze == ZCIPC_COW_NOTHING) {
+	if (freeze == ZCIPC_COW_NOTHING && !t->nloose) {
 		zcipc_test_point("frozen");
 		zcipc_cow_share(region, t->first, t->npages, t->region, at);
 		return 0;
 	}
 	/* PTEs of huge frames do not last: who writes to one that is his alone again unmaps it. */
-	if (freeze == ZCIPC_COW_ALL && t->carry &&
+	if (freeze == ZCIPC_COW_ALL && t->carry && !t->nloose &&
 	    (t->plan.mended || zcipc_region_alignment(region, t->first, t->npages, true) < 0) &&
 	    zcipc_carry_freeze(t->carry, region, t->first, t->npages, t->src,
 			       t->src->mm == t->dst->mm, false)) {
@@ -464,7 +470,7 @@ static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_
 	}
 	return zcipc_cow_snapshot(region, t->first, t->npages, t->region, at,
 				  t->unmapped ? t->src : NULL, freeze,
-				  t->cmd->flags & ZCIPC_F_STRICT, &t->plan.held);
+				  t->cmd->flags & ZCIPC_F_STRICT, &t->plan.held, t->nloose);
 }
 
 /* Brings the frames of a range that is not moved to a node, if they are nobody else's. */
@@ -556,6 +562,11 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	    cap->nslots > ZCIPC_LONG_MAPPED)
 		return -E2BIG;
 	ret = zcipc_transfer_may_set_cache(t, cap);
+	/* Then all is copied. */
+	if (t->copy || t->set_cache)
+		t->nloose = 0;
+	if (!ret && t->brief && t->nloose > ZCIPC_LONG_COPIES)
+		ret = -E2BIG;
 	if (!ret)
 		ret = zcipc_transfer_charge_pins(t);
 	if (ret)
@@ -755,8 +766,9 @@ static void zcipc_transfer_count(struct zcipc_transfer_state *t, struct zcipc_re
 		[ZCIPC_COPY] = ZCIPC_STAT_COPIES,
 		[ZCIPC_GRANTED] = ZCIPC_STAT_GRANTS,
 	};
+	u64 loose = (u64)t->nloose << PAGE_SHIFT;
 	u64 copied = t->plan.held + t->plan.migrated + t->plan.mended + zcipc_transfer_auto(t) +
-		     zcipc_transfer_recached(t);
+		     zcipc_transfer_recached(t) + loose;
 	/* Parts of pages are copied in any case. */
 	unsigned long npages = t->direct ? t->direct->npages : t->npages;
 
@@ -773,20 +785,21 @@ static void zcipc_transfer_count(struct zcipc_transfer_state *t, struct zcipc_re
 	zcipc_count(t->src, region, COPIED_AUTO, zcipc_transfer_auto(t));
 	zcipc_count(t->src, region, COPIED_CACHE, zcipc_transfer_recached(t));
 	zcipc_count(t->src, region, COPIED_MENDED, t->plan.mended);
+	zcipc_count(t->src, region, COPIED_PARTS, loose);
 }
 
 /* Notes what a transfer that is being carried out does. */
 void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region *region)
 {
 	struct zcipc_transfer *cmd = t->cmd;
+	u64 copied = t->plan.held + t->plan.mended + zcipc_transfer_recached(t) +
+		     ((u64)t->nloose << PAGE_SHIFT);
 
 	t->dst->nreserved--;
 	zcipc_transfer_count(t, region);
 	trace_zcipc_commit(t->src, t->dst, cmd->type, t->region ? t->region->id : region->id,
-			   t->npages, t->plan.held + t->plan.migrated + t->plan.mended +
-			   zcipc_transfer_recached(t));
-	cmd->copied = t->plan.held + t->plan.mended + zcipc_transfer_auto(t) +
-		      zcipc_transfer_recached(t);
+			   t->npages, copied + t->plan.migrated);
+	cmd->copied = copied + zcipc_transfer_auto(t);
 	if (t->direct) {
 		cmd->copied += t->direct->copied;
 		zcipc_count(t->src, NULL, COPIED_MEMORY, t->direct->copied);

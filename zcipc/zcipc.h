@@ -115,6 +115,7 @@ enum zcipc_stat {
 	ZCIPC_STAT_COPIED_AUTO,
 	ZCIPC_STAT_COPIED_CACHE,
 	ZCIPC_STAT_COPIED_MENDED,
+	ZCIPC_STAT_COPIED_PARTS,
 	ZCIPC_STAT_SHOOTDOWNS,
 	ZCIPC_STAT_FAILURES,
 	ZCIPC_STAT_REMAP_CYCLES,
@@ -756,6 +757,7 @@ static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
  * @strict: fail if somebody holds one
  * @node_strict: fail if one cannot be there
  * @brief: fail if copies would take long
+ * @loose: also what zcipc_region_count_loose() counts: another user gets the range
  * @cache: the policy that they are to have; if the region's is another one, all are replaced
  * @node: where they are to be, or NUMA_NO_NODE
  * @npages: length of the range
@@ -772,7 +774,8 @@ struct zcipc_plan {
 	bool strict;
 	bool node_strict;
 	bool brief;
-	u32 cache;
+	bool loose;
+	u8 cache;
 	int node;
 	u32 npages;
 	struct zcipc_frame **copies;
@@ -837,6 +840,8 @@ void zcipc_region_plan_free(struct zcipc_plan *plan);
 void zcipc_region_replace(struct zcipc_region *region, unsigned long first,
 			  struct zcipc_plan *plan);
 void zcipc_region_set_cache(struct zcipc_region *region, u32 cache);
+unsigned long zcipc_region_count_loose(const struct zcipc_region *region, unsigned long first,
+				       unsigned long npages);
 unsigned long zcipc_region_head(const struct zcipc_region *region, unsigned long first,
 				unsigned long npages);
 void zcipc_region_inherit(const struct zcipc_region *region, struct zcipc_region *part);
@@ -890,7 +895,7 @@ struct zcipc_frame *zcipc_frame_alloc_cached(struct zcipc_user *user, unsigned i
 struct zcipc_frame *zcipc_frame_copy(struct zcipc_frame *frame, gfp_t gfp, int node);
 struct zcipc_frame *zcipc_frame_copy_cached(struct zcipc_frame *frame, struct zcipc_user *user,
 					    unsigned int cache, gfp_t gfp, int node);
-void zcipc_frame_share(struct zcipc_frame *frame);
+void zcipc_frame_share(struct zcipc_frame *frame, struct zcipc_user *user);
 void zcipc_frame_reuse(struct zcipc_frame *frame);
 void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user);
 bool zcipc_frame_held(struct zcipc_frame *frame, int extra, unsigned int *nheld);
@@ -931,12 +936,13 @@ bool zcipc_import_is_free(const struct zcipc_imported *frame, bool mapped, struc
 void zcipc_import_put(struct zcipc_imported *frame);
 int zcipc_import_check(unsigned long addr, unsigned long npages, bool *secret);
 int zcipc_import_pin(struct zcipc_region *region, unsigned long first, unsigned long npages,
-		     unsigned long addr, unsigned long limit);
+		     unsigned long addr, unsigned long limit, bool keep);
 int zcipc_import_zap(unsigned long addr, unsigned long npages);
 unsigned long zcipc_import_restore(struct zcipc_region *region, unsigned long first,
 				   unsigned long npages, unsigned long addr);
 int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned long npages,
 		       bool implicit, u64 *token, u64 *id);
+struct zcipc_parts *zcipc_import_parts(struct folio *folio);
 int zcipc_import_memory(struct zcipc_ucmd *ucmd);
 int zcipc_import_ordinary(struct zcipc_ucmd *ucmd);
 
@@ -1011,14 +1017,50 @@ static_assert(sizeof_field(struct page, private) == sizeof(atomic_long_t));
 #define ZCIPC_HUGE_PAGES		(PMD_SIZE / PAGE_SIZE)
 
 /**
+ * struct zcipc_part_user - a user whose regions have parts of a huge page
+ * @next: another one
+ * @user: the user, with a reference, or NULL: nobody
+ * @nparts: how many, one that several regions have counts as many times
+ * @npaid: for how many that no region has the user is charged
+ */
+struct zcipc_part_user {
+	struct zcipc_part_user *next;
+	struct zcipc_user *user;
+	unsigned long nparts;
+	unsigned int npaid;
+};
+
+/**
+ * struct zcipc_parts - the parts of a huge page, and who pays for them: see parts.c
+ * @lock: of the other members
+ * @ngone: how many no region has
+ * @pinned: they count as pinned, too
+ * @first: who has some
+ */
+struct zcipc_parts {
+	spinlock_t lock; /* of the other members */
+	unsigned int ngone;
+	bool pinned;
+	struct zcipc_part_user first;
+};
+
+/* parts.c */
+void zcipc_parts_init(struct zcipc_parts *parts, unsigned int ngone, bool pinned);
+void zcipc_parts_join(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long n);
+void zcipc_parts_leave(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long n);
+void zcipc_parts_lose(struct zcipc_parts *parts, unsigned int n);
+void zcipc_parts_regain(struct zcipc_parts *parts, unsigned int n);
+int zcipc_parts_charge(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long limit);
+
+/**
  * struct zcipc_huge_frame - a huge frame. page->private of its first page leads here
  * @nmade: how many parts there were at first
  * @nparts: how many are a region's
  * @nshared: how many are not exclusive, of those
  * @inserting: how many are inserting PTEs of parts right now
  * @inserted: how often that was done
- * @state: of each part, as page->private of other frames; of one that no region has any more: who
- *	pays for it, a struct zcipc_user with a reference
+ * @parts: whose they are
+ * @state: of each part, as page->private of other frames
  */
 struct zcipc_huge_frame {
 	unsigned int nmade;
@@ -1026,6 +1068,7 @@ struct zcipc_huge_frame {
 	atomic_t nshared;
 	atomic_t inserting;
 	atomic_t inserted;
+	struct zcipc_parts parts;
 	atomic_long_t state[ZCIPC_HUGE_PAGES];
 };
 
@@ -1087,16 +1130,30 @@ static inline bool zcipc_region_huge_at(const struct zcipc_region *region, unsig
 	       zcipc_region_is_huge(region, index);
 }
 
+/* Is a frame a part of a huge page? */
+static inline bool zcipc_frame_in_huge(const struct zcipc_frame *frame)
+{
+	if (likely(!zcipc_frame_kind(frame)))
+		return false;
+	return zcipc_frame_is_part(frame) ||
+	       folio_test_large(page_folio(zcipc_frame_page(frame)));
+}
+
 /* huge.c */
+struct zcipc_parts *zcipc_frame_parts(const struct zcipc_frame *frame);
 struct zcipc_frame *zcipc_huge_alloc(gfp_t gfp, int node, unsigned int n);
-void zcipc_huge_parts(struct zcipc_frame *frame, struct zcipc_frame **frames, unsigned int n);
-void zcipc_huge_put_part(struct zcipc_frame *frame, struct zcipc_user *user);
+void zcipc_huge_parts(struct zcipc_frame *frame, struct zcipc_frame **frames, unsigned int n,
+		      struct zcipc_user *user);
+void zcipc_huge_put_part(struct zcipc_frame *frame);
 void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user);
-void zcipc_huge_share(struct zcipc_frame *frame);
+void zcipc_huge_share(struct zcipc_frame *frame, struct zcipc_user *user);
+unsigned long zcipc_huge_all_parts(struct zcipc_frame **frames, unsigned long npages);
+void zcipc_huge_give(struct zcipc_frame **frames, unsigned long npages, struct zcipc_user *from,
+		     struct zcipc_user *to);
 bool zcipc_huge_sole(struct zcipc_frame *frame);
 void zcipc_huge_reuse(struct zcipc_frame *frame);
 bool zcipc_huge_complete(struct zcipc_frame *frame, unsigned int n);
-void zcipc_huge_revive(struct zcipc_frame *frame);
+void zcipc_huge_revive(struct zcipc_frame *frame, struct zcipc_user *user);
 int zcipc_huge_refs(const struct zcipc_frame *frame);
 int zcipc_huge_init(void);
 void zcipc_huge_exit(void);
@@ -1208,7 +1265,7 @@ u64 zcipc_cow_mend(struct zcipc_region *region, unsigned long first, unsigned lo
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		       struct zcipc_region *snapshot, unsigned long at,
 		       const struct zcipc_endpoint *except, enum zcipc_cow_freeze freeze,
-		       bool strict, u64 *held);
+		       bool strict, u64 *held, bool loose);
 unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_region *region,
 				    unsigned long index, unsigned long max);
 int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned long npages,
@@ -1668,12 +1725,13 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep);
  * @pgoff: where it is to be mapped
  * @window_id: in the window that was the peer's then
  * @npinned: frames that are pinned, of the range, later of a snapshot; 0 where nobody else will pay
+ * @nloose: frames that another user does not get, but copies of them
+ * @pins: charged to the peer's user
  * @cap: for the peer's table, unless @whole
  * @region: for the peer, if it gets a new one: charged to it, not filled
  * @direct: it is straight from the caller's memory
  * @plan: what becomes of frames that cannot be given away
  * @carry: PTEs that go from the sender to the peer; NULL: none do
- * @pins: charged to the peer's user
  * @gone: the sender's capability, to be freed
  * @revoked: the region of which capabilities have to be reaped, with a reference
  * @nrevoked: how many
@@ -1707,12 +1765,13 @@ struct zcipc_transfer_state {
 	unsigned long pgoff;
 	u32 window_id;
 	u32 npinned;
+	u32 nloose;
+	u32 pins;
 	struct zcipc_cap *cap;
 	struct zcipc_region *region;
 	struct zcipc_direct *direct;
 	struct zcipc_plan plan;
 	struct zcipc_carry *carry;
-	unsigned long pins;
 	struct zcipc_cap *gone;
 	struct zcipc_region *revoked;
 	u64 nrevoked;

@@ -643,6 +643,10 @@ struct zcipc_drop {
  *	until a few pages of it (up to 16) were written to after an earlier snapshot, which is no
  *	more, these are copied back first, so that it is one again for both. Not with
  *	ZCIPC_F_STRICT, or if @node is given, or somebody holds any page of the 2 MiB.
+ *
+ * A huge page stays as long as anybody has a page of it. So with MOVE and COPY another user gets
+ * pages of one as they are only where it gets all of them, and otherwise copies (@copied). So
+ * nobody pays for what another user keeps.
  */
 enum zcipc_type {
 	ZCIPC_MOVE	= 1,
@@ -1143,12 +1147,13 @@ enum zcipc_stats_flags {
  * @shootdowns: [out] how often mapped pages were taken out of page tables: each time the TLBs of
  *	all CPUs that run a process which had them are flushed
  * @failures: [out] TRANSFER, single or in a batch, GRANT and NOTIFY that failed
- * @user_pages: [out] pages charged to the quota of the caller's user at the moment, the rests of
- *	imported huge pages included
+ * @user_pages: [out] pages charged to the quota of the caller's user at the moment, what nobody has
+ *	any more of huge pages of which the user has a part included
  * @user_overhead: [out] how many of these are not a region's, but what the kernel needs to know of
  *	the user's endpoints, windows, regions, capabilities, mappings, and rings
  * @user_peak: [out] the most that ever were
  * @copied_cache: [out] bytes copied because they have, or got, a cache policy
+ * @copied_parts: [out] bytes copied because another user got only parts of a huge page
  * @errors: 0, or the address of __u64 [ZCIPC_STATS_ERRORS]: [out] @failures by errno
  * @latencies: 0, or the address of __u64 [ZCIPC_STATS_TYPES][ZCIPC_STATS_BUCKETS]: [out] how many
  *	calls of each type that succeeded took how long, waiting included; a batch's transfers have
@@ -1200,6 +1205,7 @@ struct zcipc_stats {
 	__aligned_u64 copied_mended;
 	__aligned_u64 user_overhead;
 	__aligned_u64 copied_cache;
+	__aligned_u64 copied_parts;
 };
 
 #endif /* _UAPI_LINUX_ZCIPC_H */

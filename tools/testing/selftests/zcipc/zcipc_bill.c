@@ -458,33 +458,52 @@ TEST_F(pins, bit_by_bit)
 	test_kept(0);
 }
 
+/* What has been made a user's own, of that user's. */
+static long call_huge_page(struct ep *ep, struct call *c)
+{
+	char *p = huge_page();
+
+	(void)ep;
+	c->addr = (uintptr_t)p;
+	return p ? 0 : -1;
+}
+
+/* Another user, who may have so many bytes pinned; has a huge page, which nobody else has. */
+#define test_another(u, bytes)						\
+({									\
+	struct rlimit __limit = { (bytes), (bytes) };			\
+	struct call __page = { .fn = call_huge_page };			\
+									\
+	ASSERT_EQ(0, peer_fork(u));					\
+	ASSERT_EQ(0, prlimit((u)->pid, RLIMIT_MEMLOCK, &__limit, NULL)); \
+	test_call(u, call_setuid, .n = NOBODY);				\
+	TEST_OK(peer_open(u, 8 * WINDOW_PAGES, O_NONBLOCK));		\
+	test_policy(u, ZCIPC_POLICY_ANY);				\
+	ASSERT_EQ(0, ep_call(u, &__page));				\
+	(char *)(uintptr_t)__page.addr;					\
+})
+
 /* G3: a limit that is exceeded by the rest of a huge page leaves all as it was. */
 TEST_F(pins, rest_beyond_the_limit)
 {
-	struct rlimit limit = { 100 * psize, 100 * psize };
 	struct zcipc_stats now;
 	struct buf buf;
 	struct ep u;
+	__u64 val;
 	char *p;
 
-	ASSERT_EQ(0, peer_fork(&u));
-	ASSERT_EQ(0, prlimit(u.pid, RLIMIT_MEMLOCK, &limit, NULL));
-	test_call(&u, call_setuid, .n = NOBODY);
-	TEST_OK(peer_open(&u, WINDOW_PAGES, O_NONBLOCK));
-	test_policy(&u, ZCIPC_POLICY_ANY);
-	/* After fork(), so that it is nobody else's. */
-	p = huge_page();
-	ASSERT_NE(NULL, p);
+	p = test_another(&u, 100 * psize);
 	/* 50 pages would be allowed, but 512 are kept. */
-	test_err_direct(ENOLCK, &self->a, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, 0);
+	test_err_direct(ENOLCK, &u, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, 0);
 	test_stats(&u, &now);
 	EXPECT_EQ(0, now.user_pinned);
 	EXPECT_EQ(0, owned(&now));
-	EXPECT_EQ(1, p[7 * psize]);
-	EXPECT_EQ(1, p[57 * psize - 1]);
+	EXPECT_EQ(0, ep_read(&u, p + 7 * psize, &val));
+	EXPECT_EQ(0x0101010101010101ULL, val);
 	/* Copied, and left. */
-	test_direct(&self->a, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, ZCIPC_F_COPY_OK);
-	EXPECT_EQ(1, p[7 * psize]);
+	test_direct(&u, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, ZCIPC_F_COPY_OK);
+	EXPECT_EQ(0, ep_read(&u, p + 7 * psize, &val));
+	EXPECT_EQ(0x0101010101010101ULL, val);
 	TEST_OK(zc_take(&u, &buf));
 	test_stats(&u, &now);
 	EXPECT_EQ(0, now.user_pinned);
@@ -494,69 +513,281 @@ TEST_F(pins, rest_beyond_the_limit)
 /* G3, G11: a quota that is exceeded by the rest of a huge page, where any number may be pinned. */
 TEST_F(pins, rest_beyond_the_quota)
 {
-	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 	struct zcipc_stats before, now;
 	struct buf buf;
 	struct ep u;
+	__u64 val;
 	char *p;
 
-	ASSERT_EQ(0, peer_fork(&u));
-	ASSERT_EQ(0, prlimit(u.pid, RLIMIT_MEMLOCK, &limit, NULL));
-	test_call(&u, call_setuid, .n = NOBODY);
-	TEST_OK(peer_open(&u, WINDOW_PAGES, O_NONBLOCK));
-	test_policy(&u, ZCIPC_POLICY_ANY);
-	/* After fork(), so that it is nobody else's. */
-	p = huge_page();
-	ASSERT_NE(NULL, p);
+	p = test_another(&u, RLIM_INFINITY);
 	quota_set(1);
 	test_stats(&u, &before);
 	/* 50 pages would be allowed, but 512 are kept. */
-	test_err_direct(EDQUOT, &self->a, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, 0);
+	test_err_direct(EDQUOT, &u, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, 0);
 	test_stats(&u, &now);
 	EXPECT_EQ(before.user_pages, now.user_pages);
 	EXPECT_EQ(0, now.user_pinned);
-	EXPECT_EQ(1, p[7 * psize]);
-	EXPECT_EQ(1, p[57 * psize - 1]);
+	EXPECT_EQ(0, ep_read(&u, p + 56 * psize, &val));
+	EXPECT_EQ(0x0101010101010101ULL, val);
 	/* Copied, and left. */
-	test_direct(&self->a, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, ZCIPC_F_COPY_OK);
-	EXPECT_EQ(1, p[7 * psize]);
+	test_direct(&u, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, ZCIPC_F_COPY_OK);
 	TEST_OK(zc_take(&u, &buf));
 	test_stats(&u, &now);
 	EXPECT_EQ(0, now.user_pinned);
 	EXPECT_EQ(50, owned(&now));
 }
 
-/* The rest is charged to who imported a part first, be it over the quota by what is given away. */
-TEST_F(pins, given_to_another)
+/* G2, G11: of a huge page's part that is moved from memory another user gets copies, and pays. */
+TEST_F(pins, part_to_another)
 {
-	struct zcipc_stats now;
-	struct buf buf, got;
+	struct zcipc_stats before, now;
+	struct buf buf;
 	struct ep u;
 	char *p;
 
-	ASSERT_EQ(0, peer_fork(&u));
-	test_call(&u, call_setuid, .n = NOBODY);
-	TEST_OK(peer_open(&u, WINDOW_PAGES, O_NONBLOCK));
-	test_policy(&u, ZCIPC_POLICY_ANY);
+	test_another(&u, 100 * psize);
 	p = huge_page();
 	ASSERT_NE(NULL, p);
-	test_import(&self->a, p, 512, &buf);
-	test_kept(512);
-	test_send_part(&self->a, &u, ZCIPC_MOVE, buf.cap, 0, 10);
-	TEST_OK(zc_take(&u, &got));
-	test_kept(502);
-	test_stats(&u, &now);
-	EXPECT_EQ(10, now.user_pinned);
-	EXPECT_EQ(10, owned(&now));
-	/* So it is the importer's again, which has not all of it. */
 	quota_set(1);
-	test_drop(&u, got.cap);
-	test_kept(512);
+	test_stats(&self->a, &before);
+	test_direct(&self->a, &u, ZCIPC_MOVE, p + 7 * psize, 50 * psize, 0);
+	/* Taken away all the same. */
+	EXPECT_EQ(0, p[7 * psize]);
+	EXPECT_EQ(0, p[56 * psize]);
+	EXPECT_EQ(1, p[57 * psize]);
+	test_stats(&self->a, &now);
+	EXPECT_EQ(before.copied_parts + 50 * psize, now.copied_parts);
+	EXPECT_EQ(owned(&before), owned(&now));
+	EXPECT_EQ(before.user_pinned, now.user_pinned);
+	TEST_OK(zc_take(&u, &buf));
 	test_stats(&u, &now);
-	EXPECT_EQ(0, owned(&now));
-	test_drop(&self->a, buf.cap);
-	ASSERT_EQ(0, munmap(p, HUGE_SIZE));
-	test_kept(0);
+	EXPECT_EQ(0, now.user_pinned);
+	EXPECT_EQ(50, owned(&now));
+}
+
+/* --- parts of huge pages that other users have */
+
+FIXTURE(parts)
+{
+	struct base base;
+	struct ep a, b, u[3];
+	struct zcipc_stats before;
+};
+
+FIXTURE_VARIANT(parts)
+{
+	bool imported;
+};
+
+FIXTURE_VARIANT_ADD(parts, created) { .imported = false };
+FIXTURE_VARIANT_ADD(parts, imported) { .imported = true };
+
+FIXTURE_SETUP(parts)
+{
+	unsigned int i;
+
+	base_setup(_metadata, &self->base);
+	test_open(&self->a, 8 * WINDOW_PAGES, O_NONBLOCK);
+	test_open(&self->b, 8 * WINDOW_PAGES, O_NONBLOCK);
+	if (!huge_page() || !huge_bytes())
+		SKIP(return, "there are no huge pages");
+	for (i = 0; i < ARRAY_SIZE(self->u); i++) {
+		ASSERT_EQ(0, peer_fork(&self->u[i]));
+		test_call(&self->u[i], call_setuid, .n = NOBODY - i);
+		TEST_OK(peer_open(&self->u[i], 8 * WINDOW_PAGES, O_NONBLOCK));
+		test_policy(&self->u[i], ZCIPC_POLICY_ANY);
+	}
+	test_stats(&self->a, &self->before);
+}
+
+FIXTURE_TEARDOWN(parts)
+{
+	base_teardown(_metadata, &self->base);
+}
+
+/* A region of one huge page. */
+#define test_huge(buf)								\
+do {										\
+	if (variant->imported) {						\
+		char *__p = huge_page();					\
+										\
+		ASSERT_NE(NULL, __p);						\
+		test_import(&self->a, __p, 512, buf);				\
+	} else {								\
+		test_create_flags(&self->a, 512, ZCIPC_CREATE_HUGE, buf);	\
+	}									\
+	test_fill(&self->a, (buf)->p, 512, 3);					\
+} while (0)
+
+/* Gives it up; what has been adopted stays until it is unmapped. */
+#define test_give_up(buf)							\
+do {										\
+	test_drop(&self->a, (buf)->cap);					\
+	if (variant->imported)							\
+		ASSERT_EQ(0, munmap((buf)->p, HUGE_SIZE));			\
+} while (0)
+
+/* Writes to the last pages, since those behind what is written to may be copied, too. */
+#define test_write_last(ep, buf, npages, seed)					\
+	test_fill(ep, (buf)->p + (512 - (npages)) * psize, npages, seed)
+
+/* So many pages are charged to a user, beyond what was in the beginning. */
+#define test_pays(ep, npages)							\
+do {										\
+	__u64 __before = (ep) == &self->a ? owned(&self->before) : 0;		\
+	struct zcipc_stats __now;						\
+										\
+	test_stats(ep, &__now);							\
+	EXPECT_EQ(__before + (npages), owned(&__now));				\
+} while (0)
+
+/* G11: who keeps a page that was sent costs its sender nothing. */
+TEST_F(parts, kept_by_the_receiver)
+{
+	struct zcipc_stats before, now;
+	struct buf buf, got[8];
+	unsigned int i;
+
+	test_stats(&self->a, &before);
+	for (i = 0; i < ARRAY_SIZE(got); i++) {
+		test_huge(&buf);
+		test_send_part(&self->a, &self->u[0], i % 2 ? ZCIPC_MOVE : ZCIPC_COPY, buf.cap,
+			       i * 60, i + 1);
+		TEST_OK(zc_take(&self->u[0], &got[i]));
+		test_give_up(&buf);
+		test_pays(&self->a, 0);
+	}
+	test_stats(&self->a, &now);
+	EXPECT_EQ(before.copied_parts + (1 + 2 + 3 + 4 + 5 + 6 + 7 + 8) * psize, now.copied_parts);
+	EXPECT_EQ(self->before.user_pinned, now.user_pinned);
+	for (i = 0; i < ARRAY_SIZE(got); i++)
+		test_check_from(&self->u[0], got[i].p, i * 60, i + 1, 3);
+	test_pays(&self->u[0], 1 + 2 + 3 + 4 + 5 + 6 + 7 + 8);
+	test_stats(&self->u[0], &now);
+	EXPECT_EQ(0, now.user_pinned);
+}
+
+/* Nor does who keeps a page of what both had cost the other anything. */
+TEST_F(parts, kept_by_the_sender)
+{
+	struct zcipc_stats before, now;
+	struct buf buf, got;
+
+	test_stats(&self->a, &before);
+	test_huge(&buf);
+	test_pass(&self->a, &self->u[0], ZCIPC_COPY, buf.cap, &got);
+	test_pays(&self->a, 512);
+	test_pays(&self->u[0], 512);
+	test_write_last(&self->a, &buf, 511, 5);
+	test_pays(&self->a, 512);
+	test_check(&self->u[0], got.p, 512, 3);
+	test_drop(&self->u[0], got.cap);
+	test_pays(&self->u[0], 0);
+	test_pays(&self->a, 512 + 511);
+	test_give_up(&buf);
+	test_pays(&self->a, 0);
+	test_stats(&self->a, &now);
+	/* That was a huge page for both. */
+	EXPECT_EQ(before.copied_parts, now.copied_parts);
+}
+
+/* The same, the other way round. */
+TEST_F(parts, snapshot_kept)
+{
+	struct buf buf, got;
+
+	test_huge(&buf);
+	test_pass(&self->a, &self->u[0], ZCIPC_COPY, buf.cap, &got);
+	test_write_last(&self->u[0], &got, 511, 5);
+	test_give_up(&buf);
+	test_pays(&self->a, 0);
+	test_pays(&self->u[0], 512 + 511);
+	/* Its own parts go as a whole, or as copies. */
+	test_pass(&self->u[0], &self->u[1], ZCIPC_MOVE, got.cap, &got);
+	test_pays(&self->u[0], 0);
+	test_pays(&self->u[1], 512);
+	test_check(&self->u[1], got.p, 1, 3);
+	test_check(&self->u[1], got.p + psize, 511, 5);
+	test_drop(&self->u[1], got.cap);
+	test_pays(&self->u[1], 0);
+}
+
+/* Many have the same huge page; each keeps something else, and pays for what it gave up. */
+TEST_F(parts, of_many)
+{
+	struct buf buf, own, got[3];
+	unsigned int i, k;
+
+	test_huge(&buf);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, buf.cap, &own);
+	for (i = 0; i < 3; i++) {
+		test_pass(&self->a, &self->u[i], ZCIPC_COPY, buf.cap, &got[i]);
+		/* The others still have them. */
+		test_write_last(&self->u[i], &got[i], 100 * (i + 1), 7 + i);
+		test_pays(&self->u[i], 512);
+	}
+	test_pays(&self->a, 2 * 512);
+	test_give_up(&buf);
+	test_drop(&self->b, own.cap);
+	test_pays(&self->a, 0);
+	/* 100 pages nobody has. */
+	for (i = 0; i < 3; i++)
+		test_pays(&self->u[i], 512 + 100);
+	for (i = 0; i < 3; i++) {
+		size_t n = 512 - 100 * (i + 1);
+
+		test_check(&self->u[i], got[i].p, n, 3);
+		test_check(&self->u[i], got[i].p + n * psize, 512 - n, 7 + i);
+	}
+	/* The one who has most gives it up; then there are 200 which nobody has. */
+	for (i = 0; i < 3; i++) {
+		test_drop(&self->u[i], got[i].cap);
+		test_pays(&self->u[i], 0);
+		for (k = i + 1; k < 3; k++)
+			test_pays(&self->u[k], 512 + 100 * (i + 2));
+	}
+}
+
+/* A snapshot that is moved on is whole, and its sender has done with it. */
+TEST_F(parts, snapshot_moved_on)
+{
+	struct buf buf, own, got;
+
+	test_huge(&buf);
+	test_pass(&self->a, &self->b, ZCIPC_COPY, buf.cap, &own);
+	test_pass(&self->b, &self->u[0], ZCIPC_MOVE, own.cap, &got);
+	test_pays(&self->a, 512);
+	test_pays(&self->u[0], 512);
+	test_write_last(&self->a, &buf, 500, 5);
+	test_check(&self->u[0], got.p, 512, 3);
+	/* Here nobody else has them any more. */
+	test_send_part(&self->u[0], &self->u[0], ZCIPC_MOVE, got.cap, 212, 300);
+	TEST_OK(zc_take(&self->u[0], &own));
+	test_pays(&self->u[0], 512);
+	test_drop(&self->u[0], own.cap);
+	test_pays(&self->u[0], 512);
+	test_pays(&self->a, 512 + 300);
+	test_drop(&self->u[0], got.cap);
+	test_pays(&self->u[0], 0);
+	test_pays(&self->a, 512 + 500);
+	test_give_up(&buf);
+	test_pays(&self->a, 0);
+}
+
+/* What comes back from who died with it is the sender's again, parts and all. */
+TEST_F(parts, returned)
+{
+	struct buf buf;
+
+	test_huge(&buf);
+	test_send(&self->a, &self->u[0], ZCIPC_MOVE, buf.cap);
+	test_pays(&self->a, 0);
+	test_pays(&self->u[0], 512);
+	ep_end(&self->u[0]);
+	take_returned(_metadata, &self->a, &self->u[0], 512, buf.region, 3);
+	test_pays(&self->a, 0);
+	if (variant->imported)
+		ASSERT_EQ(0, munmap(buf.p, HUGE_SIZE));
 }
 
 /* --- limits */
