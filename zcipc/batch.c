@@ -99,7 +99,7 @@ struct zcipc_batch_named {
  * @n: number of entries
  * @limit: how many of these are made
  * @cost: of all of them
- * @copied: bytes copied because somebody holds frames
+ * @copied: bytes copied because somebody holds frames, or another user gets parts of huge pages
  * @cmds: what was asked for
  * @entries: the entries
  * @neps: number of endpoints
@@ -919,6 +919,12 @@ static __always_inline void zcipc_batch_commit(struct zcipc_batch *b,
 	}
 }
 
+/* Bytes that have been copied, which nobody could foresee. */
+static u64 zcipc_batch_copied(const struct zcipc_batch_entry *entry)
+{
+	return entry->t.plan.held + ((u64)entry->t.plan.nloose << PAGE_SHIFT);
+}
+
 /*
  * Makes one transfer after the other. Returns how many: the rest is left to another part if copies,
  * which nobody could foresee, have taken long. Of those the first may be one that takes long.
@@ -944,9 +950,9 @@ static u32 zcipc_batch_each(struct zcipc_batch *b)
 			zcipc_batch_commit(b, entry, cap);
 		else
 			zcipc_batch_dismiss(b, entry);
-		if (likely(!entry->t.plan.held && entry->ret != -E2BIG))
+		if (likely(!entry->t.plan.held && !entry->t.plan.nloose && entry->ret != -E2BIG))
 			continue;
-		b->copied += entry->t.plan.held;
+		b->copied += zcipc_batch_copied(entry);
 		b->rest_alone = !IS_ERR(cap) && entry->ret == -E2BIG;
 		if (b->rest_alone)
 			made = i;
@@ -1072,7 +1078,7 @@ static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
 		if (!entry->ret)
 			entry->ret = b->is_long ? zcipc_transfer_admit(&entry->t, cap) :
 						  zcipc_transfer_begin(&entry->t, cap);
-		b->copied += entry->t.plan.held;
+		b->copied += zcipc_batch_copied(entry);
 		if (!b->is_long && b->copied > ZCIPC_LONG_COPIES << PAGE_SHIFT && !entry->ret) {
 			zcipc_transfer_abort(&entry->t, cap);
 			entry->ret = -E2BIG;

@@ -265,6 +265,45 @@ void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned 
 	}
 }
 
+/*
+ * As zcipc_cow_snapshot(), of parts of a huge page, of which another user gets @left pages, from
+ * @index on. Sets @n to how many pages that has been.
+ */
+static int zcipc_cow_snapshot_parts(struct zcipc_region *region, unsigned long index,
+				    unsigned long left, struct zcipc_region *snapshot,
+				    unsigned long at, bool strict, struct zcipc_plan *plan,
+				    unsigned long *n)
+{
+	enum zcipc_fate fate = zcipc_region_fate(region, index, left, &plan->nheld, n);
+	unsigned long i;
+
+	if (strict && fate == ZCIPC_FATE_HELD)
+		return -EBUSY;
+	if (fate == ZCIPC_FATE_GO && zcipc_cow_share_block(region, index, left, snapshot, at))
+		return 0;
+	for (i = 0; i < *n; i++) {
+		struct zcipc_frame *frame = region->frames[index + i];
+
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+		if (fate == ZCIPC_FATE_GO) {
+			zcipc_frame_share(frame, snapshot->user);
+		} else {
+			if (fatal_signal_pending(current))
+				return -EINTR;
+			frame = zcipc_frame_copy(frame, ZCIPC_GFP_LOCKED, NUMA_NO_NODE);
+			if (!frame)
+				return -ENOMEM;
+		}
+		snapshot->frames[at + i] = frame;
+		if (fate == ZCIPC_FATE_HELD)
+			plan->held += PAGE_SIZE;
+		else if (fate == ZCIPC_FATE_LOOSE)
+			plan->nloose++;
+	}
+	return 0;
+}
+
 /**
  * zcipc_cow_snapshot() - fill a region with the contents of a range at one instant
  * @region: the region; the caller holds its lock
@@ -274,9 +313,8 @@ void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned 
  * @at: where in the snapshot the range begins
  * @except: an endpoint whose mappings of the range have gone already, or NULL
  * @freeze: zcipc_cow_look()
- * @strict: fail instead of copying
- * @held: increased by the bytes copied for that
- * @loose: copy what zcipc_region_count_loose() counts
+ * @strict: fail instead of copying what somebody holds
+ * @plan: its counts are increased by what is copied
  *
  * The instant is when the last mapping has gone: what was written until then is in, and later
  * writers wait for the region's lock. A frame with a pin could be written to through the pin
@@ -289,12 +327,13 @@ void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned 
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		       struct zcipc_region *snapshot, unsigned long at,
 		       const struct zcipc_endpoint *except, enum zcipc_cow_freeze freeze,
-		       bool strict, u64 *held, bool loose)
+		       bool strict, struct zcipc_plan *plan)
 {
+	bool others = snapshot->user != region->user && !region->pinnable;
 	struct folio *huge = NULL;
 	unsigned int nheld = 0;
-	unsigned long i, n, whole = 0;
-	bool is_loose;
+	unsigned long i, n;
+	int ret;
 
 	lockdep_assert_held(&region->lock);
 	snapshot->parts = region->parts;
@@ -304,6 +343,13 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigne
 		struct zcipc_frame *frame = region->frames[first + i];
 
 		n = 0;
+		if (others && zcipc_frame_in_huge(frame)) {
+			ret = zcipc_cow_snapshot_parts(region, first + i, npages - i, snapshot,
+						       at + i, strict, plan, &n);
+			if (ret)
+				return ret;
+			continue;
+		}
 		if (!region->pinnable && zcipc_region_huge_at(region, first + i, npages - i) &&
 		    zcipc_frame_is_free(frame, &huge))
 			n = zcipc_cow_share_block(region, first + i, npages - i, snapshot, at + i);
@@ -312,27 +358,21 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigne
 		n = 1;
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
-		if ((nheld || loose || region->pinnable) && fatal_signal_pending(current))
+		if ((nheld || region->pinnable) && fatal_signal_pending(current))
 			return -EINTR;
-		if (loose && i >= whole)
-			whole = i + zcipc_huge_all_parts(region->frames + first + i, npages - i);
-		is_loose = loose && i >= whole && zcipc_frame_in_huge(frame);
-		if (!region->pinnable && !is_loose &&
+		if (!region->pinnable &&
 		    (!zcipc_frame_exclusive(frame) || zcipc_frame_is_free(frame, &huge) ||
 		     !zcipc_frame_held(frame, 0, &nheld))) {
 			zcipc_frame_share(frame, snapshot->user);
 			snapshot->frames[at + i] = frame;
 			continue;
 		}
-		if (strict && (!is_loose || (zcipc_frame_exclusive(frame) &&
-					     zcipc_frame_held(frame, 0, &nheld))))
+		if (strict)
 			return -EBUSY;
-		snapshot->frames[at + i] = zcipc_frame_copy(frame, GFP_KERNEL | __GFP_NORETRY |
-							    __GFP_NOWARN, NUMA_NO_NODE);
+		snapshot->frames[at + i] = zcipc_frame_copy(frame, ZCIPC_GFP_LOCKED, NUMA_NO_NODE);
 		if (!snapshot->frames[at + i])
 			return -ENOMEM;
-		if (!is_loose)
-			*held += PAGE_SIZE;
+		plan->held += PAGE_SIZE;
 	}
 	return 0;
 }

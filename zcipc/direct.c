@@ -151,19 +151,19 @@ int zcipc_direct_prepare(struct zcipc_transfer_state *t)
  */
 static int zcipc_direct_expect_held(struct zcipc_transfer_state *t)
 {
-	unsigned long i, whole = 0, end = t->direct->first + t->direct->npages;
+	unsigned long i, all = 0, end = t->direct->first + t->direct->npages;
+	bool others = t->dst->user != t->src->user, is_free;
 	struct zcipc_frame **frames = t->region->frames;
 	struct folio *huge = NULL;
 	struct zcipc_frame *spare;
-	bool is_free;
 
 	for (i = t->direct->first; i < end; i++) {
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
-		if (t->nloose && i >= whole)
-			whole = i + zcipc_huge_all_parts(frames + i, end - i);
+		if (others && i >= all && zcipc_frame_in_huge(frames[i]))
+			all = i + zcipc_huge_all_parts(frames + i, end - i);
 		is_free = zcipc_import_is_free(zcipc_frame_imported(frames[i]), true, &huge);
-		if (is_free && (!t->nloose || i < whole || !zcipc_frame_in_huge(frames[i])))
+		if (is_free && (!others || i < all || !zcipc_frame_in_huge(frames[i])))
 			continue;
 		if (!is_free && t->cmd->flags & ZCIPC_F_STRICT)
 			return -EBUSY;
@@ -203,12 +203,16 @@ static int zcipc_direct_take(struct zcipc_transfer_state *t)
 	direct->taken = true;
 	zcipc_test_point("unmapped");
 	t->plan.take = true;
+	t->plan.others = t->dst->user != t->src->user;
 	t->plan.strict = false;
 	WARN_ON_ONCE(zcipc_region_plan(t->region, 0, t->npages, GFP_KERNEL | __GFP_NOFAIL,
 				       &t->plan));
 	if (t->plan.held && t->cmd->flags & ZCIPC_F_STRICT)
 		return -EBUSY;
 	zcipc_region_replace(t->region, 0, &t->plan);
+	/* What is left it has got whole, so from now on it pays for what it gives up. */
+	if (t->plan.others)
+		zcipc_region_pay_parts(t->region);
 	return 0;
 }
 
@@ -281,6 +285,7 @@ static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 {
 	cycles_t start;
+	u32 unused = 0;
 	int ret;
 
 	ret = mmap_read_lock_killable(t->src->mm);
@@ -288,7 +293,8 @@ int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 		return ret;
 	mutex_lock(&t->region->lock);
 	if (t->dst->user != t->src->user)
-		t->nloose = zcipc_region_count_loose(t->region, 0, t->npages);
+		t->nloose = zcipc_region_count_loose(t->region, t->direct->first,
+						     t->direct->npages, &unused);
 	zcipc_endpoints_lock(t->src, t->dst);
 	start = get_cycles();
 	ret = zcipc_direct_locked(t);

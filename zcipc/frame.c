@@ -93,7 +93,7 @@ void zcipc_frame_share(struct zcipc_frame *frame, struct zcipc_user *user)
 	atomic_long_t *state = zcipc_frame_state(frame);
 
 	if (zcipc_frame_in_huge(frame))
-		zcipc_parts_join(zcipc_frame_parts(frame), user, 1);
+		zcipc_parts_join(zcipc_frame_parts(frame), user, 1, true);
 	if (zcipc_frame_exclusive(frame)) {
 		atomic_long_set(state, (atomic_long_read(state) + ZCIPC_FRAME_ONE) |
 				ZCIPC_FRAME_WAS_SHARED);
@@ -112,18 +112,12 @@ void zcipc_frame_reuse(struct zcipc_frame *frame)
 		atomic_dec(&zcipc_frame_huge(frame)->nshared);
 }
 
-/*
- * One region less has this frame, which is not mapped for that region any more. @user: whose it is;
- * NULL if the frame was never a region's.
- */
-void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user)
+/* zcipc_frame_put() of what is no part of a huge page, or whose user has left that already. */
+void zcipc_frame_put_left(struct zcipc_frame *frame)
 {
 	unsigned int cache = zcipc_frame_cache(frame);
 	struct page *page;
 
-	/* First: when no region has it any more it may go with the last of the others. */
-	if (zcipc_frame_in_huge(frame))
-		zcipc_parts_leave(zcipc_frame_parts(frame), user, 1);
 	if (!zcipc_frame_exclusive(frame) &&
 	    atomic_long_sub_return(ZCIPC_FRAME_ONE, zcipc_frame_state(frame)) >= ZCIPC_FRAME_ONE)
 		return;
@@ -142,6 +136,18 @@ void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user)
 		zcipc_pool_put(page, cache);
 	else
 		put_page(page);
+}
+
+/*
+ * One region less has this frame, which is not mapped for that region any more. @user: whose it is;
+ * NULL if the frame was never a region's.
+ */
+void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user)
+{
+	/* First: when no region has it any more it may go with the last of the others. */
+	if (zcipc_frame_in_huge(frame))
+		zcipc_parts_leave(zcipc_frame_parts(frame), user, 1);
+	zcipc_frame_put_left(frame);
 }
 
 /**

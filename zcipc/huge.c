@@ -75,7 +75,7 @@ void zcipc_huge_parts(struct zcipc_frame *frame, struct zcipc_frame **frames, un
 	struct page *page = zcipc_frame_page(frame);
 	unsigned int i;
 
-	zcipc_parts_join(&zcipc_frame_huge(frame)->parts, user, n);
+	zcipc_parts_join(&zcipc_frame_huge(frame)->parts, user, n, true);
 	for (i = 0; i < n; i++)
 		frames[i] = zcipc_frame_of_part(page + i);
 }
@@ -138,7 +138,7 @@ void zcipc_huge_share(struct zcipc_frame *frame, struct zcipc_user *user)
 		return;
 	}
 	huge = zcipc_frame_huge(frame);
-	zcipc_parts_join(&huge->parts, user, ZCIPC_HUGE_PAGES);
+	zcipc_parts_join(&huge->parts, user, ZCIPC_HUGE_PAGES, true);
 	for (i = 0; i < ZCIPC_HUGE_PAGES; i++) {
 		/* It is this region's alone, and stays so for as long as its lock is held. */
 		if (atomic_long_read(&huge->state[i]) == ZCIPC_FRAME_ONE) {
@@ -188,8 +188,9 @@ void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user)
 	if (zcipc_frame_is_imported(frame)) {
 		struct zcipc_imported *parts = zcipc_huge_imported(frame);
 
+		zcipc_parts_leave(zcipc_frame_parts(frame), user, ZCIPC_HUGE_PAGES);
 		for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
-			zcipc_frame_put(zcipc_frame_of(parts + i), user);
+			zcipc_frame_put_left(zcipc_frame_of(parts + i));
 		return;
 	}
 	huge = zcipc_frame_huge(frame);
@@ -256,8 +257,8 @@ void zcipc_huge_revive(struct zcipc_frame *frame, struct zcipc_user *user)
 {
 	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
 
-	zcipc_parts_join(&huge->parts, user, 1);
 	zcipc_parts_regain(&huge->parts, 1);
+	zcipc_parts_join(&huge->parts, user, 1, true);
 	atomic_long_set(zcipc_frame_state(frame), ZCIPC_FRAME_ONE | ZCIPC_FRAME_WAS_SHARED);
 	atomic_inc(&huge->nshared);
 	zcipc_stat_inc(FRAMES);
@@ -306,12 +307,6 @@ struct zcipc_parts *zcipc_frame_parts(const struct zcipc_frame *frame)
 	return zcipc_import_parts(page_folio(zcipc_frame_page(frame)));
 }
 
-/* The huge page that a frame is a part of, or NULL if it is none. */
-static struct folio *zcipc_huge_folio(const struct zcipc_frame *frame)
-{
-	return frame && zcipc_frame_in_huge(frame) ? page_folio(zcipc_frame_page(frame)) : NULL;
-}
-
 /**
  * zcipc_huge_all_parts() - does a range begin with all parts of a huge page, in order?
  * @frames: the frames of a range; the caller holds the lock of the region
@@ -321,49 +316,19 @@ static struct folio *zcipc_huge_folio(const struct zcipc_frame *frame)
  */
 unsigned long zcipc_huge_all_parts(struct zcipc_frame **frames, unsigned long npages)
 {
-	struct folio *folio = zcipc_huge_folio(frames[0]);
-	unsigned long i, n;
+	struct page *page = zcipc_frame_page(frames[0]);
+	unsigned long i, n = compound_nr(page);
 
-	if (!folio || zcipc_frame_page(frames[0]) != &folio->page)
+	if (page != compound_head(page))
 		return 0;
-	n = folio_nr_pages(folio);
 	if (zcipc_frame_is_part(frames[0]))
 		n = zcipc_frame_huge(frames[0])->nmade;
 	if (n > npages)
 		return 0;
 	for (i = 1; i < n; i++)
-		if (!frames[i] || zcipc_frame_page(frames[i]) != folio_page(folio, i))
+		if (!frames[i] || zcipc_frame_page(frames[i]) != page + i)
 			return 0;
 	return n;
-}
-
-/**
- * zcipc_huge_give() - parts of huge pages become another user's
- * @frames: frames of a range; the caller holds the lock of the region
- * @npages: how many
- * @from: whose they were
- * @to: whose they are
- *
- * Context: May sleep.
- */
-void zcipc_huge_give(struct zcipc_frame **frames, unsigned long npages, struct zcipc_user *from,
-		     struct zcipc_user *to)
-{
-	struct zcipc_parts *parts;
-	unsigned long i, n;
-
-	for (i = 0; i < npages; i += n) {
-		struct folio *folio = zcipc_huge_folio(frames[i]);
-
-		for (n = 1; i + n < npages && zcipc_huge_folio(frames[i + n]) == folio; n++)
-			;
-		cond_resched();
-		if (!folio)
-			continue;
-		parts = zcipc_frame_parts(frames[i]);
-		zcipc_parts_join(parts, to, n);
-		zcipc_parts_leave(parts, from, n);
-	}
 }
 
 int zcipc_huge_init(void)

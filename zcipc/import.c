@@ -134,7 +134,8 @@ static int zcipc_huge_pin(struct folio *folio, struct zcipc_import *import, unsi
 	xa_unlock(&zcipc_huge_pages);
 	if (!huge)
 		return -EAGAIN;
-	zcipc_parts_join(&huge->parts, import->user, n);
+	/* It may be that all of them are, or that these are copied before long. */
+	zcipc_parts_join(&huge->parts, import->user, n, false);
 	return 0;
 }
 
@@ -535,7 +536,7 @@ static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long f
  * @npages: its length
  * @addr: user address of what zcipc_import_check() found to be right
  * @limit: what the region's user may have pinned
- * @keep: the region is going to keep parts of huge pages, not only whole ones
+ * @keep: the region keeps parts of huge pages, so its user pays for the rest
  *
  * The memory stays where it is.
  *

@@ -5,8 +5,8 @@
  * part also pays for the parts that no region has any more.
  *
  * Nobody pays for what others do: parts go to another user only when all are there and go together,
- * see zcipc_region_count_loose(). So who has some has had them all, and has given up itself what no
- * region has any more.
+ * see zcipc_region_fate(). So who has some has had them all, and has given up itself what no region
+ * has any more.
  *
  * How many parts a user has is more than there are where several of its regions have the same ones.
  */
@@ -24,6 +24,7 @@ void zcipc_parts_init(struct zcipc_parts *parts, unsigned int ngone, bool pinned
 {
 	spin_lock_init(&parts->lock);
 	parts->ngone = ngone;
+	parts->nusers = 0;
 	parts->pinned = pinned;
 	parts->first = (struct zcipc_part_user){};
 }
@@ -53,38 +54,53 @@ static void zcipc_parts_pay(const struct zcipc_parts *parts, struct zcipc_part_u
 	}
 }
 
+/* An entry for a user who has none, or NULL: one has to be allocated. */
+static struct zcipc_part_user *zcipc_parts_free_entry(struct zcipc_parts *parts,
+						      struct zcipc_part_user *new)
+{
+	if (!parts->first.user)
+		return &parts->first;
+	if (new) {
+		new->next = parts->first.next;
+		parts->first.next = new;
+	}
+	return new;
+}
+
 /**
  * zcipc_parts_join() - a user's regions have more parts
  * @parts: those of a huge page, of which the caller keeps one
  * @user: the user
  * @n: how many more
+ * @pays: and pays from now on for what no region has any more; otherwise goes on to do so, if that
+ *	was so before
  *
  * Context: May sleep.
  */
-void zcipc_parts_join(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long n)
+void zcipc_parts_join(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long n,
+		      bool pays)
 {
 	struct zcipc_part_user *u, *new = NULL;
 
 	for (;;) {
 		spin_lock(&parts->lock);
-		u = zcipc_parts_find(parts, user);
-		if (u)
-			break;
-		u = parts->first.user ? new : &parts->first;
+		u = zcipc_parts_find(parts, user) ?: zcipc_parts_free_entry(parts, new);
 		if (u)
 			break;
 		spin_unlock(&parts->lock);
-		new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+		/* It is as good as never, small, and nothing can be taken back any more. */
+		new = kzalloc(sizeof(*new), GFP_KERNEL | __GFP_NOFAIL);
 	}
 	if (!u->user) {
 		u->user = zcipc_user_ref(user);
-		if (u == new) {
-			u->next = parts->first.next;
-			parts->first.next = u;
-			new = NULL;
-		}
+		parts->nusers++;
 	}
 	u->nparts += n;
+	u->pays = u->pays || pays;
+	if (u->pays && u->npaid < parts->ngone)
+		zcipc_parts_pay(parts, u, parts->ngone - u->npaid);
+	if (u == new)
+		new = NULL;
 	spin_unlock(&parts->lock);
 	kfree(new);
 }
@@ -113,8 +129,10 @@ void zcipc_parts_leave(struct zcipc_parts *parts, struct zcipc_user *user, unsig
 		return;
 	}
 	zcipc_parts_pay(parts, u, -(long)u->npaid);
+	parts->nusers--;
 	if (u == &parts->first) {
 		u->user = NULL;
+		u->pays = false;
 		u = NULL;
 	} else {
 		for (before = &parts->first; before->next != u; before = before->next)
@@ -138,7 +156,7 @@ void zcipc_parts_lose(struct zcipc_parts *parts, unsigned int n)
 	spin_lock(&parts->lock);
 	parts->ngone += n;
 	for (u = &parts->first; u; u = u->next)
-		if (u->user && u->npaid < parts->ngone)
+		if (u->pays && u->npaid < parts->ngone)
 			zcipc_parts_pay(parts, u, min(n, parts->ngone - u->npaid));
 	spin_unlock(&parts->lock);
 }
@@ -161,8 +179,8 @@ void zcipc_parts_regain(struct zcipc_parts *parts, unsigned int n)
 }
 
 /**
- * zcipc_parts_charge() - charge a user for parts that were never a region's
- * @parts: those of a huge page, of which the user has some, and keeps them
+ * zcipc_parts_charge() - zcipc_parts_join() of a user who may not be able to pay
+ * @parts: those of a huge page, of which the user has some already, without paying, and keeps them
  * @user: the user
  * @limit: what may be pinned
  *
@@ -182,6 +200,7 @@ int zcipc_parts_charge(struct zcipc_parts *parts, struct zcipc_user *user, unsig
 		more = parts->ngone - min(parts->ngone, u->npaid);
 		if (more <= has) {
 			u->npaid += more;
+			u->pays = true;
 			has -= more;
 			more = 0;
 		} else {

@@ -78,6 +78,7 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	struct zcipc_plan plan = {
 		.take = true, .node = NUMA_NO_NODE, .spares = LIST_HEAD_INIT(plan.spares),
 	};
+	unsigned long first;
 	struct zcipc_cap *cap;
 	int ret;
 
@@ -85,7 +86,9 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	if (IS_ERR(cap))
 		return;
 	region = cap->region;
+	first = cap->first;
 	plan.cache = region->cache;
+	plan.others = sender->user != region->user;
 	/* This may take long. */
 	zcipc_test_point("returns");
 	zcipc_region_unmap(region, cap->first, cap->npages, NULL);
@@ -100,14 +103,19 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	}
 	zcipc_cap_give(cap, sender);
 	cap->rights = cap->msg.sender_rights;
-	zcipc_region_replace(region, cap->first, &plan);
 	zcipc_count(ep, region, COPIED_HELD, plan.held);
-	zcipc_charge_force(sender->user, region->ncharged);
-	zcipc_charge_pins_force(sender->user, region->npinned);
-	zcipc_region_own(region, sender->user);
+	zcipc_count(ep, region, COPIED_PARTS, (u64)plan.nloose << PAGE_SHIFT);
 	cap->msg = zcipc_message_returned(&cap->msg);
 	zcipc_message_queue(sender, &cap->msg, ep);
 	zcipc_count(sender, region, RETURNED, 1);
+	zcipc_endpoints_unlock(ep, sender);
+	/* With the region's lock alone: nobody has used the capability yet. */
+	zcipc_region_replace(region, first, &plan);
+	zcipc_charge_force(sender->user, region->ncharged);
+	zcipc_charge_pins_force(sender->user, region->npinned);
+	zcipc_region_own(region, sender->user);
+	zcipc_region_unlock_put(region);
+	return;
 out_unlock:
 	zcipc_endpoints_unlock(ep, sender);
 	zcipc_region_unlock_put(region);

@@ -123,8 +123,9 @@ static void zcipc_region_free(struct kref *kref)
 	WARN_ON_ONCE(!list_empty(&region->caps) || !list_empty(&region->revoked));
 	if (region->file)
 		fput(region->file);
-	/* First: parts of huge frames may be charged again. */
+	/* First: parts of huge pages may be charged again. */
 	zcipc_uncharge(region->user, region->ncharged);
+	zcipc_uncharge_pins(region->user, region->npinned);
 	for (i = 0; region->frames && i < region->npages; i++) {
 		if (!(i % ZCIPC_HUGE_PAGES))
 			cond_resched();
@@ -135,7 +136,6 @@ static void zcipc_region_free(struct kref *kref)
 			zcipc_frame_put(region->frames[i], region->user);
 		}
 	}
-	zcipc_uncharge_pins(region->user, region->npinned);
 	zcipc_uncharge_overhead(region->user, region->overhead);
 	zcipc_user_put(region->user);
 	if (region->huge != &region->few_huge)
@@ -207,35 +207,121 @@ unsigned long zcipc_region_count_pins(const struct zcipc_region *region, unsigne
 	return n;
 }
 
+/* How many parts of a huge page begin at a page, if all are there, in a range of @npages: or 0. */
+static unsigned long zcipc_region_all_parts(const struct zcipc_region *region, unsigned long index,
+					    unsigned long npages)
+{
+	if (zcipc_region_huge_at(region, index, npages))
+		return ZCIPC_HUGE_PAGES;
+	return zcipc_huge_all_parts(region->frames + index, npages);
+}
+
+/* Have too many users parts of a huge page for another one to get some? */
+static bool zcipc_region_too_many_users(const struct zcipc_frame *frame)
+{
+	return READ_ONCE(zcipc_frame_parts(frame)->nusers) >= ZCIPC_PART_USERS;
+}
+
 /**
- * zcipc_region_count_loose() - what of a range does not go to another user?
+ * zcipc_region_count_loose() - of how much of a range does another user get copies in any case?
  * @region: the region; the caller holds its lock
  * @first: first page of the range
  * @npages: number of pages
+ * @npinned: decreased by how many of these are pinned
  *
- * Parts of a huge page keep all of it. So they are another user's only where it gets all of them;
- * otherwise that one gets copies: see parts.c.
- *
- * Return: how many pages are to be copied
+ * Return: how many pages are parts of huge pages of which there are not all, or which too many
+ * users have; see zcipc_region_fate()
  */
 unsigned long zcipc_region_count_loose(const struct zcipc_region *region, unsigned long first,
-				       unsigned long npages)
+				       unsigned long npages, u32 *npinned)
 {
-	struct zcipc_frame **frames = region->frames + first;
-	unsigned long i, all, n = 0;
+	unsigned long i, all, n = 0, end = first + npages;
 
 	if (!region->parts && !region->npinned)
 		return 0;
-	for (i = 0; i < npages; i += all ?: 1) {
-		all = 0;
-		if (!(i % ZCIPC_RESCHED_PAGES))
-			cond_resched();
-		if (!frames[i] || !zcipc_frame_in_huge(frames[i]))
+	for (i = first; i < end; i += all) {
+		struct zcipc_frame *frame = region->frames[i];
+
+		all = 1;
+		cond_resched();
+		if (!frame || !zcipc_frame_in_huge(frame))
 			continue;
-		all = zcipc_huge_all_parts(frames + i, npages - i);
-		n += !all;
+		all = zcipc_region_all_parts(region, i, end - i);
+		if (all && !zcipc_region_too_many_users(frame))
+			continue;
+		all = max(all, 1UL);
+		n += all;
+		if (zcipc_frame_is_imported(frame))
+			*npinned -= min_t(u32, *npinned, all);
 	}
 	return n;
+}
+
+/**
+ * zcipc_region_fate() - what becomes of parts of a huge page when another user gets them?
+ * @region: the region; the caller holds its lock
+ * @index: a page that is a part of a huge page, with nothing of that before it that is there; what
+ *	this is about is not mapped writable
+ * @npages: how many pages from there on are given
+ * @nheld: as for zcipc_frame_held()
+ * @n: [out] how many pages this is about
+ *
+ * Parts of a huge page keep all of it. So they are another user's only where it gets all of them,
+ * and all as they are: otherwise that one gets copies of all that it gets: see parts.c.
+ */
+enum zcipc_fate zcipc_region_fate(const struct zcipc_region *region, unsigned long index,
+				  unsigned long npages, unsigned int *nheld, unsigned long *n)
+{
+	struct zcipc_frame **frames = region->frames + index;
+	unsigned long i;
+
+	*n = zcipc_region_all_parts(region, index, npages);
+	/* Who holds what a snapshot has, too, holds it for reading. */
+	for (i = 0; i < max(*n, 1UL) && !zcipc_frame_exclusive(frames[i]); i++)
+		;
+	if (i < max(*n, 1UL) && zcipc_frame_held(frames[i], 0, nheld)) {
+		*n = max(*n, 1UL);
+		return ZCIPC_FATE_HELD;
+	}
+	if (*n && !zcipc_region_too_many_users(frames[0]))
+		return ZCIPC_FATE_GO;
+	*n = max(*n, 1UL);
+	return ZCIPC_FATE_LOOSE;
+}
+
+/* A range that is a user's, and of which nothing is loose, becomes another one's. */
+static void zcipc_region_give_parts(const struct zcipc_region *region, unsigned long first,
+				    unsigned long npages, struct zcipc_user *from,
+				    struct zcipc_user *to)
+{
+	unsigned long i, n, end = first + npages;
+	struct zcipc_parts *parts;
+
+	for (i = first; i < end; i += n) {
+		n = 1;
+		cond_resched();
+		if (!region->frames[i] || !zcipc_frame_in_huge(region->frames[i]))
+			continue;
+		n = max(zcipc_region_all_parts(region, i, end - i), 1UL);
+		parts = zcipc_frame_parts(region->frames[i]);
+		zcipc_parts_join(parts, to, n, true);
+		zcipc_parts_leave(parts, from, n);
+	}
+}
+
+/* A new region's user has got whole huge pages, and pays from now on for what it gives up. */
+void zcipc_region_pay_parts(const struct zcipc_region *region)
+{
+	unsigned long i, n;
+
+	for (i = 0; region->npinned && i < region->npages; i += n) {
+		n = 1;
+		cond_resched();
+		if (!zcipc_frame_in_huge(region->frames[i]))
+			continue;
+		n = max(zcipc_region_all_parts(region, i, region->npages - i), 1UL);
+		zcipc_parts_join(zcipc_frame_parts(region->frames[i]), region->user, 0, true);
+	}
 }
 
 /* A block is a huge frame. */
@@ -384,14 +470,13 @@ static int zcipc_region_plan_cache(struct zcipc_frame *frame, unsigned long i, g
 	return 0;
 }
 
-/* Another user does not get a part of a huge page, but a copy. */
-static int zcipc_region_plan_loose(struct zcipc_frame *frame, unsigned long i, gfp_t gfp,
-				   struct zcipc_plan *plan)
+/* Another user gets a copy of a part of a huge page. */
+static int zcipc_region_plan_part(struct zcipc_frame *frame, unsigned long i, gfp_t gfp,
+				  enum zcipc_fate fate, struct zcipc_plan *plan)
 {
 	struct zcipc_frame *copy;
 
-	if (plan->strict && zcipc_frame_exclusive(frame) &&
-	    zcipc_frame_held(frame, 0, &plan->nheld))
+	if (plan->strict && fate == ZCIPC_FATE_HELD)
 		return -EBUSY;
 	if (!zcipc_region_plan_copies(gfp, plan))
 		return -ENOMEM;
@@ -401,9 +486,41 @@ static int zcipc_region_plan_loose(struct zcipc_frame *frame, unsigned long i, g
 	if (!copy)
 		return -ENOMEM;
 	plan->copies[i] = copy;
+	if (fate == ZCIPC_FATE_HELD)
+		plan->held += PAGE_SIZE;
+	else
+		plan->nloose++;
 	if (plan->node != NUMA_NO_NODE && page_to_nid(zcipc_frame_page(copy)) != plan->node)
 		plan->off_node += PAGE_SIZE;
 	return 0;
+}
+
+/*
+ * As zcipc_region_plan(), of parts of huge pages of which another user gets @left pages, from
+ * @index on. Sets @n to how many pages have been planned.
+ */
+static int zcipc_region_plan_parts(const struct zcipc_region *region, unsigned long index,
+				   unsigned long left, unsigned long i, gfp_t gfp,
+				   struct zcipc_plan *plan, unsigned long *n)
+{
+	enum zcipc_fate fate = zcipc_region_fate(region, index, left, &plan->nheld, n);
+	unsigned long k;
+	int ret = 0;
+
+	/* A huge page is on one node. */
+	if (fate == ZCIPC_FATE_GO && plan->node != NUMA_NO_NODE &&
+	    page_to_nid(zcipc_frame_page(region->frames[index])) != plan->node)
+		fate = ZCIPC_FATE_LOOSE;
+	for (k = 0; k < *n && fate != ZCIPC_FATE_GO && !ret; k++) {
+		if (!(k % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+		if (fatal_signal_pending(current) && !(gfp & __GFP_NOFAIL))
+			ret = -EINTR;
+		else
+			ret = zcipc_region_plan_part(region->frames[index + k], i + k, gfp, fate,
+						     plan);
+	}
+	return ret;
 }
 
 /* What is to be done with one page. */
@@ -455,6 +572,12 @@ static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i, g
 	return 0;
 }
 
+/* Are there more copies than others are to wait for? */
+static bool zcipc_region_plan_is_much(const struct zcipc_plan *plan)
+{
+	return (plan->held >> PAGE_SHIFT) + plan->nloose > ZCIPC_LONG_COPIES;
+}
+
 /**
  * zcipc_region_plan() - find the frames that have to be replaced, and copy them
  * @region: the region; the caller holds its lock, and has unmapped the range
@@ -469,7 +592,7 @@ static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i, g
  * not write to it (zcipc_cow_break() looks again).
  *
  * Frames on another node are replaced if nobody else has them. If the region's cache policy is not
- * the plan's, all are. What zcipc_region_count_loose() counts is, if that is asked for.
+ * the plan's, all are. Parts of huge pages are, if another user gets only some of them.
  *
  * zcipc_region_replace() or zcipc_region_plan_free() must follow, before anything is mapped again.
  *
@@ -481,7 +604,7 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 {
 	bool all = plan->cache != region->cache;
 	struct folio *huge = NULL;
-	unsigned long i, whole = 0;
+	unsigned long i, n;
 	int ret = 0;
 
 	lockdep_assert_held(&region->lock);
@@ -491,15 +614,13 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 
 		if (i % ZCIPC_RESCHED_PAGES == ZCIPC_RESCHED_PAGES - 1)
 			cond_resched();
-		if (plan->loose && frame && !all && i >= whole) {
-			whole = i + zcipc_huge_all_parts(region->frames + first + i, npages - i);
-			if (whole == i && zcipc_frame_in_huge(frame)) {
-				if (fatal_signal_pending(current) && !(gfp & __GFP_NOFAIL))
-					ret = -EINTR;
-				else
-					ret = zcipc_region_plan_loose(frame, i, gfp, plan);
-				continue;
-			}
+		if (plan->others && frame && !all && zcipc_frame_in_huge(frame)) {
+			ret = zcipc_region_plan_parts(region, first + i, npages - i, i, gfp, plan,
+						      &n);
+			i += n - 1;
+			if (!ret && plan->brief && zcipc_region_plan_is_much(plan))
+				ret = -E2BIG;
+			continue;
 		}
 		if (plan->node == NUMA_NO_NODE && !all &&
 		    zcipc_region_huge_at(region, first + i, npages - i) &&
@@ -517,7 +638,7 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 			ret = zcipc_region_plan_cache(frame, i, gfp, region->user, plan);
 		else
 			ret = zcipc_region_plan_frame(frame, i, gfp, region->user, plan);
-		if (!ret && plan->brief && plan->held > ZCIPC_LONG_COPIES << PAGE_SHIFT)
+		if (!ret && plan->brief && zcipc_region_plan_is_much(plan))
 			ret = -E2BIG;
 	}
 	if (ret)
@@ -616,7 +737,7 @@ void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 	memcpy(part->frames, region->frames + first, size);
 	memset(region->frames + first, 0, size);
 	if (part->user != region->user && (region->parts || npinned))
-		zcipc_huge_give(part->frames, part->npages, region->user, part->user);
+		zcipc_region_give_parts(part, 0, part->npages, region->user, part->user);
 	region->nholes += part->npages;
 	if (!part->ncharged) {
 		part->ncharged = part->npages;
@@ -635,7 +756,7 @@ void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user)
 	zcipc_uncharge_overhead(region->user, region->overhead);
 	zcipc_charge_overhead_force(user, region->overhead);
 	if (region->parts || region->npinned)
-		zcipc_huge_give(region->frames, region->npages, region->user, user);
+		zcipc_region_give_parts(region, 0, region->npages, region->user, user);
 	zcipc_user_ref(user);
 	zcipc_user_put(region->user);
 	region->user = user;

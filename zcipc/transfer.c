@@ -303,11 +303,11 @@ void zcipc_transfer_survey(struct zcipc_transfer_state *t, const struct zcipc_re
 	t->present = zcipc_region_present(region, t->first, t->npages);
 	if (!t->present)
 		return;
-	if ((type == ZCIPC_COPY || type == ZCIPC_MOVE) && t->dst->user != region->user)
-		t->nloose = zcipc_region_count_loose(region, t->first, t->npages);
 	if (region->npinned &&
 	    (type == ZCIPC_COPY || (type == ZCIPC_MOVE && t->dst->user != region->user)))
 		t->npinned = zcipc_region_count_pins(region, t->first, t->npages);
+	if ((type == ZCIPC_COPY || type == ZCIPC_MOVE) && t->dst->user != region->user)
+		t->nloose = zcipc_region_count_loose(region, t->first, t->npages, &t->npinned);
 	t->mend = zcipc_transfer_mends(t) && zcipc_cow_is_torn(region, t->first, t->npages);
 }
 
@@ -338,7 +338,6 @@ void zcipc_transfer_plan(struct zcipc_transfer_state *t)
 			 (t->set_cache && t->cmd->type == ZCIPC_SHARE);
 	t->plan.cache = t->cache;
 	t->plan.brief = t->brief;
-	t->plan.loose = t->nloose;
 	t->plan.node = node == ZCIPC_NUMA_RECEIVER ? READ_ONCE(t->dst->node) : node;
 	t->plan.node_strict = flags & ZCIPC_F_NODE_STRICT;
 }
@@ -389,6 +388,7 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 	if (t->carried)
 		return 0;
 	t->plan.take = true;
+	t->plan.others = t->dst->user != region->user;
 	if (t->carry && !t->set_cache && !t->nloose && t->plan.node == NUMA_NO_NODE) {
 		/* Where that works nothing is to be replaced. */
 		if (zcipc_carry_out(t->carry, region, t->first, t->npages, t->src, t->dst,
@@ -402,6 +402,7 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 				goto out_uncharge;
 			zcipc_transfer_plan(t);
 			t->plan.take = true;
+			t->plan.others = t->dst->user != region->user;
 		}
 	}
 	if (!t->unmapped || !list_is_singular(&region->caps))
@@ -445,13 +446,15 @@ static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_
 {
 	unsigned long at = t->direct ? t->direct->first : 0;
 	enum zcipc_cow_freeze freeze;
+	u32 unused = 0;
 
 	if (t->copy)
 		return zcipc_transfer_copy(t, region);
 	if (t->mend)
 		t->plan.mended = zcipc_cow_mend(region, t->first, t->npages);
-	if (t->plan.mended && t->nloose)
-		t->nloose = zcipc_region_count_loose(region, t->first, t->npages);
+	/* Others of the batch, and what has been done just now, may have changed that. */
+	if (t->dst->user != region->user)
+		t->nloose = zcipc_region_count_loose(region, t->first, t->npages, &unused);
 	freeze = zcipc_cow_look(region, t->first, t->npages);
 	if (freeze == ZCIPC_COW_NOTHING && !t->nloose) {
 		zcipc_test_point("frozen");
@@ -470,7 +473,7 @@ static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_
 	}
 	return zcipc_cow_snapshot(region, t->first, t->npages, t->region, at,
 				  t->unmapped ? t->src : NULL, freeze,
-				  t->cmd->flags & ZCIPC_F_STRICT, &t->plan.held, t->nloose);
+				  t->cmd->flags & ZCIPC_F_STRICT, &t->plan);
 }
 
 /* Brings the frames of a range that is not moved to a node, if they are nobody else's. */
@@ -562,10 +565,7 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	    cap->nslots > ZCIPC_LONG_MAPPED)
 		return -E2BIG;
 	ret = zcipc_transfer_may_set_cache(t, cap);
-	/* Then all is copied. */
-	if (t->copy || t->set_cache)
-		t->nloose = 0;
-	if (!ret && t->brief && t->nloose > ZCIPC_LONG_COPIES)
+	if (!ret && t->brief && !t->copy && !t->set_cache && t->nloose > ZCIPC_LONG_COPIES)
 		ret = -E2BIG;
 	if (!ret)
 		ret = zcipc_transfer_charge_pins(t);
@@ -766,7 +766,7 @@ static void zcipc_transfer_count(struct zcipc_transfer_state *t, struct zcipc_re
 		[ZCIPC_COPY] = ZCIPC_STAT_COPIES,
 		[ZCIPC_GRANTED] = ZCIPC_STAT_GRANTS,
 	};
-	u64 loose = (u64)t->nloose << PAGE_SHIFT;
+	u64 loose = (u64)t->plan.nloose << PAGE_SHIFT;
 	u64 copied = t->plan.held + t->plan.migrated + t->plan.mended + zcipc_transfer_auto(t) +
 		     zcipc_transfer_recached(t) + loose;
 	/* Parts of pages are copied in any case. */
@@ -793,7 +793,7 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 {
 	struct zcipc_transfer *cmd = t->cmd;
 	u64 copied = t->plan.held + t->plan.mended + zcipc_transfer_recached(t) +
-		     ((u64)t->nloose << PAGE_SHIFT);
+		     ((u64)t->plan.nloose << PAGE_SHIFT);
 
 	t->dst->nreserved--;
 	zcipc_transfer_count(t, region);

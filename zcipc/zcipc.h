@@ -757,7 +757,7 @@ static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
  * @strict: fail if somebody holds one
  * @node_strict: fail if one cannot be there
  * @brief: fail if copies would take long
- * @loose: also what zcipc_region_count_loose() counts: another user gets the range
+ * @others: another user gets the range: see zcipc_region_fate()
  * @cache: the policy that they are to have; if the region's is another one, all are replaced
  * @node: where they are to be, or NUMA_NO_NODE
  * @npages: length of the range
@@ -767,6 +767,7 @@ static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
  * @migrated: bytes to be copied because they are on another node
  * @off_node: bytes that will not be on @node
  * @nheld: frames found held so far
+ * @nloose: frames to be copied because another user gets only parts of a huge page
  * @spares: frames for copies, by page->lru; their cache policy is write-back
  */
 struct zcipc_plan {
@@ -774,7 +775,7 @@ struct zcipc_plan {
 	bool strict;
 	bool node_strict;
 	bool brief;
-	bool loose;
+	bool others;
 	u8 cache;
 	int node;
 	u32 npages;
@@ -784,6 +785,7 @@ struct zcipc_plan {
 	u64 migrated;
 	u64 off_node;
 	unsigned int nheld;
+	u32 nloose;
 	struct list_head spares;
 };
 
@@ -840,8 +842,20 @@ void zcipc_region_plan_free(struct zcipc_plan *plan);
 void zcipc_region_replace(struct zcipc_region *region, unsigned long first,
 			  struct zcipc_plan *plan);
 void zcipc_region_set_cache(struct zcipc_region *region, u32 cache);
+
+/**
+ * enum zcipc_fate - what becomes of parts of a huge page when another user gets them
+ * @ZCIPC_FATE_GO: that user gets them as they are
+ * @ZCIPC_FATE_HELD: gets copies, since somebody holds some
+ * @ZCIPC_FATE_LOOSE: gets copies, since they are not all that there are
+ */
+enum zcipc_fate { ZCIPC_FATE_GO, ZCIPC_FATE_HELD, ZCIPC_FATE_LOOSE };
+
 unsigned long zcipc_region_count_loose(const struct zcipc_region *region, unsigned long first,
-				       unsigned long npages);
+				       unsigned long npages, u32 *npinned);
+void zcipc_region_pay_parts(const struct zcipc_region *region);
+enum zcipc_fate zcipc_region_fate(const struct zcipc_region *region, unsigned long index,
+				  unsigned long npages, unsigned int *nheld, unsigned long *n);
 unsigned long zcipc_region_head(const struct zcipc_region *region, unsigned long first,
 				unsigned long npages);
 void zcipc_region_inherit(const struct zcipc_region *region, struct zcipc_region *part);
@@ -898,6 +912,7 @@ struct zcipc_frame *zcipc_frame_copy_cached(struct zcipc_frame *frame, struct zc
 void zcipc_frame_share(struct zcipc_frame *frame, struct zcipc_user *user);
 void zcipc_frame_reuse(struct zcipc_frame *frame);
 void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user);
+void zcipc_frame_put_left(struct zcipc_frame *frame);
 bool zcipc_frame_held(struct zcipc_frame *frame, int extra, unsigned int *nheld);
 
 /* pool.c */
@@ -1022,31 +1037,39 @@ static_assert(sizeof_field(struct page, private) == sizeof(atomic_long_t));
  * @user: the user, with a reference, or NULL: nobody
  * @nparts: how many, one that several regions have counts as many times
  * @npaid: for how many that no region has the user is charged
+ * @pays: the user is to be charged
  */
 struct zcipc_part_user {
 	struct zcipc_part_user *next;
 	struct zcipc_user *user;
 	unsigned long nparts;
 	unsigned int npaid;
+	bool pays;
 };
+
+/* So many users have parts of a huge page; others get copies. */
+#define ZCIPC_PART_USERS		16U
 
 /**
  * struct zcipc_parts - the parts of a huge page, and who pays for them: see parts.c
  * @lock: of the other members
  * @ngone: how many no region has
+ * @nusers: how many users have some
  * @pinned: they count as pinned, too
  * @first: who has some
  */
 struct zcipc_parts {
 	spinlock_t lock; /* of the other members */
 	unsigned int ngone;
+	unsigned int nusers;
 	bool pinned;
 	struct zcipc_part_user first;
 };
 
 /* parts.c */
 void zcipc_parts_init(struct zcipc_parts *parts, unsigned int ngone, bool pinned);
-void zcipc_parts_join(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long n);
+void zcipc_parts_join(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long n,
+		      bool pays);
 void zcipc_parts_leave(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long n);
 void zcipc_parts_lose(struct zcipc_parts *parts, unsigned int n);
 void zcipc_parts_regain(struct zcipc_parts *parts, unsigned int n);
@@ -1148,8 +1171,6 @@ void zcipc_huge_put_part(struct zcipc_frame *frame);
 void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user);
 void zcipc_huge_share(struct zcipc_frame *frame, struct zcipc_user *user);
 unsigned long zcipc_huge_all_parts(struct zcipc_frame **frames, unsigned long npages);
-void zcipc_huge_give(struct zcipc_frame **frames, unsigned long npages, struct zcipc_user *from,
-		     struct zcipc_user *to);
 bool zcipc_huge_sole(struct zcipc_frame *frame);
 void zcipc_huge_reuse(struct zcipc_frame *frame);
 bool zcipc_huge_complete(struct zcipc_frame *frame, unsigned int n);
@@ -1265,7 +1286,7 @@ u64 zcipc_cow_mend(struct zcipc_region *region, unsigned long first, unsigned lo
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		       struct zcipc_region *snapshot, unsigned long at,
 		       const struct zcipc_endpoint *except, enum zcipc_cow_freeze freeze,
-		       bool strict, u64 *held, bool loose);
+		       bool strict, struct zcipc_plan *plan);
 unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_region *region,
 				    unsigned long index, unsigned long max);
 int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned long npages,
@@ -1725,7 +1746,7 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep);
  * @pgoff: where it is to be mapped
  * @window_id: in the window that was the peer's then
  * @npinned: frames that are pinned, of the range, later of a snapshot; 0 where nobody else will pay
- * @nloose: frames that another user does not get, but copies of them
+ * @nloose: frames of which another user gets copies in any case, when they were last looked at
  * @pins: charged to the peer's user
  * @cap: for the peer's table, unless @whole
  * @region: for the peer, if it gets a new one: charged to it, not filled

@@ -8,6 +8,7 @@
  * other by more than 5 % and 1 MiB, of some 20 MiB of anything.
  */
 #include <linux/membarrier.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
 
@@ -556,7 +557,9 @@ TEST_F(pins, part_to_another)
 	EXPECT_EQ(0, p[56 * psize]);
 	EXPECT_EQ(1, p[57 * psize]);
 	test_stats(&self->a, &now);
-	EXPECT_EQ(before.copied_parts + 50 * psize, now.copied_parts);
+	/* As long as the rest is mapped nobody can tell that no part is held. */
+	EXPECT_EQ(before.copied_parts + before.copied_held + 50 * psize,
+		  now.copied_parts + now.copied_held);
 	EXPECT_EQ(owned(&before), owned(&now));
 	EXPECT_EQ(before.user_pinned, now.user_pinned);
 	TEST_OK(zc_take(&u, &buf));
@@ -646,23 +649,24 @@ TEST_F(parts, kept_by_the_receiver)
 {
 	struct zcipc_stats before, now;
 	struct buf buf, got[8];
-	unsigned int i;
+	unsigned int i, n = 0;
 
 	test_stats(&self->a, &before);
 	for (i = 0; i < ARRAY_SIZE(got); i++) {
 		test_huge(&buf);
 		test_send_part(&self->a, &self->u[0], i % 2 ? ZCIPC_MOVE : ZCIPC_COPY, buf.cap,
-			       i * 60, i + 1);
+			       i * 60, 1 + 5 * i);
 		TEST_OK(zc_take(&self->u[0], &got[i]));
 		test_give_up(&buf);
 		test_pays(&self->a, 0);
+		n += 1 + 5 * i;
 	}
 	test_stats(&self->a, &now);
-	EXPECT_EQ(before.copied_parts + (1 + 2 + 3 + 4 + 5 + 6 + 7 + 8) * psize, now.copied_parts);
+	EXPECT_EQ(before.copied_parts + n * psize, now.copied_parts);
 	EXPECT_EQ(self->before.user_pinned, now.user_pinned);
 	for (i = 0; i < ARRAY_SIZE(got); i++)
-		test_check_from(&self->u[0], got[i].p, i * 60, i + 1, 3);
-	test_pays(&self->u[0], 1 + 2 + 3 + 4 + 5 + 6 + 7 + 8);
+		test_check_from(&self->u[0], got[i].p, i * 60, 1 + 5 * i, 3);
+	test_pays(&self->u[0], n);
 	test_stats(&self->u[0], &now);
 	EXPECT_EQ(0, now.user_pinned);
 }
@@ -788,6 +792,220 @@ TEST_F(parts, returned)
 	test_pays(&self->a, 0);
 	if (variant->imported)
 		ASSERT_EQ(0, munmap(buf.p, HUGE_SIZE));
+}
+
+static __u64 owned_now(struct ep *ep)
+{
+	struct zcipc_stats now;
+
+	return zc_stats(ep, &now) ? 0 : owned(&now);
+}
+
+/* A call that another thread makes. */
+static void *transfer_thread(void *arg)
+{
+	void **args = arg;
+
+	return (void *)(long)zc_transfer(args[0], args[1]);
+}
+
+/* Somebody holds a page, as I/O under way does. */
+#define test_hold(p, fds)						\
+do {									\
+	struct iovec __iov = { .iov_base = (p), .iov_len = psize };	\
+									\
+	ASSERT_EQ(0, pipe(fds));					\
+	ASSERT_EQ((ssize_t)psize, vmsplice((fds)[1], &__iov, 1, 0));	\
+} while (0)
+
+static void let_go(int *fds)
+{
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* Where some parts are copied, since somebody holds them, all are, also what nobody can hold. */
+TEST_F(parts, held_copy)
+{
+	struct buf buf, own, got;
+	int fds[2];
+
+	if (variant->imported)
+		SKIP(return, "nobody can hold it");
+	test_huge(&buf);
+	/* Its first page is one that a snapshot had. */
+	test_send_part(&self->a, &self->b, ZCIPC_COPY, buf.cap, 0, 1);
+	test_take(&self->b, &own);
+	test_drop(&self->b, own.cap);
+	test_hold(buf.p + 5 * psize, fds);
+	test_pass(&self->a, &self->u[0], ZCIPC_COPY, buf.cap, &got);
+	test_pays(&self->u[0], 512);
+	let_go(fds);
+	test_give_up(&buf);
+	test_pays(&self->a, 0);
+	test_pays(&self->u[0], 512);
+	test_check(&self->u[0], got.p, 512, 3);
+}
+
+TEST_F(parts, held_move)
+{
+	struct buf buf, own, got, rest;
+	int fds[2];
+
+	if (variant->imported)
+		SKIP(return, "nobody can hold it");
+	test_huge(&buf);
+	test_send_part(&self->a, &self->b, ZCIPC_COPY, buf.cap, 0, 1);
+	test_take(&self->b, &own);
+	test_hold(buf.p + 5 * psize, fds);
+	test_pass(&self->a, &self->u[0], ZCIPC_MOVE, buf.cap, &got);
+	let_go(fds);
+	test_pays(&self->a, 512);
+	test_drop(&self->b, own.cap);
+	test_pays(&self->a, 0);
+	test_send_part(&self->u[0], &self->u[0], ZCIPC_MOVE, got.cap, 1, 511);
+	TEST_OK(zc_take(&self->u[0], &rest));
+	test_drop(&self->u[0], rest.cap);
+	/* A page by itself. */
+	test_pays(&self->u[0], 1);
+	test_check(&self->u[0], got.p, 1, 3);
+}
+
+/* Where some parts go to another node, so do all. */
+TEST_F(parts, another_node)
+{
+	struct zcipc_region_query query;
+	struct zcipc_transfer t;
+	struct buf buf, own;
+	struct zcipc_recv m;
+	unsigned int left;
+	__u32 type;
+	int node;
+
+	if (access("/sys/devices/system/node/node1", F_OK))
+		SKIP(return, "needs two nodes");
+	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type += ZCIPC_COPY - ZCIPC_MOVE) {
+		test_huge(&buf);
+		test_query(&self->a, buf.cap, &query);
+		node = !query.node;
+		test_send_part(&self->a, &self->b, ZCIPC_COPY, buf.cap, 0, 1);
+		test_take(&self->b, &own);
+		t = transfer_cmd(&self->u[0], type, buf.cap, 0, 0, 0);
+		t.node = node;
+		test_transfer(&self->a, &t);
+		/* It has got all of the huge page, or nothing of it. */
+		left = t.copied || t.migrated ? 1 : 512;
+		TEST_OK(zc_recv(&self->u[0], &m));
+		test_pays(&self->u[0], 512);
+		test_query(&self->u[0], m.cap, &query);
+		if (type == ZCIPC_MOVE)
+			EXPECT_EQ(node, query.node);
+		test_drop(&self->b, own.cap);
+		if (type == ZCIPC_COPY)
+			test_give_up(&buf);
+		else if (variant->imported)
+			ASSERT_EQ(0, munmap(buf.p, HUGE_SIZE));
+		test_pays(&self->a, 0);
+		t = transfer_cmd(&self->u[0], ZCIPC_MOVE, m.cap, 1, 511, 0);
+		test_transfer(&self->u[0], &t);
+		test_drop(&self->u[0], t.peer_cap);
+		test_pays(&self->u[0], left);
+		test_drop(&self->u[0], m.cap);
+		test_pays(&self->u[0], 0);
+	}
+}
+
+/* Who sent something gets back what is left of it, and nothing to pay for. */
+TEST_F(parts, returned_in_part)
+{
+	struct zcipc_transfer t, part;
+	struct zcipc_recv m;
+	struct buf buf, got;
+
+	test_huge(&buf);
+	t = transfer_cmd(&self->u[0], ZCIPC_MOVE, buf.cap, 0, 0, 0);
+	test_transfer(&self->a, &t);
+	/* A third has all of it. */
+	part = transfer_cmd(&self->u[1], ZCIPC_COPY, t.peer_cap, 0, 0, 0);
+	test_transfer(&self->u[0], &part);
+	TEST_OK(zc_take(&self->u[1], &got));
+	part = transfer_cmd(&self->u[0], ZCIPC_MOVE, t.peer_cap, 1, 511, 0);
+	test_transfer(&self->u[0], &part);
+	test_drop(&self->u[0], part.peer_cap);
+	ep_end(&self->u[0]);
+	ASSERT_TRUE(wait_until(!zc_recv(&self->a, &m)));
+	ASSERT_EQ(ZCIPC_MESSAGE_RETURNED, m.message_flags);
+	ASSERT_TRUE(wait_until(owned_now(&self->a) == owned(&self->before) + 1));
+	test_drop(&self->u[1], got.cap);
+	test_pays(&self->a, 1);
+	test_drop(&self->a, m.cap);
+	test_pays(&self->a, 0);
+	if (variant->imported)
+		ASSERT_EQ(0, munmap(buf.p, HUGE_SIZE));
+}
+
+/* What is copied to memory that the receiver has had before is no part of anything. */
+TEST_F(parts, recycled)
+{
+	struct zcipc_region_create create = {
+		.size = sizeof(create), .len = psize, .node = ZCIPC_NODE_ANY,
+		.flags = ZCIPC_CREATE_RECYCLED,
+	};
+	struct zcipc_stats before, now;
+	struct zcipc_transfer t;
+	struct buf own, rest;
+	char *p;
+
+	if (variant->imported)
+		SKIP(return, "imported memory is not recycled");
+	test_stats(&self->a, &before);
+	TEST_OK(zc_ioctl(&self->u[0], ZCIPC_IOC_REGION_CREATE, &create));
+	TEST_OK(zc_create_flags(&self->u[0], 512, ZCIPC_CREATE_HUGE, &own));
+	test_send_part(&self->u[0], &self->u[0], ZCIPC_MOVE, own.cap, 256, 256);
+	TEST_OK(zc_take(&self->u[0], &rest));
+	test_drop(&self->u[0], rest.cap);
+	p = mmap(NULL, 256 * psize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	memset(p, 7, 256 * psize);
+	t = direct_cmd(&self->u[0], ZCIPC_MOVE, p, 256 * psize, ZCIPC_F_COPY_OK);
+	test_transfer(&self->a, &t);
+	EXPECT_EQ(256 * psize, t.copied);
+	test_stats(&self->a, &now);
+	EXPECT_EQ(before.copied_parts, now.copied_parts);
+}
+
+/* Nor does the receiver pay for the rest of what is moved to it while that is under way. */
+TEST_F(parts, under_way)
+{
+	struct zcipc_transfer t;
+	struct buf most;
+	pthread_t thread;
+	void *args[2];
+	char *p;
+
+	if (!variant->imported)
+		SKIP(return, "only what is not a region yet is imported meanwhile");
+	need_points();
+	p = huge_page();
+	ASSERT_NE(NULL, p);
+	test_import(&self->a, p, 511, &most);
+	test_pays(&self->a, 512);
+	t = direct_cmd(&self->u[0], ZCIPC_MOVE, p + 511 * psize, psize, 0);
+	args[0] = &self->a;
+	args[1] = &t;
+	point_stop("prepared");
+	ASSERT_EQ(0, pthread_create(&thread, NULL, transfer_thread, args));
+	ASSERT_TRUE(point_reached());
+	test_pays(&self->a, 511);
+	test_pays(&self->u[0], 1);
+	test_drop(&self->a, most.cap);
+	ASSERT_EQ(0, munmap(p, 511 * psize));
+	test_pays(&self->a, 0);
+	test_pays(&self->u[0], 1);
+	point_go();
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	test_pays(&self->a, 0);
+	test_pays(&self->u[0], 1);
 }
 
 /* --- limits */
