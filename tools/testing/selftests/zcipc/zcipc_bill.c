@@ -648,12 +648,19 @@ do {										\
 TEST_F(parts, kept_by_the_receiver)
 {
 	struct zcipc_stats before, now;
-	struct buf buf, got[8];
+	struct buf buf, own, got[8];
 	unsigned int i, n = 0;
 
 	test_stats(&self->a, &before);
 	for (i = 0; i < ARRAY_SIZE(got); i++) {
 		test_huge(&buf);
+		/* From then on it is mapped by pages, whose PTEs could be carried. */
+		if (i > 3) {
+			test_send_part(&self->a, &self->b, ZCIPC_MOVE, buf.cap, 511, 1);
+			test_take(&self->b, &own);
+			test_drop(&self->b, own.cap);
+			test_check(&self->a, buf.p, 511, 3);
+		}
 		test_send_part(&self->a, &self->u[0], i % 2 ? ZCIPC_MOVE : ZCIPC_COPY, buf.cap,
 			       i * 60, 1 + 5 * i);
 		TEST_OK(zc_take(&self->u[0], &got[i]));
