@@ -275,6 +275,7 @@ static int zcipc_cow_snapshot_parts(struct zcipc_region *region, unsigned long i
 				    unsigned long *n)
 {
 	enum zcipc_fate fate = zcipc_region_fate(region, index, left, &plan->nheld, n);
+	gfp_t gfp = ZCIPC_GFP_LOCKED | (plan->node_strict ? __GFP_THISNODE : 0);
 	unsigned long i;
 
 	if (strict && fate == ZCIPC_FATE_HELD)
@@ -291,7 +292,7 @@ static int zcipc_cow_snapshot_parts(struct zcipc_region *region, unsigned long i
 		} else {
 			if (fatal_signal_pending(current))
 				return -EINTR;
-			frame = zcipc_frame_copy(frame, ZCIPC_GFP_LOCKED, NUMA_NO_NODE);
+			frame = zcipc_frame_copy(frame, gfp, plan->node);
 			if (!frame)
 				return -ENOMEM;
 		}
@@ -314,7 +315,7 @@ static int zcipc_cow_snapshot_parts(struct zcipc_region *region, unsigned long i
  * @except: an endpoint whose mappings of the range have gone already, or NULL
  * @freeze: zcipc_cow_look()
  * @strict: fail instead of copying what somebody holds
- * @plan: its counts are increased by what is copied
+ * @plan: says where copies are to be; its counts are increased by what is copied
  *
  * The instant is when the last mapping has gone: what was written until then is in, and later
  * writers wait for the region's lock. A frame with a pin could be written to through the pin
@@ -330,8 +331,8 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigne
 		       bool strict, struct zcipc_plan *plan)
 {
 	bool others = snapshot->user != region->user && !region->pinnable;
+	gfp_t gfp = ZCIPC_GFP_LOCKED | (plan->node_strict ? __GFP_THISNODE : 0);
 	struct folio *huge = NULL;
-	unsigned int nheld = 0;
 	unsigned long i, n;
 	int ret;
 
@@ -358,18 +359,18 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigne
 		n = 1;
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
-		if ((nheld || region->pinnable) && fatal_signal_pending(current))
+		if ((plan->nheld || region->pinnable) && fatal_signal_pending(current))
 			return -EINTR;
 		if (!region->pinnable &&
 		    (!zcipc_frame_exclusive(frame) || zcipc_frame_is_free(frame, &huge) ||
-		     !zcipc_frame_held(frame, 0, &nheld))) {
+		     !zcipc_frame_held(frame, 0, &plan->nheld))) {
 			zcipc_frame_share(frame, snapshot->user);
 			snapshot->frames[at + i] = frame;
 			continue;
 		}
 		if (strict)
 			return -EBUSY;
-		snapshot->frames[at + i] = zcipc_frame_copy(frame, ZCIPC_GFP_LOCKED, NUMA_NO_NODE);
+		snapshot->frames[at + i] = zcipc_frame_copy(frame, gfp, plan->node);
 		if (!snapshot->frames[at + i])
 			return -ENOMEM;
 		plan->held += PAGE_SIZE;

@@ -109,11 +109,13 @@ static int zcipc_direct_fill(struct zcipc_transfer_state *t)
 		direct->first = 0;
 		direct->npages = 0;
 	}
+	/* First: this may wait for as long as anybody likes, and pins are to be for a moment. */
+	ret = ret ?: zcipc_direct_copy_edges(t);
 	if (!ret && direct->npages)
 		ret = zcipc_import_pin(region, direct->first, direct->npages,
 				       direct->addr - direct->skip + (direct->first << PAGE_SHIFT),
 				       t->dst->pin_limit, t->dst->user == t->src->user);
-	return ret ?: zcipc_direct_copy_edges(t);
+	return ret;
 }
 
 /**
@@ -285,7 +287,7 @@ static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 {
 	cycles_t start;
-	u32 unused = 0;
+	u32 unused = t->npages;
 	int ret;
 
 	ret = mmap_read_lock_killable(t->src->mm);

@@ -216,10 +216,15 @@ static unsigned long zcipc_region_all_parts(const struct zcipc_region *region, u
 	return zcipc_huge_all_parts(region->frames + index, npages);
 }
 
-/* Have too many users parts of a huge page for another one to get some? */
-static bool zcipc_region_too_many_users(const struct zcipc_frame *frame)
+/*
+ * May another user get parts of a huge page, all of which are given? Not if many have some already,
+ * that one and the giver included; nor if what is there has been imported twice, and some not.
+ */
+static bool zcipc_region_may_give(const struct zcipc_frame *frame)
 {
-	return READ_ONCE(zcipc_frame_parts(frame)->nusers) >= ZCIPC_PART_USERS;
+	const struct zcipc_parts *parts = zcipc_frame_parts(frame);
+
+	return READ_ONCE(parts->nusers) < ZCIPC_PART_USERS && !READ_ONCE(parts->ngone);
 }
 
 /**
@@ -227,7 +232,7 @@ static bool zcipc_region_too_many_users(const struct zcipc_frame *frame)
  * @region: the region; the caller holds its lock
  * @first: first page of the range
  * @npages: number of pages
- * @npinned: decreased by how many of these are pinned
+ * @npinned: how many of the range are pinned; decreased by how many of these are not all there
  *
  * Return: how many pages are parts of huge pages of which there are not all, or which too many
  * users have; see zcipc_region_fate()
@@ -247,12 +252,13 @@ unsigned long zcipc_region_count_loose(const struct zcipc_region *region, unsign
 		if (!frame || !zcipc_frame_in_huge(frame))
 			continue;
 		all = zcipc_region_all_parts(region, i, end - i);
-		if (all && !zcipc_region_too_many_users(frame))
+		/* Where all are there it may be otherwise a moment later. */
+		if (!all && zcipc_frame_is_imported(frame))
+			(*npinned)--;
+		if (all && zcipc_region_may_give(frame))
 			continue;
 		all = max(all, 1UL);
 		n += all;
-		if (zcipc_frame_is_imported(frame))
-			*npinned -= min_t(u32, *npinned, all);
 	}
 	return n;
 }
@@ -283,7 +289,7 @@ enum zcipc_fate zcipc_region_fate(const struct zcipc_region *region, unsigned lo
 		*n = max(*n, 1UL);
 		return ZCIPC_FATE_HELD;
 	}
-	if (*n && !zcipc_region_too_many_users(frames[0]))
+	if (*n && zcipc_region_may_give(frames[0]))
 		return ZCIPC_FATE_GO;
 	*n = max(*n, 1UL);
 	return ZCIPC_FATE_LOOSE;
@@ -470,29 +476,64 @@ static int zcipc_region_plan_cache(struct zcipc_frame *frame, unsigned long i, g
 	return 0;
 }
 
+/*
+ * Another user could get all parts of a huge page as they are, but that is on the wrong node. If
+ * somebody else has some it stays there; otherwise all are copied, or, without memory, none.
+ */
+static int zcipc_region_plan_away(struct zcipc_frame **frames, unsigned long i, unsigned long n,
+				  gfp_t gfp, struct zcipc_plan *plan)
+{
+	bool sole = true;
+	unsigned long k;
+
+	gfp = (gfp & ~__GFP_NOFAIL) | __GFP_THISNODE | __GFP_NORETRY | __GFP_NOWARN;
+	for (k = 0; k < n && sole; k++)
+		sole = zcipc_frame_exclusive(frames[k]);
+	if (!sole && plan->node_strict)
+		return -EBUSY;
+	sole = sole && zcipc_region_plan_copies(gfp, plan);
+	for (k = 0; k < n && sole; k++) {
+		if (!(k % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+		plan->copies[i + k] = zcipc_frame_copy(frames[k], gfp, plan->node);
+		if (!plan->copies[i + k])
+			break;
+	}
+	if (k == n && sole) {
+		plan->migrated += n << PAGE_SHIFT;
+		return 0;
+	}
+	if (plan->node_strict)
+		return -ENOMEM;
+	while (sole && k-- > 0) {
+		zcipc_frame_put(plan->copies[i + k], NULL);
+		plan->copies[i + k] = NULL;
+	}
+	plan->off_node += n << PAGE_SHIFT;
+	return 0;
+}
+
 /* Another user gets a copy of a part of a huge page. */
 static int zcipc_region_plan_part(struct zcipc_frame *frame, unsigned long i, gfp_t gfp,
-				  enum zcipc_fate fate, struct zcipc_plan *plan)
+				  struct zcipc_plan *plan)
 {
 	struct zcipc_frame *copy;
 
-	if (plan->strict && fate == ZCIPC_FATE_HELD)
-		return -EBUSY;
-	if (!zcipc_region_plan_copies(gfp, plan))
-		return -ENOMEM;
 	if (plan->node_strict)
 		gfp |= __GFP_THISNODE;
 	copy = zcipc_region_copy_held(frame, gfp, plan);
 	if (!copy)
 		return -ENOMEM;
 	plan->copies[i] = copy;
-	if (fate == ZCIPC_FATE_HELD)
-		plan->held += PAGE_SIZE;
-	else
-		plan->nloose++;
 	if (plan->node != NUMA_NO_NODE && page_to_nid(zcipc_frame_page(copy)) != plan->node)
 		plan->off_node += PAGE_SIZE;
 	return 0;
+}
+
+/* Would there be more copies, with @n more, than others are to wait for? */
+static bool zcipc_region_plan_is_much(const struct zcipc_plan *plan, unsigned long n)
+{
+	return plan->brief && (plan->held >> PAGE_SHIFT) + plan->nloose + n > ZCIPC_LONG_COPIES;
 }
 
 /*
@@ -504,22 +545,34 @@ static int zcipc_region_plan_parts(const struct zcipc_region *region, unsigned l
 				   struct zcipc_plan *plan, unsigned long *n)
 {
 	enum zcipc_fate fate = zcipc_region_fate(region, index, left, &plan->nheld, n);
+	bool away = plan->node != NUMA_NO_NODE &&
+		    page_to_nid(zcipc_frame_page(region->frames[index])) != plan->node;
 	unsigned long k;
 	int ret = 0;
 
-	/* A huge page is on one node. */
-	if (fate == ZCIPC_FATE_GO && plan->node != NUMA_NO_NODE &&
-	    page_to_nid(zcipc_frame_page(region->frames[index])) != plan->node)
-		fate = ZCIPC_FATE_LOOSE;
-	for (k = 0; k < *n && fate != ZCIPC_FATE_GO && !ret; k++) {
+	cond_resched();
+	if (fate == ZCIPC_FATE_GO && !away)
+		return 0;
+	if (plan->strict && fate == ZCIPC_FATE_HELD)
+		return -EBUSY;
+	if (zcipc_region_plan_is_much(plan, *n))
+		return -E2BIG;
+	if (fate == ZCIPC_FATE_GO)
+		return zcipc_region_plan_away(region->frames + index, i, *n, gfp, plan);
+	if (!zcipc_region_plan_copies(gfp, plan))
+		return -ENOMEM;
+	for (k = 0; k < *n && !ret; k++) {
 		if (!(k % ZCIPC_RESCHED_PAGES))
 			cond_resched();
 		if (fatal_signal_pending(current) && !(gfp & __GFP_NOFAIL))
 			ret = -EINTR;
 		else
-			ret = zcipc_region_plan_part(region->frames[index + k], i + k, gfp, fate,
-						     plan);
+			ret = zcipc_region_plan_part(region->frames[index + k], i + k, gfp, plan);
 	}
+	if (fate == ZCIPC_FATE_HELD)
+		plan->held += *n << PAGE_SHIFT;
+	else
+		plan->nloose += *n;
 	return ret;
 }
 
@@ -572,12 +625,6 @@ static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i, g
 	return 0;
 }
 
-/* Are there more copies than others are to wait for? */
-static bool zcipc_region_plan_is_much(const struct zcipc_plan *plan)
-{
-	return (plan->held >> PAGE_SHIFT) + plan->nloose > ZCIPC_LONG_COPIES;
-}
-
 /**
  * zcipc_region_plan() - find the frames that have to be replaced, and copy them
  * @region: the region; the caller holds its lock, and has unmapped the range
@@ -618,8 +665,6 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 			ret = zcipc_region_plan_parts(region, first + i, npages - i, i, gfp, plan,
 						      &n);
 			i += n - 1;
-			if (!ret && plan->brief && zcipc_region_plan_is_much(plan))
-				ret = -E2BIG;
 			continue;
 		}
 		if (plan->node == NUMA_NO_NODE && !all &&
@@ -638,7 +683,7 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 			ret = zcipc_region_plan_cache(frame, i, gfp, region->user, plan);
 		else
 			ret = zcipc_region_plan_frame(frame, i, gfp, region->user, plan);
-		if (!ret && plan->brief && zcipc_region_plan_is_much(plan))
+		if (!ret && zcipc_region_plan_is_much(plan, 0))
 			ret = -E2BIG;
 	}
 	if (ret)

@@ -446,7 +446,8 @@ static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_
 {
 	unsigned long at = t->direct ? t->direct->first : 0;
 	enum zcipc_cow_freeze freeze;
-	u32 unused = 0;
+	u32 unused = t->npages;
+	int ret;
 
 	if (t->copy)
 		return zcipc_transfer_copy(t, region);
@@ -471,9 +472,14 @@ static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_
 		zcipc_carry_thaw(t->carry);
 		return 0;
 	}
-	return zcipc_cow_snapshot(region, t->first, t->npages, t->region, at,
-				  t->unmapped ? t->src : NULL, freeze,
-				  t->cmd->flags & ZCIPC_F_STRICT, &t->plan);
+	ret = zcipc_cow_snapshot(region, t->first, t->npages, t->region, at,
+				 t->unmapped ? t->src : NULL, freeze,
+				 t->cmd->flags & ZCIPC_F_STRICT, &t->plan);
+	if (ret || t->plan.node == NUMA_NO_NODE || !(t->plan.held + t->plan.nloose))
+		return ret;
+	/* Copies may be elsewhere than the frames are. */
+	t->plan.off_node = zcipc_region_off_node(t->region, at, t->npages, t->plan.node);
+	return t->plan.off_node && t->plan.node_strict ? -ENOMEM : 0;
 }
 
 /* Brings the frames of a range that is not moved to a node, if they are nobody else's. */

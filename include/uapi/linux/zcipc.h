@@ -759,8 +759,9 @@ enum zcipc_transfer_flags {
  * @node: ZCIPC_NODE_ANY, ZCIPC_NUMA_RECEIVER, or a node. Pages that lie elsewhere are copied to it
  *	if nobody else has them; see @off_node for the others.
  * @pages: [out] pages handed over without copying them
- * @copied: [out] bytes copied, because somebody held the frames, of parts of pages, because of
- *	ZCIPC_F_AUTO or a cache policy, and to make 2 MiB one frame again (ZCIPC_COPY)
+ * @copied: [out] bytes copied, because somebody held the frames, of parts of pages, of parts of
+ *	huge pages for another user, because of ZCIPC_F_AUTO or a cache policy, and to make 2 MiB
+ *	one frame again (ZCIPC_COPY)
  * @peer_cap: [out] the peer's token, for ZCIPC_IOC_REVOKE
  * @migrated: [out] bytes copied, because they were on another node
  * @off_node: [out] bytes that are not on @node, if one was asked for

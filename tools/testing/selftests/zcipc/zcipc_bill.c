@@ -878,26 +878,31 @@ TEST_F(parts, held_move)
 	test_check(&self->u[0], got.p, 1, 3);
 }
 
-/* Where some parts go to another node, so do all. */
+/* Where some parts go to another node, so do all, or none. */
 TEST_F(parts, another_node)
 {
+	const struct { __u32 type; bool shared; } cases[] = {
+		{ ZCIPC_MOVE, false }, { ZCIPC_MOVE, true },
+		{ ZCIPC_COPY, false }, { ZCIPC_COPY, true },
+	};
 	struct zcipc_region_query query;
 	struct zcipc_transfer t;
 	struct buf buf, own;
 	struct zcipc_recv m;
-	unsigned int left;
-	__u32 type;
+	unsigned int i, left;
 	int node;
 
 	if (access("/sys/devices/system/node/node1", F_OK))
 		SKIP(return, "needs two nodes");
-	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type += ZCIPC_COPY - ZCIPC_MOVE) {
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		test_huge(&buf);
 		test_query(&self->a, buf.cap, &query);
 		node = !query.node;
-		test_send_part(&self->a, &self->b, ZCIPC_COPY, buf.cap, 0, 1);
-		test_take(&self->b, &own);
-		t = transfer_cmd(&self->u[0], type, buf.cap, 0, 0, 0);
+		if (cases[i].shared) {
+			test_send_part(&self->a, &self->b, ZCIPC_COPY, buf.cap, 0, 1);
+			test_take(&self->b, &own);
+		}
+		t = transfer_cmd(&self->u[0], cases[i].type, buf.cap, 0, 0, 0);
 		t.node = node;
 		test_transfer(&self->a, &t);
 		/* It has got all of the huge page, or nothing of it. */
@@ -905,10 +910,16 @@ TEST_F(parts, another_node)
 		TEST_OK(zc_recv(&self->u[0], &m));
 		test_pays(&self->u[0], 512);
 		test_query(&self->u[0], m.cap, &query);
-		if (type == ZCIPC_MOVE)
-			EXPECT_EQ(node, query.node);
-		test_drop(&self->b, own.cap);
-		if (type == ZCIPC_COPY)
+		if (cases[i].type == ZCIPC_MOVE) {
+			EXPECT_EQ(cases[i].shared ? 512 : 1, left);
+			EXPECT_EQ(cases[i].shared ? 0 : HUGE_SIZE, t.migrated);
+			EXPECT_EQ(cases[i].shared ? HUGE_SIZE : 0, t.off_node);
+			EXPECT_EQ(cases[i].shared ? !node : node, query.node);
+			EXPECT_EQ(0, t.copied);
+		}
+		if (cases[i].shared)
+			test_drop(&self->b, own.cap);
+		if (cases[i].type == ZCIPC_COPY)
 			test_give_up(&buf);
 		else if (variant->imported)
 			ASSERT_EQ(0, munmap(buf.p, HUGE_SIZE));
@@ -920,6 +931,66 @@ TEST_F(parts, another_node)
 		test_drop(&self->u[0], m.cap);
 		test_pays(&self->u[0], 0);
 	}
+}
+
+/* Copies of parts are on the node that was asked for. */
+TEST_F(parts, copied_to_node)
+{
+	struct zcipc_region_query query;
+	struct zcipc_transfer t;
+	struct zcipc_recv m;
+	struct buf buf;
+	int node;
+
+	if (access("/sys/devices/system/node/node1", F_OK))
+		SKIP(return, "needs two nodes");
+	for (node = 0; node < 2; node++) {
+		test_huge(&buf);
+		t = transfer_cmd(&self->u[0], ZCIPC_COPY, buf.cap, 100, 100, 0);
+		t.node = node;
+		t.flags = ZCIPC_F_NODE_STRICT;
+		test_transfer(&self->a, &t);
+		EXPECT_EQ(0, t.off_node);
+		TEST_OK(zc_recv(&self->u[0], &m));
+		test_query(&self->u[0], m.cap, &query);
+		EXPECT_EQ(node, query.node);
+		test_give_up(&buf);
+		test_drop(&self->u[0], m.cap);
+	}
+}
+
+/* More than some users do not have parts of a huge page, whoever comes and goes meanwhile. */
+TEST_F(parts, more_users)
+{
+	struct zcipc_stats now;
+	struct buf buf, got[18];
+	struct ep users[18];
+	unsigned int i;
+
+	test_huge(&buf);
+	for (i = 0; i < ARRAY_SIZE(users); i++) {
+		ASSERT_EQ(0, peer_fork(&users[i]));
+		test_call(&users[i], call_setuid, .n = 12400 + i);
+		TEST_OK(peer_open(&users[i], WINDOW_PAGES, O_NONBLOCK));
+		test_policy(&users[i], ZCIPC_POLICY_ANY);
+		test_pass(&self->a, &users[i], ZCIPC_COPY, buf.cap, &got[i]);
+		test_check(&users[i], got[i].p, 512, 3);
+		test_stats(&users[i], &now);
+		EXPECT_EQ(512, owned(&now));
+		/* 16 with the one who made it. */
+		EXPECT_EQ(variant->imported && i < 15 ? 512 : 0, now.user_pinned);
+	}
+	test_stats(&self->a, &now);
+	EXPECT_EQ(self->before.copied_parts + 3 * HUGE_SIZE, now.copied_parts);
+	for (i = 0; i < ARRAY_SIZE(users); i++) {
+		test_drop(&users[i], got[i].cap);
+		test_stats(&users[i], &now);
+		EXPECT_EQ(0, owned(&now));
+		EXPECT_EQ(0, now.user_pinned);
+		ep_end(&users[i]);
+	}
+	test_give_up(&buf);
+	test_pays(&self->a, 0);
 }
 
 /* Who sent something gets back what is left of it, and nothing to pay for. */
