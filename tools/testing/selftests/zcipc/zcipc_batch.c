@@ -1321,6 +1321,8 @@ TEST_F(batch, atomic_quota)
 
 /* More pages than are copied with the endpoints' locks, because somebody holds them. */
 #define HELD 128
+/* Of one of two transfers: only both together are more. */
+#define HELD_BOTH 48
 
 /* They are read by nobody. */
 static int hold(int fds[2], const struct buf *b)
@@ -1364,20 +1366,22 @@ TEST_F(batch, atomic_and_held)
 		{ { ZCIPC_COPY, ZCIPC_MOVE }, true }, { { ZCIPC_MOVE, ZCIPC_MOVE }, true },
 		{ { ZCIPC_SHARE, ZCIPC_MOVE }, true },
 	};
+	static const size_t held[] = { HELD, HELD_BOTH };
 	struct zcipc_stats empty, before;
 	struct zcipc_transfer_batch out;
 	struct zcipc_transfer t[3];
 	struct buf src[3], got;
+	size_t i, k, n, runs;
 	int fds[3][2];
-	size_t i, k;
 
 	if (getenv("ZCIPC_UNPINNABLE"))
 		SKIP(return, "nobody can hold it");
-	for (k = 0; k < ARRAY_SIZE(cases); k++) {
+	for (runs = 0; runs < ARRAY_SIZE(held) * ARRAY_SIZE(cases); runs++) {
+		n = held[runs / ARRAY_SIZE(cases)];
+		k = runs % ARRAY_SIZE(cases);
 		test_stats(&self->a, &empty);
 		for (i = 0; i < ARRAY_SIZE(src); i++) {
-			test_create_flags(&self->a, i < 2 ? HELD : 1, ZCIPC_CREATE_NO_HUGE,
-					  &src[i]);
+			test_create_flags(&self->a, i < 2 ? n : 1, ZCIPC_CREATE_NO_HUGE, &src[i]);
 			test_fill(&self->a, src[i].p, src[i].npages, 1 + i);
 			ASSERT_EQ(0, hold(fds[i], &src[i]));
 			t[i] = transfer_cmd(i ? &self->c : &self->b,
