@@ -25,6 +25,7 @@
 #include <linux/slab.h>
 #include <linux/userfaultfd_k.h>
 
+#include "pt.h"
 #include "trace.h"
 #include "zcipc.h"
 
@@ -87,27 +88,8 @@ static int zcipc_carry_put(pte_t *ptep, unsigned long addr, void *data)
 	return 0;
 }
 
-/* As @apply, which core mm exports two kinds of and which never lets others run. */
-static int zcipc_carry_apply(int (*apply)(struct mm_struct *mm, unsigned long addr,
-					  unsigned long size, pte_fn_t fn, void *data),
-			     struct mm_struct *mm, unsigned long addr, unsigned long npages,
-			     pte_fn_t fn, struct zcipc_carry_end *end)
-{
-	while (npages > ZCIPC_RESCHED_PAGES) {
-		int ret = apply(mm, addr, ZCIPC_RESCHED_PAGES << PAGE_SHIFT, fn, end);
-
-		if (ret)
-			return ret;
-		addr += ZCIPC_RESCHED_PAGES << PAGE_SHIFT;
-		npages -= ZCIPC_RESCHED_PAGES;
-		cond_resched();
-	}
-	return apply(mm, addr, npages << PAGE_SHIFT, fn, end);
-}
-
 /*
- * Inserts PTEs that were taken, one page table after the other. Those that they go to are there;
- * what lies in between need not be, and nothing may fail any more.
+ * Inserts PTEs that were taken, one page table after the other. Nothing may fail any more.
  */
 static void zcipc_carry_insert(struct zcipc_carry *carry, struct vm_area_struct *vma,
 			       unsigned long addr, bool writable)
@@ -123,8 +105,7 @@ static void zcipc_carry_insert(struct zcipc_carry *carry, struct vm_area_struct 
 		unsigned long n = min(carry->npages - i,
 				      (ALIGN(at + 1, PMD_SIZE) - at) >> PAGE_SHIFT);
 
-		WARN_ON_ONCE(apply_to_page_range(vma->vm_mm, at, n << PAGE_SHIFT, zcipc_carry_put,
-						 &end));
+		zcipc_pt_apply_must(vma->vm_mm, at, n, zcipc_carry_put, &end);
 		i += n - 1;
 		cond_resched();
 	}
@@ -199,13 +180,12 @@ static bool zcipc_carry_out_locked(struct zcipc_carry *carry, struct zcipc_slot 
 		return false;
 	/* Huge frames can be mapped by either. */
 	for (i = end.addr; huge && i < end.addr + size; i = ALIGN(i + 1, PMD_SIZE))
-		if (zcipc_window_has_pmd(mm, i))
+		if (zcipc_pt_has_pmd(mm, i))
 			return false;
 	*vma = end.vma;
 	*addr = end.addr;
 	inc_tlb_flush_pending(mm);
-	zcipc_carry_apply(apply_to_existing_page_range, mm, end.addr, carry->npages,
-			  zcipc_carry_take, &end);
+	zcipc_pt_apply_existing(mm, end.addr, carry->npages, zcipc_carry_take, &end);
 	zcipc_window_unmap(slot->cap->ep, slot->pgoff + skip, carry->npages);
 	dec_tlb_flush_pending(mm);
 	zcipc_test_point("unmapped");
@@ -252,8 +232,8 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 	if (!carry->vma || !(carry->vma->vm_flags & VM_READ) || userfaultfd_wp(carry->vma) ||
 	    carry->addr + (npages << PAGE_SHIFT) > carry->vma->vm_end)
 		return false;
-	/* The page tables come first: after that nothing can fail. */
-	if (zcipc_carry_apply(apply_to_page_range, dst->mm, carry->addr, npages, NULL, NULL))
+	/* The page tables come first: where there is no memory it is another way. */
+	if (zcipc_pt_apply(dst->mm, carry->addr, npages, NULL, NULL))
 		return false;
 	/* Nobody may wait for a second one. */
 	if (src->mm == dst->mm || mmap_read_trylock(src->mm)) {
@@ -348,24 +328,6 @@ void zcipc_carry_thaw(struct zcipc_carry *carry)
 		mmap_read_unlock(carry->from);
 }
 
-/*
- * The PTE for an address in a VMA that the caller has looked up, with its lock, or NULL if there is
- * no page table, or not one for all pages. Page tables go with their VMA, and that only when
- * somebody has the mmap_lock for writing; khugepaged, which takes them away under less, leaves
- * VM_MIXEDMAP alone.
- */
-static __always_inline pte_t *zcipc_carry_find(struct mm_struct *mm, unsigned long addr,
-					       unsigned long npages, spinlock_t **ptl)
-{
-	pmd_t *pmd = zcipc_window_pmd(mm, addr);
-
-	/* What is none, or shows memory itself, is no table either. */
-	if (!pmd || pmd_bad(*pmd) || pte_index(addr) + npages > PTRS_PER_PTE)
-		return NULL;
-	*ptl = pte_lockptr(mm, pmd);
-	return pte_offset_kernel(pmd, addr);
-}
-
 /* Makes PTEs of the first pages of a slot, ordinary frames of no other region. */
 static void zcipc_carry_own(const struct zcipc_slot *slot, const struct vm_area_struct *vma,
 			    unsigned long addr, pte_t *ptep, unsigned long npages)
@@ -416,12 +378,11 @@ static bool zcipc_carry_few_locked(const struct zcipc_slot *slot)
 	vma = zcipc_window_lookup(src, slot->pgoff, addr);
 	if (!vma || userfaultfd_wp(vma) || addr + (npages << PAGE_SHIFT) > vma->vm_end)
 		return false;
-	ptep = zcipc_carry_find(src->mm, addr, npages, &ptl);
+	ptep = zcipc_pt_is_one_table(addr, npages) ? zcipc_pt_lock(src->mm, addr, &ptl) : NULL;
 	if (!ptep)
 		return false;
-	spin_lock(ptl);
 	all = zcipc_carry_disown(slot, vma, addr, ptep);
-	spin_unlock(ptl);
+	zcipc_pt_unlock(ptl);
 	if (!all)
 		return false;
 	/* There are no other PTEs, nor anybody who would hide these: he would have our lock. */
@@ -435,9 +396,9 @@ static bool zcipc_carry_few_locked(const struct zcipc_slot *slot)
 			break;
 	if (i == npages)
 		return true;
-	spin_lock(ptl);
+	ptep = zcipc_pt_lock_must(src->mm, addr, &ptl);
 	zcipc_carry_own(slot, vma, addr, ptep, npages);
-	spin_unlock(ptl);
+	zcipc_pt_unlock(ptl);
 	return false;
 }
 
@@ -468,8 +429,8 @@ bool zcipc_carry_few_out(struct zcipc_carry_to *to, const struct zcipc_slot *slo
 	    to->addr + (slot->npages << PAGE_SHIFT) > to->vma->vm_end)
 		return false;
 	/* There is nothing in it: nobody inserts anything but who holds the receiver's lock. */
-	to->ptep = zcipc_carry_find(dst->mm, to->addr, slot->npages, &to->ptl);
-	if (!to->ptep)
+	if (!zcipc_pt_is_one_table(to->addr, slot->npages) ||
+	    !zcipc_pt_has_table(dst->mm, to->addr))
 		return false;
 	to->from = from;
 	/* Nobody may wait for a second one. */
@@ -490,10 +451,12 @@ bool zcipc_carry_few_out(struct zcipc_carry_to *to, const struct zcipc_slot *slo
 void zcipc_carry_few_in(const struct zcipc_carry_to *to, const struct zcipc_slot *slot)
 {
 	struct mm_struct *mm = to->vma->vm_mm;
+	spinlock_t *ptl; /* of @ptep's table */
+	pte_t *ptep;
 
-	spin_lock(to->ptl);
-	zcipc_carry_own(slot, to->vma, to->addr, to->ptep, slot->npages);
-	spin_unlock(to->ptl);
+	ptep = zcipc_pt_lock_must(mm, to->addr, &ptl);
+	zcipc_carry_own(slot, to->vma, to->addr, ptep, slot->npages);
+	zcipc_pt_unlock(ptl);
 	trace_zcipc_insert(slot->cap->ep, slot->pgoff, slot->npages);
 	if (to->from == mm)
 		return;
@@ -505,18 +468,6 @@ void zcipc_carry_few_in(const struct zcipc_carry_to *to, const struct zcipc_slot
 static bool zcipc_carry_goes_on(unsigned long before, unsigned long addr)
 {
 	return addr >= before && !((addr ^ before) & PMD_MASK);
-}
-
-/*
- * The entry for the page table that an address is in, or NULL. Where a VMA is it stays, as long as
- * the mmap_lock is held; PMDs are only inserted under the endpoint's lock. To have core mm walk to
- * pages one by one would be most of what it costs to take and to insert their PTEs.
- */
-static pmd_t *zcipc_carry_pmd(struct mm_struct *mm, unsigned long addr)
-{
-	pmd_t *pmd = zcipc_window_pmd(mm, addr);
-
-	return pmd && !pmd_none(*pmd) && !WARN_ON_ONCE(pmd_leaf(*pmd)) ? pmd : NULL;
 }
 
 /* The VMAs that the first pages of a list are in. */
@@ -554,7 +505,7 @@ static noinline bool zcipc_carry_list_prepare(struct zcipc_carry_list *list,
 	to = list->to_base + (t->pgoff << PAGE_SHIFT);
 	if (from < list->from->vm_start || from + len > list->from->vm_end ||
 	    to < list->to->vm_start || to + len > list->to->vm_end ||
-	    apply_to_page_range(list->dst->mm, to, len, NULL, NULL))
+	    zcipc_pt_apply(list->dst->mm, to, t->npages, NULL, NULL))
 		return false;
 	/* More pages can be where there are page tables by now. */
 	list->to_start = max(list->to->vm_start, to & PMD_MASK);
@@ -618,18 +569,14 @@ void zcipc_carry_list_take(struct zcipc_carry_list *list)
 	unsigned long last;
 	spinlock_t *ptl; /* of @table */
 	pte_t *table, *ptep;
-	pmd_t *pmd;
 
 	while (page < end) {
 		last = page->from;
-		pmd = zcipc_carry_pmd(mm, last);
-		if (!pmd) {
+		table = zcipc_pt_lock(mm, last & PMD_MASK, &ptl);
+		if (!table) {
 			page++;
 			continue;
 		}
-		table = pte_offset_kernel(pmd, last & PMD_MASK);
-		ptl = pte_lockptr(mm, pmd);
-		spin_lock(ptl);
 		for (; page < end && zcipc_carry_goes_on(last, page->from); page++) {
 			last = page->from;
 			ptep = table + pte_index(last);
@@ -638,7 +585,7 @@ void zcipc_carry_list_take(struct zcipc_carry_list *list)
 			ptep_get_and_clear(mm, last, ptep);
 			page->taken = true;
 		}
-		spin_unlock(ptl);
+		zcipc_pt_unlock(ptl);
 		cond_resched();
 	}
 }
@@ -672,18 +619,16 @@ void zcipc_carry_list_return(struct zcipc_carry_list *list, unsigned int first,
 {
 	struct zcipc_carry_page *page = list->pages + first, *end = page + npages;
 	struct mm_struct *mm = list->src->mm;
-	spinlock_t *ptl; /* of what @pmd leads to */
-	pmd_t *pmd;
+	spinlock_t *ptl; /* of @ptep's table */
+	pte_t *ptep;
 
 	for (; page < end; page++) {
-		pmd = page->taken ? zcipc_carry_pmd(mm, page->from) : NULL;
-		if (pmd) {
-			ptl = pte_lockptr(mm, pmd);
-			spin_lock(ptl);
-			set_pte_at(mm, page->from, pte_offset_kernel(pmd, page->from),
+		if (page->taken) {
+			ptep = zcipc_pt_lock_must(mm, page->from, &ptl);
+			set_pte_at(mm, page->from, ptep,
 				   zcipc_carry_pte(page->frame, list->from->vm_page_prot,
 						   page->was_writable, false));
-			spin_unlock(ptl);
+			zcipc_pt_unlock(ptl);
 		}
 		page->taken = false;
 		page->frame = NULL;
@@ -704,7 +649,6 @@ void zcipc_carry_list_give(struct zcipc_carry_list *list)
 	unsigned long last;
 	spinlock_t *ptl; /* of @table */
 	pte_t *table;
-	pmd_t *pmd;
 
 	if (!list->n)
 		return;
@@ -713,12 +657,7 @@ void zcipc_carry_list_give(struct zcipc_carry_list *list)
 		const struct zcipc_carry_page *first = page;
 
 		last = page->to;
-		pmd = zcipc_carry_pmd(mm, last);
-		if (WARN_ON_ONCE(!pmd))
-			return;
-		table = pte_offset_kernel(pmd, last & PMD_MASK);
-		ptl = pte_lockptr(mm, pmd);
-		spin_lock(ptl);
+		table = zcipc_pt_lock_must(mm, last & PMD_MASK, &ptl);
 		for (; page < end && zcipc_carry_goes_on(last, page->to); page++) {
 			last = page->to;
 			if (!page->taken) {
@@ -730,7 +669,7 @@ void zcipc_carry_list_give(struct zcipc_carry_list *list)
 						   page->writable, false));
 			n++;
 		}
-		spin_unlock(ptl);
+		zcipc_pt_unlock(ptl);
 		trace_zcipc_insert(list->dst, linear_page_index(list->to, first->to),
 				   page - first);
 		cond_resched();

@@ -21,6 +21,7 @@
 
 #include <asm/pgtable.h>
 
+#include "pt.h"
 #include "zcipc.h"
 
 static char test_point[16];
@@ -168,7 +169,7 @@ static int test_pte_set(const char *val, const struct kernel_param *kp)
 		return 0;
 	test_pfn = 0;
 	mmap_read_lock(mm);
-	ret = apply_to_existing_page_range(mm, addr & PAGE_MASK, PAGE_SIZE, test_pte_look, NULL);
+	ret = zcipc_pt_apply_existing(mm, addr & PAGE_MASK, 1, test_pte_look, NULL);
 	mmap_read_unlock(mm);
 	return ret ?: test_pfn ? 0 : -ENOENT;
 }

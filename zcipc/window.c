@@ -25,6 +25,7 @@
 #include <linux/sort.h>
 #include <linux/userfaultfd_k.h>
 
+#include "pt.h"
 #include "trace.h"
 #include "zcipc.h"
 
@@ -1023,9 +1024,8 @@ static int zcipc_vma_insert_pages(struct vm_area_struct *vma, unsigned long addr
 		npages--;
 	/* Also where PTEs were there before: a page may just have become writable. */
 	if (i < npages)
-		apply_to_existing_page_range(vma->vm_mm, addr + (i << PAGE_SHIFT),
-					     (npages - i) << PAGE_SHIFT, zcipc_pte_make_writable,
-					     &all);
+		zcipc_pt_apply_existing(vma->vm_mm, addr + (i << PAGE_SHIFT), npages - i,
+					zcipc_pte_make_writable, &all);
 	return ret;
 }
 
@@ -1084,45 +1084,11 @@ static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff,
 		for (n = 1; n < npages && (special || zcipc_frame_kind(frames[n]) == kind); n++)
 			;
 		if (special || kind == ZCIPC_FRAME_IMPORTED)
-			ret = apply_to_page_range(vma->vm_mm, addr, n << PAGE_SHIFT,
-						  zcipc_pte_insert_special, &some);
+			ret = zcipc_pt_apply(vma->vm_mm, addr, n, zcipc_pte_insert_special, &some);
 		else
 			ret = zcipc_vma_insert_pages(vma, addr, frames, n, writable);
 	}
 	return ret;
-}
-
-/* Does a PMD show an address? The caller holds the mmap_lock or the VMA's lock. */
-bool zcipc_window_has_pmd(struct mm_struct *mm, unsigned long addr)
-{
-	pmd_t *pmd = zcipc_window_pmd(mm, addr);
-
-	return pmd && pmd_leaf(*pmd);
-}
-
-/* Is there a page table? Then there was no PMD. */
-static bool zcipc_window_has_table(struct mm_struct *mm, unsigned long addr)
-{
-	pmd_t *pmd = zcipc_window_pmd(mm, addr);
-
-	return pmd && !pmd_none(*pmd) && !pmd_leaf(*pmd);
-}
-
-/*
- * As zcipc_window_pmd(), where there was none. Core mm makes the tables above it along with the
- * page table of a page nearby. So there is a page table in one place of each GiB, for no use; it is
- * not to be in the way of another PMD. NULL: the fault that does it makes those above alone.
- */
-static pmd_t *zcipc_window_make_pmd(struct vm_area_struct *vma, unsigned long addr)
-{
-	unsigned long nearby = max(vma->vm_start, addr & PUD_MASK);
-
-	if (nearby >> PMD_SHIFT == addr >> PMD_SHIFT)
-		nearby = vma->vm_end & PMD_MASK;
-	if (nearby >= vma->vm_end || nearby >> PUD_SHIFT != addr >> PUD_SHIFT ||
-	    apply_to_page_range(vma->vm_mm, nearby, PAGE_SIZE, NULL, NULL))
-		return NULL;
-	return zcipc_window_pmd(vma->vm_mm, addr);
 }
 
 /* Is it the only mapping of its region? */
@@ -1146,9 +1112,8 @@ static int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct
 	struct zcipc_frame *frame = slot->cap->region->frames[index];
 	struct zcipc_window *window;
 	unsigned long addr;
-	pmd_t *pmd, old, new;
-	spinlock_t *ptl; /* of @pmd's table */
-	int ret = 0;
+	bool writable;
+	int ret;
 
 	/* The block may begin before the slot does. */
 	pgoff = slot->pgoff + index - slot->first;
@@ -1157,21 +1122,11 @@ static int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct
 	    addr < vma->vm_start || addr + PMD_SIZE > vma->vm_end || addr & ~PMD_MASK ||
 	    (zcipc_frame_is_imported(frame) && !zcipc_slot_is_only(slot)))
 		return -ENOENT;
-	pmd = zcipc_window_pmd(vma->vm_mm, addr) ?: zcipc_window_make_pmd(vma, addr);
-	if (!pmd)
-		return -EAGAIN;
-	new = pmd_mkhuge(pfn_pmd(page_to_pfn(zcipc_frame_page(frame)), vma->vm_page_prot));
-	if (zcipc_frame_is_imported(frame))
-		new = zcipc_pmd_mkunpinnable(new);
-	if (slot->writable && vma->vm_flags & VM_WRITE && zcipc_huge_exclusive(frame))
-		new = pmd_mkdirty(zcipc_pmd_mkwrite(pmd_mkyoung(new)));
-	ptl = pmd_lock(vma->vm_mm, pmd);
-	old = *pmd;
-	if (pmd_none(old) || (pmd_leaf(old) && pmd_write(new) && !pmd_write(old)))
-		set_pmd_at(vma->vm_mm, addr, pmd, new);
-	else if (!pmd_leaf(old))
-		ret = -ENOENT;
-	spin_unlock(ptl);
+	writable = slot->writable && vma->vm_flags & VM_WRITE && zcipc_huge_exclusive(frame);
+	ret = zcipc_pt_insert_pmd(vma, addr, zcipc_frame_page(frame), writable,
+				  zcipc_frame_is_imported(frame));
+	if (ret == -EAGAIN)
+		return ret;
 	window = zcipc_window_at(slot->cap->ep, pgoff);
 	if (window && !ret)
 		window->huge_low = min(window->huge_low, zcipc_window_index(pgoff));
@@ -1261,9 +1216,8 @@ void zcipc_populate_finish(struct zcipc_populate *p)
 
 	if (p->vma && p->any_writable && p->vma->vm_flags & VM_WRITE) {
 		writable.addr = zcipc_window_addr(p->ep, p->start);
-		apply_to_existing_page_range(p->ep->mm, writable.addr,
-					     (p->end - p->start) << PAGE_SHIFT,
-					     zcipc_pte_make_writable, &writable);
+		zcipc_pt_apply_existing(p->ep->mm, writable.addr, p->end - p->start,
+					zcipc_pte_make_writable, &writable);
 	}
 	p->vma = NULL;
 }
@@ -1460,8 +1414,7 @@ static void zcipc_window_hide(struct zcipc_endpoint *ep, unsigned long pgoff, un
 
 		if (vma) {
 			n = min(end - pgoff, (vma->vm_end - addr) >> PAGE_SHIFT);
-			apply_to_existing_page_range(ep->mm, addr, n << PAGE_SHIFT, zcipc_pte_hide,
-						     hidden);
+			zcipc_pt_apply_existing(ep->mm, addr, n, zcipc_pte_hide, hidden);
 		} else {
 			cond_resched();
 		}
@@ -1469,7 +1422,7 @@ static void zcipc_window_hide(struct zcipc_endpoint *ep, unsigned long pgoff, un
 	}
 }
 
-/* Restores all that is hidden, one page table after the other. Those it was in are still there. */
+/* Restores all that is hidden, one page table after the other. */
 static void zcipc_window_restore(struct zcipc_hidden *hidden, unsigned long npages)
 {
 	unsigned long i, first, last, next;
@@ -1484,9 +1437,8 @@ static void zcipc_window_restore(struct zcipc_hidden *hidden, unsigned long npag
 			continue;
 		for (last = next - 1; pte_none(hidden->ptes[last]); last--)
 			;
-		WARN_ON_ONCE(apply_to_page_range(hidden->mm, hidden->addr + (first << PAGE_SHIFT),
-						 (last - first + 1) << PAGE_SHIFT,
-						 zcipc_pte_restore, hidden));
+		zcipc_pt_apply_must(hidden->mm, hidden->addr + (first << PAGE_SHIFT),
+				    last - first + 1, zcipc_pte_restore, hidden);
 	}
 }
 
@@ -1628,21 +1580,6 @@ static unsigned long zcipc_touch_ahead(const struct zcipc_touch *touch, struct z
 				     min(left, ZCIPC_COW_AHEAD));
 }
 
-static int zcipc_pte_look(pte_t *ptep, unsigned long addr, void *data)
-{
-	*(bool *)data = pte_present(zcipc_ptep_get(ptep));
-	return 0;
-}
-
-/* Is there a PTE of a page? The caller holds the mmap_lock or the VMA's lock. */
-static bool zcipc_vma_shows(struct vm_area_struct *vma, unsigned long addr)
-{
-	bool shows = false;
-
-	apply_to_existing_page_range(vma->vm_mm, addr, PAGE_SIZE, zcipc_pte_look, &shows);
-	return shows;
-}
-
 /* Under the locks of endpoint and region. @broken: the page was a part of another huge frame. */
 static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcipc_slot *slot,
 				    unsigned long index, bool broken)
@@ -1670,7 +1607,7 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 	if (touch->write)
 		slot->written = touch->pgoff + n;
 	if (broken && (zcipc_region_is_huge(slot->cap->region, index) ||
-		       !zcipc_window_has_table(vma->vm_mm, touch->addr))) {
+		       !zcipc_pt_has_table(vma->vm_mm, touch->addr))) {
 		/* Nothing of the block is mapped any more. */
 		before = min3(index % ZCIPC_HUGE_PAGES, pgoff - slot->pgoff,
 			      (touch->addr - vma->vm_start) >> PAGE_SHIFT);
@@ -1687,7 +1624,7 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 		return VM_FAULT_OOM;
 	/* It may be a page behind it that cannot be mapped, or somebody else has mapped it. */
 	if (ret == -ENOSPC && zcipc_frame_is_crowded(slot->cap->region->frames[index]) &&
-	    !zcipc_vma_shows(vma, touch->addr & PAGE_MASK))
+	    !zcipc_pt_shows(vma->vm_mm, touch->addr & PAGE_MASK))
 		return VM_FAULT_SIGBUS;
 	return VM_FAULT_NOPAGE;
 }

@@ -1424,29 +1424,9 @@ u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff);
 struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
 					   unsigned long addr);
 
-/* The entry for a PMD, or NULL where the tables above it are not there. */
-static inline pmd_t *zcipc_window_pmd(struct mm_struct *mm, unsigned long addr)
-{
-	pgd_t *pgd = pgd_offset(mm, addr);
-	p4d_t *p4d;
-	pud_t *pud;
-
-	if (pgd_none(*pgd))
-		return NULL;
-	p4d = p4d_offset(pgd, addr);
-	if (p4d_none(*p4d))
-		return NULL;
-	pud = pud_offset(p4d, addr);
-	/* What a PUD shows is not in windows. */
-	if (pud_none(*pud))
-		return NULL;
-	return pmd_offset(pud, addr);
-}
-
 void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
 			   struct zcipc_frame **frames, unsigned long npages, bool writable,
 			   bool special);
-bool zcipc_window_has_pmd(struct mm_struct *mm, unsigned long addr);
 
 /* carry.c */
 #define ZCIPC_CARRY_SMALL	1024UL
@@ -1541,15 +1521,11 @@ struct zcipc_carry_list {
  * @from: from whom
  * @vma: the receiver's VMA
  * @addr: user address there, of the first page
- * @ptep: its PTE
- * @ptl: the lock of that one's page table, which has those of the others, too
  */
 struct zcipc_carry_to {
 	struct mm_struct *from;
 	struct vm_area_struct *vma;
 	unsigned long addr;
-	pte_t *ptep;
-	spinlock_t *ptl; /* that core mm has for @ptep */
 };
 
 bool zcipc_carry_few_out(struct zcipc_carry_to *to, const struct zcipc_slot *slot,

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Page tables of windows and of adopted memory. All the module's VMAs are VM_MIXEDMAP or VM_PFNMAP,
+ * and what is in their tables is the module's: no other file walks to an entry.
+ *
+ * What can happen to a table. The tables above it stay for as long as the VMA does, that is, while
+ * the caller holds the mmap_lock or the VMA's lock. The page table itself need not: newer kernels
+ * take one away that MADV_DONTNEED finds empty, under no more than the VMA's lock for reading.
+ * They clear the PMD with the table's lock, and free the table by RCU. So an entry is looked for,
+ * locked, and looked for again, as core mm's pte_offset_map_lock() does, which modules cannot call;
+ * and no pointer into a table outlives its lock. A table that was there a moment ago may have to
+ * be made anew.
+ *
+ * Where nothing may fail any more, since PTEs have been taken that must go somewhere, a table is
+ * made again and again until it stays long enough. With PF_MEMALLOC that can use the reserves, and
+ * no memory cgroup refuses it.
+ */
+#include <linux/sched/mm.h>
+
+#include "pt.h"
+#include "zcipc.h"
+
+/* The pages up to the end of a page table, but no more than @npages. */
+static unsigned long zcipc_pt_rest(unsigned long addr, unsigned long npages)
+{
+	return min(npages, PTRS_PER_PTE - pte_index(addr));
+}
+
+/**
+ * zcipc_pt_apply_existing() - do something to the PTEs of a range that are not none
+ * @mm: whose; the caller holds its mmap_lock, or the VMA's lock
+ * @addr: where the range begins, in a VMA of the module's that it does not leave
+ * @npages: its length; no PMD shows any of it
+ * @fn: with the table's lock held; what it returns but 0 ends it
+ * @data: for @fn
+ *
+ * Context: May sleep.
+ * Return: 0, or what @fn has returned
+ */
+int zcipc_pt_apply_existing(struct mm_struct *mm, unsigned long addr, unsigned long npages,
+			    pte_fn_t fn, void *data)
+{
+	unsigned long n;
+	spinlock_t *ptl; /* of @ptep's table */
+	pte_t *ptep;
+	int ret = 0;
+
+	for (; npages && !ret; npages -= n) {
+		n = zcipc_pt_rest(addr, npages);
+		ptep = zcipc_pt_lock(mm, addr, &ptl);
+		if (ptep) {
+			unsigned long i;
+
+			for (i = 0; i < n && !ret; i++)
+				if (!pte_none(zcipc_ptep_get(ptep + i)))
+					ret = fn(ptep + i, addr + (i << PAGE_SHIFT), data);
+			zcipc_pt_unlock(ptl);
+		}
+		addr += n << PAGE_SHIFT;
+		if (npages > n)
+			cond_resched();
+	}
+	return ret;
+}
+
+/**
+ * zcipc_pt_apply() - do something to all PTEs of a range, for which tables are made
+ * @mm: as for zcipc_pt_apply_existing()
+ * @addr: as for zcipc_pt_apply_existing()
+ * @npages: as for zcipc_pt_apply_existing()
+ * @fn: as for zcipc_pt_apply_existing(), or NULL: only make the tables
+ * @data: for @fn
+ *
+ * Context: May sleep.
+ * Return: 0, what @fn has returned, or -ENOMEM, also if somebody takes a table away that has just
+ * been made
+ */
+int zcipc_pt_apply(struct mm_struct *mm, unsigned long addr, unsigned long npages, pte_fn_t fn,
+		   void *data)
+{
+	unsigned long n;
+	int ret = 0;
+
+	for (; npages && !ret; npages -= n) {
+		n = zcipc_pt_rest(addr, npages);
+		ret = apply_to_page_range(mm, addr, n << PAGE_SHIFT, fn, data);
+		addr += n << PAGE_SHIFT;
+		if (npages > n)
+			cond_resched();
+	}
+	return ret;
+}
+
+/* zcipc_pt_apply() of what is in one page table, which must not fail. @fn never does. */
+void zcipc_pt_apply_must(struct mm_struct *mm, unsigned long addr, unsigned long npages,
+			 pte_fn_t fn, void *data)
+{
+	unsigned int flags = memalloc_noreclaim_save();
+
+	while (apply_to_page_range(mm, addr, npages << PAGE_SHIFT, fn, data))
+		cond_resched();
+	memalloc_noreclaim_restore(flags);
+}
+
+/* Makes a page table, which may be gone again when this returns. */
+void zcipc_pt_make(struct mm_struct *mm, unsigned long addr)
+{
+	zcipc_pt_apply_must(mm, addr, 1, NULL, NULL);
+}
+
+static int zcipc_pt_look(pte_t *ptep, unsigned long addr, void *data)
+{
+	*(bool *)data = pte_present(zcipc_ptep_get(ptep));
+	return 0;
+}
+
+/* Is there a PTE of a page? The caller holds the mmap_lock or the VMA's lock. */
+bool zcipc_pt_shows(struct mm_struct *mm, unsigned long addr)
+{
+	bool shows = false;
+
+	zcipc_pt_apply_existing(mm, addr, 1, zcipc_pt_look, &shows);
+	return shows;
+}
+
+/*
+ * As zcipc_pt_pmd(), where there was none. Core mm makes the tables above it along with the page
+ * table of a page nearby. So there is a page table in one place of each GiB, for no use; it is not
+ * to be in the way of another PMD. NULL: the fault that does it makes those above alone.
+ */
+static pmd_t *zcipc_pt_make_pmd(struct vm_area_struct *vma, unsigned long addr)
+{
+	unsigned long nearby = max(vma->vm_start, addr & PUD_MASK);
+
+	if (nearby >> PMD_SHIFT == addr >> PMD_SHIFT)
+		nearby = vma->vm_end & PMD_MASK;
+	if (nearby >= vma->vm_end || nearby >> PUD_SHIFT != addr >> PUD_SHIFT ||
+	    zcipc_pt_apply(vma->vm_mm, nearby, 1, NULL, NULL))
+		return NULL;
+	return zcipc_pt_pmd(vma->vm_mm, addr);
+}
+
+/**
+ * zcipc_pt_insert_pmd() - insert a PMD, or make one writable
+ * @vma: where; the caller holds the mmap_lock, or its lock
+ * @addr: user address, a multiple of PMD_SIZE; all that the PMD shows is in the VMA
+ * @page: the first page of those that it is to show
+ * @writable: it is to be writable
+ * @unpinnable: nobody is to hold the pages
+ *
+ * Core mm counts neither a mapping nor a reference for it.
+ *
+ * Context: May sleep.
+ * Return: 0, -EAGAIN if a fault has to do it, -ENOENT if there is a page table
+ */
+int zcipc_pt_insert_pmd(struct vm_area_struct *vma, unsigned long addr, struct page *page,
+			bool writable, bool unpinnable)
+{
+	pmd_t new = pmd_mkhuge(pfn_pmd(page_to_pfn(page), vma->vm_page_prot)), old;
+	pmd_t *pmd = zcipc_pt_pmd(vma->vm_mm, addr) ?: zcipc_pt_make_pmd(vma, addr);
+	spinlock_t *ptl; /* of @pmd's table */
+	int ret = 0;
+
+	if (!pmd)
+		return -EAGAIN;
+	if (unpinnable)
+		new = zcipc_pmd_mkunpinnable(new);
+	if (writable)
+		new = pmd_mkdirty(zcipc_pmd_mkwrite(pmd_mkyoung(new)));
+	ptl = pmd_lock(vma->vm_mm, pmd);
+	old = *pmd;
+	if (pmd_none(old) || (pmd_leaf(old) && pmd_write(new) && !pmd_write(old)))
+		set_pmd_at(vma->vm_mm, addr, pmd, new);
+	else if (!pmd_leaf(old))
+		ret = -ENOENT;
+	spin_unlock(ptl);
+	return ret;
+}

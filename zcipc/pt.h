@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Page tables: the only place that knows how to get at an entry. See pt.c.
+ */
+#ifndef ZCIPC_PT_H
+#define ZCIPC_PT_H
+
+#include <linux/mm.h>
+
+#include "compat.h"
+
+/* The entry for a PMD, or NULL where the tables above it are not there. */
+static inline pmd_t *zcipc_pt_pmd(struct mm_struct *mm, unsigned long addr)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+
+	if (pgd_none(*pgd))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	/* What a PUD shows is not ours. */
+	if (pud_none(*pud))
+		return NULL;
+	return pmd_offset(pud, addr);
+}
+
+/* Does a PMD show an address? The caller holds the mmap_lock or the VMA's lock. */
+static inline bool zcipc_pt_has_pmd(struct mm_struct *mm, unsigned long addr)
+{
+	pmd_t *pmd = zcipc_pt_pmd(mm, addr);
+
+	return pmd && pmd_leaf(READ_ONCE(*pmd));
+}
+
+/* Is there a page table? Then there is no PMD; the table can go at any time. */
+static inline bool zcipc_pt_has_table(struct mm_struct *mm, unsigned long addr)
+{
+	pmd_t *pmd = zcipc_pt_pmd(mm, addr), val;
+
+	if (!pmd)
+		return false;
+	val = READ_ONCE(*pmd);
+	return !pmd_none(val) && !pmd_leaf(val) && !pmd_bad(val);
+}
+
+/* Are so many pages from an address on in one page table? */
+static inline bool zcipc_pt_is_one_table(unsigned long addr, unsigned long npages)
+{
+	return pte_index(addr) + npages <= PTRS_PER_PTE;
+}
+
+/**
+ * zcipc_pt_lock() - lock the page table that an address is in
+ * @mm: whose; the caller holds its mmap_lock, or the VMA's lock
+ * @addr: the address, in a VMA
+ * @ptlp: [out] for zcipc_pt_unlock()
+ *
+ * Return: the entry for the address, which is there until the table is unlocked, and with those
+ * beside it in the same table; NULL if there is no table
+ */
+static __always_inline pte_t *zcipc_pt_lock(struct mm_struct *mm, unsigned long addr,
+					    spinlock_t **ptlp)
+{
+	pmd_t *pmd = zcipc_pt_pmd(mm, addr), val;
+	spinlock_t *ptl; /* of the table */
+
+	if (!pmd)
+		return NULL;
+	/* It keeps the memory of a table that goes away meanwhile. */
+	rcu_read_lock();
+	for (;;) {
+		val = READ_ONCE(*pmd);
+		if (pmd_none(val) || pmd_leaf(val) || pmd_bad(val))
+			break;
+		ptl = pte_lockptr(mm, &val);
+		spin_lock(ptl);
+		if (likely(pmd_same(val, READ_ONCE(*pmd)))) {
+			/* For sparse, which cannot follow this: as if nothing was locked. */
+			__release(ptl);
+			__release(RCU);
+			*ptlp = ptl;
+			return pte_offset_kernel(&val, addr);
+		}
+		spin_unlock(ptl);
+	}
+	rcu_read_unlock();
+	return NULL;
+}
+
+static __always_inline void zcipc_pt_unlock(spinlock_t *ptl)
+{
+	__acquire(RCU);
+	__acquire(ptl);
+	spin_unlock(ptl);
+	rcu_read_unlock();
+}
+
+void zcipc_pt_make(struct mm_struct *mm, unsigned long addr);
+
+/**
+ * zcipc_pt_lock_must() - zcipc_pt_lock(), with a new page table if there is none
+ * @mm: as for zcipc_pt_lock()
+ * @addr: as for zcipc_pt_lock(); no PMD shows it
+ * @ptlp: as for zcipc_pt_lock()
+ *
+ * Context: May sleep.
+ * Return: the entry
+ */
+static __always_inline pte_t *zcipc_pt_lock_must(struct mm_struct *mm, unsigned long addr,
+						 spinlock_t **ptlp)
+{
+	pte_t *ptep;
+
+	while (unlikely(!(ptep = zcipc_pt_lock(mm, addr, ptlp))))
+		zcipc_pt_make(mm, addr);
+	return ptep;
+}
+
+int zcipc_pt_apply_existing(struct mm_struct *mm, unsigned long addr, unsigned long npages,
+			    pte_fn_t fn, void *data);
+int zcipc_pt_apply(struct mm_struct *mm, unsigned long addr, unsigned long npages, pte_fn_t fn,
+		   void *data);
+void zcipc_pt_apply_must(struct mm_struct *mm, unsigned long addr, unsigned long npages,
+			 pte_fn_t fn, void *data);
+bool zcipc_pt_shows(struct mm_struct *mm, unsigned long addr);
+int zcipc_pt_insert_pmd(struct vm_area_struct *vma, unsigned long addr, struct page *page,
+			bool writable, bool unpinnable);
+
+#endif /* ZCIPC_PT_H */
