@@ -69,7 +69,7 @@ static int zcipc_carry_take(pte_t *ptep, unsigned long addr, void *data)
 {
 	struct zcipc_carry_end *end = data;
 
-	if (!pte_present(zcipc_ptep_get(ptep)))
+	if (!pte_present(ptep_get(ptep)))
 		return 0;
 	ptep_get_and_clear(end->vma->vm_mm, addr, ptep);
 	__set_bit((addr - end->addr) >> PAGE_SHIFT, end->carry->which);
@@ -220,6 +220,9 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 	unsigned long addr;
 	bool done = false;
 
+	/* Of large folios newer kernels count who has mapped them, besides how often. */
+	if (IS_ENABLED(CONFIG_MM_ID) && src->mm != dst->mm && (region->parts || region->npinned))
+		return false;
 	/* The receiver is to have PMDs where it can. */
 	if (!zcipc_carry_is_worth(npages) ||
 	    zcipc_region_alignment(region, first, npages, true) >= 0)
@@ -353,7 +356,7 @@ static bool zcipc_carry_disown(const struct zcipc_slot *slot, const struct vm_ar
 	pte_t pte;
 
 	for (i = 0; i < slot->npages; i++) {
-		pte = zcipc_ptep_get(ptep + i);
+		pte = ptep_get(ptep + i);
 		if (!pte_present(pte)) {
 			zcipc_carry_own(slot, vma, addr, ptep, i);
 			return false;
@@ -386,7 +389,7 @@ static bool zcipc_carry_few_locked(const struct zcipc_slot *slot)
 	if (!all)
 		return false;
 	/* There are no other PTEs, nor anybody who would hide these: he would have our lock. */
-	zcipc_zap(vma, addr, npages << PAGE_SHIFT);
+	zcipc_pt_zap(vma, addr, npages);
 	zcipc_stat_inc(SHOOTDOWNS);
 	trace_zcipc_unmap(src, slot->pgoff, npages);
 	zcipc_test_point("unmapped");
@@ -580,7 +583,7 @@ void zcipc_carry_list_take(struct zcipc_carry_list *list)
 		for (; page < end && zcipc_carry_goes_on(last, page->from); page++) {
 			last = page->from;
 			ptep = table + pte_index(last);
-			if (!pte_present(zcipc_ptep_get(ptep)))
+			if (!pte_present(ptep_get(ptep)))
 				continue;
 			ptep_get_and_clear(mm, last, ptep);
 			page->taken = true;

@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Every difference between the supported kernels. No other file looks at the kernel's version.
+ * Every difference between kernels. What a kernel has conftest.sh finds out: ZCIPC_HAS_*.
  */
 #ifndef ZCIPC_COMPAT_H
 #define ZCIPC_COMPAT_H
 
 #include <linux/mm.h>
-#include <linux/pagevec.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
 #include <linux/version.h>
 
+#include "config.h"
+
+#ifdef ZCIPC_HAS_FOLIO_BATCH_H
+#include <linux/folio_batch.h>
+#else
+#include <linux/pagevec.h>
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "zcipc needs Linux 6.1 or later"
-#endif
-/* carry.c walks to page tables that only go with their VMA. */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0) && defined(CONFIG_PT_RECLAIM)
-#error "zcipc is not made for kernels where MADV_DONTNEED frees page tables"
 #endif
 #ifndef CONFIG_MMU_NOTIFIER
 #error "zcipc needs CONFIG_MMU_NOTIFIER, which KVM selects, to be told when an address space ends"
@@ -24,8 +27,11 @@
 #ifndef CONFIG_64BIT
 #error "zcipc needs a 64-bit kernel: endpoint ids are indices of an xarray"
 #endif
+#if !defined(ZCIPC_HAS_ZAP_VMA_PTES) && !defined(ZCIPC_HAS_ZAP_SPECIAL)
+#error "zcipc needs zap_vma_ptes() or zap_special_vma_range(), which all kernels export until now"
+#endif
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+#ifndef ZCIPC_HAS_VM_FLAGS_MOD
 static inline void zcipc_vm_flags_mod(struct vm_area_struct *vma, unsigned long set,
 				      unsigned long clear)
 {
@@ -35,18 +41,16 @@ static inline void zcipc_vm_flags_mod(struct vm_area_struct *vma, unsigned long 
 #define zcipc_vm_flags_mod(vma, set, clear)	vm_flags_mod(vma, set, clear)
 #endif
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
+#ifndef ZCIPC_HAS_MKWRITE_NOVMA
 #define zcipc_pte_mkwrite(pte)			pte_mkwrite(pte)
 #define zcipc_pmd_mkwrite(pmd)			pmd_mkwrite(pmd)
-#define zcipc_ptep_get(ptep)			(*(ptep))
 #else
 /* Of a VMA that is not a shadow stack. */
 #define zcipc_pte_mkwrite(pte)			pte_mkwrite_novma(pte)
 #define zcipc_pmd_mkwrite(pmd)			pmd_mkwrite_novma(pmd)
-#define zcipc_ptep_get(ptep)			ptep_get(ptep)
 #endif
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#ifdef ZCIPC_HAS_DOUBLE_MAP
 /* PTEs and PMDs that map a huge anonymous page, or parts of it. */
 static inline int zcipc_folio_mapcount(struct folio *folio)
 {
@@ -74,10 +78,21 @@ static inline int zcipc_page_mapcount(struct page *page)
 #endif
 
 /*
- * A PMD that get_user_pages() takes no more than special PTEs: it asks for the driver whose memory
- * it is, and there is none. Before 6.5 MADV_COLD takes such a PMD for a broken one.
+ * A PMD that core mm does not count. Newer kernels take a mapping and a reference away for each
+ * that is not special, and no kernel does for one that is. Where PMDs cannot be special they do not.
  */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0) && defined(CONFIG_ARCH_HAS_PTE_DEVMAP) && \
+#ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
+#define zcipc_pmd_mkuncounted(pmd)		pmd_mkspecial(pmd)
+#else
+#define zcipc_pmd_mkuncounted(pmd)		(pmd)
+#endif
+
+/*
+ * A PMD that get_user_pages() takes no more than special PTEs: it asks for the driver whose memory
+ * it is, and there is none. Where page tables are not mapped before they are looked at, MADV_COLD
+ * takes such a PMD for a broken one.
+ */
+#if defined(ZCIPC_HAS_PTE_OFFSET_MAP) && defined(CONFIG_ARCH_HAS_PTE_DEVMAP) && \
 	defined(CONFIG_TRANSPARENT_HUGEPAGE)
 #define ZCIPC_UNPINNABLE_PMDS			true
 #define zcipc_pmd_mkunpinnable(pmd)		pmd_mkdevmap(pmd)
@@ -92,8 +107,10 @@ static inline int zcipc_page_mapcount(struct page *page)
  */
 static inline bool zcipc_vma_is_attached(const struct vm_area_struct *vma)
 {
-#if defined(CONFIG_PER_VMA_LOCK) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
+#if defined(CONFIG_PER_VMA_LOCK) && defined(ZCIPC_HAS_VMA_DETACHED)
 	return !vma->detached;
+#elif defined(CONFIG_PER_VMA_LOCK) && defined(ZCIPC_HAS_VMA_REFCNT)
+	return refcount_read(&vma->vm_refcnt);
 #else
 	return false;
 #endif
@@ -103,7 +120,7 @@ static inline bool zcipc_vma_is_attached(const struct vm_area_struct *vma)
  * Pages that were touched not long ago may have a reference of this CPU's list of pages to be added
  * to the LRU. That goes with this.
  */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+#ifdef ZCIPC_HAS_PAGEVEC
 static inline void zcipc_lru_drain(void)
 {
 	struct pagevec none;
@@ -124,16 +141,16 @@ static inline void zcipc_lru_drain(void)
 /* An address space has more, or fewer, pages of files mapped than core mm has counted. */
 static inline void zcipc_mm_add_file_pages(struct mm_struct *mm, long n)
 {
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
-	atomic_long_add(n, &mm->rss_stat.count[MM_FILEPAGES]);
-#else
+#ifdef ZCIPC_HAS_PERCPU_RSS
 	percpu_counter_add(&mm->rss_stat[MM_FILEPAGES], n);
+#else
+	atomic_long_add(n, &mm->rss_stat.count[MM_FILEPAGES]);
 #endif
 }
 
 typedef unsigned long (*zcipc_shrink_fn)(struct shrinker *shrinker, struct shrink_control *sc);
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+#ifndef ZCIPC_HAS_SHRINKER_ALLOC
 static inline struct shrinker *zcipc_shrinker_register(zcipc_shrink_fn count, zcipc_shrink_fn scan)
 {
 	struct shrinker *shrinker = kzalloc(sizeof(*shrinker), GFP_KERNEL);
@@ -171,7 +188,7 @@ static inline struct shrinker *zcipc_shrinker_register(zcipc_shrink_fn count, zc
 #endif
 
 /* Releases what a fault holds that can be begun anew: the mmap_lock, or, later, the VMA's. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
+#ifndef ZCIPC_HAS_RELEASE_FAULT_LOCK
 static inline void zcipc_fault_unlock(struct vm_fault *vmf)
 {
 	mmap_read_unlock(vmf->vma->vm_mm);
@@ -180,17 +197,15 @@ static inline void zcipc_fault_unlock(struct vm_fault *vmf)
 #define zcipc_fault_unlock(vmf)			release_fault_lock(vmf)
 #endif
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
-/* Takes a range out of a VMA that it is in. */
-static inline void zcipc_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long len)
+/* Takes a range out of a VMA that is VM_PFNMAP. */
+static inline void zcipc_zap_special(struct vm_area_struct *vma, unsigned long addr,
+				     unsigned long len)
 {
-	zap_page_range(vma, addr, len);
-}
+#ifdef ZCIPC_HAS_ZAP_SPECIAL
+	zap_special_vma_range(vma, addr, len);
 #else
-static inline void zcipc_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long len)
-{
-	zap_page_range_single(vma, addr, len, NULL);
-}
+	zap_vma_ptes(vma, addr, len);
 #endif
+}
 
 #endif /* ZCIPC_COMPAT_H */

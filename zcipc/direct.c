@@ -203,6 +203,8 @@ static int zcipc_direct_take(struct zcipc_transfer_state *t)
 	if (ret)
 		return ret;
 	direct->taken = true;
+	/* From here on other threads only have to wait for what they want to change. */
+	mmap_write_downgrade(t->src->mm);
 	zcipc_test_point("unmapped");
 	t->plan.take = true;
 	t->plan.others = t->dst->user != t->src->user;
@@ -286,11 +288,13 @@ static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 /* One try, as zcipc_transfer_try(). */
 int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 {
+	struct mm_struct *mm = t->src->mm;
+	bool takes = t->direct->npages;
 	cycles_t start;
 	u32 unused = t->npages;
 	int ret;
 
-	ret = mmap_read_lock_killable(t->src->mm);
+	ret = takes ? mmap_write_lock_killable(mm) : mmap_read_lock_killable(mm);
 	if (ret)
 		return ret;
 	mutex_lock(&t->region->lock);
@@ -305,7 +309,10 @@ int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	*room_seq = t->dst->room_seq;
 	zcipc_endpoints_unlock(t->src, t->dst);
 	mutex_unlock(&t->region->lock);
-	mmap_read_unlock(t->src->mm);
+	if (takes && !t->direct->taken)
+		mmap_write_unlock(mm);
+	else
+		mmap_read_unlock(mm);
 	return ret;
 }
 

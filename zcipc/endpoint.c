@@ -742,6 +742,10 @@ int zcipc_endpoint_info(struct zcipc_ucmd *ucmd)
 		cmd->features |= ZCIPC_FEATURE_STREAMING;
 	if (zcipc_frame_can_cache(ZCIPC_CACHE_UNCACHED))
 		cmd->features |= ZCIPC_FEATURE_UNCACHED;
+	if (zcipc_huge_is_on())
+		cmd->features |= ZCIPC_FEATURE_HUGE;
+	if (ZCIPC_UNPINNABLE_PMDS)
+		cmd->features |= ZCIPC_FEATURE_HUGE_IMPORT;
 	cmd->endpoint = ep->id;
 	cmd->max_region_len = (u64)ZCIPC_MAX_REGION_PAGES << PAGE_SHIFT;
 	cmd->max_window_len = (u64)ZCIPC_MAX_WINDOW_PAGES << PAGE_SHIFT;

@@ -29,6 +29,12 @@ MODULE_PARM_DESC(huge_min, "from how many pages on a block is a huge frame (0: n
 
 static struct kmem_cache *zcipc_huge_cache;
 
+/* Are there huge frames? */
+bool zcipc_huge_is_on(void)
+{
+	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) && READ_ONCE(huge_min);
+}
+
 /**
  * zcipc_huge_alloc() - allocate a huge frame
  * @gfp: as for zcipc_frame_alloc()
@@ -44,7 +50,7 @@ struct zcipc_frame *zcipc_huge_alloc(gfp_t gfp, int node, unsigned int n)
 	struct page *page;
 	unsigned int i;
 
-	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) || !huge_min || n < READ_ONCE(huge_min))
+	if (!zcipc_huge_is_on() || n < READ_ONCE(huge_min))
 		return NULL;
 	huge = kmem_cache_alloc(zcipc_huge_cache, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!huge)

@@ -26,6 +26,7 @@
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
+#include "pt.h"
 #include "trace.h"
 #include "zcipc.h"
 
@@ -316,7 +317,7 @@ int zcipc_import_check(unsigned long addr, unsigned long npages, bool *secret)
 
 /**
  * zcipc_import_zap() - take imported memory away from where it was
- * @addr: user address; the caller holds the current task's mmap_lock
+ * @addr: user address; the caller holds the current task's mmap_lock for writing
  * @npages: how much
  *
  * Whoever looks there next finds new memory, which is zero. TLBs are flushed when this returns.
@@ -334,7 +335,7 @@ int zcipc_import_zap(unsigned long addr, unsigned long npages)
 	for (; !ret && addr < end; addr = next) {
 		vma = vma_lookup(current->mm, addr);
 		next = min(end, vma->vm_end);
-		zcipc_zap(vma, addr, next - addr);
+		zcipc_pt_zap_anonymous(vma, addr, (next - addr) >> PAGE_SHIFT);
 		zcipc_stat_inc(SHOOTDOWNS);
 	}
 	return ret;

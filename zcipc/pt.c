@@ -15,6 +15,8 @@
  * made again and again until it stays long enough. With PF_MEMALLOC that can use the reserves, and
  * no memory cgroup refuses it.
  */
+#include <linux/fs.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 
 #include "pt.h"
@@ -52,7 +54,7 @@ int zcipc_pt_apply_existing(struct mm_struct *mm, unsigned long addr, unsigned l
 			unsigned long i;
 
 			for (i = 0; i < n && !ret; i++)
-				if (!pte_none(zcipc_ptep_get(ptep + i)))
+				if (!pte_none(ptep_get(ptep + i)))
 					ret = fn(ptep + i, addr + (i << PAGE_SHIFT), data);
 			zcipc_pt_unlock(ptl);
 		}
@@ -110,7 +112,7 @@ void zcipc_pt_make(struct mm_struct *mm, unsigned long addr)
 
 static int zcipc_pt_look(pte_t *ptep, unsigned long addr, void *data)
 {
-	*(bool *)data = pte_present(zcipc_ptep_get(ptep));
+	*(bool *)data = pte_present(ptep_get(ptep));
 	return 0;
 }
 
@@ -148,7 +150,8 @@ static pmd_t *zcipc_pt_make_pmd(struct vm_area_struct *vma, unsigned long addr)
  * @writable: it is to be writable
  * @unpinnable: nobody is to hold the pages
  *
- * Core mm counts neither a mapping nor a reference for it.
+ * Core mm counts neither a mapping nor a reference for it. It is special where there is such a
+ * thing: get_user_pages() finds it nevertheless, but not without locks.
  *
  * Context: May sleep.
  * Return: 0, -EAGAIN if a fault has to do it, -ENOENT if there is a page table
@@ -163,6 +166,7 @@ int zcipc_pt_insert_pmd(struct vm_area_struct *vma, unsigned long addr, struct p
 
 	if (!pmd)
 		return -EAGAIN;
+	new = zcipc_pmd_mkuncounted(new);
 	if (unpinnable)
 		new = zcipc_pmd_mkunpinnable(new);
 	if (writable)
@@ -175,4 +179,41 @@ int zcipc_pt_insert_pmd(struct vm_area_struct *vma, unsigned long addr, struct p
 		ret = -ENOENT;
 	spin_unlock(ptl);
 	return ret;
+}
+
+/**
+ * zcipc_pt_zap() - take pages of one of the module's VMAs out of page tables
+ * @vma: the VMA; the caller holds the mmap_lock, or its lock
+ * @addr: user address of the first page
+ * @npages: number of pages
+ *
+ * Wherever else the same file offsets are mapped they are taken out of that, too. TLBs are flushed
+ * when this returns.
+ *
+ * Context: May sleep.
+ */
+void zcipc_pt_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long npages)
+{
+	unmap_mapping_pages(vma->vm_file->f_mapping, linear_page_index(vma, addr), npages, false);
+}
+
+/**
+ * zcipc_pt_zap_anonymous() - take pages of private anonymous memory away
+ * @vma: the VMA; the caller holds the mmap_lock for writing
+ * @addr: user address of the first page
+ * @npages: number of pages
+ *
+ * As MADV_DONTNEED does. Of the functions that do so core mm exports one, and that for VMAs of
+ * drivers only. So this VMA says that it is one, for as long as nobody can look: page faults and
+ * all who walk through VMAs wait for the lock. What becomes of a page depends on its PTE, which
+ * says that it is an ordinary one.
+ *
+ * Context: May sleep.
+ */
+void zcipc_pt_zap_anonymous(struct vm_area_struct *vma, unsigned long addr, unsigned long npages)
+{
+	mmap_assert_write_locked(vma->vm_mm);
+	zcipc_vm_flags_mod(vma, VM_PFNMAP, 0);
+	zcipc_zap_special(vma, addr, npages << PAGE_SHIFT);
+	zcipc_vm_flags_mod(vma, 0, VM_PFNMAP);
 }

@@ -147,7 +147,7 @@ static unsigned long test_user_bits;
 
 static int test_pte_look(pte_t *ptep, unsigned long addr, void *data)
 {
-	pte_t pte = zcipc_ptep_get(ptep);
+	pte_t pte = ptep_get(ptep);
 
 	if (pte_present(pte)) {
 		test_pfn = pte_pfn(pte);

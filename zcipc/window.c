@@ -933,7 +933,7 @@ static int zcipc_pte_make_writable(pte_t *ptep, unsigned long addr, void *data)
 {
 	const struct zcipc_writable *writable = data;
 	struct vm_area_struct *vma = writable->vma;
-	pte_t pte = zcipc_ptep_get(ptep);
+	pte_t pte = ptep_get(ptep);
 	unsigned long i = (addr - writable->addr) >> PAGE_SHIFT;
 	struct zcipc_frame *frame;
 
@@ -1049,7 +1049,7 @@ static int zcipc_pte_insert_special(pte_t *ptep, unsigned long addr, void *data)
 	struct zcipc_frame *frame = special->frames[(addr - special->addr) >> PAGE_SHIFT];
 	unsigned long pfn = page_to_pfn(zcipc_frame_page(frame));
 	pte_t pte = pte_mkspecial(pfn_pte(pfn, special->vma->vm_page_prot));
-	pte_t old = zcipc_ptep_get(ptep);
+	pte_t old = ptep_get(ptep);
 
 	if (!pte_none(old) && (!pte_present(old) || pte_write(old) || pte_pfn(old) != pfn))
 		return 0;
@@ -1083,8 +1083,10 @@ static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff,
 
 		for (n = 1; n < npages && (special || zcipc_frame_kind(frames[n]) == kind); n++)
 			;
+		/* What fails need not fail for lack of memory: a fault is to be begun anew. */
 		if (special || kind == ZCIPC_FRAME_IMPORTED)
-			ret = zcipc_pt_apply(vma->vm_mm, addr, n, zcipc_pte_insert_special, &some);
+			ret = zcipc_pt_apply(vma->vm_mm, addr, n, zcipc_pte_insert_special,
+					     &some) ? -EAGAIN : 0;
 		else
 			ret = zcipc_vma_insert_pages(vma, addr, frames, n, writable);
 	}
@@ -1388,7 +1390,7 @@ static int zcipc_pte_hide(pte_t *ptep, unsigned long addr, void *data)
 	struct zcipc_hidden *hidden = data;
 	unsigned long i = (addr - hidden->addr) >> PAGE_SHIFT;
 
-	if (!test_bit(i, hidden->leave) && pte_present(zcipc_ptep_get(ptep)))
+	if (!test_bit(i, hidden->leave) && pte_present(ptep_get(ptep)))
 		hidden->ptes[i] = ptep_get_and_clear(hidden->mm, addr, ptep);
 	return 0;
 }
@@ -1657,7 +1659,7 @@ static vm_fault_t zcipc_touch_waits(const struct zcipc_touch *touch, struct zcip
 			return 0;
 		ep->zapped = touch->pgoff + 1;
 		mutex_unlock(&ep->lock);
-		zcipc_zap(touch->vma, touch->addr & PAGE_MASK, PAGE_SIZE);
+		zcipc_pt_zap(touch->vma, touch->addr & PAGE_MASK, 1);
 		return VM_FAULT_NOPAGE;
 	}
 	/* Once: else others who have it by turns could keep the task from it for ever. */
@@ -1997,7 +1999,7 @@ static const char *zcipc_adopted_name(struct vm_area_struct *vma)
 	    vma->vm_flags & VM_DONTDUMP || !test_bit(MMF_DUMP_ANON_PRIVATE, &mm->flags))
 		return NULL;
 	zcipc_vm_flags_mod(vma, VM_MIXEDMAP, VM_PFNMAP);
-	zcipc_zap(vma, vma->vm_start, vma->vm_end - vma->vm_start);
+	zcipc_pt_zap(vma, vma->vm_start, vma_pages(vma));
 	return "zcipc";
 }
 
@@ -2032,7 +2034,7 @@ static vm_fault_t zcipc_adopted_dump(struct vm_fault *vmf)
 		return VM_FAULT_SIGBUS;
 	}
 	if (vmf->address > vma->vm_start)
-		zcipc_zap(vma, vmf->address - PAGE_SIZE, PAGE_SIZE);
+		zcipc_pt_zap(vma, vmf->address - PAGE_SIZE, 1);
 	vmf->page = page;
 	return 0;
 }

@@ -1163,6 +1163,7 @@ static inline bool zcipc_frame_in_huge(const struct zcipc_frame *frame)
 }
 
 /* huge.c */
+bool zcipc_huge_is_on(void);
 struct zcipc_parts *zcipc_frame_parts(const struct zcipc_frame *frame);
 struct zcipc_frame *zcipc_huge_alloc(gfp_t gfp, int node, unsigned int n);
 void zcipc_huge_parts(struct zcipc_frame *frame, struct zcipc_frame **frames, unsigned int n,

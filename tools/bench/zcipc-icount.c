@@ -18,7 +18,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -349,11 +348,15 @@ struct imported {
 /* Is imported memory mapped by PMDs where it can be? */
 static bool imports_by_pmds(void)
 {
-	struct utsname name;
-	int major, minor;
+	struct zcipc_info info = { .size = sizeof(info) };
+	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
+	bool does;
 
-	return !uname(&name) && sscanf(name.release, "%d.%d", &major, &minor) == 2 &&
-	       (major > 6 || (major == 6 && minor >= 5));
+	if (fd < 0 || ioctl(fd, ZCIPC_IOC_INFO, &info))
+		die("INFO");
+	does = info.features & ZCIPC_FEATURE_HUGE_IMPORT;
+	close(fd);
+	return does;
 }
 
 static struct imported imported(size_t npages, bool huge)

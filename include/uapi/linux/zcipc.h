@@ -166,10 +166,15 @@ enum zcipc_cache {
  * enum zcipc_feature - what not every machine has
  * @ZCIPC_FEATURE_STREAMING: ZCIPC_CACHE_STREAMING
  * @ZCIPC_FEATURE_UNCACHED: ZCIPC_CACHE_UNCACHED
+ * @ZCIPC_FEATURE_HUGE: regions are made of frames of 2 MiB, each of which costs little more than a
+ *	page
+ * @ZCIPC_FEATURE_HUGE_IMPORT: so do imported huge pages
  */
 enum zcipc_feature {
 	ZCIPC_FEATURE_STREAMING	= 1 << 0,
 	ZCIPC_FEATURE_UNCACHED	= 1 << 1,
+	ZCIPC_FEATURE_HUGE	= 1 << 2,
+	ZCIPC_FEATURE_HUGE_IMPORT = 1 << 3,
 };
 
 /**

@@ -623,7 +623,7 @@ TEST_F(batch, carried_and_inherited)
 			test_pass(&self->a, &self->b, ZCIPC_COPY, s->moved[i].cap, &got);
 			test_check(&self->a, s->moved[i].p, 1, 1 + i);
 		}
-		ASSERT_EQ(0, madvise(self->a.win, self->a.npages * psize, MADV_DOFORK));
+		test_inheritable(self->a.win, self->a.npages * psize);
 		ASSERT_EQ(0, peer_fork(&child));
 		ASSERT_EQ(0, madvise(self->a.win, self->a.npages * psize, MADV_DONTFORK));
 		ASSERT_EQ(0, ep_check(&child, s->moved[0].p, 1, 1));

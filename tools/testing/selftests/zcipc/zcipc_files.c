@@ -344,7 +344,8 @@ static long call_fork_touch(struct ep *ep, struct call *c)
 	int status;
 
 	(void)ep;
-	if (madvise((void *)(uintptr_t)c->addr, c->n, MADV_DOFORK))
+	/* Newer kernels let no child inherit it. */
+	if (madvise((void *)(uintptr_t)c->addr, c->n, MADV_DOFORK) && errno != EINVAL)
 		return -1;
 	pid = fork();
 	if (!pid)
@@ -357,11 +358,14 @@ TEST_F(file, forked)
 {
 	struct call c = { .fn = call_fork_touch, .n = N * psize };
 	struct zcipc_recv m;
+	long rc;
 
 	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
 	test_check(&self->b, at(&m), N, 1);
 	c.addr = m.addr;
-	ASSERT_EQ(SIGBUS, ep_call(&self->b, &c));
+	/* There is nothing, or not even a mapping. */
+	rc = ep_call(&self->b, &c);
+	ASSERT_TRUE(rc == SIGBUS || rc == SIGSEGV);
 	test_check(&self->b, at(&m), N, 1);
 }
 

@@ -1430,7 +1430,7 @@ TEST_F(after, fork_in_spite_of_it)
 	pid_t pid;
 	__u64 n;
 
-	ASSERT_EQ(0, madvise(self->p, M * psize, MADV_DOFORK));
+	test_inheritable(self->p, M * psize);
 	ASSERT_EQ(0, pipe(to));
 	ASSERT_EQ(0, pipe(from));
 	pid = fork();

@@ -222,7 +222,7 @@ TEST_F(mm, fork_with_dofork)
 	struct buf dst, copy;
 	struct ep child;
 
-	ASSERT_EQ(0, madvise(self->a.win, self->a.npages * psize, MADV_DOFORK));
+	test_inheritable(self->a.win, self->a.npages * psize);
 	child_of(_metadata, &self->a, &child);
 	/* The child may see what was mapped, and may not. */
 	if (!ep_check(&child, self->src.p, N, 1))
@@ -245,7 +245,7 @@ TEST_F(mm, fork_orphan)
 {
 	struct ep child;
 
-	ASSERT_EQ(0, madvise(self->a.win, self->a.npages * psize, MADV_DOFORK));
+	test_inheritable(self->a.win, self->a.npages * psize);
 	child_of(_metadata, &self->a, &child);
 	munmap(self->a.win, self->a.npages * psize);
 	test_drop(&self->a, self->src.cap);

@@ -906,8 +906,8 @@ TEST_F(ring, children)
 				  in_child(&self->b, p, head));
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		ASSERT_EQ(0, status);
-		TEST_OK(madvise(p, 2 * psize, MADV_DOFORK));
-		TEST_OK(madvise(head, psize, MADV_DOFORK));
+		test_inheritable(p, 2 * psize);
+		test_inheritable(head, psize);
 	}
 	test_ring_take(&self->b, &m);
 	EXPECT_EQ(1, m.cookie);

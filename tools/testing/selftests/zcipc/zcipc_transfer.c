@@ -783,7 +783,7 @@ TEST_F(frame, inherited)
 	struct buf got;
 	__u64 val;
 
-	ASSERT_EQ(0, madvise(self->a.win, self->a.npages * psize, MADV_DOFORK));
+	test_inheritable(self->a.win, self->a.npages * psize);
 	ASSERT_EQ(0, peer_fork(&child));
 	ASSERT_EQ(0, madvise(self->a.win, self->a.npages * psize, MADV_DONTFORK));
 	/* It may see what was mapped, or not. */

@@ -1232,6 +1232,16 @@ do {									\
 		SKIP(return, "the module is built without delay points");	\
 } while (0)
 
+/* Makes children inherit a mapping, which newer kernels do not allow of a driver's. */
+#define test_inheritable(p, len)					\
+do {									\
+	int __rc = madvise((void *)(p), len, MADV_DOFORK);		\
+									\
+	if (__rc && errno == EINVAL)					\
+		SKIP(return, "this kernel lets no child inherit it");	\
+	ASSERT_EQ(0, __rc);						\
+} while (0)
+
 static inline void file_write(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
