@@ -5,6 +5,7 @@
 #ifndef ZCIPC_COMPAT_H
 #define ZCIPC_COMPAT_H
 
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
@@ -207,5 +208,25 @@ static inline void zcipc_zap_special(struct vm_area_struct *vma, unsigned long a
 	zap_vma_ptes(vma, addr, len);
 #endif
 }
+
+/* A file's path, to be set while nobody else has the file. */
+#ifdef ZCIPC_HAS_FILE_CONST_PATH
+#define zcipc_file_path(file)			(&(file)->__f_path)
+#else
+#define zcipc_file_path(file)			(&(file)->f_path)
+#endif
+
+#ifdef ZCIPC_HAS_VFS_MMAP
+#define zcipc_file_do_mmap(file, vma)		vfs_mmap(file, vma)
+#else
+#define zcipc_file_do_mmap(file, vma)		call_mmap(file, vma)
+#endif
+
+/* Is a bit set in the flags of an address space? */
+#ifdef ZCIPC_HAS_MM_FLAGS_TEST
+#define zcipc_mm_flag(mm, bit)			mm_flags_test(bit, mm)
+#else
+#define zcipc_mm_flag(mm, bit)			test_bit(bit, &(mm)->flags)
+#endif
 
 #endif /* ZCIPC_COMPAT_H */

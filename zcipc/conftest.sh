@@ -20,6 +20,7 @@ names=
 compiles() { # name, code
 	names="$names $1"
 	cat > "$work/$1.c" <<END
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
 #include <linux/pagemap.h>
@@ -82,6 +83,9 @@ compiles MKWRITE_NOVMA		'pte_mkwrite_novma(__pte(0)); pmd_mkwrite_novma(__pmd(0)
 compiles DOUBLE_MAP		'return PageDoubleMap(&folio->page)'
 compiles VMA_DETACHED		'return vma->detached'
 compiles VMA_REFCNT		'return refcount_read(&vma->vm_refcnt)'
+compiles FILE_CONST_PATH		'vma->vm_file->__f_path = vma->vm_file->f_path'
+compiles VFS_MMAP		'return vfs_mmap(vma->vm_file, vma)'
+compiles MM_FLAGS_TEST		'return mm_flags_test(0, vma->vm_mm)'
 compiles PAGEVEC		'return sizeof(struct pagevec)'
 compiles PERCPU_RSS		'percpu_counter_add(&vma->vm_mm->rss_stat[MM_FILEPAGES], 1)'
 compiles SHRINKER_ALLOC		'shrinker_free(shrinker_alloc(0, "zcipc"))'

@@ -294,7 +294,7 @@ static struct file *zcipc_view_clone(struct zcipc_endpoint *ep, const struct fil
 	}
 	path = file->f_path;
 	path_get(&real->f_path);
-	file->f_path = real->f_path;
+	*zcipc_file_path(file) = real->f_path;
 	file->f_inode = file_inode(real);
 	file->f_mapping = real->f_mapping;
 	file->f_wb_err = filemap_sample_wb_err(file->f_mapping);
@@ -371,7 +371,7 @@ int zcipc_file_mmap(struct zcipc_view *view, struct vm_area_struct *vma)
 	if (!view->writable)
 		never |= VM_WRITE | VM_MAYWRITE;
 	zcipc_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, never);
-	ret = call_mmap(view->real, vma);
+	ret = zcipc_file_do_mmap(view->real, vma);
 	if (ret == -EPERM)
 		return -EACCES;
 	if (ret && ret != -ENOMEM)

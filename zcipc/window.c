@@ -1996,7 +1996,7 @@ static const char *zcipc_adopted_name(struct vm_area_struct *vma)
 	/* Other processes that have the same mm go on. */
 	if (!(current->flags & PF_DUMPCORE) || current->mm != mm || mm != ep->mm ||
 	    atomic_read(&mm->mm_users) > get_nr_threads(current) ||
-	    vma->vm_flags & VM_DONTDUMP || !test_bit(MMF_DUMP_ANON_PRIVATE, &mm->flags))
+	    vma->vm_flags & VM_DONTDUMP || !zcipc_mm_flag(mm, MMF_DUMP_ANON_PRIVATE))
 		return NULL;
 	zcipc_vm_flags_mod(vma, VM_MIXEDMAP, VM_PFNMAP);
 	zcipc_pt_zap(vma, vma->vm_start, vma_pages(vma));
