@@ -6,8 +6,8 @@
 #
 #	conftest.sh MODULE_SYMVERS COMPILER [FLAG]...
 #
-# Kbuild runs it with the compiler and the flags for the kernel's modules. Below "facts" there is one
-# in each line: its name, and code that compiles where it is one, or a symbol that modules can have.
+# Kbuild runs it with the compiler and the flags for the kernel's modules. Below "facts" each line
+# has one: its name, and code that compiles where it is true, or a symbol that modules can have.
 
 set -eu
 symvers=$1
@@ -45,10 +45,11 @@ header() { # name, header
 
 # Can modules have a symbol? What is exported to some modules by name has another column.
 exported() { # name, symbol
-	if awk -F '\t' -v s="$2" '$2 == s && $4 ~ /^EXPORT_SYMBOL/ && $5 == "" { n++ }
-				  END { exit !n }' "$symvers"; then
-		echo "#define ZCIPC_HAS_$1"
-	fi
+	awk -F '\t' -v s="$2" '
+	$2 == s && $4 ~ /^EXPORT_SYMBOL/ && $5 == "" { n++ }
+	END { exit !n }
+	' "$symvers" || return 0
+	echo "#define ZCIPC_HAS_$1"
 }
 
 answers() { # compiler, flags
@@ -90,7 +91,8 @@ compiles PAGEVEC		'return sizeof(struct pagevec)'
 compiles PERCPU_RSS		'percpu_counter_add(&vma->vm_mm->rss_stat[MM_FILEPAGES], 1)'
 compiles SHRINKER_ALLOC		'shrinker_free(shrinker_alloc(0, "zcipc"))'
 compiles RELEASE_FAULT_LOCK	'release_fault_lock(vmf)'
-# From there on core mm steps over a PMD for a device's memory, instead of taking it for a broken one.
+compiles MTE_SYNC_NR		'mte_sync_tags(__pte(0), 1u)'
+# From there on core mm steps over a PMD of a device's memory, and does not take it for broken.
 compiles PTE_OFFSET_MAP		'(void)__pte_offset_map'
 exported ZAP_VMA_PTES		zap_vma_ptes
 exported ZAP_SPECIAL		zap_special_vma_range

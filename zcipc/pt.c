@@ -22,6 +22,21 @@
 #include "pt.h"
 #include "zcipc.h"
 
+#ifdef CONFIG_ARM64_MTE
+/*
+ * set_pte_at() calls it where memory has tags, and no kernel exports it. None of the module's VMAs
+ * has any: they are no VM_MTE.
+ */
+#ifdef ZCIPC_HAS_MTE_SYNC_NR
+void mte_sync_tags(pte_t pte, unsigned int nr)
+#else
+void mte_sync_tags(pte_t old, pte_t pte)
+#endif
+{
+	WARN_ON_ONCE(1);
+}
+#endif
+
 /* The pages up to the end of a page table, but no more than @npages. */
 static unsigned long zcipc_pt_rest(unsigned long addr, unsigned long npages)
 {
