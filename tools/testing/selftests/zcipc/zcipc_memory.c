@@ -433,6 +433,34 @@ TEST_F(recycle, room)
 }
 
 /*
+ * G11: nor is it room for more than that. So many are freed in several parts, as one thing after
+ * the other is charged: each time there still has to be room.
+ */
+TEST_F(recycle, no_more_room)
+{
+	long old = file_number(QUOTA, NULL);
+	static struct buf kept[300];
+	struct buf two = {};
+	int rc, err;
+	size_t i;
+
+	if (self->n > 8)
+		SKIP(return, "one variant is enough");
+	if (old < 0 || access(QUOTA, W_OK))
+		SKIP(return, "the quota cannot be set");
+	for (i = 0; i < ARRAY_SIZE(kept); i++)
+		test_create(&self->a, 1, &kept[i]);
+	for (i = 0; i < ARRAY_SIZE(kept); i++)
+		test_drop(&self->a, kept[i].cap);
+	quota_set(3);
+	rc = zc_create(&self->b, (3 << 20) / psize - 1, &two);
+	err = errno;
+	quota_set(old);
+	EXPECT_EQ(-1, rc);
+	EXPECT_EQ(EDQUOT, err);
+}
+
+/*
  * Core mm counts references in an int, PTEs among them: before that overflows there are no more
  * PTEs of a page. Those that there are stay, and so does what the memory is for others.
  */
