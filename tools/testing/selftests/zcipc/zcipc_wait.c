@@ -636,11 +636,11 @@ TEST_F(meanwhile, mapped_anew)
 
 	TEST_OK(munmap(self->v.win, self->v.npages * psize));
 	window_again(_metadata, &self->v, 3 * MANY);
-	/* Takes the places that were reserved in the old one: huge frames would be at its end. */
-	test_create_flags(&self->v, MANY, ZCIPC_CREATE_NO_HUGE, &mine);
-	test_fill(&self->v, mine.p, MANY, 5);
+	/* Takes all the places of the old one: those that were reserved are at either end of it. */
+	test_create_flags(&self->v, 2 * MANY, ZCIPC_CREATE_NO_HUGE, &mine);
+	test_fill(&self->v, mine.p, 2 * MANY, 5);
 	arrived(_metadata, self, &got);
-	test_check(&self->v, mine.p, MANY, 5);
+	test_check(&self->v, mine.p, 2 * MANY, 5);
 	test_drop(&self->v, got.cap);
 	/* All of it can be used. */
 	test_drop(&self->v, mine.cap);
