@@ -54,7 +54,10 @@ exported() { # name, symbol
 
 answers() { # compiler, flags
 	for n in $names; do
-		"$@" -Werror -fsyntax-only "$work/$n.c" > "$work/$n.log" 2>&1 && : > "$work/$n.yes" &
+		{
+			"$@" -Werror -fsyntax-only "$work/$n.c" > "$work/$n.log" 2>&1 &&
+				: > "$work/$n.yes"
+		} &
 	done
 	wait
 	# Where even this does not compile all other answers would be wrong.
