@@ -349,7 +349,9 @@ TEST_F(interface, info)
 	TEST_OK(zc_ioctl(&self->b, ZCIPC_IOC_INFO, &two));
 	EXPECT_EQ(ZCIPC_ABI_VERSION, one.abi);
 	EXPECT_EQ(psize, one.page_size);
-	EXPECT_EQ(0, one.features & ~(ZCIPC_FEATURE_STREAMING | ZCIPC_FEATURE_UNCACHED));
+	EXPECT_EQ(0, one.features & ~(ZCIPC_FEATURE_STREAMING | ZCIPC_FEATURE_UNCACHED |
+				      ZCIPC_FEATURE_HUGE | ZCIPC_FEATURE_HUGE_IMPORT));
+	EXPECT_EQ(two.features, one.features);
 	EXPECT_LT(0, one.endpoint);
 	EXPECT_LT(one.endpoint, two.endpoint);
 	EXPECT_EQ((uintptr_t)self->a.win, one.window_addr);
