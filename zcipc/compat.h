@@ -80,7 +80,7 @@ static inline int zcipc_page_mapcount(struct page *page)
 
 /*
  * A PMD that core mm does not count. Newer kernels take a mapping and a reference away for each
- * that is not special, and no kernel does for one that is. Where PMDs cannot be special they do not.
+ * that is not special, and no kernel does for one that is. Kernels that have none do so for none.
  */
 #ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
 #define zcipc_pmd_mkuncounted(pmd)		pmd_mkspecial(pmd)
