@@ -198,10 +198,9 @@ static int zcipc_direct_take(struct zcipc_transfer_state *t)
 
 	ret = zcipc_direct_expect_held(t);
 	zcipc_test_point("expected");
-	if (!ret)
-		ret = zcipc_import_zap(from, direct->npages);
 	if (ret)
 		return ret;
+	zcipc_import_zap(from, direct->npages);
 	direct->taken = true;
 	/* From here on other threads only have to wait for what they want to change. */
 	mmap_write_downgrade(t->src->mm);
@@ -285,16 +284,41 @@ static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 	return 0;
 }
 
+/* Locks the caller's address space: for writing, if anything is to be taken from it. */
+static int zcipc_direct_lock_mm(const struct zcipc_transfer_state *t)
+{
+	const struct zcipc_direct *direct = t->direct;
+	struct mm_struct *mm = t->src->mm;
+	int ret;
+
+	if (!direct->npages)
+		return mmap_read_lock_killable(mm);
+	ret = mmap_write_lock_killable(mm);
+	if (ret)
+		return ret;
+	ret = zcipc_import_lock(direct->addr - direct->skip + (direct->first << PAGE_SHIFT),
+				direct->npages);
+	if (ret)
+		mmap_write_unlock(mm);
+	return ret;
+}
+
+static void zcipc_direct_unlock_mm(const struct zcipc_transfer_state *t)
+{
+	if (t->direct->npages && !t->direct->taken)
+		mmap_write_unlock(t->src->mm);
+	else
+		mmap_read_unlock(t->src->mm);
+}
+
 /* One try, as zcipc_transfer_try(). */
 int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 {
-	struct mm_struct *mm = t->src->mm;
-	bool takes = t->direct->npages;
-	cycles_t start;
 	u32 unused = t->npages;
+	cycles_t start;
 	int ret;
 
-	ret = takes ? mmap_write_lock_killable(mm) : mmap_read_lock_killable(mm);
+	ret = zcipc_direct_lock_mm(t);
 	if (ret)
 		return ret;
 	mutex_lock(&t->region->lock);
@@ -309,10 +333,7 @@ int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	*room_seq = t->dst->room_seq;
 	zcipc_endpoints_unlock(t->src, t->dst);
 	mutex_unlock(&t->region->lock);
-	if (takes && !t->direct->taken)
-		mmap_write_unlock(mm);
-	else
-		mmap_read_unlock(mm);
+	zcipc_direct_unlock_mm(t);
 	return ret;
 }
 

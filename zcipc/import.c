@@ -316,29 +316,46 @@ int zcipc_import_check(unsigned long addr, unsigned long npages, bool *secret)
 }
 
 /**
+ * zcipc_import_lock() - lock memory that is to be taken away
+ * @addr: user address; the caller holds the current task's mmap_lock for writing, and none of the
+ *	module's locks
+ * @npages: how much
+ *
+ * Return: 0, or an errno of zcipc_import_check()
+ */
+int zcipc_import_lock(unsigned long addr, unsigned long npages)
+{
+	unsigned long end = addr + (npages << PAGE_SHIFT);
+	struct vm_area_struct *vma;
+	int ret;
+
+	ret = zcipc_import_check_locked(addr, npages, NULL);
+	for (; !ret && addr < end; addr = vma->vm_end) {
+		vma = vma_lookup(current->mm, addr);
+		zcipc_pt_write_lock(vma);
+	}
+	return ret;
+}
+
+/**
  * zcipc_import_zap() - take imported memory away from where it was
- * @addr: user address; the caller holds the current task's mmap_lock for writing
+ * @addr: user address, after zcipc_import_lock(); the mmap_lock has not been released since
  * @npages: how much
  *
  * Whoever looks there next finds new memory, which is zero. TLBs are flushed when this returns.
- *
- * Return: 0, or an errno of zcipc_import_check() with nothing changed
  */
-int zcipc_import_zap(unsigned long addr, unsigned long npages)
+void zcipc_import_zap(unsigned long addr, unsigned long npages)
 {
 	unsigned long end = addr + (npages << PAGE_SHIFT);
 	struct vm_area_struct *vma;
 	unsigned long next;
-	int ret;
 
-	ret = zcipc_import_check_locked(addr, npages, NULL);
-	for (; !ret && addr < end; addr = next) {
+	for (; addr < end; addr = next) {
 		vma = vma_lookup(current->mm, addr);
 		next = min(end, vma->vm_end);
 		zcipc_pt_zap_anonymous(vma, addr, (next - addr) >> PAGE_SHIFT);
 		zcipc_stat_inc(SHOOTDOWNS);
 	}
-	return ret;
 }
 
 /**

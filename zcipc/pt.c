@@ -213,8 +213,24 @@ void zcipc_pt_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long 
 }
 
 /**
+ * zcipc_pt_write_lock() - lock a VMA that is not the module's as for a change
+ * @vma: the VMA; the caller holds the mmap_lock for writing. Released with that, or its downgrade
+ *
+ * Page faults hold a VMA's lock for reading while they wait for what others than core mm have.
+ * So this comes before all locks of the module's.
+ *
+ * Context: May sleep.
+ */
+void zcipc_pt_write_lock(struct vm_area_struct *vma)
+{
+	mmap_assert_write_locked(vma->vm_mm);
+	/* Where there are such locks that takes it. */
+	zcipc_vm_flags_mod(vma, 0, 0);
+}
+
+/**
  * zcipc_pt_zap_anonymous() - take pages of private anonymous memory away
- * @vma: the VMA; the caller holds the mmap_lock for writing
+ * @vma: the VMA, after zcipc_pt_write_lock()
  * @addr: user address of the first page
  * @npages: number of pages
  *

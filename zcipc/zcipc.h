@@ -952,7 +952,8 @@ void zcipc_import_put(struct zcipc_imported *frame);
 int zcipc_import_check(unsigned long addr, unsigned long npages, bool *secret);
 int zcipc_import_pin(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		     unsigned long addr, unsigned long limit, bool keep);
-int zcipc_import_zap(unsigned long addr, unsigned long npages);
+int zcipc_import_lock(unsigned long addr, unsigned long npages);
+void zcipc_import_zap(unsigned long addr, unsigned long npages);
 unsigned long zcipc_import_restore(struct zcipc_region *region, unsigned long first,
 				   unsigned long npages, unsigned long addr);
 int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned long npages,
