@@ -5,8 +5,9 @@
  * space, and become a region of the peer's. The rest is copied. So it is for COPY, where the pages
  * in between are a snapshot of a region.
  *
- * Here it is the caller's mmap_lock that is held, since that is where pages go away. The peer's can
- * only be tried for; where somebody else has it, faults have to do.
+ * Here it is the caller's mmap_lock that is held, since that is where pages go away: for writing,
+ * with the locks of the VMAs, until they have gone. The peer's can only be tried for; where
+ * somebody else has it, faults have to do.
  */
 #include <linux/highmem.h>
 #include <linux/mman.h>

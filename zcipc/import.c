@@ -263,8 +263,9 @@ void zcipc_import_put(struct zcipc_imported *frame)
 /* Can a VMA's memory be taken away, or, with @secret, be adopted? Notes what is not for dumps. */
 static int zcipc_import_check_vma(struct vm_area_struct *vma, bool *secret)
 {
-	if (!vma_is_anonymous(vma) || vma->vm_flags & (VM_SHARED | VM_SPECIAL | VM_HUGETLB) ||
-	    userfaultfd_armed(vma))
+	/* Tags of memory (arm64) would be lost on the way. */
+	if (!vma_is_anonymous(vma) || userfaultfd_armed(vma) ||
+	    vma->vm_flags & (VM_SHARED | VM_SPECIAL | VM_HUGETLB | VM_MTE))
 		return -EOPNOTSUPP;
 	if ((vma->vm_flags & (VM_READ | VM_WRITE)) != (VM_READ | VM_WRITE))
 		return -EACCES;

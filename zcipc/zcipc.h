@@ -7,9 +7,9 @@
  * window where a range of a capability is mapped. A region is an array of *frames*, which are pages
  * that count in page->private how many regions they belong to.
  *
- * Locking order: mmap_lock -> region->lock -> endpoint->lock -> endpoint->hide_lock -> what core mm
- * takes to map and unmap. Many locks of regions, or of endpoints, are taken in the order of their
- * ids.
+ * Locking order: mmap_lock -> a VMA's lock -> region->lock -> endpoint->lock ->
+ * endpoint->hide_lock -> what core mm takes to map and unmap. Many locks of regions, or of
+ * endpoints, are taken in the order of their ids.
  *
  * A region is found through an endpoint, whose lock is held then. So its lock is tried for, and if
  * somebody else has it, the endpoint's lock is released first: zcipc_region_lock(). Nobody waits
