@@ -5,9 +5,9 @@
  * space, and become a region of the peer's. The rest is copied. So it is for COPY, where the pages
  * in between are a snapshot of a region.
  *
- * Here it is the caller's mmap_lock that is held, since that is where pages go away: for writing,
- * with the locks of the VMAs, until they have gone. The peer's can only be tried for; where
- * somebody else has it, faults have to do.
+ * Pages go away from the caller's memory: for that its mmap_lock is held for writing, with the locks
+ * of the VMAs, and no lock of anybody else's. The peer's mmap_lock is only tried for, afterwards;
+ * where somebody else has it, faults have to do.
  */
 #include <linux/highmem.h>
 #include <linux/mman.h>
@@ -190,22 +190,36 @@ static void zcipc_direct_free_spares(struct zcipc_transfer_state *t)
 	}
 }
 
-/* Takes the pages away from where they were. After that only a strict transfer can fail. */
-static int zcipc_direct_take(struct zcipc_transfer_state *t)
+/*
+ * Takes the pages away from where they were. For that the caller's mmap_lock is held for writing,
+ * which keeps all its threads from their memory: so nothing that others have is waited for, and
+ * there is room at the peer already.
+ */
+static int zcipc_direct_zap(struct zcipc_transfer_state *t)
 {
 	struct zcipc_direct *direct = t->direct;
 	unsigned long from = direct->addr - direct->skip + (direct->first << PAGE_SHIFT);
+	struct mm_struct *mm = t->src->mm;
 	int ret;
 
-	ret = zcipc_direct_expect_held(t);
-	zcipc_test_point("expected");
+	ret = mmap_write_lock_killable(mm);
 	if (ret)
 		return ret;
-	zcipc_import_zap(from, direct->npages);
-	direct->taken = true;
-	/* From here on other threads only have to wait for what they want to change. */
-	mmap_write_downgrade(t->src->mm);
-	zcipc_test_point("unmapped");
+	ret = zcipc_import_lock(from, direct->npages);
+	if (!ret)
+		ret = zcipc_direct_expect_held(t);
+	zcipc_test_point("expected");
+	if (!ret) {
+		zcipc_import_zap(from, direct->npages);
+		direct->taken = true;
+	}
+	mmap_write_unlock(mm);
+	return ret;
+}
+
+/* What has been taken away becomes the region's. Only a strict transfer can fail. */
+static int zcipc_direct_take(struct zcipc_transfer_state *t)
+{
 	t->plan.take = true;
 	t->plan.others = t->dst->user != t->src->user;
 	t->plan.strict = false;
@@ -221,32 +235,22 @@ static int zcipc_direct_take(struct zcipc_transfer_state *t)
 }
 
 /* Inserts the peer's PTEs, if its mmap_lock is to be had. */
-static void zcipc_direct_populate(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
-				  bool is_long)
+static void zcipc_direct_populate(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
-	void (*populate)(struct zcipc_slot *slot) = is_long ? zcipc_slot_populate_long :
-							      zcipc_slot_populate;
 	struct mm_struct *mm = t->dst->mm;
 
-	if (mm == t->src->mm) {
-		populate(&cap->slot);
-		return;
-	}
 	if (!mmget_not_zero(mm))
 		return;
 	if (mmap_read_trylock(mm)) {
-		populate(&cap->slot);
+		zcipc_slot_populate_long(&cap->slot);
 		mmap_read_unlock(mm);
 	}
 	mmput_async(mm);
 }
 
-/* Under all locks. Those of the endpoints are released for what takes long. */
-static int zcipc_direct_locked(struct zcipc_transfer_state *t)
+/* Takes room at the peer, under the endpoints' locks. */
+static int zcipc_direct_reserve(struct zcipc_transfer_state *t)
 {
-	bool is_long = zcipc_transfer_span(t) > ZCIPC_LONG_PAGES ||
-		       t->nloose > ZCIPC_LONG_COPIES;
-	struct zcipc_cap *cap;
 	int ret;
 
 	if (!atomic_read(&t->dst->mm->mm_users))
@@ -254,87 +258,51 @@ static int zcipc_direct_locked(struct zcipc_transfer_state *t)
 	ret = zcipc_transfer_may_send(t);
 	if (!ret)
 		ret = zcipc_transfer_reserve(t, t->region);
-	if (ret)
-		return ret;
-	zcipc_transfer_plan(t);
-	if (is_long) {
-		zcipc_endpoints_unlock(t->src, t->dst);
-		zcipc_test_point("long");
-	}
-	if (t->direct->npages)
-		ret = zcipc_direct_take(t);
-	zcipc_direct_free_spares(t);
-	if (is_long) {
-		zcipc_endpoints_lock(t->src, t->dst);
-		ret = ret ?: zcipc_transfer_recheck(t);
-	}
-	if (ret) {
-		zcipc_region_plan_free(&t->plan);
-		zcipc_transfer_unreserve(t);
-		if (is_long)
-			zcipc_endpoint_made_room(t->dst);
-		return ret;
-	}
-	zcipc_transfer_results(t, NULL);
-	cap = zcipc_transfer_deliver(t, t->region, NULL, ZCIPC_RIGHTS_ALL, false);
-	if (is_long)
-		zcipc_endpoints_unlock(t->src, t->dst);
-	zcipc_direct_populate(t, cap, is_long);
-	if (is_long)
-		zcipc_endpoints_lock(t->src, t->dst);
-	return 0;
-}
-
-/* Locks the caller's address space: for writing, if anything is to be taken from it. */
-static int zcipc_direct_lock_mm(const struct zcipc_transfer_state *t)
-{
-	const struct zcipc_direct *direct = t->direct;
-	struct mm_struct *mm = t->src->mm;
-	int ret;
-
-	if (!direct->npages)
-		return mmap_read_lock_killable(mm);
-	ret = mmap_write_lock_killable(mm);
-	if (ret)
-		return ret;
-	ret = zcipc_import_lock(direct->addr - direct->skip + (direct->first << PAGE_SHIFT),
-				direct->npages);
-	if (ret)
-		mmap_write_unlock(mm);
+	if (!ret)
+		zcipc_transfer_plan(t);
 	return ret;
-}
-
-static void zcipc_direct_unlock_mm(const struct zcipc_transfer_state *t)
-{
-	if (t->direct->npages && !t->direct->taken)
-		mmap_write_unlock(t->src->mm);
-	else
-		mmap_read_unlock(t->src->mm);
 }
 
 /* One try, as zcipc_transfer_try(). */
 int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 {
-	u32 unused = t->npages;
+	struct zcipc_cap *cap = NULL;
 	cycles_t start;
 	int ret;
 
-	ret = zcipc_direct_lock_mm(t);
-	if (ret)
-		return ret;
-	mutex_lock(&t->region->lock);
-	if (t->dst->user != t->src->user)
-		t->nloose = zcipc_region_count_loose(t->region, t->direct->first,
-						     t->direct->npages, &unused);
 	zcipc_endpoints_lock(t->src, t->dst);
 	start = get_cycles();
-	ret = zcipc_direct_locked(t);
-	if (!ret)
-		zcipc_count(t->src, NULL, REMAP_CYCLES, get_cycles() - start);
+	ret = zcipc_direct_reserve(t);
 	*room_seq = t->dst->room_seq;
 	zcipc_endpoints_unlock(t->src, t->dst);
+	if (ret)
+		return ret;
+	zcipc_test_point("long");
+	if (t->direct->npages)
+		ret = zcipc_direct_zap(t);
+	zcipc_test_point("unmapped");
+	zcipc_region_lock_new(t->region);
+	if (t->direct->taken)
+		ret = zcipc_direct_take(t);
+	zcipc_direct_free_spares(t);
+	zcipc_endpoints_lock(t->src, t->dst);
+	ret = ret ?: zcipc_transfer_recheck(t);
+	if (ret) {
+		zcipc_region_plan_free(&t->plan);
+		zcipc_transfer_unreserve(t);
+		/* Others have seen that there was no room because of it. */
+		zcipc_endpoint_made_room(t->dst);
+	} else {
+		zcipc_transfer_results(t, NULL);
+		cap = zcipc_transfer_deliver(t, t->region, NULL, ZCIPC_RIGHTS_ALL, false);
+		zcipc_count(t->src, NULL, REMAP_CYCLES, get_cycles() - start);
+	}
+	*room_seq = t->dst->room_seq;
+	zcipc_endpoints_unlock(t->src, t->dst);
+	/* The region's lock keeps the capability. */
+	if (cap)
+		zcipc_direct_populate(t, cap);
 	mutex_unlock(&t->region->lock);
-	zcipc_direct_unlock_mm(t);
 	return ret;
 }
 

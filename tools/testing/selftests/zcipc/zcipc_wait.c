@@ -304,10 +304,13 @@ static int affairs(struct ep *v, struct ep *w, bool mmaps)
 {
 	struct zcipc_region_query q;
 	struct buf own, other, got;
-	char *p, *last = v->win + (v->npages - 1) * psize;
+	char *p, *last;
 	void *anon;
 
 #define NEED(x) do { if (!(x)) return __LINE__; } while (0)
+	if (!v)
+		goto memory;
+	last = v->win + (v->npages - 1) * psize;
 	NEED(!zc_create(v, 4, &own) && !zc_create(w, 4, &other));
 	NEED(!ep_fill(v, own.p, 4, 1) && !ep_fill(w, other.p, 4, 2));
 	NEED(!zc_map(v, own.cap, 0, 0, ZCIPC_RIGHT_READ, &p) && !ep_check(v, p, 4, 1));
@@ -322,15 +325,18 @@ static int affairs(struct ep *v, struct ep *w, bool mmaps)
 	NEED(!zc_depth(v, 100));
 	if (!mmaps)
 		return 0;
-	anon = mmap(NULL, psize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	NEED(anon != MAP_FAILED && !munmap(anon, psize));
 	/* A fault may have the VMA's lock alone: whoever changes the VMA waits for it. */
 	NEED(!mprotect(last, psize, PROT_READ) && !mprotect(last, psize, PROT_READ | PROT_WRITE));
+memory:
+	anon = mmap(NULL, 2 * psize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	NEED(anon != MAP_FAILED && !mprotect(anon, psize, PROT_READ | PROT_WRITE));
+	*(volatile char *)anon = 1;
+	NEED(!munmap(anon, 2 * psize));
 	return 0;
 }
 
 struct affairs {
-	struct ep *v, *w;
+	struct ep *v, *w;	/* NULL: only what is about memory */
 	bool mmaps;
 	volatile bool go;
 	volatile bool done;
@@ -443,6 +449,74 @@ TEST_F(stranger, keeps_nobody)
 		test_check(&self->v, got.p, got.npages,
 			   variant->flags & ZCIPC_CREATE_PINNABLE ? 0 : 1);
 	}
+}
+
+/* v sends its own memory to a: v's other threads can use and change their memory all the time. */
+FIXTURE(own)
+{
+	struct base base;
+	struct ep v, a;
+	struct job sender;
+	struct job busy;
+};
+
+FIXTURE_VARIANT(own)
+{
+	const char *point;	/* where v stops, or else: */
+	bool waits;		/* a stops with its endpoint locked, and v waits for that */
+};
+
+FIXTURE_VARIANT_ADD(own, reserves) { .point = "committed", .waits = true };
+FIXTURE_VARIANT_ADD(own, delivers) { .point = "unmapped" };
+
+FIXTURE_SETUP(own)
+{
+	base_setup(_metadata, &self->base);
+	test_open(&self->v, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->a, true, 2 * WINDOW_PAGES);
+}
+
+FIXTURE_TEARDOWN_BASE(own)
+
+TEST_F(own, memory_stays_usable)
+{
+	struct affairs affair = {};
+	struct buf src, got;
+	pthread_t thread;
+
+	need_points();
+	ASSERT_EQ(0, pthread_create(&thread, NULL, affairs_thread, &affair));
+	self->sender = (struct job){ .ep = &self->v, .to = &self->a };
+	self->sender.fn = job_send_memory;
+	point_stop(variant->point);
+	if (variant->waits) {
+		test_create(&self->a, 1, &src);
+		self->busy = (struct job){ .ep = &self->a, .to = &self->a, .cap = src.cap,
+					   .type = ZCIPC_MOVE };
+		self->busy.fn = job_send;
+		job_start(&self->busy);
+		ASSERT_TRUE(point_reached());
+		job_start(&self->sender);
+		ASSERT_TRUE(wait_until(thread_waits(self->sender.tid)));
+	} else {
+		job_start(&self->sender);
+		ASSERT_TRUE(point_reached());
+	}
+	affair.go = true;
+	ASSERT_TRUE(wait_until(affair.done));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, affair.line);
+	EXPECT_FALSE(self->sender.done);
+	point_go();
+	job_join(&self->sender);
+	EXPECT_EQ(0, self->sender.rc) TH_LOG("%s", strerror(self->sender.err));
+	if (variant->waits) {
+		job_join(&self->busy);
+		test_take(&self->a, &got);
+	}
+	test_take(&self->a, &got);
+	EXPECT_EQ(MANY, got.npages);
+	test_check(&self->a, got.p, MANY, 1);
 }
 
 /* What a batch costs others is found out before its regions are locked, and anew afterwards. */
