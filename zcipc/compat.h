@@ -119,7 +119,7 @@ static inline bool zcipc_vma_is_attached(const struct vm_area_struct *vma)
 
 /*
  * Pages that were touched not long ago may have a reference of this CPU's list of pages to be added
- * to the LRU. That goes with this.
+ * to the LRU, or of that of pages that have been mlocked, or are so no more. These go with this.
  */
 #ifdef ZCIPC_HAS_PAGEVEC
 static inline void zcipc_lru_drain(void)

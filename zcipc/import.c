@@ -349,14 +349,19 @@ void zcipc_import_zap(unsigned long addr, unsigned long npages)
 {
 	unsigned long end = addr + (npages << PAGE_SHIFT);
 	struct vm_area_struct *vma;
+	bool was_locked = false;
 	unsigned long next;
 
 	for (; addr < end; addr = next) {
 		vma = vma_lookup(current->mm, addr);
 		next = min(end, vma->vm_end);
+		was_locked |= vma->vm_flags & VM_LOCKED;
 		zcipc_pt_zap_anonymous(vma, addr, (next - addr) >> PAGE_SHIFT);
 		zcipc_stat_inc(SHOOTDOWNS);
 	}
+	/* Core mm keeps a reference to what was mlocked, until it notes that this is no more. */
+	if (was_locked)
+		zcipc_lru_drain();
 }
 
 /**
@@ -762,6 +767,8 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 	*id = region->id;
 	ret = zcipc_import_map_over(ucmd->file, addr, npages << PAGE_SHIFT, PROT_READ | PROT_WRITE,
 				    MAP_SHARED, pgoff);
+	/* As in zcipc_import_zap(). */
+	zcipc_lru_drain();
 	zcipc_test_point("adopted");
 	mutex_lock(&ep->lock);
 	ep->adopter = NULL;
