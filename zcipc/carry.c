@@ -35,26 +35,22 @@
  */
 static unsigned int carry_min = 16;
 module_param(carry_min, uint, 0644);
-MODULE_PARM_DESC(carry_min, "from how many pages on a MOVE carries page table entries over");
+MODULE_PARM_DESC(carry_min,
+		 "from how many pages on a MOVE carries page table entries over (0: never)");
 
 /* Are so many pages worth it? */
 bool zcipc_carry_is_worth(unsigned long npages)
 {
-	return npages >= READ_ONCE(carry_min);
+	unsigned int least = READ_ONCE(carry_min);
+
+	return least && npages >= least;
 }
 
 static __always_inline pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pgprot_t prot,
 					     bool writable, bool special)
 {
-	pte_t pte;
-
-	if (special || zcipc_frame_is_imported(frame))
-		pte = pte_mkspecial(pfn_pte(page_to_pfn(zcipc_frame_page(frame)), prot));
-	else
-		pte = mk_pte(zcipc_frame_page(frame), prot);
-	if (writable && zcipc_frame_exclusive(frame))
-		pte = pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pte)));
-	return pte;
+	return zcipc_pt_pte(zcipc_frame_page(frame), prot, writable && zcipc_frame_exclusive(frame),
+			    special || zcipc_frame_is_imported(frame));
 }
 
 /* One end of what is carried: a range of page tables. */
@@ -338,14 +334,10 @@ static void zcipc_carry_own(const struct zcipc_slot *slot, const struct vm_area_
 	struct page **pages = (struct page **)slot->cap->region->frames + slot->first;
 	bool writable = slot->writable && vma->vm_flags & VM_WRITE;
 	unsigned long i;
-	pte_t pte;
 
-	for (i = 0; i < npages; i++, addr += PAGE_SIZE) {
-		pte = mk_pte(pages[i], vma->vm_page_prot);
-		if (writable)
-			pte = pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pte)));
-		set_pte_at(vma->vm_mm, addr, ptep + i, pte);
-	}
+	for (i = 0; i < npages; i++, addr += PAGE_SIZE)
+		set_pte_at(vma->vm_mm, addr, ptep + i,
+			   zcipc_pt_pte(pages[i], vma->vm_page_prot, writable, false));
 }
 
 /* Makes the PTEs of a slot special, if all are there. */

@@ -47,6 +47,29 @@ static inline bool zcipc_pt_has_table(struct mm_struct *mm, unsigned long addr)
 	return !pmd_none(val) && !pmd_leaf(val) && !pmd_bad(val);
 }
 
+/* A PTE as core mm has it after the page was written to. */
+static inline pte_t zcipc_pt_mkwrite(pte_t pte)
+{
+	return pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pte)));
+}
+
+/**
+ * zcipc_pt_pte() - a PTE of a page
+ * @page: the page
+ * @prot: the VMA's protection, which has no PTE writable
+ * @writable: it is to be writable
+ * @special: it is to be special, so that nobody can hold the page, and core mm does not count it
+ */
+static __always_inline pte_t zcipc_pt_pte(struct page *page, pgprot_t prot, bool writable,
+					  bool special)
+{
+	pte_t pte = pfn_pte(page_to_pfn(page), prot);
+
+	if (special)
+		pte = pte_mkspecial(pte);
+	return writable ? zcipc_pt_mkwrite(pte) : pte;
+}
+
 /* Are so many pages from an address on in one page table? */
 static inline bool zcipc_pt_is_one_table(unsigned long addr, unsigned long npages)
 {

@@ -946,8 +946,7 @@ static int zcipc_pte_make_writable(pte_t *ptep, unsigned long addr, void *data)
 	if (zcipc_frame_page(frame) != pte_page(pte))
 		return 0;
 	if (!pte_write(pte) && zcipc_frame_exclusive(frame))
-		set_pte_at(vma->vm_mm, addr, ptep,
-			   pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pte))));
+		set_pte_at(vma->vm_mm, addr, ptep, zcipc_pt_mkwrite(pte));
 	return 0;
 }
 
@@ -1047,17 +1046,16 @@ static int zcipc_pte_insert_special(pte_t *ptep, unsigned long addr, void *data)
 {
 	const struct zcipc_special *special = data;
 	struct zcipc_frame *frame = special->frames[(addr - special->addr) >> PAGE_SHIFT];
-	unsigned long pfn = page_to_pfn(zcipc_frame_page(frame));
-	pte_t pte = pte_mkspecial(pfn_pte(pfn, special->vma->vm_page_prot));
+	bool writable = special->writable && zcipc_frame_exclusive(frame);
+	struct page *page = zcipc_frame_page(frame);
 	pte_t old = ptep_get(ptep);
 
-	if (!pte_none(old) && (!pte_present(old) || pte_write(old) || pte_pfn(old) != pfn))
+	/* What is there stays, unless it can be made writable. */
+	if (!pte_none(old) && (!writable || !pte_present(old) || pte_write(old) ||
+			       pte_pfn(old) != page_to_pfn(page)))
 		return 0;
-	if (special->writable && zcipc_frame_exclusive(frame))
-		pte = pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pte)));
-	else if (!pte_none(old))
-		return 0;
-	set_pte_at(special->vma->vm_mm, addr, ptep, pte);
+	set_pte_at(special->vma->vm_mm, addr, ptep,
+		   zcipc_pt_pte(page, special->vma->vm_page_prot, writable, true));
 	return 0;
 }
 
