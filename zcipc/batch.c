@@ -746,7 +746,7 @@ static struct zcipc_slot *zcipc_batch_carries(const struct zcipc_batch_entry *en
 		return NULL;
 	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
 	if (t->first < slot->first || t->first + t->npages > slot->first + slot->npages ||
-	    slot->addr)
+	    zcipc_slot_is_pfnmap(slot))
 		return NULL;
 	return slot;
 }
@@ -1169,7 +1169,7 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 			continue;
 		}
 		frames = slot->cap->region->frames + slot->first;
-		if (slot->cap->region->special) {
+		if (zcipc_slot_is_special(slot)) {
 			if (locked)
 				zcipc_window_populate(dst, pgoff, zcipc_slot_addr(slot), frames,
 						      npages, writable, true);
@@ -1183,7 +1183,7 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 				slot = &b->entries[i].to->slot;
 				if (slot->npages != 1 || slot->pgoff != pgoff + npages ||
 				    slot->writable != writable || !zcipc_batch_shown(slot) ||
-				    slot->cap->region->special)
+				    zcipc_slot_is_special(slot))
 					break;
 				frames[npages++] = slot->cap->region->frames[slot->first];
 				i = zcipc_batch_next(b, i + 1);

@@ -614,8 +614,9 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	if (!ret && exec)
 		ret = zcipc_window_reserve_outside(ep, npages, &pgoff);
 	else if (!ret)
-		ret = zcipc_window_reserve(ep, zcipc_region_window(cap->region, cmd->rights &
-								   ZCIPC_RIGHT_WRITE),
+		ret = zcipc_window_reserve(ep, zcipc_region_window(ep, cap->region,
+							   cap->region->npinned,
+							   cmd->rights & ZCIPC_RIGHT_WRITE),
 					   npages,
 					   zcipc_region_alignment(cap->region, first, npages, only),
 					   &pgoff);

@@ -130,10 +130,14 @@ static bool zcipc_carry_is_free(const struct zcipc_carry *carry)
 	return true;
 }
 
-/* Begins with a range: the only mapping of it, which is the sender's, or NULL. */
+/*
+ * Begins with a range: the only mapping of it, which is the sender's, or NULL. @to_pfnmap: PTEs are
+ * to go to a VMA that is VM_PFNMAP.
+ */
 static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
 					    const struct zcipc_region *region, unsigned long first,
-					    unsigned long npages, const struct zcipc_endpoint *ep)
+					    unsigned long npages, const struct zcipc_endpoint *ep,
+					    bool to_pfnmap)
 {
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
@@ -150,8 +154,9 @@ static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
 	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
 	if (first < slot->first || first + npages > slot->first + slot->npages)
 		return NULL;
-	/* Adopted memory has special PTEs, which frames that are not imported are not to keep. */
-	if (slot->addr && region->npinned + region->nholes < region->npages)
+	/* What is special there only is not to be so elsewhere, nor the other way round. */
+	if ((zcipc_slot_is_pfnmap(slot) || to_pfnmap) && !region->special &&
+	    region->npinned + region->nholes < region->npages)
 		return NULL;
 	if (npages > ZCIPC_CARRY_SMALL)
 		carry->which = bitmap_zalloc(npages, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
@@ -211,6 +216,7 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 		     unsigned long npages, struct zcipc_endpoint *src, struct zcipc_endpoint *dst,
 		     unsigned long pgoff)
 {
+	const bool to_pfnmap = zcipc_window_is_pfnmap(pgoff);
 	struct vm_area_struct *vma;
 	struct zcipc_slot *slot;
 	unsigned long addr;
@@ -221,9 +227,10 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 		return false;
 	/* The receiver is to have PMDs where it can. */
 	if (!zcipc_carry_is_worth(npages) ||
-	    zcipc_region_alignment(region, first, npages, true) >= 0)
+	    (zcipc_region_alignment(region, first, npages, true) >= 0 &&
+	     !(region->npinned && !zcipc_import_takes_pmds(to_pfnmap))))
 		return false;
-	slot = zcipc_carry_begin(carry, region, first, npages, src);
+	slot = zcipc_carry_begin(carry, region, first, npages, src, to_pfnmap);
 	if (!slot)
 		return false;
 	carry->addr = zcipc_window_addr(dst, pgoff);
@@ -304,7 +311,7 @@ bool zcipc_carry_freeze(struct zcipc_carry *carry, struct zcipc_region *region,
 	/* There PTEs cannot be read-only. */
 	if (region->pinnable || (!any && !zcipc_carry_is_worth(npages)))
 		return false;
-	slot = zcipc_carry_begin(carry, region, first, npages, src);
+	slot = zcipc_carry_begin(carry, region, first, npages, src, false);
 	if (!slot || (!locked && !mmap_read_trylock(src->mm)))
 		return false;
 	carry->from = locked ? NULL : src->mm;

@@ -89,17 +89,33 @@ static inline int zcipc_page_mapcount(struct page *page)
 #endif
 
 /*
- * A PMD that get_user_pages() takes no more than special PTEs: it asks for the driver whose memory
- * it is, and there is none. Where page tables are not mapped before they are looked at, MADV_COLD
- * takes such a PMD for a broken one.
+ * A PMD that get_user_pages() takes no more than special PTEs. Of one of a device's memory it asks
+ * for the driver, and there is none. Newer kernels have no such PMDs. They take no special one
+ * without locks; with locks they do, but for VMAs that are VM_PFNMAP, which they look at first.
  */
-#if defined(ZCIPC_HAS_PTE_OFFSET_MAP) && defined(CONFIG_ARCH_HAS_PTE_DEVMAP) && \
-	defined(CONFIG_TRANSPARENT_HUGEPAGE)
-#define ZCIPC_UNPINNABLE_PMDS			true
+#if defined(CONFIG_TRANSPARENT_HUGEPAGE) && defined(CONFIG_ARCH_HAS_PTE_DEVMAP)
 #define zcipc_pmd_mkunpinnable(pmd)		pmd_mkdevmap(pmd)
 #else
-#define ZCIPC_UNPINNABLE_PMDS			false
 #define zcipc_pmd_mkunpinnable(pmd)		(pmd)
+#endif
+
+/* Is there such a PMD, in VMAs that are VM_PFNMAP? */
+#if defined(CONFIG_TRANSPARENT_HUGEPAGE) && \
+	(defined(CONFIG_ARCH_HAS_PTE_DEVMAP) || defined(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP))
+#define ZCIPC_UNPINNABLE_PMDS			true
+#else
+#define ZCIPC_UNPINNABLE_PMDS			false
+#endif
+
+/*
+ * And in others? Where page tables are not mapped before they are looked at, MADV_COLD, which leaves
+ * VM_PFNMAP alone, takes one of a device for a broken one.
+ */
+#if defined(CONFIG_TRANSPARENT_HUGEPAGE) && defined(CONFIG_ARCH_HAS_PTE_DEVMAP) && \
+	defined(ZCIPC_HAS_PTE_OFFSET_MAP)
+#define ZCIPC_UNPINNABLE_PMDS_MIXED		true
+#else
+#define ZCIPC_UNPINNABLE_PMDS_MIXED		false
 #endif
 
 /*

@@ -133,7 +133,6 @@ int zcipc_direct_prepare(struct zcipc_transfer_state *t)
 
 	t->npages = direct->span;
 	t->rights = t->cmd->rights ?: ZCIPC_RIGHTS_ALL;
-	t->window = ZCIPC_CACHE_DEFAULT;
 	zcipc_transfer_plan(t);
 	t->cap = zcipc_cap_alloc(READ_ONCE(t->dst->node));
 	if (!t->cap)
@@ -256,6 +255,7 @@ static int zcipc_direct_reserve(struct zcipc_transfer_state *t)
 	if (!atomic_read(&t->dst->mm->mm_users))
 		return -ESRCH;
 	ret = zcipc_transfer_may_send(t);
+	t->window = zcipc_region_window(t->dst, t->region, t->region->npinned, true);
 	if (!ret)
 		ret = zcipc_transfer_reserve(t, t->region);
 	if (!ret)

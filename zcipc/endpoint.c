@@ -744,8 +744,12 @@ int zcipc_endpoint_info(struct zcipc_ucmd *ucmd)
 		cmd->features |= ZCIPC_FEATURE_UNCACHED;
 	if (zcipc_huge_is_on())
 		cmd->features |= ZCIPC_FEATURE_HUGE;
-	if (ZCIPC_UNPINNABLE_PMDS)
+	if (zcipc_import_takes_pmds(false))
 		cmd->features |= ZCIPC_FEATURE_HUGE_IMPORT;
+	if (zcipc_carry_is_worth(ULONG_MAX))
+		cmd->features |= ZCIPC_FEATURE_CARRY;
+	if (zcipc_move_short_is_on())
+		cmd->features |= ZCIPC_FEATURE_SHORT_MOVE;
 	cmd->endpoint = ep->id;
 	cmd->max_region_len = (u64)ZCIPC_MAX_REGION_PAGES << PAGE_SHIFT;
 	cmd->max_window_len = (u64)ZCIPC_MAX_WINDOW_PAGES << PAGE_SHIFT;

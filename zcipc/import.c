@@ -440,13 +440,24 @@ static int zcipc_import_charge_rest(const struct zcipc_import *import, unsigned 
 	return ret;
 }
 
+static bool huge_import = true;
+module_param(huge_import, bool, 0644);
+MODULE_PARM_DESC(huge_import, "huge pages of imported memory are mapped as such where they can be");
+
+/* Can a VMA, which is VM_PFNMAP or not, have PMDs of imported memory? Nobody is to hold it. */
+bool zcipc_import_takes_pmds(bool pfnmap)
+{
+	return READ_ONCE(huge_import) &&
+	       (pfnmap ? ZCIPC_UNPINNABLE_PMDS : ZCIPC_UNPINNABLE_PMDS_MIXED);
+}
+
 /* Finds blocks that are a huge page each, all in order, which a PMD can show. */
 static void zcipc_import_find_blocks(struct zcipc_region *region, unsigned long first,
 				     unsigned long npages)
 {
 	unsigned long i, at = ALIGN(first, ZCIPC_HUGE_PAGES);
 
-	if (!ZCIPC_UNPINNABLE_PMDS)
+	if (!ZCIPC_UNPINNABLE_PMDS || !READ_ONCE(huge_import))
 		return;
 	for (; at + ZCIPC_HUGE_PAGES <= first + npages; at += ZCIPC_HUGE_PAGES) {
 		struct page *page = zcipc_frame_page(region->frames[at]);

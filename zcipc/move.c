@@ -35,6 +35,15 @@ struct zcipc_move {
 	struct zcipc_carry_to to;
 };
 
+static bool short_moves = true;
+module_param(short_moves, bool, 0644);
+MODULE_PARM_DESC(short_moves, "a MOVE of what only the sender knows goes a shorter way");
+
+bool zcipc_move_short_is_on(void)
+{
+	return READ_ONCE(short_moves);
+}
+
 /* Is nothing asked for that is not usual? */
 static bool zcipc_move_is_usual(const struct zcipc_transfer *cmd)
 {
@@ -56,7 +65,7 @@ static struct zcipc_slot *zcipc_move_slot(struct zcipc_move *m)
 	    (m->cmd->len && m->cmd->len != npages << PAGE_SHIFT) ||
 	    region->user != m->dst->user || !list_is_singular(&region->caps) ||
 	    m->cap->nslots != 1 || m->cap->slots.next != &slot->cap_entry ||
-	    slot->npages != npages || slot->addr)
+	    slot->npages != npages || zcipc_slot_is_pfnmap(slot))
 		return NULL;
 	m->huge = npages == ZCIPC_HUGE_PAGES && region->nhuge && !region->npinned;
 	if (m->huge)
@@ -77,7 +86,8 @@ static struct zcipc_slot *zcipc_move_slot(struct zcipc_move *m)
 static bool zcipc_move_reserve(struct zcipc_move *m)
 {
 	const struct zcipc_region *region = m->cap->region;
-	unsigned int window = zcipc_region_window(region, m->cap->rights & ZCIPC_RIGHT_WRITE);
+	unsigned int window = zcipc_region_window(m->dst, region, region->npinned,
+						  m->cap->rights & ZCIPC_RIGHT_WRITE);
 
 	return zcipc_message_room(m->dst) &&
 	       !zcipc_cap_reserve(m->dst, 1, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN) &&
@@ -186,7 +196,7 @@ bool zcipc_move_short(struct zcipc_ucmd *ucmd)
 	bool done = false;
 	struct mm_struct *mm;
 
-	if (!zcipc_move_is_usual(m.cmd))
+	if (!zcipc_move_is_usual(m.cmd) || !zcipc_move_short_is_on())
 		return false;
 	m.dst = zcipc_endpoint_get(m.cmd->peer);
 	if (IS_ERR(m.dst))

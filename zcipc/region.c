@@ -953,7 +953,7 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	mutex_lock(&ep->lock);
 	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
 	if (!ret && slot)
-		ret = zcipc_window_reserve(ep, zcipc_region_window(region, true), npages,
+		ret = zcipc_window_reserve(ep, zcipc_region_window(ep, region, 0, true), npages,
 					   zcipc_region_alignment(region, 0, npages, true), &pgoff);
 	if (!ret) {
 		zcipc_region_lock_new(region);

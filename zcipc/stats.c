@@ -273,7 +273,7 @@ void zcipc_stats_show_endpoint(struct seq_file *m, struct zcipc_endpoint *ep)
 	seq_printf(m, "zcipc-dead:\t%d\n", ep->dead);
 	/* Some cache policies have none. */
 	for (i = 0; i < ZCIPC_WINDOW_MAX; i++)
-		if (i <= ZCIPC_CACHE_UNCACHED || i == ZCIPC_WINDOW_PINNABLE)
+		if (i <= ZCIPC_CACHE_UNCACHED || i >= ZCIPC_WINDOW_PINNABLE)
 			seq_printf(m, "zcipc-window-%u:\t%lu of %lu pages used\n", i,
 				   ep->windows[i].nused, ep->windows[i].npages);
 	seq_printf(m, "zcipc-queue-depth:\t%u\n", ep->queue_depth);

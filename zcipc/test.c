@@ -140,6 +140,37 @@ static const struct kernel_param_ops test_watch_param_ops = {
 module_param_cb(test_watch, &test_watch_param_ops, NULL, 0600);
 MODULE_PARM_DESC(test_watch, "pages of the writer; then how many have not been invalidated");
 
+static unsigned int test_npmds;
+
+/* "ADDRESS LENGTH" of the writer. Core mm tells nobody of VMAs that are VM_PFNMAP. */
+static int test_pmds_set(const char *val, const struct kernel_param *kp)
+{
+	struct mm_struct *mm = current->mm;
+	unsigned long addr, len, end;
+
+	if (sscanf(val, "%li %li", &addr, &len) != 2)
+		return -EINVAL;
+	test_npmds = 0;
+	mmap_read_lock(mm);
+	for (end = addr + len; addr < end; addr += PMD_SIZE)
+		test_npmds += vma_lookup(mm, addr) && zcipc_pt_has_pmd(mm, addr);
+	mmap_read_unlock(mm);
+	return 0;
+}
+
+static int test_pmds_get(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%u\n", test_npmds);
+}
+
+static const struct kernel_param_ops test_pmds_ops = {
+	.set = test_pmds_set,
+	.get = test_pmds_get,
+};
+
+module_param_cb(test_pmds, &test_pmds_ops, NULL, 0600);
+MODULE_PARM_DESC(test_pmds, "a range of the writer's; then by how many PMDs it was mapped");
+
 #ifdef CONFIG_X86
 
 static unsigned long test_pfn;

@@ -516,14 +516,17 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 	/* What has been copied of it already, parts of pages, is write-back. */
 	if (t->direct)
 		t->cache = ZCIPC_CACHE_DEFAULT;
-	t->window = t->cache;
-	/* A snapshot is not. */
-	if (region->pinnable && type != ZCIPC_COPY && t->rights & ZCIPC_RIGHT_WRITE)
-		t->window = ZCIPC_WINDOW_PINNABLE;
 	/* No two regions have a frame of a pool. */
 	t->recached = type == ZCIPC_COPY && (t->cache || region->cache);
 	t->set_cache = type != ZCIPC_COPY && t->cache != region->cache;
 	t->copy = t->recached || zcipc_transfer_copies(t->cmd, (u64)t->npages << PAGE_SHIFT);
+	if (t->cache != region->cache)
+		t->window = t->cache;
+	else if (type == ZCIPC_COPY) /* which nobody can pin for long */
+		t->window = zcipc_region_window(t->dst, region, t->copy ? 0 : t->npinned, false);
+	else
+		t->window = zcipc_region_window(t->dst, region, region->npinned,
+						t->rights & ZCIPC_RIGHT_WRITE);
 	if (!t->set_cache)
 		return 0;
 	if (t->keep_cache || region->npinned || region->pinnable)
@@ -599,7 +602,8 @@ int zcipc_transfer_admit_plain(struct zcipc_transfer_state *t, const struct zcip
 	if (!zcipc_message_room(dst))
 		return -EAGAIN;
 	t->cache = region->cache;
-	t->window = zcipc_region_window(region, t->rights & ZCIPC_RIGHT_WRITE);
+	t->window = zcipc_region_window(dst, region, region->npinned,
+					t->rights & ZCIPC_RIGHT_WRITE);
 	ret = zcipc_cap_reserve(dst, 1, ZCIPC_GFP_LOCKED) ?:
 	      zcipc_window_reserve(dst, t->window, t->npages, -1, &t->pgoff);
 	if (ret)

@@ -1099,9 +1099,9 @@ static bool zcipc_slot_is_only(const struct zcipc_slot *slot)
 
 /*
  * Inserts the PMD of a block that is a huge frame. Core mm's function for that makes it special on
- * newer kernels, so that get_user_pages() would not take it. An imported one is an anonymous page,
- * of which core mm expects, and with PAGE_TABLE_CHECK demands, that who can write to it alone has
- * it mapped.
+ * newer kernels, so that get_user_pages() would not take it. An imported one must not be taken, and
+ * is an anonymous page, of which core mm expects, and with PAGE_TABLE_CHECK demands, that who can
+ * write to it alone has it mapped.
  *
  * Return: 0, -EAGAIN if a fault has to do it, -ENOENT if PTEs have to do
  */
@@ -1110,9 +1110,9 @@ static int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct
 {
 	unsigned long index = ALIGN_DOWN(slot->first + pgoff - slot->pgoff, ZCIPC_HUGE_PAGES);
 	struct zcipc_frame *frame = slot->cap->region->frames[index];
+	bool imported = zcipc_frame_is_imported(frame), writable;
 	struct zcipc_window *window;
 	unsigned long addr;
-	bool writable;
 	int ret;
 
 	/* The block may begin before the slot does. */
@@ -1120,11 +1120,11 @@ static int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct
 	addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
 	if (index < slot->first || slot->first + slot->npages - index < ZCIPC_HUGE_PAGES ||
 	    addr < vma->vm_start || addr + PMD_SIZE > vma->vm_end || addr & ~PMD_MASK ||
-	    (zcipc_frame_is_imported(frame) && !zcipc_slot_is_only(slot)))
+	    (imported && !(zcipc_slot_is_only(slot) &&
+			   zcipc_import_takes_pmds(vma->vm_flags & VM_PFNMAP))))
 		return -ENOENT;
 	writable = slot->writable && vma->vm_flags & VM_WRITE && zcipc_huge_exclusive(frame);
-	ret = zcipc_pt_insert_pmd(vma, addr, zcipc_frame_page(frame), writable,
-				  zcipc_frame_is_imported(frame));
+	ret = zcipc_pt_insert_pmd(vma, addr, zcipc_frame_page(frame), writable, imported);
 	if (ret == -EAGAIN)
 		return ret;
 	window = zcipc_window_at(slot->cap->ep, pgoff);
@@ -1132,15 +1132,6 @@ static int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct
 		window->huge_low = min(window->huge_low, zcipc_window_index(pgoff));
 	trace_zcipc_insert(slot->cap->ep, pgoff, ZCIPC_HUGE_PAGES);
 	return ret;
-}
-
-/*
- * Are PTEs of a slot to be special, whatever the frames are? VMAs of adopted memory are VM_PFNMAP,
- * so that core mm refuses to discard what it cannot: an allocator would take it for zero.
- */
-static bool zcipc_slot_is_special(const struct zcipc_slot *slot)
-{
-	return slot->cap->region->special || slot->addr;
 }
 
 /**
@@ -2115,6 +2106,7 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 {
 	struct zcipc_window *window = &ep->windows[which];
 	bool pinnable = which == ZCIPC_WINDOW_PINNABLE;
+	bool unpinnable = which == ZCIPC_WINDOW_UNPINNABLE;
 	unsigned long npages = vma_pages(vma);
 	unsigned long **used;
 	size_t size = zcipc_window_array_size(npages);
@@ -2122,7 +2114,7 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 
 	if (vma->vm_pgoff != zcipc_window_pgoff(which) || npages > ZCIPC_MAX_WINDOW_PAGES)
 		return -EINVAL;
-	if (!pinnable && !zcipc_frame_can_cache(which))
+	if (!pinnable && !unpinnable && !zcipc_frame_can_cache(which))
 		return -EOPNOTSUPP;
 	if (vma->vm_flags & VM_EXEC)
 		return -EACCES;
@@ -2154,10 +2146,10 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 		kvfree(used);
 		return ret;
 	}
-	if (!pinnable)
+	if (!pinnable && !unpinnable)
 		vma->vm_page_prot = zcipc_frame_pgprot(vma->vm_page_prot, which);
 	vma->vm_ops = pinnable ? &zcipc_pinnable_ops : &zcipc_window_ops;
-	zcipc_vm_flags_mod(vma, VM_MIXEDMAP | VM_DONTDUMP, VM_MAYEXEC);
+	zcipc_vm_flags_mod(vma, (unpinnable ? VM_PFNMAP : VM_MIXEDMAP) | VM_DONTDUMP, VM_MAYEXEC);
 	return 0;
 }
 

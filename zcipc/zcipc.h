@@ -148,9 +148,13 @@ struct zcipc_user {
 	struct list_head kept;
 };
 
-/* Windows of an endpoint: for DEFAULT, STREAMING, UNCACHED, and what can be pinned for long. */
+/*
+ * Windows of an endpoint: for DEFAULT, STREAMING, UNCACHED, what can be pinned for long, and what
+ * cannot be held at all. The last one is VM_PFNMAP, the others are VM_MIXEDMAP.
+ */
 #define ZCIPC_WINDOW_PINNABLE	(ZCIPC_CACHE_WRITEBACK + 1)
-#define ZCIPC_WINDOW_MAX	(ZCIPC_WINDOW_PINNABLE + 1)
+#define ZCIPC_WINDOW_UNPINNABLE	(ZCIPC_WINDOW_PINNABLE + 1)
+#define ZCIPC_WINDOW_MAX	(ZCIPC_WINDOW_UNPINNABLE + 1)
 
 /* File offsets, in pages: each window has as many as it could use, and so has the ring. */
 #define ZCIPC_WINDOW_SHIFT	(40 - PAGE_SHIFT)
@@ -232,7 +236,7 @@ struct zcipc_room {
  * @ncaps: entries that are not free
  * @first_generation: of each index; random, so that another endpoint's tokens are not taken for own
  *	ones. 0: there is no table yet
- * @windows: by enum zcipc_cache, or ZCIPC_WINDOW_PINNABLE
+ * @windows: by enum zcipc_cache, or ZCIPC_WINDOW_PINNABLE, ZCIPC_WINDOW_UNPINNABLE
  * @window_id: of the newest of them
  * @next_outside: file offset, in pages, for the next mapping outside of windows; 0: there was none
  * @zapped: file offset, in pages, + 1, of the page that was unmapped last so that who writes to it
@@ -734,12 +738,20 @@ void zcipc_cap_exit(void);
 /* region.c */
 
 /*
- * The window that a mapping of a region belongs in. Where there is no mkwrite, which is what
- * forbids pins for writing, nothing keeps PTEs from becoming writable.
+ * The window of an endpoint that a mapping of a region belongs in, with @npinned imported pages.
+ * Where there is no mkwrite, which is what forbids pins for writing, nothing keeps PTEs from
+ * becoming writable.
  */
-static inline unsigned int zcipc_region_window(const struct zcipc_region *region, bool writable)
+static inline unsigned int zcipc_region_window(const struct zcipc_endpoint *ep,
+					       const struct zcipc_region *region, u32 npinned,
+					       bool writable)
 {
-	return region->pinnable && writable ? ZCIPC_WINDOW_PINNABLE : region->cache;
+	if (region->pinnable && writable)
+		return ZCIPC_WINDOW_PINNABLE;
+	if (!region->cache && (region->unpinnable || npinned) &&
+	    ep->windows[ZCIPC_WINDOW_UNPINNABLE].used)
+		return ZCIPC_WINDOW_UNPINNABLE;
+	return region->cache;
 }
 
 /* Is it ZCIPC_NODE_ANY, or a node that has memory? */
@@ -952,6 +964,7 @@ void zcipc_import_put(struct zcipc_imported *frame);
 int zcipc_import_check(unsigned long addr, unsigned long npages, bool *secret);
 int zcipc_import_pin(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		     unsigned long addr, unsigned long limit, bool keep);
+bool zcipc_import_takes_pmds(bool pfnmap);
 int zcipc_import_lock(unsigned long addr, unsigned long npages);
 void zcipc_import_zap(unsigned long addr, unsigned long npages);
 unsigned long zcipc_import_restore(struct zcipc_region *region, unsigned long first,
@@ -1418,6 +1431,27 @@ struct zcipc_range {
 void zcipc_window_unmap_ranges(struct zcipc_endpoint *ep, struct zcipc_range *ranges,
 			       unsigned int n);
 u64 zcipc_slot_addr(const struct zcipc_slot *slot);
+
+/* Is a page of an endpoint's file in the window that is VM_PFNMAP? */
+static inline bool zcipc_window_is_pfnmap(unsigned long pgoff)
+{
+	return pgoff >> ZCIPC_WINDOW_SHIFT == ZCIPC_WINDOW_UNPINNABLE;
+}
+
+/*
+ * Is the VMA that shows a slot VM_PFNMAP, so that its PTEs are special, whatever the frames are?
+ * That of adopted memory is, so that core mm refuses to discard what it cannot: an allocator would
+ * take it for zero.
+ */
+static inline bool zcipc_slot_is_pfnmap(const struct zcipc_slot *slot)
+{
+	return slot->addr || zcipc_window_is_pfnmap(slot->pgoff);
+}
+
+static inline bool zcipc_slot_is_special(const struct zcipc_slot *slot)
+{
+	return slot->cap->region->special || zcipc_slot_is_pfnmap(slot);
+}
 u64 zcipc_slots_addr(const struct zcipc_cap *cap, u64 offset, u64 len);
 int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, bool share,
 		      u64 *token, u64 *offset);
@@ -1849,6 +1883,7 @@ int zcipc_transfer(struct zcipc_ucmd *ucmd);
 int zcipc_transfer_grant(struct zcipc_ucmd *ucmd);
 
 /* move.c */
+bool zcipc_move_short_is_on(void);
 bool zcipc_move_short(struct zcipc_ucmd *ucmd);
 
 /* direct.c */

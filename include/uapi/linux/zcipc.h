@@ -151,9 +151,19 @@ enum zcipc_cache {
 /* The file offset for mmap() of the window for regions that can be pinned. */
 #define ZCIPC_WINDOW_OFFSET_PINNABLE	((__u64)5 << 40)
 
+/*
+ * The file offset for mmap() of a window for what nobody can hold: memory that was not created by
+ * ZCIPC_IOC_REGION_CREATE but imported, or sent as it was, and regions with
+ * ZCIPC_CREATE_UNPINNABLE. Without such a window this is placed in the one at file offset 0. In it
+ * huge pages of imported memory cost little more than a page on each kernel (see
+ * ZCIPC_FEATURE_HUGE_IMPORT); I/O that takes pages instead of copying fails with EFAULT, whatever
+ * becomes of the region; and madvise() that would discard pages or mappings fails with EINVAL.
+ */
+#define ZCIPC_WINDOW_OFFSET_UNPINNABLE	((__u64)6 << 40)
+
 /* The file offsets for mmap() of a receive ring: see struct zcipc_ring. */
-#define ZCIPC_RING_OFFSET		((__u64)6 << 40)
-#define ZCIPC_RING_OFFSET_HEAD		((__u64)7 << 40)
+#define ZCIPC_RING_OFFSET		((__u64)7 << 40)
+#define ZCIPC_RING_OFFSET_HEAD		((__u64)8 << 40)
 
 /*
  * NUMA nodes: a number, no preference, or (for a transfer) where the peer was when it last opened
@@ -168,13 +178,20 @@ enum zcipc_cache {
  * @ZCIPC_FEATURE_UNCACHED: ZCIPC_CACHE_UNCACHED
  * @ZCIPC_FEATURE_HUGE: regions are made of frames of 2 MiB, each of which costs little more than a
  *	page
- * @ZCIPC_FEATURE_HUGE_IMPORT: so do imported huge pages
+ * @ZCIPC_FEATURE_HUGE_IMPORT: so do imported huge pages, in each window; else only where they were
+ *	adopted, and in the window at ZCIPC_WINDOW_OFFSET_UNPINNABLE
+ * @ZCIPC_FEATURE_CARRY: a MOVE of many pages takes page table entries from one process to the other
+ * @ZCIPC_FEATURE_SHORT_MOVE: a MOVE of a region that only its owner knows goes a shorter way
+ *
+ * Apart from policies these say what is fast. Module parameters switch them off.
  */
 enum zcipc_feature {
 	ZCIPC_FEATURE_STREAMING	= 1 << 0,
 	ZCIPC_FEATURE_UNCACHED	= 1 << 1,
 	ZCIPC_FEATURE_HUGE	= 1 << 2,
 	ZCIPC_FEATURE_HUGE_IMPORT = 1 << 3,
+	ZCIPC_FEATURE_CARRY	= 1 << 4,
+	ZCIPC_FEATURE_SHORT_MOVE = 1 << 5,
 };
 
 /**

@@ -329,10 +329,10 @@ TEST_F(file, not_by_offset)
 	size_t i;
 
 	test_share(&self->a, &self->a, self->p, N, RIGHTS_RW, &m);
-	/* The first ones outside of windows. */
+	/* The first ones outside of windows and rings. */
 	for (i = 0; i < 64; i++)
 		ASSERT_EQ(MAP_FAILED, mmap(NULL, N * psize, PROT_READ, MAP_SHARED, self->a.fd,
-					   (6UL << 40) + i * psize));
+					   ZCIPC_RING_OFFSET_HEAD + (1ULL << 40) + i * psize));
 	munmap(at(&m), N * psize);
 }
 

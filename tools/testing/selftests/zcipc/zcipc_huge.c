@@ -109,6 +109,50 @@ static long ep_pmds(const struct ep *ep, const char *p)
 	return pmd_mapped(ep->sock < 0 ? getpid() : ep->pid, p) / 2048;
 }
 
+#define PMDS "/sys/module/zcipc/parameters/test_pmds"
+
+static long call_hidden_pmds(struct ep *ep, struct call *c)
+{
+	char text[64];
+
+	(void)ep;
+	snprintf(text, sizeof(text), "0x%lx 0x%lx", (unsigned long)c->addr,
+		 (unsigned long)(c->n * psize));
+	file_write(PMDS, text);
+	return file_number(PMDS, NULL);
+}
+
+/* As ep_pmds(), of so many pages that core mm tells nobody of. */
+static long ep_hidden_pmds(struct ep *ep, const char *p, size_t npages)
+{
+	struct call c = { .fn = call_hidden_pmds, .addr = (uintptr_t)p, .n = npages };
+
+	return ep_call(ep, &c);
+}
+
+/* A window for what nobody can hold, at a multiple of 2 MiB, beside the other. */
+static long call_map_unpinnable(struct ep *ep, struct call *c)
+{
+	void *p;
+
+	p = mmap(NULL, (ep->npages + BLOCK) * psize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	p = (void *)(((uintptr_t)p + BLOCK * psize - 1) & ~(BLOCK * psize - 1));
+	p = mmap(p, ep->npages * psize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, ep->fd,
+		 ZCIPC_WINDOW_OFFSET_UNPINNABLE);
+	c->addr = (uintptr_t)p;
+	return p == MAP_FAILED ? -1 : 0;
+}
+
+static int ep_map_unpinnable(struct ep *ep, char **window)
+{
+	struct call c = { .fn = call_map_unpinnable };
+
+	if (ep_call(ep, &c))
+		return -1;
+	*window = ep->sock < 0 ? (char *)(uintptr_t)c.addr : NULL;
+	return 0;
+}
+
 FIXTURE(huge)
 {
 	struct base base;
@@ -149,18 +193,29 @@ FIXTURE(blocks)
 	long npmds;		/* by how many PMDs two blocks are mapped in a window */
 	long own_npmds;		/* where they were made: of adopted memory nobody can see it */
 	char *memory;
+	char *windows[2];	/* of this process, for what nobody can hold */
 };
 
 FIXTURE_VARIANT(blocks)
 {
 	bool remote;
 	bool imported;
+	bool unpinnable;	/* there are windows for what cannot be held */
 };
 
 FIXTURE_VARIANT_ADD(blocks, thread) { .remote = false };
 FIXTURE_VARIANT_ADD(blocks, process) { .remote = true };
 FIXTURE_VARIANT_ADD(blocks, imported_thread) { .remote = false, .imported = true };
 FIXTURE_VARIANT_ADD(blocks, imported_process) { .remote = true, .imported = true };
+FIXTURE_VARIANT_ADD(blocks, unpinnable_thread)
+{
+	.remote = false, .imported = true, .unpinnable = true,
+};
+
+FIXTURE_VARIANT_ADD(blocks, unpinnable_process)
+{
+	.remote = true, .imported = true, .unpinnable = true,
+};
 
 #define MEMORY (4 * BLOCK * psize)
 
@@ -202,6 +257,14 @@ FIXTURE_SETUP(blocks)
 		ASSERT_EQ(2, pmd_mapped(getpid(), p) / 2048);
 		test_import(&self->a, p, N, &self->src);
 		self->npmds = imports_by_pmds() ? 2 : 0;
+		if (variant->unpinnable) {
+			if (access(PMDS, F_OK))
+				SKIP(return, "the module is built without test_pmds");
+			TEST_OK(ep_map_unpinnable(&self->a, &self->windows[0]));
+			TEST_OK(ep_map_unpinnable(&self->b, &self->windows[1]));
+			self->npmds = 2;
+			self->own_npmds = 2;
+		}
 	} else {
 		test_create(&self->a, N, &self->src);
 		ASSERT_EQ(2 * BLOCK, self->src.huge);
@@ -211,10 +274,19 @@ FIXTURE_SETUP(blocks)
 	}
 }
 
+/* By how many PMDs is so much mapped? */
+#define blocks_pmds(ep, p, npages)					\
+	(variant->unpinnable ? ep_hidden_pmds(ep, p, npages) : ep_pmds(ep, p))
+
 FIXTURE_TEARDOWN(blocks)
 {
+	int i;
+
 	if (self->memory)
 		munmap(self->memory, MEMORY);
+	for (i = 0; i < 2; i++)
+		if (self->windows[i])
+			munmap(self->windows[i], HUGE_WINDOW * psize);
 	base_teardown(_metadata, &self->base);
 }
 
@@ -296,12 +368,12 @@ TEST_F(blocks, move)
 		test_gone(&self->a, back.p, N);
 		test_check(&self->b, there.p, N, 1 + 2 * i);
 		test_fill(&self->b, there.p, N, 2 + 2 * i);
-		ASSERT_EQ(self->npmds, ep_pmds(&self->b, there.p));
+		ASSERT_EQ(self->npmds, blocks_pmds(&self->b, there.p, N));
 		test_pass(&self->b, &self->a, ZCIPC_MOVE, there.cap, &back);
 		test_gone(&self->b, there.p, N);
 		test_check(&self->a, back.p, N, 2 + 2 * i);
 		test_fill(&self->a, back.p, N, 3 + 2 * i);
-		ASSERT_EQ(self->npmds, ep_pmds(&self->a, back.p));
+		ASSERT_EQ(self->npmds, blocks_pmds(&self->a, back.p, N));
 		test_stats(&self->base.ep, &after);
 		ASSERT_EQ(before.copied_held, after.copied_held);
 		ASSERT_EQ(before.copied_write, after.copied_write);
@@ -321,7 +393,7 @@ TEST_F(blocks, share)
 	test_pass(&self->a, &self->b, ZCIPC_SHARE, self->src.cap, &dst);
 	test_check(&self->b, dst.p, N, 1);
 	/* What was imported is mapped so for one of them only. */
-	ASSERT_EQ(variant->imported ? 0 : 2, ep_pmds(&self->b, dst.p));
+	ASSERT_EQ(variant->imported ? 0 : 2, blocks_pmds(&self->b, dst.p, N));
 	for (i = 0; i < N; i += 100) {
 		ASSERT_EQ(0, ep_write(&self->b, dst.p + i * psize, 70 + i));
 		ASSERT_EQ(0, ep_read(&self->a, self->src.p + i * psize, &val));
@@ -331,7 +403,7 @@ TEST_F(blocks, share)
 	ASSERT_EQ(1, n);
 	test_gone(&self->b, dst.p, N);
 	ASSERT_EQ(0, ep_read(&self->a, self->src.p, &val));
-	EXPECT_EQ(self->own_npmds, ep_pmds(&self->a, self->src.p));
+	EXPECT_EQ(self->own_npmds, blocks_pmds(&self->a, self->src.p, N));
 }
 
 /* A range of it is shared: PMDs where they can be. */
@@ -347,7 +419,7 @@ TEST_F(blocks, share_part)
 	test_recv(&self->b, &m);
 	p = (char *)(uintptr_t)m.addr;
 	test_check_from(&self->b, p, 100, BLOCK + 412, 1);
-	EXPECT_EQ(variant->imported ? 0 : 1, ep_pmds(&self->b, p));
+	EXPECT_EQ(variant->imported ? 0 : 1, blocks_pmds(&self->b, p, BLOCK + 412));
 	ASSERT_EQ(0, ep_write(&self->b, p + 500 * psize, 33));
 	ASSERT_EQ(0, ep_read(&self->a, self->src.p + 600 * psize, &val));
 	ASSERT_EQ(33, val);
@@ -367,8 +439,8 @@ TEST_F(blocks, copy)
 	test_pass(&self->a, &self->b, ZCIPC_COPY, self->src.cap, &dst);
 	test_check(&self->b, dst.p, N, 1);
 	test_check(&self->a, self->src.p, N, 1);
-	EXPECT_EQ(self->npmds, ep_pmds(&self->b, dst.p));
-	EXPECT_EQ(self->own_npmds, ep_pmds(&self->a, self->src.p));
+	EXPECT_EQ(self->npmds, blocks_pmds(&self->b, dst.p, N));
+	EXPECT_EQ(self->own_npmds, blocks_pmds(&self->a, self->src.p, N));
 	test_stats(&self->base.ep, &after);
 	ASSERT_EQ(before.frames, after.frames);
 	ASSERT_EQ(before.copied_write, after.copied_write);
@@ -383,8 +455,8 @@ TEST_F(blocks, copy)
 	test_check(&self->a, self->src.p, BLOCK + 9, 1);
 	test_stats(&self->base.ep, &after);
 	EXPECT_EQ(before.copied_write + 2 * psize, after.copied_write);
-	EXPECT_EQ(self->npmds / 2, ep_pmds(&self->b, dst.p));
-	EXPECT_EQ(self->own_npmds / 2, ep_pmds(&self->a, self->src.p));
+	EXPECT_EQ(self->npmds / 2, blocks_pmds(&self->b, dst.p, N));
+	EXPECT_EQ(self->own_npmds / 2, blocks_pmds(&self->a, self->src.p, N));
 	test_query(&self->a, self->src.cap, &q);
 	EXPECT_EQ((N - 2) * psize, q.shared);
 	/* The first 2 MiB are not all the sender's own, but those that it has are. */
@@ -393,7 +465,7 @@ TEST_F(blocks, copy)
 	test_check(&self->a, self->src.p, N, 2);
 	test_stats(&self->base.ep, &after);
 	EXPECT_EQ(before.copied_write + 2 * psize, after.copied_write);
-	EXPECT_EQ(self->own_npmds / 2, ep_pmds(&self->a, self->src.p));
+	EXPECT_EQ(self->own_npmds / 2, blocks_pmds(&self->a, self->src.p, N));
 }
 
 /* G4: all is written, on either side. */
@@ -416,7 +488,7 @@ TEST_F(blocks, copy_all)
 	/* The last one that has them writes in place. */
 	test_fill(&self->b, two.p, N, 4);
 	test_check(&self->b, two.p, N, 4);
-	EXPECT_EQ(self->npmds, ep_pmds(&self->b, two.p));
+	EXPECT_EQ(self->npmds, blocks_pmds(&self->b, two.p, N));
 	test_stats(&self->base.ep, &after);
 	EXPECT_EQ(before.copied_write + 2 * N * psize, after.copied_write);
 	test_check(&self->b, one.p, N, 2);
@@ -449,11 +521,11 @@ TEST_F(blocks, held_by_io)
 	int fds[2], n;
 
 	ASSERT_EQ(0, pipe(fds));
-	ASSERT_EQ(self->own_npmds, ep_pmds(&self->a, self->src.p));
+	ASSERT_EQ(self->own_npmds, blocks_pmds(&self->a, self->src.p, N));
 	n = vmsplice(fds[1], &iov, 1, 0);
 	EXPECT_TRUE(variant->imported ? n < 0 && (errno == EFAULT || errno == EEXIST) :
 					n == (int)psize);
-	EXPECT_EQ(self->own_npmds, ep_pmds(&self->a, self->src.p));
+	EXPECT_EQ(self->own_npmds, blocks_pmds(&self->a, self->src.p, N));
 	close(fds[0]);
 	close(fds[1]);
 }
@@ -614,10 +686,10 @@ TEST_F(blocks, move_block)
 	p = (char *)(uintptr_t)m.addr;
 	test_gone(&self->a, self->src.p + BLOCK * psize, BLOCK);
 	test_check_from(&self->b, p, BLOCK, BLOCK, 1);
-	EXPECT_EQ(self->npmds / 2, ep_pmds(&self->b, p));
+	EXPECT_EQ(self->npmds / 2, blocks_pmds(&self->b, p, BLOCK));
 	test_check(&self->a, self->src.p, BLOCK, 1);
 	test_check_from(&self->a, self->src.p + 2 * BLOCK * psize, 2 * BLOCK, 16, 1);
-	EXPECT_EQ(self->own_npmds / 2, ep_pmds(&self->a, self->src.p));
+	EXPECT_EQ(self->own_npmds / 2, blocks_pmds(&self->a, self->src.p, N));
 	test_fill(&self->b, p, BLOCK, 2);
 	test_check(&self->a, self->src.p, BLOCK, 1);
 }
@@ -762,7 +834,7 @@ TEST_F(blocks, window)
 	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &dst);
 	test_touch_read(SIGBUS, &self->a, p);
 	test_check(&self->b, dst.p, N, 1);
-	EXPECT_EQ(self->npmds, ep_pmds(&self->b, dst.p));
+	EXPECT_EQ(self->npmds, blocks_pmds(&self->b, dst.p, N));
 	/* And back to where no PMD can be. */
 	test_pass(&self->b, &self->a, ZCIPC_MOVE, dst.cap, &dst);
 	ASSERT_EQ(0, ep_read(&self->a, dst.p, &val));

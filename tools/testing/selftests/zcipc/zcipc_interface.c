@@ -341,6 +341,40 @@ TEST_F(interface, no_such_call)
 	EXPECT_EQ(-1, write(self->a.fd, &cmd, 8));
 }
 
+/* What is switched off, INFO does not have. */
+TEST_F(interface, info_of_what_is_off)
+{
+	const __u64 all = ZCIPC_FEATURE_HUGE | ZCIPC_FEATURE_HUGE_IMPORT | ZCIPC_FEATURE_CARRY |
+			  ZCIPC_FEATURE_SHORT_MOVE;
+	struct zcipc_info on = { .size = sizeof(on) }, off = on;
+	static const struct {
+		const char *path, *off, *on;
+		__u64 feature;
+	} switches[] = {
+		{ HUGE_MIN, "0", "512", ZCIPC_FEATURE_HUGE },
+		{ HUGE_IMPORT, "N", "Y", ZCIPC_FEATURE_HUGE_IMPORT },
+		{ CARRY, "0", "16", ZCIPC_FEATURE_CARRY },
+		{ SHORT_MOVES, "N", "Y", ZCIPC_FEATURE_SHORT_MOVE },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(switches); i++)
+		file_write(switches[i].path, switches[i].on);
+	TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_INFO, &on));
+	EXPECT_EQ(ZCIPC_FEATURE_CARRY | ZCIPC_FEATURE_SHORT_MOVE,
+		  on.features & (ZCIPC_FEATURE_CARRY | ZCIPC_FEATURE_SHORT_MOVE));
+	for (i = 0; i < ARRAY_SIZE(switches); i++) {
+		file_write(switches[i].path, switches[i].off);
+		TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_INFO, &off));
+		EXPECT_EQ(on.features & ~switches[i].feature, off.features);
+		file_write(switches[i].path, switches[i].on);
+	}
+	for (i = 0; i < ARRAY_SIZE(switches); i++)
+		file_write(switches[i].path, switches[i].off);
+	TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_INFO, &off));
+	EXPECT_EQ(on.features & ~all, off.features);
+}
+
 TEST_F(interface, info)
 {
 	struct zcipc_info one = { .size = sizeof(one) }, two = { .size = sizeof(two) };
@@ -350,7 +384,8 @@ TEST_F(interface, info)
 	EXPECT_EQ(ZCIPC_ABI_VERSION, one.abi);
 	EXPECT_EQ(psize, one.page_size);
 	EXPECT_EQ(0, one.features & ~(ZCIPC_FEATURE_STREAMING | ZCIPC_FEATURE_UNCACHED |
-				      ZCIPC_FEATURE_HUGE | ZCIPC_FEATURE_HUGE_IMPORT));
+				      ZCIPC_FEATURE_HUGE | ZCIPC_FEATURE_HUGE_IMPORT |
+				      ZCIPC_FEATURE_CARRY | ZCIPC_FEATURE_SHORT_MOVE));
 	EXPECT_EQ(two.features, one.features);
 	EXPECT_LT(0, one.endpoint);
 	EXPECT_LT(one.endpoint, two.endpoint);

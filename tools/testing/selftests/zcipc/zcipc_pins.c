@@ -497,6 +497,7 @@ FIXTURE(unpinnable)
 {
 	struct base base;
 	struct ep a, b;
+	char *windows[2];	/* of each, for such regions */
 	struct buf src;
 	int fds[2];
 };
@@ -504,10 +505,42 @@ FIXTURE(unpinnable)
 FIXTURE_VARIANT(unpinnable)
 {
 	const char *carry;
+	bool windows[2];
 };
 
 FIXTURE_VARIANT_ADD(unpinnable, carried) { .carry = "2", };
 FIXTURE_VARIANT_ADD(unpinnable, mapped) { .carry = "1000000", };
+FIXTURE_VARIANT_ADD(unpinnable, carried_between_windows)
+{
+	.carry = "2", .windows = { true, true },
+};
+
+FIXTURE_VARIANT_ADD(unpinnable, mapped_between_windows)
+{
+	.carry = "1000000", .windows = { true, true },
+};
+
+FIXTURE_VARIANT_ADD(unpinnable, carried_to_window)
+{
+	.carry = "2", .windows = { false, true },
+};
+
+FIXTURE_VARIANT_ADD(unpinnable, carried_from_window)
+{
+	.carry = "2", .windows = { true, false },
+};
+
+/* The window for what nobody can hold, beside the other. */
+static char *map_unpinnable(const struct ep *ep)
+{
+	return mmap(NULL, ep->npages * psize, PROT_READ | PROT_WRITE, MAP_SHARED, ep->fd,
+		    ZCIPC_WINDOW_OFFSET_UNPINNABLE);
+}
+
+static bool is_in(const char *window, const struct ep *ep, const char *p)
+{
+	return window && p >= window && p < window + ep->npages * psize;
+}
 
 FIXTURE_SETUP(unpinnable)
 {
@@ -516,7 +549,14 @@ FIXTURE_SETUP(unpinnable)
 	huge_set("1");
 	test_open(&self->a, 4 * 512, 0);
 	test_open(&self->b, 256, 0);
+	if (variant->windows[0])
+		self->windows[0] = map_unpinnable(&self->a);
+	if (variant->windows[1])
+		self->windows[1] = map_unpinnable(&self->b);
+	ASSERT_NE(MAP_FAILED, self->windows[0]);
+	ASSERT_NE(MAP_FAILED, self->windows[1]);
 	test_create_flags(&self->a, MANY, ZCIPC_CREATE_UNPINNABLE, &self->src);
+	ASSERT_EQ(variant->windows[0], is_in(self->windows[0], &self->a, self->src.p));
 	ASSERT_EQ(0, self->src.huge);
 	test_fill(&self->a, self->src.p, MANY, 1);
 	ASSERT_EQ(0, pipe(self->fds));
@@ -526,6 +566,10 @@ FIXTURE_TEARDOWN(unpinnable)
 {
 	close(self->fds[0]);
 	close(self->fds[1]);
+	if (self->windows[0])
+		munmap(self->windows[0], self->a.npages * psize);
+	if (self->windows[1])
+		munmap(self->windows[1], self->b.npages * psize);
 	base_teardown(_metadata, &self->base);
 }
 
@@ -631,6 +675,74 @@ TEST_F(unpinnable, recycled)
 	test_create_flags(&self->a, 8, ZCIPC_CREATE_RECYCLED | ZCIPC_CREATE_UNPINNABLE, &b);
 	test_check(&self->a, b.p, 8, 5);
 	ASSERT_EQ(-1, hold_any(self->fds, b.p, 8));
+}
+
+/* What goes where, if there is a window for it. */
+TEST_F(unpinnable, window)
+{
+	char *own = mmap(NULL, 16 * psize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			 0);
+	char *window = self->windows[1], *p;
+	struct buf b, dst, imported;
+	struct zcipc_recv m;
+
+	ASSERT_NE(MAP_FAILED, own);
+	/* What can be held is not for it, be it sent, or a copy of what cannot. */
+	test_create_flags(&self->a, 4, ZCIPC_CREATE_NO_HUGE, &b);
+	ASSERT_TRUE(is_in(self->a.win, &self->a, b.p));
+	test_pass(&self->a, &self->b, ZCIPC_SHARE, b.cap, &dst);
+	ASSERT_TRUE(is_in(self->b.win, &self->b, dst.p));
+	ASSERT_EQ(0, hold(self->fds, dst.p, 4, 0));
+	/* Sent as it was, with copies of what are not whole pages. */
+	test_fill(&self->a, own, 8, 3);
+	test_direct(&self->a, &self->b, ZCIPC_MOVE, own + 100, 6 * psize, ZCIPC_F_ANY_ALIGN);
+	test_recv(&self->b, &m);
+	p = (char *)(uintptr_t)m.addr;
+	ASSERT_EQ(variant->windows[1], is_in(window, &self->b, p));
+	ASSERT_EQ(variant->windows[1] ? -1 : 0, hold_any(self->fds, p - 100, 7));
+	test_check_from(&self->b, p - 100 + psize, 1, 5, 3);
+	test_drop(&self->b, m.cap);
+	/* Imported, for one who already has such, and for one who has not. */
+	test_fill(&self->a, own + 8 * psize, 8, 4);
+	test_import(&self->a, own + 8 * psize, 8, &imported);
+	test_pass(&self->a, &self->b, ZCIPC_SHARE, imported.cap, &dst);
+	ASSERT_EQ(variant->windows[1], is_in(window, &self->b, dst.p));
+	ASSERT_EQ(-1, hold_any(self->fds, dst.p, 8));
+	test_check(&self->b, dst.p, 8, 4);
+	test_drop(&self->b, dst.cap);
+	test_map(&self->a, imported.cap, 0, 8, ZCIPC_RIGHT_READ, &p);
+	ASSERT_EQ(variant->windows[0], is_in(self->windows[0], &self->a, p));
+	/* A snapshot of it, and the copies that writes make. */
+	test_pass(&self->a, &self->b, ZCIPC_COPY, imported.cap, &dst);
+	test_fill(&self->b, dst.p, 4, 5);
+	test_fill(&self->a, own + 12 * psize, 4, 6);
+	test_check(&self->b, dst.p, 4, 5);
+	test_check_from(&self->b, dst.p + 4 * psize, 4, 4, 4);
+	test_check(&self->a, own + 8 * psize, 4, 4);
+	ASSERT_EQ(variant->windows[1], is_in(window, &self->b, dst.p));
+	if (variant->windows[1]) {
+		EXPECT_EQ(-1, hold_any(self->fds, dst.p, 8));
+		EXPECT_EQ(-1, madvise(dst.p, psize, MADV_DONTNEED));
+		EXPECT_EQ(EINVAL, errno);
+	}
+	test_pass(&self->b, &self->a, ZCIPC_MOVE, dst.cap, &b);
+	test_check(&self->a, b.p, 4, 5);
+	test_check_from(&self->a, b.p + 4 * psize, 4, 4, 4);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, b.cap, &dst);
+	test_check(&self->b, dst.p, 4, 5);
+	if (variant->windows[1])
+		EXPECT_EQ(-1, hold_any(self->fds, dst.p, 8));
+	test_fill(&self->b, dst.p, 8, 7);
+	/* It is not there any more: the other one does. */
+	if (window) {
+		ASSERT_EQ(0, munmap(window, self->b.npages * psize));
+		self->windows[1] = NULL;
+		test_pass(&self->a, &self->b, ZCIPC_MOVE, imported.cap, &dst);
+		ASSERT_TRUE(is_in(self->b.win, &self->b, dst.p));
+		test_check(&self->b, dst.p, 4, 4);
+		test_check_from(&self->b, dst.p + 4 * psize, 0, 4, 6);
+	}
+	munmap(own, 16 * psize);
 }
 
 /* 2 MiB frames could be held, so there are none. */

@@ -1381,6 +1381,17 @@ static inline void huge_set(const char *npages)
 	file_write(HUGE_MIN, npages);
 }
 
+/* --- what only costs time if it is missing */
+
+#define SHORT_MOVES "/sys/module/zcipc/parameters/short_moves"
+#define HUGE_IMPORT "/sys/module/zcipc/parameters/huge_import"
+
+static inline void mechanisms_set(bool on)
+{
+	file_write(SHORT_MOVES, on ? "Y" : "N");
+	file_write(HUGE_IMPORT, on ? "Y" : "N");
+}
+
 /* --- what is checked around every test */
 
 struct base {
@@ -1416,6 +1427,7 @@ static inline bool wait_for_stats(struct ep *ep, const struct zcipc_stats *want,
 static inline void base_setup(struct __test_metadata *_metadata, struct base *base)
 {
 	static const struct zcipc_stats nothing = { .endpoints = 1 };
+	bool off = getenv("ZCIPC_OFF");
 
 	if (access(ZCIPC_DEVICE, F_OK))
 		SKIP(_exit(KSFT_SKIP), "there is no %s", ZCIPC_DEVICE);
@@ -1424,9 +1436,10 @@ static inline void base_setup(struct __test_metadata *_metadata, struct base *ba
 		point_go();
 	test_open(&base->ep, 0, 0);
 	/* Nearly always, so that there is no need for many pages; or as whoever runs this wants. */
-	carry_set(getenv("ZCIPC_CARRY") ?: "2");
+	carry_set(getenv("ZCIPC_CARRY") ?: off ? "0" : "2");
 	/* Or single pages that are parts of 2 MiB frames. */
-	huge_set(getenv("ZCIPC_HUGE") ?: "512");
+	huge_set(getenv("ZCIPC_HUGE") ?: off ? "0" : "512");
+	mechanisms_set(!off);
 	/* A process of the test before may not be gone yet. What that one has lost stays. */
 	wait_for_stats(&base->ep, &nothing, &base->stats, 200);
 }
