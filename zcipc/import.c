@@ -74,7 +74,7 @@ struct zcipc_huge {
 	unsigned int npins;
 	unsigned int nframes;
 	struct zcipc_parts parts;
-	DECLARE_BITMAP(pinned, HPAGE_PMD_NR);
+	DECLARE_BITMAP(pinned, ZCIPC_HUGE_PAGES);
 };
 
 /* By number of the first page. The xarray's lock protects what is in it, too, but for @parts. */
@@ -86,7 +86,7 @@ static int zcipc_huge_make(struct folio *folio)
 	struct zcipc_huge *huge;
 	int ret;
 
-	if (folio_nr_pages(folio) > HPAGE_PMD_NR)
+	if (folio_nr_pages(folio) > ZCIPC_HUGE_PAGES)
 		return -EOPNOTSUPP;
 	huge = kzalloc(sizeof(*huge), GFP_KERNEL_ACCOUNT);
 	if (!huge)
