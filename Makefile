@@ -10,7 +10,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 # What uname -r says there.
-KERNELS    = 6.1 6.12 new debug arm64 arm64-16k
+KERNELS    = 6.1 6.12 new rt debug arm64 arm64-16k
 RELEASE    = $(if $(filter $(KERNELS),$(KVER)),$(shell scripts/kernel $(KVER) \
 	     | xargs -I{} cat {}/release),$(KVER))
 MODULE_DIR = $(DESTDIR)/lib/modules/$(RELEASE)/updates
@@ -20,7 +20,7 @@ MANPAGE    = $(DESTDIR)$(PREFIX)/share/man/man4/zcipc.4
 .PHONY: module run demo check check-long test stress breakages icount latency bench bench-native \
 	vm install uninstall clean help
 
-module: ## the module (default), for the running kernel or KVER=6.1|6.12|new|debug|arm64...|RELEASE
+module: ## the module (default), for this kernel or KVER=6.1|6.12|new|rt|debug|arm64...|RELEASE
 	@scripts/build-module $(KVER) $(if $(W),W=$(W)) $(if $(C),C=$(C))
 
 run: ## everything, up to the demo in a VM (FILE=... to hand over; KERNEL=6.1|6.12)
@@ -32,7 +32,7 @@ check: ## everything that proves it: style, builds, tests on all kernels
 check-long: ## what takes hours, too: all variants on all kernels, random tests, breakages
 	@scripts/check --long
 
-test: ## the selftests in a VM, on KERNEL=6.1|6.12|new|debug (6.12), TESTS=... for some of them
+test: ## the selftests in a VM, on KERNEL=6.1|6.12|new|rt|debug (6.12), TESTS=... for some of them
 	@scripts/selftests $(or $(KERNEL),6.12) $(TESTS)
 
 icount: ## instructions that a transfer costs, counted in a VM
@@ -53,7 +53,7 @@ stress: ## the tests that take long, on KERNEL (ZCIPC_SECONDS=N: each random one
 breakages: ## break the module on purpose, one way after the other: a test must fail for each
 	@scripts/breakages $(ONLY)
 
-vm: ## a shell in a VM with the module loaded (KERNEL=6.1|6.12|new|debug|arm64...; "exit" ends it)
+vm: ## a shell in a VM with the module loaded (KERNEL=6.1|6.12|new|rt|debug|arm64...; "exit": end)
 	@scripts/vm-run --kernel $(or $(KERNEL),6.12) --interactive -- sh -l
 
 install: module ## module for KVER, header and man page, on this machine (as root)
