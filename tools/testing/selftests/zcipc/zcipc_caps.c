@@ -3058,6 +3058,7 @@ TEST_F(strangers, rest_of_huge)
 	struct zcipc_stats before, after;
 	struct buf b, part;
 
+	need_huge();
 	quota_set(100);
 	test_stats(&self->base.ep, &before);
 	test_create_flags(&self->a, 512, ZCIPC_CREATE_HUGE, &b);
@@ -3081,6 +3082,7 @@ TEST_F(strangers, rest_of_huge_of_two)
 	struct zcipc_stats before, after;
 	struct buf b, part;
 
+	need_huge();
 	quota_set(100);
 	test_stats(&self->base.ep, &before);
 	test_create_flags(&self->a, 512, ZCIPC_CREATE_HUGE, &b);
@@ -3106,6 +3108,7 @@ TEST_F(strangers, rest_of_huge_snapshot)
 	struct zcipc_stats before, after;
 	struct buf b, copy, part;
 
+	need_huge();
 	quota_set(100);
 	test_stats(&self->base.ep, &before);
 	test_create_flags(&self->a, 512, ZCIPC_CREATE_HUGE, &b);

@@ -172,6 +172,7 @@ FIXTURE_SETUP(huge)
 {
 	base_setup(_metadata, &self->base);
 	huge_set("512");
+	need_huge();
 	test_open(&self->a, HUGE_WINDOW, O_NONBLOCK);
 	test_start(&self->b, variant->remote, HUGE_WINDOW);
 	test_create_flags(&self->a, N, ZCIPC_CREATE_NO_HUGE, &self->src);
@@ -235,19 +236,14 @@ static char *blocks_memory(char **memory)
 /* Is imported memory mapped by PMDs? */
 static bool imports_by_pmds(void)
 {
-	struct zcipc_info info = { .size = sizeof(info) };
-	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
-	bool does;
-
-	does = !ioctl(fd, ZCIPC_IOC_INFO, &info) && info.features & ZCIPC_FEATURE_HUGE_IMPORT;
-	close(fd);
-	return does;
+	return features() & ZCIPC_FEATURE_HUGE_IMPORT;
 }
 
 FIXTURE_SETUP(blocks)
 {
 	base_setup(_metadata, &self->base);
 	huge_set("512");
+	need_huge();
 	test_open(&self->a, HUGE_WINDOW, O_NONBLOCK);
 	test_start(&self->b, variant->remote, HUGE_WINDOW);
 	if (variant->imported) {

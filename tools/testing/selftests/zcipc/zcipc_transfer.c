@@ -653,6 +653,8 @@ FIXTURE_VARIANT_ADD(frame, huge) { .flags = ZCIPC_CREATE_HUGE, .npages = 512 };
 FIXTURE_SETUP(frame)
 {
 	base_setup(_metadata, &self->base);
+	if (variant->flags & ZCIPC_CREATE_HUGE)
+		need_huge();
 	test_open(&self->a, 4 * 512, 0);
 	test_start(&self->b, true, 4 * 512);
 	test_create_flags(&self->a, variant->npages, variant->flags, &self->src);

@@ -1232,6 +1232,23 @@ do {									\
 		SKIP(return, "the module is built without delay points");	\
 } while (0)
 
+/* What the kernel, and the module's parameters, allow: ZCIPC_FEATURE_*. */
+static inline __u64 features(void)
+{
+	struct zcipc_info info = { .size = sizeof(info) };
+	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
+	int rc = ioctl(fd, ZCIPC_IOC_INFO, &info);
+
+	close(fd);
+	return rc ? 0 : info.features;
+}
+
+#define need_huge()							\
+do {									\
+	if (!(features() & ZCIPC_FEATURE_HUGE))				\
+		SKIP(return, "this kernel has no huge pages");		\
+} while (0)
+
 /* Makes children inherit a mapping, which newer kernels do not allow of a driver's. */
 #define test_inheritable(p, len)					\
 do {									\
