@@ -9,7 +9,6 @@
 #include <linux/mm.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
-#include <linux/version.h>
 
 #include "config.h"
 
@@ -17,19 +16,6 @@
 #include <linux/folio_batch.h>
 #else
 #include <linux/pagevec.h>
-#endif
-
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
-#error "zcipc needs Linux 6.1 or later"
-#endif
-#ifndef CONFIG_MMU_NOTIFIER
-#error "zcipc needs CONFIG_MMU_NOTIFIER, which KVM selects, to be told when an address space ends"
-#endif
-#ifndef CONFIG_64BIT
-#error "zcipc needs a 64-bit kernel: endpoint ids are indices of an xarray"
-#endif
-#if !defined(ZCIPC_HAS_ZAP_VMA_PTES) && !defined(ZCIPC_HAS_ZAP_SPECIAL)
-#error "zcipc needs zap_vma_ptes() or zap_special_vma_range(), which all kernels export until now"
 #endif
 
 #ifndef ZCIPC_HAS_VM_FLAGS_MOD
@@ -81,11 +67,18 @@ static inline int zcipc_page_mapcount(struct page *page)
 /*
  * A PMD that core mm does not count. Newer kernels take a mapping and a reference away for each
  * that is not special, and no kernel does for one that is. Kernels that have none do so for none.
+ * Some have special PMDs, but not on this architecture: nothing is left uncounted there.
  */
 #ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
 #define zcipc_pmd_mkuncounted(pmd)		pmd_mkspecial(pmd)
 #else
 #define zcipc_pmd_mkuncounted(pmd)		(pmd)
+#endif
+#if defined(CONFIG_TRANSPARENT_HUGEPAGE) && \
+	(defined(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) || !defined(ZCIPC_HAS_PMD_MKSPECIAL))
+#define ZCIPC_UNCOUNTED_PMDS			true
+#else
+#define ZCIPC_UNCOUNTED_PMDS			false
 #endif
 
 /*

@@ -32,7 +32,7 @@ static struct kmem_cache *zcipc_huge_cache;
 /* Are there huge frames? */
 bool zcipc_huge_is_on(void)
 {
-	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) && READ_ONCE(huge_min);
+	return ZCIPC_UNCOUNTED_PMDS && READ_ONCE(huge_min);
 }
 
 /**
