@@ -17,7 +17,7 @@ MODULE_DIR = $(DESTDIR)/lib/modules/$(RELEASE)/updates
 HEADER     = $(DESTDIR)$(PREFIX)/include/linux/zcipc.h
 MANPAGE    = $(DESTDIR)$(PREFIX)/share/man/man4/zcipc.4
 
-.PHONY: module run demo check check-long test stress breakages icount latency bench bench-native \
+.PHONY: module run demo check check-long dkms-check test stress breakages icount latency bench bench-native \
 	vm install uninstall clean help
 
 module: ## the module (default), for this kernel or KVER=6.1|6.12|new|rt|debug|arm64...|RELEASE
@@ -46,6 +46,9 @@ bench: ## zcipc beside what Linux has: figures, plots (KERNEL=6.1|6.12, MODE=ico
 
 bench-native: ## the same on this machine, which has the module loaded
 	@scripts/bench --native
+
+dkms-check: ## DKMS builds, installs and removes the module, for KERNEL=... (6.1 6.12 new arm64)
+	@scripts/dkms-check $(KERNEL)
 
 stress: ## the tests that take long, on KERNEL (ZCIPC_SECONDS=N: each random one for so long)
 	@scripts/selftests $(or $(KERNEL),6.12) zcipc_random zcipc_limits zcipc_model

@@ -307,3 +307,8 @@ module_exit(zcipc_exit);
 
 MODULE_DESCRIPTION("Zero-copy IPC: hands pages from one process to another");
 MODULE_LICENSE("GPL");
+/* Or some distributions' modprobe would refuse it. */
+MODULE_INFO(supported, "external");
+#ifdef ZCIPC_VERSION
+MODULE_VERSION(__stringify(ZCIPC_VERSION));
+#endif
