@@ -17,8 +17,8 @@ MODULE_DIR = $(DESTDIR)/lib/modules/$(RELEASE)/updates
 HEADER     = $(DESTDIR)$(PREFIX)/include/linux/zcipc.h
 MANPAGE    = $(DESTDIR)$(PREFIX)/share/man/man4/zcipc.4
 
-.PHONY: module run demo check check-long dkms-check test stress breakages icount latency bench bench-native \
-	vm install uninstall clean help
+.PHONY: module run demo check check-long dkms-check test stress breakages icount latency bench \
+	bench-native vm install uninstall clean help
 
 module: ## the module (default), for this kernel or KVER=6.1|6.12|new|rt|debug|arm64...|RELEASE
 	@scripts/build-module $(KVER) $(if $(W),W=$(W)) $(if $(C),C=$(C))
