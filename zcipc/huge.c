@@ -299,8 +299,11 @@ int zcipc_huge_refs(const struct zcipc_frame *frame)
 	zcipc_test_point("counted");
 	/* Nor one that comes, be it that it, or another, goes again. */
 	smp_rmb();
-	if (folio_ref_count(folio) != refs || atomic_read(&huge->inserting) ||
-	    atomic_read(&huge->inserted) != inserted)
+	if (folio_ref_count(folio) != refs || atomic_read(&huge->inserting))
+		return INT_MAX;
+	/* Who is not inserting any more has said before that it was done. */
+	smp_rmb();
+	if (atomic_read(&huge->inserted) != inserted)
 		return INT_MAX;
 	return refs - 1 - mapped;
 }
