@@ -352,16 +352,14 @@ static bool zcipc_carry_disown(const struct zcipc_slot *slot, const struct vm_ar
 			       unsigned long addr, pte_t *ptep)
 {
 	unsigned long i;
-	pte_t pte;
 
-	for (i = 0; i < slot->npages; i++) {
-		pte = ptep_get(ptep + i);
-		if (!pte_present(pte)) {
-			zcipc_carry_own(slot, vma, addr, ptep, i);
+	/* First: what has been made special has to go before it can be an ordinary one again. */
+	for (i = 0; i < slot->npages; i++)
+		if (!pte_present(ptep_get(ptep + i)))
 			return false;
-		}
-		set_pte_at(vma->vm_mm, addr + (i << PAGE_SHIFT), ptep + i, pte_mkspecial(pte));
-	}
+	for (i = 0; i < slot->npages; i++)
+		set_pte_at(vma->vm_mm, addr + (i << PAGE_SHIFT), ptep + i,
+			   pte_mkspecial(ptep_get(ptep + i)));
 	return true;
 }
 

@@ -112,6 +112,18 @@ static inline int zcipc_page_mapcount(struct page *page)
 #endif
 
 /*
+ * Can a CPU keep a read-only TLB entry of a PTE that has become writable, and fault again and again
+ * for it? x86 looks at the PTE once more before it faults; elsewhere core mm flushes in the fault,
+ * or, on arm64, whenever it makes a PTE writable. Modules cannot flush: so there nothing that is
+ * read-only becomes writable without going away first.
+ */
+#ifdef CONFIG_ARM64
+#define ZCIPC_TLB_STAYS_READ_ONLY		true
+#else
+#define ZCIPC_TLB_STAYS_READ_ONLY		false
+#endif
+
+/*
  * Would a VMA be found now that was found before, and has not been closed since? One that is being
  * unmapped is closed last, under the mmap_lock for reading. False where core mm does not tell.
  */

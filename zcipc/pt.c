@@ -186,8 +186,14 @@ int zcipc_pt_insert_pmd(struct vm_area_struct *vma, unsigned long addr, struct p
 		new = zcipc_pmd_mkunpinnable(new);
 	if (writable)
 		new = pmd_mkdirty(zcipc_pmd_mkwrite(pmd_mkyoung(new)));
+again:
 	ptl = pmd_lock(vma->vm_mm, pmd);
 	old = *pmd;
+	if (ZCIPC_TLB_STAYS_READ_ONLY && pmd_leaf(old) && pmd_write(new) && !pmd_write(old)) {
+		spin_unlock(ptl);
+		zcipc_pt_zap(vma, addr, PMD_SIZE >> PAGE_SHIFT);
+		goto again;
+	}
 	if (pmd_none(old) || (pmd_leaf(old) && pmd_write(new) && !pmd_write(old)))
 		set_pmd_at(vma->vm_mm, addr, pmd, new);
 	else if (!pmd_leaf(old))

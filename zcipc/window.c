@@ -994,6 +994,72 @@ static unsigned long zcipc_frames_to_insert(struct zcipc_frame **frames, unsigne
 	return n;
 }
 
+/* PTEs as the VMA's protection has them. */
+static int zcipc_vma_insert_plain(struct vm_area_struct *vma, unsigned long addr,
+				  struct zcipc_frame **frames, unsigned long npages)
+{
+	unsigned long left;
+	int ret = 0;
+
+	if (zcipc_frame_is_part(*frames))
+		return zcipc_vma_insert_parts(vma, addr, frames, npages);
+	left = zcipc_frames_to_insert(frames, npages);
+	if (left < npages)
+		ret = -ENOSPC;
+	if (left)
+		ret = vm_insert_pages(vma, addr, (struct page **)frames, &left) ?: ret;
+	return ret;
+}
+
+static int zcipc_pte_is_read_only(pte_t *ptep, unsigned long addr, void *data)
+{
+	pte_t pte = ptep_get(ptep);
+
+	return pte_present(pte) && !pte_write(pte);
+}
+
+/*
+ * PTEs that are writable from the beginning, of exclusive frames. The endpoint's lock keeps all
+ * others from the VMA's protection, which core mm looks at for nothing but what is inserted: who
+ * changes it has the mmap_lock for writing.
+ */
+static int zcipc_vma_insert_exclusive(struct vm_area_struct *vma, unsigned long addr,
+				      struct zcipc_frame **frames, unsigned long npages)
+{
+	pgprot_t prot = vma->vm_page_prot;
+	pte_t pte = pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pfn_pte(0, prot))));
+	int ret;
+
+	/* They may be left from when the VMA was read-only. */
+	if (zcipc_pt_apply_existing(vma->vm_mm, addr, npages, zcipc_pte_is_read_only, NULL))
+		zcipc_pt_zap(vma, addr, npages);
+	WRITE_ONCE(vma->vm_page_prot, pte_pgprot(pte));
+	ret = zcipc_vma_insert_plain(vma, addr, frames, npages);
+	WRITE_ONCE(vma->vm_page_prot, prot);
+	return ret;
+}
+
+/* zcipc_vma_insert_pages(), where nothing that is read-only may become writable. */
+static int zcipc_vma_insert_final(struct vm_area_struct *vma, unsigned long addr,
+				  struct zcipc_frame **frames, unsigned long npages)
+{
+	unsigned long i, n;
+	int ret = 0;
+
+	/* What is there already is no reason to leave out what comes after it. */
+	for (i = 0; i < npages && (!ret || ret == -EBUSY); i += n) {
+		unsigned long at = addr + (i << PAGE_SHIFT);
+		bool exclusive = zcipc_frame_exclusive(frames[i]);
+
+		for (n = 1; i + n < npages; n++)
+			if (zcipc_frame_exclusive(frames[i + n]) != exclusive)
+				break;
+		ret = exclusive ? zcipc_vma_insert_exclusive(vma, at, frames + i, n) :
+				  zcipc_vma_insert_plain(vma, at, frames + i, n);
+	}
+	return ret;
+}
+
 /*
  * Ordinary PTEs, which pages that the module allocated can have. Returns what vm_insert_pages()
  * says, or -ENOSPC if there are too many of a page.
@@ -1002,18 +1068,12 @@ static int zcipc_vma_insert_pages(struct vm_area_struct *vma, unsigned long addr
 				  struct zcipc_frame **frames, unsigned long npages, bool writable)
 {
 	struct zcipc_writable all = { .vma = vma, .addr = addr, .frames = frames };
-	unsigned long i = 0, left;
-	int ret = 0;
+	unsigned long i = 0;
+	int ret;
 
-	if (zcipc_frame_is_part(*frames)) {
-		ret = zcipc_vma_insert_parts(vma, addr, frames, npages);
-	} else {
-		left = zcipc_frames_to_insert(frames, npages);
-		if (left < npages)
-			ret = -ENOSPC;
-		if (left)
-			ret = vm_insert_pages(vma, addr, (struct page **)frames, &left) ?: ret;
-	}
+	if (ZCIPC_TLB_STAYS_READ_ONLY && writable)
+		return zcipc_vma_insert_final(vma, addr, frames, npages);
+	ret = zcipc_vma_insert_plain(vma, addr, frames, npages);
 	if (!writable)
 		return ret;
 	/* Of a snapshot most cannot be, or all. */
@@ -1054,9 +1114,26 @@ static int zcipc_pte_insert_special(pte_t *ptep, unsigned long addr, void *data)
 	if (!pte_none(old) && (!writable || !pte_present(old) || pte_write(old) ||
 			       pte_pfn(old) != page_to_pfn(page)))
 		return 0;
+	if (ZCIPC_TLB_STAYS_READ_ONLY && !pte_none(old))
+		return -EEXIST;
 	set_pte_at(special->vma->vm_mm, addr, ptep,
 		   zcipc_pt_pte(page, special->vma->vm_page_prot, writable, true));
 	return 0;
+}
+
+/* What fails need not fail for lack of memory: then a fault is to be begun anew. */
+static int zcipc_vma_insert_special(struct zcipc_special *special, unsigned long npages)
+{
+	struct vm_area_struct *vma = special->vma;
+	int ret = zcipc_pt_apply(vma->vm_mm, special->addr, npages, zcipc_pte_insert_special,
+				 special);
+
+	if (ret == -EEXIST) {
+		zcipc_pt_zap(vma, special->addr, npages);
+		ret = zcipc_pt_apply(vma->vm_mm, special->addr, npages, zcipc_pte_insert_special,
+				     special);
+	}
+	return ret ? -EAGAIN : 0;
 }
 
 /*
@@ -1081,10 +1158,8 @@ static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff,
 
 		for (n = 1; n < npages && (special || zcipc_frame_kind(frames[n]) == kind); n++)
 			;
-		/* What fails need not fail for lack of memory: a fault is to be begun anew. */
 		if (special || kind == ZCIPC_FRAME_IMPORTED)
-			ret = zcipc_pt_apply(vma->vm_mm, addr, n, zcipc_pte_insert_special,
-					     &some) ? -EAGAIN : 0;
+			ret = zcipc_vma_insert_special(&some, n);
 		else
 			ret = zcipc_vma_insert_pages(vma, addr, frames, n, writable);
 	}
@@ -1226,7 +1301,7 @@ void zcipc_populate_finish(struct zcipc_populate *p)
 void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 			struct zcipc_frame **frames, unsigned long npages, bool writable)
 {
-	unsigned long n, left = npages;
+	unsigned long addr, n, left = npages;
 
 	for (n = 0; n < npages && !zcipc_frame_kind(frames[n]); n++)
 		if (zcipc_frame_is_crowded(frames[n]))
@@ -1239,9 +1314,9 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 	/* What lies in between may be shown by PMDs. */
 	if (!p->vma || pgoff < p->end || pgoff + npages > p->limit ||
 	    (pgoff > p->end && zcipc_window_may_be_huge(p->ep, p->end, pgoff - p->end))) {
-		unsigned long addr = zcipc_window_addr(p->ep, pgoff);
 		struct vm_area_struct *vma;
 
+		addr = zcipc_window_addr(p->ep, pgoff);
 		zcipc_populate_finish(p);
 		vma = zcipc_window_lookup(p->ep, pgoff, addr);
 		if (!vma || !(vma->vm_flags & VM_READ))
@@ -1254,11 +1329,15 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 		if (pgoff + npages > p->limit)
 			return;
 	}
-	vm_insert_pages(p->vma, p->vma->vm_start + ((pgoff - p->vma->vm_pgoff) << PAGE_SHIFT),
-			(struct page **)frames, &left);
+	addr = p->vma->vm_start + ((pgoff - p->vma->vm_pgoff) << PAGE_SHIFT);
+	if (ZCIPC_TLB_STAYS_READ_ONLY)
+		zcipc_vma_insert_pages(p->vma, addr, frames, npages,
+				       writable && p->vma->vm_flags & VM_WRITE);
+	else
+		vm_insert_pages(p->vma, addr, (struct page **)frames, &left);
 	trace_zcipc_insert(p->ep, pgoff, npages);
 	p->end = pgoff + npages;
-	if (writable) {
+	if (writable && !ZCIPC_TLB_STAYS_READ_ONLY) {
 		bitmap_set(p->writable, pgoff - p->start, npages - left);
 		p->any_writable = true;
 	}
