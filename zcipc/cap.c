@@ -13,6 +13,7 @@
  * mark. The second, zcipc_cap_reap(), takes them out of the tables one by one, and tells the
  * owners.
  */
+#include <linux/highmem.h>
 #include <linux/interval_tree_generic.h>
 #include <linux/log2.h>
 #include <linux/random.h>
@@ -562,6 +563,26 @@ struct zcipc_cap *zcipc_cap_find_region(struct zcipc_endpoint *ep, u64 token)
 	return cap;
 }
 
+/*
+ * What frames have now is to be executed. Somebody may have executed something else in them before,
+ * and core mm makes instruction caches follow once for each page. The caller holds the region's
+ * lock.
+ */
+static void zcipc_cap_has_code(const struct zcipc_region *region, unsigned long first,
+			       unsigned long npages)
+{
+	unsigned long i;
+
+	if (!ARCH_IMPLEMENTS_FLUSH_DCACHE_PAGE)
+		return;
+	for (i = first; i < first + npages; i++) {
+		if (region->frames[i])
+			flush_dcache_page(zcipc_frame_page(region->frames[i]));
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
+	}
+}
+
 /**
  * zcipc_cap_map() - ZCIPC_IOC_MAP
  * @ucmd: the call
@@ -627,6 +648,8 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	}
 	region = zcipc_region_get(cap->region);
 	mutex_unlock(&ep->lock);
+	if (!ret && exec)
+		zcipc_cap_has_code(region, first, npages);
 	/* Else faults do. */
 	if (!ret && !exec && mmap_read_trylock(mm)) {
 		zcipc_slot_populate_long(slot);

@@ -124,6 +124,18 @@ static inline int zcipc_page_mapcount(struct page *page)
 #endif
 
 /*
+ * Lets instruction fetches see what a page has, before it is mapped where it may be executed. Core
+ * mm does so as it sets a PTE, but arm64 not if that is special. Without flush_dcache_page() since
+ * the last time it does nothing.
+ */
+static inline void zcipc_sync_code(struct page *page, pgprot_t prot)
+{
+#ifdef CONFIG_ARM64
+	__sync_icache_dcache(pfn_pte(page_to_pfn(page), prot));
+#endif
+}
+
+/*
  * Would a VMA be found now that was found before, and has not been closed since? One that is being
  * unmapped is closed last, under the mmap_lock for reading. False where core mm does not tell.
  */

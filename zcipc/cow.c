@@ -168,6 +168,7 @@ static bool zcipc_cow_mend_block(struct zcipc_region *region, unsigned long firs
 
 		zcipc_huge_revive(part, region->user);
 		copy_highpage(zcipc_frame_page(part), zcipc_frame_page(*frame));
+		flush_dcache_page(zcipc_frame_page(part));
 		zcipc_frame_put(*frame, region->user);
 		*frame = part;
 	}

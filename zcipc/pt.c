@@ -186,6 +186,8 @@ int zcipc_pt_insert_pmd(struct vm_area_struct *vma, unsigned long addr, struct p
 		new = zcipc_pmd_mkunpinnable(new);
 	if (writable)
 		new = pmd_mkdirty(zcipc_pmd_mkwrite(pmd_mkyoung(new)));
+	if (vma->vm_flags & VM_MAYEXEC)
+		zcipc_sync_code(page, vma->vm_page_prot);
 again:
 	ptl = pmd_lock(vma->vm_mm, pmd);
 	old = *pmd;

@@ -1116,6 +1116,8 @@ static int zcipc_pte_insert_special(pte_t *ptep, unsigned long addr, void *data)
 		return 0;
 	if (ZCIPC_TLB_STAYS_READ_ONLY && !pte_none(old))
 		return -EEXIST;
+	if (special->vma->vm_flags & VM_MAYEXEC)
+		zcipc_sync_code(page, special->vma->vm_page_prot);
 	set_pte_at(special->vma->vm_mm, addr, ptep,
 		   zcipc_pt_pte(page, special->vma->vm_page_prot, writable, true));
 	return 0;
@@ -1625,10 +1627,12 @@ static void zcipc_touch_copy(const struct zcipc_touch *touch, struct zcipc_frame
 {
 	void *p = kmap_local_page(zcipc_frame_page(frame)) + offset_in_page(touch->addr);
 
-	if (touch->write)
+	if (touch->write) {
 		memcpy(p, touch->buf, touch->len);
-	else
+		flush_dcache_page(zcipc_frame_page(frame));
+	} else {
 		memcpy(touch->buf, p, touch->len);
+	}
 	kunmap_local(p);
 }
 

@@ -584,7 +584,8 @@ struct zcipc_region_query {
  * The window is never executable. With ZCIPC_RIGHT_EXEC nothing is placed in it: @addr is a file
  * offset, never used again, at which the caller can then
  * mmap(NULL, len, PROT_READ | PROT_EXEC, MAP_SHARED, fd, addr), and which is good until
- * ZCIPC_IOC_UNMAP, or until the capability is gone.
+ * ZCIPC_IOC_UNMAP, or until the capability is gone. What was written before this call can be
+ * executed; who writes later does what the machine wants for that (__builtin___clear_cache()).
  *
  * Errors: ENOENT, ESTALE, EACCES, ENOBUFS, EDQUOT, ENOMEM. EAGAIN when the window has no gap that
  * is large enough: this call does not wait.

@@ -60,6 +60,18 @@
 
 static size_t psize;
 
+/* Pages of what one PMD maps: a huge frame, or a huge page of core mm's. */
+static size_t huge_pages;
+
+/* What a test takes them to be. With larger pages, which are 32 MiB or more, it needs much more. */
+#define HUGE_PAGES	512
+
+#define need_huge_pages()						\
+do {									\
+	if (huge_pages != HUGE_PAGES)					\
+		SKIP(return, "a huge frame has %zu pages, not %d", huge_pages, HUGE_PAGES); \
+} while (0)
+
 /* Iterations of a test that looks for a race. */
 static inline unsigned int loops(unsigned int n)
 {
@@ -108,8 +120,16 @@ static void touch_handler(int sig)
 static __attribute__((constructor)) void touch_init(void)
 {
 	struct sigaction action = { .sa_handler = touch_handler, .sa_flags = SA_NODEFER };
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "re");
 
 	psize = sysconf(_SC_PAGE_SIZE);
+	/* A page table fills a page, and has 8 bytes for each page that it maps. */
+	huge_pages = psize / 8;
+	if (f) {
+		if (fscanf(f, "%zu", &huge_pages) == 1)
+			huge_pages /= psize;
+		fclose(f);
+	}
 	words = mmap(NULL, WORDS * sizeof(*words), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	sigaction(SIGBUS, &action, NULL);
@@ -482,6 +502,17 @@ static void peer_serve(int sock, struct ep *ep)
 			break;
 	}
 	_exit(0);
+}
+
+/* Has this machine, with this kernel, one of enum zcipc_feature? */
+static inline bool has_feature(__u32 feature)
+{
+	struct zcipc_info info = { .size = sizeof(info) };
+	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
+	bool has = !ioctl(fd, ZCIPC_IOC_INFO, &info) && info.features & feature;
+
+	close(fd);
+	return has;
 }
 
 /* A process that has no endpoint yet. It holds none of the descriptors of this one. */
@@ -1392,10 +1423,13 @@ static inline void carry_set(const char *npages)
 
 #define HUGE_MIN "/sys/module/zcipc/parameters/huge_min"
 
-/* A region's memory is 2 MiB frames from so many pages of each on. */
+/* A region's memory is huge frames from so many pages of each on; NULL: if it is as much as one. */
 static inline void huge_set(const char *npages)
 {
-	file_write(HUGE_MIN, npages);
+	if (npages)
+		file_write(HUGE_MIN, npages);
+	else
+		number_write(HUGE_MIN, huge_pages);
 }
 
 /* --- what only costs time if it is missing */
@@ -1454,8 +1488,8 @@ static inline void base_setup(struct __test_metadata *_metadata, struct base *ba
 	test_open(&base->ep, 0, 0);
 	/* Nearly always, so that there is no need for many pages; or as whoever runs this wants. */
 	carry_set(getenv("ZCIPC_CARRY") ?: off ? "0" : "2");
-	/* Or single pages that are parts of 2 MiB frames. */
-	huge_set(getenv("ZCIPC_HUGE") ?: off ? "0" : "512");
+	/* Or single pages that are parts of huge frames. */
+	huge_set(getenv("ZCIPC_HUGE") ?: off ? "0" : NULL);
 	mechanisms_set(!off);
 	/* A process of the test before may not be gone yet. What that one has lost stays. */
 	wait_for_stats(&base->ep, &nothing, &base->stats, 200);
