@@ -374,6 +374,7 @@ FIXTURE(pins)
 
 FIXTURE_SETUP(pins)
 {
+	need_huge();
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, 8 * WINDOW_PAGES, O_NONBLOCK);
 	test_open(&self->b, 8 * WINDOW_PAGES, O_NONBLOCK);
@@ -589,6 +590,7 @@ FIXTURE_SETUP(parts)
 {
 	unsigned int i;
 
+	need_huge();
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, 8 * WINDOW_PAGES, O_NONBLOCK);
 	test_open(&self->b, 8 * WINDOW_PAGES, O_NONBLOCK);

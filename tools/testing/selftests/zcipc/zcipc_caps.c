@@ -3129,7 +3129,7 @@ TEST_F(strangers, rest_of_huge)
 	struct zcipc_stats before, after;
 	struct buf b, part;
 
-	need_huge_pages();
+	need_huge();
 	quota_set(100);
 	test_stats(&self->base.ep, &before);
 	test_create_flags(&self->a, HUGE_PAGES, ZCIPC_CREATE_HUGE, &b);
@@ -3153,7 +3153,7 @@ TEST_F(strangers, rest_of_huge_of_two)
 	struct zcipc_stats before, after;
 	struct buf b, part;
 
-	need_huge_pages();
+	need_huge();
 	quota_set(100);
 	test_stats(&self->base.ep, &before);
 	test_create_flags(&self->a, HUGE_PAGES, ZCIPC_CREATE_HUGE, &b);
@@ -3179,7 +3179,7 @@ TEST_F(strangers, rest_of_huge_snapshot)
 	struct zcipc_stats before, after;
 	struct buf b, copy, part;
 
-	need_huge_pages();
+	need_huge();
 	quota_set(100);
 	test_stats(&self->base.ep, &before);
 	test_create_flags(&self->a, HUGE_PAGES, ZCIPC_CREATE_HUGE, &b);

@@ -14,7 +14,7 @@
 
 #include "zcipc_utils.h"
 
-#define BLOCK 512UL
+#define BLOCK ((size_t)HUGE_PAGES)
 /* Two 2 MiB frames, and some pages. */
 #define N (2 * BLOCK + 16)
 /* So many pages of a frame are copied back at the most. */
@@ -171,7 +171,7 @@ FIXTURE_VARIANT_ADD(huge, process) { .remote = true };
 FIXTURE_SETUP(huge)
 {
 	base_setup(_metadata, &self->base);
-	huge_set("512");
+	huge_set(NULL);
 	need_huge();
 	test_open(&self->a, HUGE_WINDOW, O_NONBLOCK);
 	test_start(&self->b, variant->remote, HUGE_WINDOW);
@@ -236,13 +236,13 @@ static char *blocks_memory(char **memory)
 /* Is imported memory mapped by PMDs? */
 static bool imports_by_pmds(void)
 {
-	return features() & ZCIPC_FEATURE_HUGE_IMPORT;
+	return has_feature(ZCIPC_FEATURE_HUGE_IMPORT);
 }
 
 FIXTURE_SETUP(blocks)
 {
 	base_setup(_metadata, &self->base);
-	huge_set("512");
+	huge_set(NULL);
 	need_huge();
 	test_open(&self->a, HUGE_WINDOW, O_NONBLOCK);
 	test_start(&self->b, variant->remote, HUGE_WINDOW);
@@ -326,7 +326,8 @@ TEST_F(huge, create)
 	test_drop(&self->a, b.cap);
 	test_err_create_flags(EINVAL, &self->a, BLOCK, ZCIPC_CREATE_HUGE | ZCIPC_CREATE_NO_HUGE,
 			      &b);
-	TEST_ERR(EINVAL, zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &cmd));
+	TEST_ERR(has_feature(ZCIPC_FEATURE_UNCACHED) ? EINVAL : EOPNOTSUPP,
+		 zc_ioctl(&self->a, ZCIPC_IOC_REGION_CREATE, &cmd));
 	test_stats(&self->base.ep, &after);
 	EXPECT_EQ(owned(&before), owned(&after));
 	EXPECT_EQ(before.frames, after.frames);
@@ -377,6 +378,22 @@ TEST_F(blocks, move)
 		if (i)
 			ASSERT_EQ(before.faults, after.faults);
 	}
+}
+
+/* What came while the window was read-only is written to when it is so no longer. */
+TEST_F(blocks, read_only_window)
+{
+	struct buf there, back;
+
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &there);
+	ASSERT_EQ(0, mprotect(self->a.win, HUGE_WINDOW * psize, PROT_READ));
+	test_pass(&self->b, &self->a, ZCIPC_MOVE, there.cap, &back);
+	test_check(&self->a, back.p, N, 1);
+	test_touch_write(SIGSEGV, &self->a, back.p);
+	ASSERT_EQ(0, mprotect(self->a.win, HUGE_WINDOW * psize, PROT_READ | PROT_WRITE));
+	test_fill(&self->a, back.p, N, 2);
+	test_pass(&self->a, &self->b, ZCIPC_MOVE, back.cap, &there);
+	test_check(&self->b, there.p, N, 2);
 }
 
 /* G5, G7: both have it, by PMDs, until it is revoked. */
@@ -919,6 +936,8 @@ TEST_F(huge, cache)
 
 	if (variant->remote)
 		SKIP(return, "one kind of peer is enough");
+	if (!has_feature(ZCIPC_FEATURE_UNCACHED))
+		SKIP(return, "there is no such cache policy");
 	t.cache = ZCIPC_CACHE_UNCACHED;
 	window = mmap(NULL, HUGE_WINDOW * psize, PROT_READ | PROT_WRITE, MAP_SHARED, self->b.fd,
 		      ZCIPC_WINDOW_OFFSET(ZCIPC_CACHE_UNCACHED));
@@ -1194,7 +1213,7 @@ TEST_F(huge, break_huge_by_pages)
 	EXPECT_EQ(before.copied_write + psize, after.copied_write);
 	EXPECT_EQ(before.frames + 1, after.frames);
 	EXPECT_EQ(0, ep_pmds(&self->a, self->src.p));
-	huge_set("512");
+	huge_set(NULL);
 	test_fill(&self->a, self->src.p, N, 2);
 	test_check(&self->a, self->src.p, N, 2);
 	test_check(&self->b, dst.p, N, 1);

@@ -13,9 +13,6 @@
 
 #define PATTERN 0xa5
 
-/* Of 2 MiB. */
-#define HUGE_PAGES 512
-
 FIXTURE(memory)
 {
 	struct base base;

@@ -1466,7 +1466,7 @@ static void episode(struct ep *ep)
 	progress();
 	prng = seed;
 	carry_set(rnd() % 2 ? "2" : "1000000");
-	huge_set(rnd() % 2 ? "1" : "512");
+	huge_set(rnd() % 2 && huge_pages == HUGE_PAGES ? "1" : NULL);
 	nops = 0;
 	memset(history, 0, sizeof(history));
 	memset(&counted, 0, sizeof(counted));
@@ -2202,7 +2202,7 @@ TEST_F(model, all_at_once)
 		memset(actors, 0, PROCESSES * sizeof(*actors));
 		prng = seed;
 		carry_set(rnd() % 2 ? "2" : "1000000");
-		huge_set(rnd() % 2 ? "1" : "512");
+		huge_set(rnd() % 2 && huge_pages == HUGE_PAGES ? "1" : NULL);
 		for (i = 0; i < PROCESSES; i++)
 			actor_start(i);
 		for (i = 0; i < ROUNDS && !failed; i++) {

@@ -648,15 +648,15 @@ FIXTURE_VARIANT(frame)
 
 FIXTURE_VARIANT_ADD(frame, small) { .flags = ZCIPC_CREATE_NO_HUGE, .npages = 1 };
 FIXTURE_VARIANT_ADD(frame, few) { .flags = ZCIPC_CREATE_NO_HUGE, .npages = 7 };
-FIXTURE_VARIANT_ADD(frame, huge) { .flags = ZCIPC_CREATE_HUGE, .npages = 512 };
+FIXTURE_VARIANT_ADD(frame, huge) { .flags = ZCIPC_CREATE_HUGE, .npages = HUGE_PAGES };
 
 FIXTURE_SETUP(frame)
 {
 	base_setup(_metadata, &self->base);
 	if (variant->flags & ZCIPC_CREATE_HUGE)
 		need_huge();
-	test_open(&self->a, 4 * 512, 0);
-	test_start(&self->b, true, 4 * 512);
+	test_open(&self->a, 4 * HUGE_PAGES, 0);
+	test_start(&self->b, true, 4 * HUGE_PAGES);
 	test_create_flags(&self->a, variant->npages, variant->flags, &self->src);
 	test_fill(&self->a, self->src.p, variant->npages, 1);
 	ASSERT_EQ(0, pipe(self->fds));
@@ -697,7 +697,7 @@ TEST_F(frame, held)
 	t.flags = 0;
 	test_transfer(&self->a, &t);
 	/* Of 2 MiB nobody can tell which page it is. */
-	EXPECT_EQ(variant->npages == 512 ? 512 * psize : psize, t.copied);
+	EXPECT_EQ(variant->npages == HUGE_PAGES ? HUGE_PAGES * psize : psize, t.copied);
 	test_take(&self->b, &got);
 	test_check(&self->b, got.p, variant->npages, 1);
 	test_fill(&self->b, got.p, variant->npages, 2);
@@ -734,7 +734,7 @@ TEST_F(frame, held_meanwhile)
 	ASSERT_EQ(0, c.rc);
 	memcpy(&t, c.cmd, sizeof(t));
 	/* Of 2 MiB nobody can tell which page it is. */
-	EXPECT_EQ(variant->npages == 512 ? 512 * psize : psize, t.copied);
+	EXPECT_EQ(variant->npages == HUGE_PAGES ? HUGE_PAGES * psize : psize, t.copied);
 	test_take(&self->b, &got);
 	test_check(&self->b, got.p, variant->npages, 1);
 	test_fill(&self->b, got.p, variant->npages, 2);
@@ -771,7 +771,7 @@ TEST_F(frame, held_unmapped)
 	ASSERT_EQ(psize, vmsplice(self->fds[1], &iov, 1, 0));
 	ASSERT_EQ(0, madvise(last, psize, MADV_DONTNEED));
 	test_transfer(&self->a, &t);
-	EXPECT_EQ(variant->npages == 512 ? 512 * psize : psize, t.copied);
+	EXPECT_EQ(variant->npages == HUGE_PAGES ? HUGE_PAGES * psize : psize, t.copied);
 	test_take(&self->b, &got);
 	test_gone(&self->a, self->src.p, variant->npages);
 	test_fill(&self->b, got.p, variant->npages, 2);
@@ -823,7 +823,7 @@ TEST_F(frame, window_in_parts)
 
 	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &there);
 	ASSERT_EQ(0, mprotect(self->a.win, self->a.npages * psize, PROT_READ));
-	ASSERT_EQ(0, mprotect(self->a.win + 2 * 512 * psize, psize, PROT_READ | PROT_WRITE));
+	ASSERT_EQ(0, mprotect(self->a.win + 2 * HUGE_PAGES * psize, psize, PROT_READ | PROT_WRITE));
 	test_pass(&self->b, &self->a, ZCIPC_MOVE, there.cap, &got);
 	ASSERT_EQ(place, got.p);
 	test_touch_write(SIGSEGV, &self->a, place);
@@ -877,7 +877,7 @@ TEST_F(frame, resident)
 	long before[2], after[2];
 	size_t i;
 
-	if (variant->npages == 512)
+	if (variant->npages == HUGE_PAGES)
 		SKIP(return, "nobody counts PMDs");
 	for (i = 0; i < MANY; i += variant->npages) {
 		test_create_flags(&self->a, variant->npages, ZCIPC_CREATE_NO_HUGE, &b[i]);

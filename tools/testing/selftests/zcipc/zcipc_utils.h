@@ -66,12 +66,6 @@ static size_t huge_pages;
 /* What a test takes them to be. With larger pages, which are 32 MiB or more, it needs much more. */
 #define HUGE_PAGES	512
 
-#define need_huge_pages()						\
-do {									\
-	if (huge_pages != HUGE_PAGES)					\
-		SKIP(return, "a huge frame has %zu pages, not %d", huge_pages, HUGE_PAGES); \
-} while (0)
-
 /* Iterations of a test that looks for a race. */
 static inline unsigned int loops(unsigned int n)
 {
@@ -1263,21 +1257,13 @@ do {									\
 		SKIP(return, "the module is built without delay points");	\
 } while (0)
 
-/* What the kernel, and the module's parameters, allow: ZCIPC_FEATURE_*. */
-static inline __u64 features(void)
-{
-	struct zcipc_info info = { .size = sizeof(info) };
-	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
-	int rc = ioctl(fd, ZCIPC_IOC_INFO, &info);
-
-	close(fd);
-	return rc ? 0 : info.features;
-}
-
+/* For what one of HUGE_PAGES shows. */
 #define need_huge()							\
 do {									\
-	if (!(features() & ZCIPC_FEATURE_HUGE))				\
-		SKIP(return, "this kernel has no huge pages");		\
+	if (!has_feature(ZCIPC_FEATURE_HUGE))				\
+		SKIP(return, "there are no huge frames");		\
+	if (huge_pages != HUGE_PAGES)					\
+		SKIP(return, "a huge frame has %zu pages, not %d", huge_pages, HUGE_PAGES); \
 } while (0)
 
 /* Makes children inherit a mapping, which newer kernels do not allow of a driver's. */
