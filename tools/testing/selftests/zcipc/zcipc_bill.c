@@ -374,8 +374,8 @@ FIXTURE(pins)
 
 FIXTURE_SETUP(pins)
 {
-	need_huge();
 	base_setup(_metadata, &self->base);
+	need_huge();
 	test_open(&self->a, 8 * WINDOW_PAGES, O_NONBLOCK);
 	test_open(&self->b, 8 * WINDOW_PAGES, O_NONBLOCK);
 	if (!huge_page() || !huge_bytes())
@@ -590,8 +590,8 @@ FIXTURE_SETUP(parts)
 {
 	unsigned int i;
 
-	need_huge();
 	base_setup(_metadata, &self->base);
+	need_huge();
 	test_open(&self->a, 8 * WINDOW_PAGES, O_NONBLOCK);
 	test_open(&self->b, 8 * WINDOW_PAGES, O_NONBLOCK);
 	if (!huge_page() || !huge_bytes())
