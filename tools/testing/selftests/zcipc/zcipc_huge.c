@@ -531,7 +531,8 @@ TEST_F(blocks, copy_part)
 TEST_F(blocks, held_by_io)
 {
 	struct iovec iov = { .iov_base = self->src.p + 700 * psize, .iov_len = psize };
-	int fds[2], n;
+	int fds[2], i, n;
+	struct buf dst;
 
 	ASSERT_EQ(0, pipe(fds));
 	ASSERT_EQ(self->own_npmds, blocks_pmds(&self->a, self->src.p, N));
@@ -539,6 +540,15 @@ TEST_F(blocks, held_by_io)
 	EXPECT_TRUE(variant->imported ? n < 0 && (errno == EFAULT || errno == EEXIST) :
 					n == (int)psize);
 	EXPECT_EQ(self->own_npmds, blocks_pmds(&self->a, self->src.p, N));
+	/* Nor where it was sent to, be it that one of the PMDs is taken apart. */
+	test_pass(&self->a, &self->a, ZCIPC_MOVE, self->src.cap, &dst);
+	iov.iov_base = dst.p + 700 * psize;
+	test_fill(&self->a, dst.p, N, 2);
+	for (i = 0; i < 2 && variant->imported; i++) {
+		EXPECT_TRUE(vmsplice(fds[1], &iov, 1, 0) < 0 &&
+			    (errno == EFAULT || errno == EEXIST));
+		TEST_OK(mprotect(dst.p, psize, PROT_READ));
+	}
 	close(fds[0]);
 	close(fds[1]);
 }
