@@ -10,7 +10,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 # What uname -r says there.
-KERNELS    = 6.1 6.12 new rt debug arm64 arm64-16k
+KERNELS    = 6.1 6.12 new rt debug debug-new arm64 arm64-16k
 RELEASE    = $(if $(filter $(KERNELS),$(KVER)),$(shell scripts/kernel $(KVER) \
 	     | xargs -I{} cat {}/release),$(KVER))
 MODULE_DIR = $(DESTDIR)/lib/modules/$(RELEASE)/updates
@@ -20,7 +20,7 @@ MANPAGE    = $(DESTDIR)$(PREFIX)/share/man/man4/zcipc.4
 .PHONY: module run demo check check-long dkms-check test stress breakages icount latency bench \
 	bench-native vm install uninstall clean help
 
-module: ## the module (default), for this kernel or KVER=6.1|6.12|new|rt|debug|arm64...|RELEASE
+module: ## the module (default), for this kernel or KVER=6.1|6.12|new|debug|arm64...|RELEASE
 	@scripts/build-module $(KVER) $(if $(W),W=$(W)) $(if $(C),C=$(C))
 
 run: ## everything, up to the demo in a VM (FILE=... to hand over; KERNEL=6.1|6.12)

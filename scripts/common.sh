@@ -7,7 +7,7 @@ set -eu
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/zcipc
 me=$(basename "$0")
-kernels="6.1 6.12 new rt debug arm64 arm64-16k"
+kernels="6.1 6.12 new rt debug debug-new arm64 arm64-16k"
 
 # The newest kernel that all of this has been tried with.
 newest_tested=$(sed -n 's/^newest=//p' "$top/zcipc/conftest.sh")
