@@ -35,24 +35,29 @@ is_kernel() { # name
 
 # The compiler that a kernel was built with, says its configuration.
 kernel_cc_wanted() { # build folder
-	local name
-	name=$(sed -n 's/^CONFIG_CC_VERSION_TEXT="\?\([^ "]*\).*/\1/p' \
-		"$1/include/config/auto.conf" 2>/dev/null || true)
+	local conf=$1/include/config/auto.conf name
+	# Its own name is not what it begins with: "Debian clang version ..."
+	if grep -qsx CONFIG_CC_IS_CLANG=y "$conf"; then
+		echo clang
+		return
+	fi
+	name=$(sed -n 's/^CONFIG_CC_VERSION_TEXT="\?\([^ "]*\).*/\1/p' "$conf" 2>/dev/null || true)
 	basename "${name:-$cc}"
 }
 
 # The one to build its modules with: the same, or if that is not there another version of it, of
-# which kbuild warns.
+# which kbuild warns. What clang has built only clang can build for.
 kernel_cc() { # build folder, and a command that runs others where the compiler is to be
 	local kdir=$1 want name
 	shift
 	want=$(kernel_cc_wanted "$kdir")
 	for name in "$want" "${want%-[0-9]*}" "$cc"; do
 		"$@" sh -c 'command -v "$0"' "$name" >/dev/null || continue
+		[ "$want" != clang ] || [ "$name" = clang ] || continue
 		echo "$name"
 		return
 	done
-	die "no compiler for $kdir"
+	die "no compiler for $kdir: it wants $want"
 }
 
 warn_untested() { # release
