@@ -59,7 +59,11 @@ exported() { # name, symbol
 	! can_have "$2" || echo "#define ZCIPC_HAS_$1"
 }
 
-# Does code compile? All are tried at the same time: see "answers".
+# Does code compile? All are tried at the same time: see "answers". What is not declared, or of
+# another type, is an error. Other warnings are not: an older compiler than the kernel's own has
+# some about its headers.
+wrong="-Werror=implicit-function-declaration -Werror=int-conversion"
+wrong="$wrong -Werror=incompatible-pointer-types"
 compiles() { # name, code
 	names="$names $1"
 	cat > "$work/$1.c" <<END
@@ -89,14 +93,14 @@ header() { # name, header
 answers() { # compiler, flags
 	for n in $names; do
 		{
-			"$@" -Werror -fsyntax-only "$work/$n.c" > "$work/$n.log" 2>&1 &&
+			"$@" $wrong -fsyntax-only "$work/$n.c" > "$work/$n.log" 2>&1 &&
 				: > "$work/$n.yes"
 		} &
 	done
 	wait
 	# Where even this does not compile all other answers would be wrong.
 	if [ ! -e "$work/NOTHING.yes" ]; then
-		cat "$work/NOTHING.log" >&2
+		grep error "$work/NOTHING.log" >&2 || cat "$work/NOTHING.log" >&2
 		refuse "nothing can be compiled for this kernel"
 	fi
 	for n in ${names#* NOTHING}; do
