@@ -19,7 +19,7 @@
 #define STALLED_WORD	0xeeeeeeeeeeeeeeeeULL
 
 /* More than anybody reads or writes at once, and room for the headers. */
-#define STALLED_MAX	65536
+#define STALLED_MAX	262144
 #define STALLED_BUFFER	(STALLED_MAX + 4096)
 
 /**

@@ -510,7 +510,7 @@ TEST_F(direct, fails)
 
 /* --- any pointer and length */
 
-#define BYTES (5 * 4096)
+#define BYTES (5 * psize)
 
 static void bytes_fill(unsigned char *p, size_t n, unsigned int seed)
 {
@@ -574,8 +574,9 @@ FIXTURE_TEARDOWN_BASE(bytes)
 
 TEST_F(bytes, any)
 {
-	static const size_t from[] = { 0, 1, 8, 4095, 4096, 4097, 6000, 8191 };
-	static const size_t lens[] = { 1, 5, 4095, 4096, 4097, 8191, 8192, 8193, 12000 };
+	const size_t from[] = { 0, 1, 8, psize - 1, psize, psize + 1, psize + 1904, 2 * psize - 1 };
+	const size_t lens[] = { 1, 5, psize - 1, psize, psize + 1, 2 * psize - 1, 2 * psize,
+				2 * psize + 1, 3 * psize - 288 };
 	struct zcipc_transfer cmd;
 	struct zcipc_recv m;
 	size_t i, k, j, whole;
@@ -610,8 +611,8 @@ TEST_F(bytes, any)
 /* The same with a snapshot, of which the sender keeps all. */
 TEST_F(bytes, any_copy)
 {
-	static const size_t from[] = { 0, 1, 4095, 4096, 6000 };
-	static const size_t lens[] = { 1, 4096, 4097, 8191, 12000 };
+	const size_t from[] = { 0, 1, psize - 1, psize, psize + 1904 };
+	const size_t lens[] = { 1, psize, psize + 1, 2 * psize - 1, 3 * psize - 288 };
 	struct zcipc_transfer cmd;
 	struct zcipc_recv m;
 	size_t i, k, whole;
@@ -719,6 +720,52 @@ static void test_kind(struct __test_metadata *_metadata, FIXTURE_DATA(kinds) *se
 	}
 	if (!readable)
 		ASSERT_NE(0, touch_read(p, &val));
+}
+
+/* Is one of the letters of VmFlags in smaps, with blanks around it, said of a mapping? */
+static bool has_vm_flag(const char *p, const char *flag)
+{
+	unsigned long start, end;
+	bool here = false, found = false;
+	char line[512];
+	FILE *f = fopen("/proc/self/smaps", "re");
+
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = (uintptr_t)p >= start && (uintptr_t)p < end;
+		else
+			found = here && !strncmp(line, "VmFlags:", 8) && strstr(line, flag);
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+#define PROT_WITH_TAGS	0x20
+
+/* Tags (arm64's MTE) would be lost on the way. */
+TEST_F(kinds, tags)
+{
+	int prot = PROT_READ | PROT_WRITE | PROT_WITH_TAGS;
+	char *p = mmap(NULL, 2 * psize, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct buf buf;
+
+	/* Where there are none that means nothing, or is refused. */
+	if (p == MAP_FAILED || !has_vm_flag(p, " mt "))
+		SKIP(return, "memory has no tags here");
+	fill(p, 2, 6);
+	test_kind(_metadata, self, p, EOPNOTSUPP, true, false);
+	/* Nor can what is the module's get any. */
+	test_create(&self->a, 2, &buf);
+	TEST_ERR(EINVAL, mprotect(buf.p, psize, prot));
+	test_fill(&self->a, buf.p, 2, 6);
+	test_drop(&self->a, buf.cap);
+	p = anonymous(2);
+	fill(p, 2, 6);
+	test_import(&self->a, p, 2, &buf);
+	TEST_ERR(EINVAL, mprotect(p, psize, prot));
+	test_check(&self->a, p, 2, 6);
+	munmap(p, 2 * psize);
 }
 
 TEST_F(kinds, shared)
@@ -2186,7 +2233,7 @@ TEST_F(io, pinned_twice)
 TEST_F(io, held_in_the_last_moment)
 {
 	static const __u32 flags[] = { ZCIPC_F_STRICT, 0 };
-	char *p = memory_touched(16), held[4096];
+	char *p = memory_touched(16), held[65536];
 	struct zcipc_stats before, after;
 	struct zcipc_recv m;
 	struct sender s;
