@@ -1282,8 +1282,8 @@ TEST_F(batch, atomic_quota)
 {
 	const char *path = "/sys/module/zcipc/parameters/quota_mib";
 	long old = file_number(path, NULL);
-	/* What the kernel needs beside it is charged, too, and is less than @more. */
-	size_t more = 40, quarter = (1 << 20) / psize / 4 - more / 5;
+	/* Of 256 pages. What the kernel needs beside it is charged, too, and is less than @more. */
+	size_t more = 40, quarter = 256 / 4 - more / 5;
 	struct zcipc_transfer_batch out;
 	struct zcipc_transfer t[3];
 	struct zcipc_stats stats;
@@ -1297,7 +1297,7 @@ TEST_F(batch, atomic_quota)
 	test_fill(&self->a, src.p, quarter, 1);
 	for (i = 0; i < 3; i++)
 		t[i] = transfer_cmd(&self->b, ZCIPC_COPY, src.cap, 0, 0, 0);
-	file_write(path, "1");
+	number_write(path, psize / 4096);
 	EXPECT_EQ(0, zc_create(&self->c, more, &got));
 	EXPECT_EQ(-1, zc_batch(&self->a, t, 3, ZCIPC_F_ATOMIC, &out));
 	EXPECT_EQ(EDQUOT, errno);

@@ -3114,7 +3114,8 @@ FIXTURE_SETUP(strangers)
 	TEST_OK(peer_open(&self->p, 1100, O_NONBLOCK));
 	test_policy(&self->a, ZCIPC_POLICY_ANY);
 	test_policy(&self->p, ZCIPC_POLICY_ANY);
-	quota_set(1);
+	/* 256 pages, as long as these have no less than 4 KiB. */
+	quota_set(psize / 4096);
 }
 
 FIXTURE_TEARDOWN(strangers)
@@ -3204,7 +3205,7 @@ TEST_F(strangers, rest_of_huge_snapshot)
 TEST_F(strangers, quota)
 {
 	/* What the kernel needs beside it is charged, too: it is less than that. */
-	const size_t more = 24, quota = (1 << 20) / psize - more;
+	const size_t more = 24, quota = 256 - more;
 	struct buf big, small, mine, got;
 	struct zcipc_transfer t;
 

@@ -241,7 +241,7 @@ static void run_call(struct __test_metadata *_metadata, FIXTURE_DATA(interface) 
 		     int want)
 {
 	struct zcipc_stats before, after;
-	static char page[8192];
+	static char page[2 * 65536];	/* two of the largest */
 	union any_cmd cmd;
 	int rc, err;
 	__u32 i;

@@ -207,13 +207,13 @@ TEST_F(memory, all_goes_back)
 TEST_F(memory, quota)
 {
 	long old = file_number(QUOTA, NULL);
-	/* What the kernel needs beside them is charged, too: it is less than twice @MORE. */
-	size_t half = (1 << 20) / psize / 2 - MORE;
+	/* Of 256 pages. What the kernel needs is charged, too: it is less than twice @MORE. */
+	size_t half = 256 / 2 - MORE;
 	struct buf one, two, three = {}, copy = {};
 
 	if (old < 0 || access(QUOTA, W_OK))
 		SKIP(return, "the quota cannot be set");
-	quota_set(1);
+	quota_set(psize / 4096);
 	if (zc_create(&self->a, half, &one) || zc_create(&self->a, half, &two)) {
 		quota_set(old);
 		ASSERT_EQ(0, errno) TH_LOG("less than the quota can be had");
@@ -238,13 +238,13 @@ TEST_F(memory, quota)
 TEST_F(memory, quota_of_parts)
 {
 	long old = file_number(QUOTA, NULL);
-	/* What the kernel needs beside them is charged, too: it is less than twice @MORE. */
-	size_t half = (1 << 20) / psize / 2 - MORE;
+	/* Of 256 pages. What the kernel needs is charged, too: it is less than twice @MORE. */
+	size_t half = 256 / 2 - MORE;
 	struct buf all = {}, part = {}, next;
 
 	if (old < 0 || access(QUOTA, W_OK))
 		SKIP(return, "the quota cannot be set");
-	quota_set(1);
+	quota_set(psize / 4096);
 	EXPECT_EQ(0, zc_create(&self->a, 2 * half, &all));
 	EXPECT_EQ(0, zc_send_part(&self->a, &self->b, ZCIPC_MOVE, all.cap, half, half))
 		TH_LOG("%s", strerror(errno));

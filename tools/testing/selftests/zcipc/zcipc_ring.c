@@ -13,7 +13,8 @@
 #include "zcipc_utils.h"
 
 /* Entries of a ring with one page of them. */
-#define ENTRIES	32
+/* Of a page. */
+#define ENTRIES	((unsigned int)(psize / ZCIPC_RING_ENTRY_SIZE))
 
 /* Rings of this process, by endpoint. */
 static struct ring {
@@ -375,19 +376,24 @@ TEST_F(ring, full)
 	EXPECT_EQ(ENTRIES + 1, m.cookie);
 }
 
-/* Each ring size, to the last entry. */
+/* Each ring size, to the last entry, as far as so many messages may wait. */
 TEST_F(ring, sizes)
 {
-	size_t npages, i;
+	struct zcipc_info info = { .size = sizeof(info) };
+	size_t npages, n, i;
 	struct zcipc_recv m;
 
+	TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_INFO, &info));
 	for (npages = 1; npages <= 32; npages *= 2) {
 		test_ring_open(&self->b, npages);
-		ASSERT_EQ(npages * ENTRIES, ring_of(&self->b)->shared->nentries);
-		for (i = 0; i < npages * ENTRIES; i++)
+		n = npages * ENTRIES;
+		ASSERT_EQ(n, ring_of(&self->b)->shared->nentries);
+		if (n > info.max_messages)
+			n = info.max_messages;
+		for (i = 0; i < n; i++)
 			TEST_OK(number(&self->a, &self->b, self->buf.cap, i));
 		ASSERT_EQ(0, ring_of(&self->b)->shared->flags);
-		for (i = 0; i < npages * ENTRIES; i++) {
+		for (i = 0; i < n; i++) {
 			test_ring_take(&self->b, &m);
 			ASSERT_EQ(i, m.cookie);
 		}
@@ -1250,7 +1256,7 @@ FIXTURE_SETUP(end)
 {
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
-	test_start(&self->v, true, 64);
+	test_start(&self->v, true, 2 * ENTRIES);
 }
 
 FIXTURE_TEARDOWN_BASE(end)
