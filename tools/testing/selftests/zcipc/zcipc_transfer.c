@@ -723,6 +723,8 @@ TEST_F(frame, held_meanwhile)
 	struct buf got;
 
 	need_points();
+	if (!has_feature(ZCIPC_FEATURE_SHORT_MOVE))
+		SKIP(return, "the short way is switched off");
 	t = transfer_cmd(&self->b, ZCIPC_MOVE, self->src.cap, 0, 0, 0);
 	memcpy(c.cmd, &t, sizeof(t));
 	point_stop("looked");
