@@ -14,6 +14,12 @@
  * Where nothing may fail any more, since PTEs have been taken that must go somewhere, a table is
  * made again and again until it stays long enough. With PF_MEMALLOC that can use the reserves, and
  * no memory cgroup refuses it.
+ *
+ * An entry is looked at by ptep_get() and changed by ptep_get_and_clear() and set_pte_at(), one by
+ * one, never by its address alone. On arm64 set_pte_at() folds 16 entries, or more, of one folio
+ * into one (contpte) as the last of them is set, be they of parts of a huge frame, and whatever
+ * changes one of them takes that apart first. Meanwhile all are none, with the table locked: who
+ * touches them has a fault, which finds that there is nothing to do.
  */
 #include <linux/fs.h>
 #include <linux/pagemap.h>
