@@ -35,7 +35,7 @@ value() { # macro
 }
 
 # Is an option of the kernel on?
-option() { # CONFIG_..., why it has to be
+option() { # CONFIG_..., what to say where it is not
 	[ -n "$(value "$1")" ] || refuse "this kernel is built without $1: $2"
 }
 
@@ -129,8 +129,10 @@ version=$((code / 65536)).$((code / 256 % 256))
 [ "$code" -lt "$(($(number $newest) + 256))" ] ||
 	echo "zcipc: nobody has tried it on Linux $version yet, which is newer than $newest" >&2
 
-option CONFIG_64BIT "ids of endpoints have 64 bits, and are indices of an xarray"
-option CONFIG_MMU_NOTIFIER "it tells when an address space ends (KVM selects it)"
+# Ids of endpoints have 64 bits, and are indices of an xarray.
+option CONFIG_64BIT "a 32-bit kernel does not do"
+# It tells when an address space ends.
+option CONFIG_MMU_NOTIFIER "KVM selects it"
 
 # What might not be exported. All the rest every driver takes for granted.
 symbol access_process_vm
