@@ -198,7 +198,7 @@ TEST_F(tables, moved)
 /* G4, G8: both ends of a snapshot are write-protected, and written to. */
 TEST_F(tables, copied)
 {
-	unsigned int i, n = loops(50);
+	unsigned int i, n = loops(25);
 	long resident[2];
 	struct buf copy;
 
@@ -229,7 +229,7 @@ static int zc_batch(struct ep *ep, struct zcipc_transfer *t, unsigned int n)
 TEST_F(tables, batched)
 {
 	struct buf moved[NBATCH], kept[NBATCH];
-	unsigned int i, k, n = loops(15);
+	unsigned int i, k, n = loops(8);
 	long resident[2];
 
 	for (k = 0; k < NBATCH; k++) {
