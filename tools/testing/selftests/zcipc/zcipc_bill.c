@@ -176,9 +176,10 @@ TEST_F(bill, empty_windows)
 	while (self->nfds < 50) {
 		fd = open_more(self->fds, &self->nfds);
 		ASSERT_LE(0, fd);
-		for (i = 0; i < 6; i++)
-			map_more(fd, TIB, PROT_READ | PROT_WRITE, i < 5 ? ZCIPC_WINDOW_OFFSET(i) :
-				 ZCIPC_WINDOW_OFFSET_PINNABLE);
+		for (i = 0; i < 5; i++)
+			map_more(fd, TIB, PROT_READ | PROT_WRITE, ZCIPC_WINDOW_OFFSET(i));
+		map_more(fd, TIB, PROT_READ | PROT_WRITE, ZCIPC_WINDOW_OFFSET_PINNABLE);
+		map_more(fd, TIB, PROT_READ | PROT_WRITE, ZCIPC_WINDOW_OFFSET_UNPINNABLE);
 	}
 	n = self->nfds;
 	test_bill();
