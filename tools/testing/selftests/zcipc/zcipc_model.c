@@ -2128,8 +2128,17 @@ static void tell(void)
 	}
 }
 
+static long call_map_unpinnable(struct ep *ep, struct call *c)
+{
+	void *p = mmap(NULL, c->n * psize, PROT_READ | PROT_WRITE, MAP_SHARED, ep->fd,
+		       ZCIPC_WINDOW_OFFSET_UNPINNABLE);
+
+	return p == MAP_FAILED ? -1 : 0;
+}
+
 static void actor_start(unsigned int i)
 {
+	struct call map = { .fn = call_map_unpinnable, .n = 2 * WINDOW };
 	struct zcipc_endpoint_config config = {
 		.size = sizeof(config), .flags = ZCIPC_CONFIG_DEPTH, .queue_depth = DEEP,
 	};
@@ -2146,6 +2155,9 @@ static void actor_start(unsigned int i)
 		rc = peer_fork(ep) ?: peer_open(ep, 2 * WINDOW, O_NONBLOCK);
 	else
 		rc = ep_open(ep, 2 * WINDOW, O_NONBLOCK);
+	/* Some have a window of their own for what nobody can hold. */
+	if (!rc && i % 2)
+		rc = ep_call(ep, &map);
 	if (rc || zc_ioctl(ep, ZCIPC_IOC_ENDPOINT_CONFIG, &config))
 		fail("process %u: %s", i, strerror(errno));
 	for (k = 0; k < PROCESSES; k++)
