@@ -67,7 +67,7 @@ static long page_tables(void)
 	long bytes = file_number("/proc/self/status", "VmPTE:") * 1024;
 	long lock = file_number("/sys/kernel/slab/page->ptl/slab_size", NULL);
 
-	return lock > 0 ? bytes + bytes / psize * (unsigned long)lock : bytes;
+	return lock > 0 ? bytes + bytes / (long)psize * lock : bytes;
 }
 
 #define test_call(ep, function, ...)						\
