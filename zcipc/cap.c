@@ -600,6 +600,7 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	unsigned long first, npages, pgoff;
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
+	unsigned int which;
 	bool only;
 	int ret;
 
@@ -632,13 +633,12 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	if (!ret && cap->nslots >= ZCIPC_MAX_SLOTS)
 		ret = -ENOBUFS;
 	only = !cap->nslots && list_is_singular(&cap->region->caps);
+	which = zcipc_region_window(ep, cap->region, cap->region->npinned,
+				    cmd->rights & ZCIPC_RIGHT_WRITE);
 	if (!ret && exec)
 		ret = zcipc_window_reserve_outside(ep, npages, &pgoff);
 	else if (!ret)
-		ret = zcipc_window_reserve(ep, zcipc_region_window(ep, cap->region,
-							   cap->region->npinned,
-							   cmd->rights & ZCIPC_RIGHT_WRITE),
-					   npages,
+		ret = zcipc_window_reserve(ep, which, npages,
 					   zcipc_region_alignment(cap->region, first, npages, only),
 					   &pgoff);
 	if (!ret) {

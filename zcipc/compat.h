@@ -101,8 +101,8 @@ static inline int zcipc_page_mapcount(struct page *page)
 #endif
 
 /*
- * And in others? Where page tables are not mapped before they are looked at, MADV_COLD, which leaves
- * VM_PFNMAP alone, takes one of a device for a broken one.
+ * And in others? Where page tables are not mapped before they are looked at, MADV_COLD takes one of
+ * a device for a broken one. It leaves VM_PFNMAP alone.
  */
 #if defined(CONFIG_TRANSPARENT_HUGEPAGE) && defined(CONFIG_ARCH_HAS_PTE_DEVMAP) && \
 	defined(ZCIPC_HAS_PTE_OFFSET_MAP)

@@ -1452,6 +1452,7 @@ static inline bool zcipc_slot_is_special(const struct zcipc_slot *slot)
 {
 	return slot->cap->region->special || zcipc_slot_is_pfnmap(slot);
 }
+
 u64 zcipc_slots_addr(const struct zcipc_cap *cap, u64 offset, u64 len);
 int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, bool share,
 		      u64 *token, u64 *offset);
