@@ -5,8 +5,8 @@
  * space, and become a region of the peer's. The rest is copied. So it is for COPY, where the pages
  * in between are a snapshot of a region.
  *
- * While pages go away from the caller's memory its mmap_lock is held for writing, with the locks of
- * the VMAs, and no lock of anybody else's. The peer's mmap_lock is only tried for, afterwards; where
+ * While pages go away from the caller's memory its mmap_lock is held for writing, with the VMAs'
+ * locks, and no lock of anybody else's. The peer's mmap_lock is only tried for, afterwards; where
  * somebody else has it, faults have to do.
  */
 #include <linux/highmem.h>
