@@ -595,7 +595,8 @@ void zcipc_carry_list_take(struct zcipc_carry_list *list)
  * @list: zcipc_carry_list_take() has taken them, and TLBs are flushed
  * @i: index of the first page to look at
  *
- * It may be that another PTE shows one: a child's, say. Of what a snapshot has, too, nobody knows.
+ * It may be that another PTE shows one: that of a second mapping, say. Of what a snapshot has, too,
+ * nobody knows.
  *
  * Return: the index of the first one that is held, or @list->n
  */

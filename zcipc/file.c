@@ -22,6 +22,7 @@
 #include <linux/spinlock.h>
 #include <linux/userfaultfd_k.h>
 
+#include "pt.h"
 #include "zcipc.h"
 
 /*
@@ -152,7 +153,7 @@ static void zcipc_view_open(struct vm_area_struct *vma)
 
 	if (view->orig->open)
 		view->orig->open(vma);
-	if (vma->vm_mm != ep->mm)
+	if (zcipc_pt_is_inherited(vma, ep->mm))
 		return;
 	mutex_lock(&ep->lock);
 	view->nvmas++;

@@ -227,6 +227,28 @@ void zcipc_pt_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long 
 }
 
 /**
+ * zcipc_pt_is_inherited() - is a VMA a copy that a child gets? Then it shows nothing, for good
+ * @vma: a VMA of the module's that is opened
+ * @mm: whose it should be
+ *
+ * No VMA of the module's is copied on fork() but by MADV_DOFORK, which newer kernels refuse.
+ *
+ * Context: May sleep; the caller holds the mmap_lock of the VMA's mm for writing.
+ * Return: whether it is
+ */
+bool zcipc_pt_is_inherited(struct vm_area_struct *vma, const struct mm_struct *mm)
+{
+	if (likely(vma->vm_mm == mm))
+		return false;
+	/* So core mm does not go on to copy the PTEs. */
+	zcipc_vm_flags_mod(vma, VM_WIPEONFORK, 0);
+	/* Before 6.8.8 it has done so by now. The parent's own come back with faults. */
+	if (vma->vm_flags & (VM_MIXEDMAP | VM_PFNMAP))
+		zcipc_pt_zap(vma, vma->vm_start, vma_pages(vma));
+	return true;
+}
+
+/**
  * zcipc_pt_write_lock() - lock a VMA that is not the module's as for a change
  * @vma: the VMA; the caller holds the mmap_lock for writing. Released with that, or its downgrade
  *

@@ -153,6 +153,7 @@ bool zcipc_pt_shows(struct mm_struct *mm, unsigned long addr);
 int zcipc_pt_insert_pmd(struct vm_area_struct *vma, unsigned long addr, struct page *page,
 			bool writable, bool unpinnable);
 void zcipc_pt_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long npages);
+bool zcipc_pt_is_inherited(struct vm_area_struct *vma, const struct mm_struct *mm);
 void zcipc_pt_write_lock(struct vm_area_struct *vma);
 void zcipc_pt_zap_anonymous(struct vm_area_struct *vma, unsigned long addr, unsigned long npages);
 

@@ -16,6 +16,7 @@
 #include <linux/user_namespace.h>
 #include <linux/vmalloc.h>
 
+#include "pt.h"
 #include "zcipc.h"
 
 #define ZCIPC_RING_PAGES_MAX	32UL
@@ -240,7 +241,7 @@ static void zcipc_ring_open(struct vm_area_struct *vma)
 {
 	struct zcipc_endpoint *ep = vma->vm_private_data;
 
-	if (vma->vm_mm != ep->mm)
+	if (zcipc_pt_is_inherited(vma, ep->mm))
 		return;
 	mutex_lock(&ep->lock);
 	if (ep->ring)

@@ -1867,7 +1867,7 @@ static void zcipc_window_open(struct vm_area_struct *vma)
 	struct zcipc_endpoint *ep = vma->vm_private_data;
 	struct zcipc_window *window;
 
-	if (vma->vm_mm != ep->mm)
+	if (zcipc_pt_is_inherited(vma, ep->mm))
 		return;
 	mutex_lock(&ep->lock);
 	window = zcipc_window_at(ep, vma->vm_pgoff);
@@ -1897,9 +1897,6 @@ static void zcipc_window_unplace(struct zcipc_endpoint *ep, unsigned long pgoff,
 		if (!slot)
 			continue;
 		region = slot->cap->region;
-		/* A child may still have what it got by MADV_DOFORK. */
-		if (mapping_mapped(ep->inode->i_mapping))
-			zcipc_slot_unmap(slot);
 		zcipc_slot_remove(slot);
 		mutex_unlock(&region->lock);
 		cond_resched();
@@ -1968,6 +1965,13 @@ static const struct vm_operations_struct zcipc_pinnable_ops = {
 	.map_pages = zcipc_window_map_pages,
 };
 
+static void zcipc_exec_open(struct vm_area_struct *vma)
+{
+	struct zcipc_endpoint *ep = vma->vm_private_data;
+
+	zcipc_pt_is_inherited(vma, ep->mm);
+}
+
 /* Its slot stays. */
 static void zcipc_exec_close(struct vm_area_struct *vma)
 {
@@ -1976,6 +1980,7 @@ static void zcipc_exec_close(struct vm_area_struct *vma)
 
 /* Never writable. */
 static const struct vm_operations_struct zcipc_exec_ops = {
+	.open = zcipc_exec_open,
 	.close = zcipc_exec_close,
 	.mremap = zcipc_window_mremap,
 	.fault = zcipc_window_fault,
@@ -2007,7 +2012,7 @@ static void zcipc_adopted_open(struct vm_area_struct *vma)
 	struct zcipc_endpoint *ep = vma->vm_private_data;
 	struct zcipc_slot *slot;
 
-	if (vma->vm_mm != ep->mm)
+	if (zcipc_pt_is_inherited(vma, ep->mm))
 		return;
 	mutex_lock(&ep->lock);
 	slot = zcipc_adopted_slot(ep, vma);
@@ -2032,11 +2037,8 @@ static void zcipc_adopted_end(struct zcipc_endpoint *ep, struct zcipc_slot *slot
 	if (!slot)
 		return;
 	region = slot->cap->region;
-	if (slot->addr && !slot->nvmas && !slot->cap->unready) {
-		/* Also out of what a child got by MADV_DOFORK. */
-		zcipc_slot_unmap(slot);
+	if (slot->addr && !slot->nvmas && !slot->cap->unready)
 		zcipc_slot_remove(slot);
-	}
 	mutex_unlock(&region->lock);
 }
 

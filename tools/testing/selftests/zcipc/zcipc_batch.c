@@ -607,39 +607,6 @@ TEST_F(batch, carried_and_held)
 	free(page);
 }
 
-/* A child that inherits the mapping by MADV_DOFORK does not keep what is moved away. */
-TEST_F(batch, carried_and_inherited)
-{
-	struct scattered *s = &scattered;
-	struct ep child;
-	struct buf got;
-	unsigned int k;
-	size_t i;
-
-	for (k = 0; k < 2; k++) {
-		scatter(_metadata, &self->a, CARRIED);
-		/* Also not of what a snapshot has, too. */
-		for (i = 0; k && i < CARRIED; i++) {
-			test_pass(&self->a, &self->b, ZCIPC_COPY, s->moved[i].cap, &got);
-			test_check(&self->a, s->moved[i].p, 1, 1 + i);
-		}
-		test_inheritable(self->a.win, self->a.npages * psize);
-		ASSERT_EQ(0, peer_fork(&child));
-		ASSERT_EQ(0, madvise(self->a.win, self->a.npages * psize, MADV_DONTFORK));
-		ASSERT_EQ(0, ep_check(&child, s->moved[0].p, 1, 1));
-		ASSERT_EQ(0, move_scattered(&self->a, &self->c, true));
-		for (i = 0; i < CARRIED; i++) {
-			EXPECT_EQ(0, s->t[i].copied);
-			test_gone(&child, s->moved[i].p, 1);
-			test_take(&self->c, &got);
-			test_check(&self->c, got.p, 1, 1 + i);
-			test_check(&self->a, s->stays[i].p, 1, 1001 + i);
-		}
-		ep_end(&child);
-		neps--;
-	}
-}
-
 /*
  * Who shows the memory beyond the CPU's page tables, as KVM does to its guest, is told to forget
  * all of it: what is carried as well as what is not.

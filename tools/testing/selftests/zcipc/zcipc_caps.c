@@ -2511,6 +2511,34 @@ FIXTURE_TEARDOWN(exec)
 	base_teardown(_metadata, &self->base);
 }
 
+/* A child has nothing of it. */
+static long call_fork_touch(struct ep *ep, struct call *c)
+{
+	__u64 val;
+	pid_t pid;
+	int status;
+
+	(void)ep;
+	if (madvise((void *)(uintptr_t)c->addr, c->n, MADV_DOFORK))
+		return -errno;
+	pid = fork();
+	if (!pid)
+		_exit(touch_read((void *)(uintptr_t)c->addr, &val));
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -EIO;
+}
+
+TEST_F(exec, forked)
+{
+	struct call c = { .fn = call_fork_touch, .addr = (uintptr_t)self->p, .n = N * psize };
+	long rc = ep_call(&self->b, &c);
+
+	if (rc == -EINVAL)
+		SKIP(return, "this kernel lets no child inherit it");
+	ASSERT_EQ(SIGBUS, rc);
+	test_run(100, &self->b, self->p);
+}
+
 TEST_F(exec, runs)
 {
 	struct zcipc_region_query q;

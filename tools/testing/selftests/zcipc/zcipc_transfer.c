@@ -780,27 +780,7 @@ TEST_F(frame, held_unmapped)
 	check_pipe(_metadata, self->fds, variant->npages - 1, 1);
 }
 
-/* A child that inherits the mapping by MADV_DOFORK does not keep it. */
-TEST_F(frame, inherited)
-{
-	struct ep child;
-	struct buf got;
-	__u64 val;
-
-	test_inheritable(self->a.win, self->a.npages * psize);
-	ASSERT_EQ(0, peer_fork(&child));
-	ASSERT_EQ(0, madvise(self->a.win, self->a.npages * psize, MADV_DONTFORK));
-	/* It may see what was mapped, or not. */
-	ep_read(&child, self->src.p, &val);
-	test_pass(&self->a, &self->b, ZCIPC_MOVE, self->src.cap, &got);
-	test_gone(&child, self->src.p, variant->npages);
-	test_gone(&self->a, self->src.p, variant->npages);
-	test_check(&self->b, got.p, variant->npages, 1);
-	ep_end(&child);
-	neps--;
-}
-
-/* Nor is anything left of a second mapping. */
+/* Nothing is left of a second mapping. */
 TEST_F(frame, mapped_twice)
 {
 	struct buf got;
