@@ -174,7 +174,7 @@ static long call_syscall(struct ep *ep, struct call *c)
 	const long *a = (const long *)c->cmd;
 
 	(void)ep;
-	return syscall(c->n, a[0], a[1], a[2], a[3], a[4]);
+	return syscall(c->n, a[0], a[1], a[2], a[3], a[4], 0);
 }
 
 static long peer_syscall(struct ep *ep, long nr, const void *p, long b, long c, long d, long e)
@@ -1338,6 +1338,106 @@ TEST_F(seals, opened_for_reading)
 	ASSERT_EQ(0, fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE));
 	munmap(p, N * psize);
 	close(fd);
+}
+
+/* --- what a security module is asked */
+
+/*
+ * Two AppArmor profiles without any rules, as the kernel's policy_unpack.c reads them, which takes
+ * no compiler: \4 comes before a name, \2 a number, \5 a string, \7 and \x08 around a struct, and a
+ * length counts the 0 at the end. Who has the first profile may do everything (mode 1: complain).
+ * What he opens is nevertheless not for everybody who gets a descriptor, as files of unconfined
+ * tasks are. Who has the second one may use no such file.
+ */
+#define AA_U32(byte)	"\2" byte "\0\0\0"
+#define AA_PROFILE(length, name, mode)						\
+	"\4\x08\0version\0" AA_U32("\5")					\
+	"\4\x08\0profile\0\7\5" length "\0" name "\0"				\
+	"\4\x06\0flags\0\7" AA_U32("\0") AA_U32(mode) AA_U32("\0") "\x08"	\
+	AA_U32("\0") AA_U32("\0") AA_U32("\0") AA_U32("\0") "\x08"
+
+static const char aa_policy[] =
+	AA_PROFILE("\x0a", "zcipc_all", "\1") AA_PROFILE("\x0b", "zcipc_none", "\0");
+
+static long call_confine(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	file_write("/proc/self/attr/apparmor/current", (const char *)c->cmd);
+	return 0;
+}
+
+FIXTURE(lsm)
+{
+	struct base base;
+	struct ep a, b;
+};
+
+FIXTURE_SETUP(lsm)
+{
+	const size_t n = sizeof(aa_policy) - 1;
+	int fd;
+
+	base_setup(_metadata, &self->base);
+	/* It may be there already. */
+	mount("zcipc", "/sys/kernel/security", "securityfs", 0, NULL);
+	fd = open("/sys/kernel/security/apparmor/.replace", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		SKIP(return, "there is no AppArmor: %s", strerror(errno));
+	ASSERT_EQ(n, write(fd, aa_policy, n));
+	close(fd);
+	ASSERT_FALSE(peer_fork(&self->a) || peer_open(&self->a, 0, O_NONBLOCK));
+	ASSERT_FALSE(peer_fork(&self->b) || peer_open(&self->b, 0, O_NONBLOCK));
+}
+
+FIXTURE_TEARDOWN(lsm)
+{
+	base_teardown(_metadata, &self->base);
+	file_write("/sys/kernel/security/apparmor/.remove", "zcipc_all");
+	file_write("/sys/kernel/security/apparmor/.remove", "zcipc_none");
+}
+
+/*
+ * Known: of a view the security module is asked whether the endpoint's file may be mapped, not the
+ * one that it shows. So a process reads and writes, by SHARE, a file that it cannot even map when
+ * it has a descriptor. When views ask, the message has no address, and MAP says EACCES.
+ */
+TEST_F(lsm, not_asked)
+{
+	struct call all = { .fn = call_confine, .cmd = "changeprofile zcipc_all" };
+	struct call none = { .fn = call_confine, .cmd = "changeprofile zcipc_none" };
+	const long prot = PROT_READ | PROT_WRITE;
+	struct zcipc_recv m;
+	long fd, pidfd;
+	char *p, *q;
+
+	ASSERT_EQ(0, ep_call(&self->a, &all));
+	fd = peer_syscall(&self->a, SYS_openat, NULL, (long)"/zcipc_file", O_RDWR | O_CREAT, 0600,
+			  0);
+	unlink("/zcipc_file");
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, peer_syscall(&self->a, SYS_ftruncate, (void *)fd, N * psize, 0, 0, 0));
+	p = (char *)peer_syscall(&self->a, SYS_mmap, NULL, N * psize, prot, MAP_SHARED, fd);
+	ASSERT_NE(MAP_FAILED, p);
+	test_fill(&self->a, p, N, 1);
+
+	/* The peer has a descriptor, too, which is of no use any more once it is confined. */
+	pidfd = peer_syscall(&self->b, SYS_pidfd_open, (void *)(long)self->a.pid, 0, 0, 0, 0);
+	fd = peer_syscall(&self->b, SYS_pidfd_getfd, (void *)pidfd, fd, 0, 0, 0);
+	ASSERT_LE(0, fd);
+	q = (char *)peer_syscall(&self->b, SYS_mmap, NULL, N * psize, prot, MAP_SHARED, fd);
+	ASSERT_NE(MAP_FAILED, q);
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, q, N * psize, 0, 0, 0));
+	ASSERT_EQ(0, ep_call(&self->b, &none));
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mmap, NULL, N * psize, PROT_READ, MAP_SHARED, fd));
+	ASSERT_EQ(EACCES, errno);
+
+	test_share(&self->a, &self->b, p, N, RIGHTS_RW, &m);
+	ASSERT_NE(0, m.addr);
+	test_check(&self->b, at(&m), N, 1);
+	test_fill(&self->b, at(&m), N, 2);
+	test_check(&self->a, p, N, 2);
+	test_map(&self->b, m.cap, 0, N, RIGHTS_READ, &q);
+	test_check(&self->b, q, N, 2);
 }
 
 TEST_HARNESS_MAIN
