@@ -1262,6 +1262,28 @@ TEST_F(seals, write)
 	test_check(&self->b, q, N, 2);
 }
 
+/*
+ * Known: whoever keeps the mapping of what was revoked keeps the file from being sealed, though
+ * there is nothing in it. Only its owner can end that.
+ */
+TEST_F(seals, write_after_revoke)
+{
+	char *p = mmap(NULL, N * psize, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
+	struct zcipc_recv m;
+	__u64 n;
+
+	ASSERT_EQ(0, fill(p, N, 1));
+	test_share(&self->a, &self->b, p, N, RIGHTS_RW, &m);
+	ASSERT_EQ(0, munmap(p, N * psize));
+	test_check(&self->b, at(&m), N, 1);
+	test_revoke(&self->a, &self->b, m.cap, 0, &n);
+	test_gone(&self->b, at(&m), N);
+	ASSERT_EQ(-1, fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE));
+	ASSERT_EQ(EBUSY, errno);
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, at(&m), N * psize, 0, 0, 0));
+	ASSERT_TRUE(wait_until(!fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE)));
+}
+
 /* New mappings only, the old one stays writable: it is not a way to get more. */
 TEST_F(seals, future_write)
 {
