@@ -739,7 +739,7 @@ again:
 	}
 	if (IS_ERR(cap)) {
 		ret = PTR_ERR(cap);
-	} else if (cap->nslots && cap->slot.addr && cap->slot.nvmas) {
+	} else if (cap->nslots && cap->slot.addr && cap->slot.nmapped) {
 		zcipc_cap_forget(cap);
 	} else {
 		if (ep->recycles && cap->npages == cap->region->npages &&

@@ -785,7 +785,7 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 	ep->adopter = NULL;
 	cap->unready = false;
 	/* Another thread has unmapped all of it already, and will not do so again. */
-	gone = !ret && implicit && !cap->slot.nvmas;
+	gone = !ret && implicit && !cap->slot.nmapped;
 	if (ret || gone)
 		zcipc_cap_remove(cap);
 	else if (implicit)
@@ -817,7 +817,7 @@ static void zcipc_import_forget(struct zcipc_endpoint *ep, u64 token)
 	mutex_lock(&ep->lock);
 	cap = zcipc_cap_find(ep, token);
 	if (!IS_ERR(cap) && (cap->region->file || !cap->nslots ||
-			     (cap->slot.addr && !cap->slot.nvmas)))
+			     (cap->slot.addr && !cap->slot.nmapped)))
 		zcipc_cap_remove(cap);
 	else if (!IS_ERR(cap))
 		cap->implicit = true;

@@ -571,7 +571,7 @@ static __always_inline void zcipc_slot_place(struct zcipc_slot *slot, unsigned l
 	slot->pgoff = pgoff;
 	slot->addr = 0;
 	slot->writable = writable;
-	slot->nvmas = 0;
+	slot->nmapped = 0;
 	slot->around = ZCIPC_FAULT_AROUND / 4;
 	slot->next = pgoff;
 	slot->streak = 0;
@@ -1965,7 +1965,8 @@ static const struct vm_operations_struct zcipc_pinnable_ops = {
 	.map_pages = zcipc_window_map_pages,
 };
 
-static void zcipc_exec_open(struct vm_area_struct *vma)
+/* What is counted of it does not change when the kernel splits the VMA. */
+static void zcipc_outside_open(struct vm_area_struct *vma)
 {
 	struct zcipc_endpoint *ep = vma->vm_private_data;
 
@@ -1980,7 +1981,7 @@ static void zcipc_exec_close(struct vm_area_struct *vma)
 
 /* Never writable. */
 static const struct vm_operations_struct zcipc_exec_ops = {
-	.open = zcipc_exec_open,
+	.open = zcipc_outside_open,
 	.close = zcipc_exec_close,
 	.mremap = zcipc_window_mremap,
 	.fault = zcipc_window_fault,
@@ -1988,41 +1989,8 @@ static const struct vm_operations_struct zcipc_exec_ops = {
 	.access = zcipc_window_access,
 };
 
-/* The slot whose adopted memory a VMA shows a part of, unless it has gone, or NULL. */
-static struct zcipc_slot *zcipc_adopted_slot(struct zcipc_endpoint *ep,
-					     const struct vm_area_struct *vma)
-{
-	struct zcipc_slot *slot;
-	struct rb_node *node;
-
-	if (vma->vm_start != vma->vm_end)
-		return zcipc_slot_find(ep, vma->vm_pgoff);
-	/* The offset of what 6.1 takes back when it fails to split a VMA means nothing. */
-	for (node = rb_first(&ep->slots); node; node = rb_next(node)) {
-		slot = rb_entry(node, struct zcipc_slot, node);
-		if (slot->addr && slot->nvmas > 1 && vma->vm_start >= slot->addr &&
-		    (vma->vm_start - slot->addr) >> PAGE_SHIFT <= slot->npages)
-			return slot;
-	}
-	return NULL;
-}
-
-static void zcipc_adopted_open(struct vm_area_struct *vma)
-{
-	struct zcipc_endpoint *ep = vma->vm_private_data;
-	struct zcipc_slot *slot;
-
-	if (zcipc_pt_is_inherited(vma, ep->mm))
-		return;
-	mutex_lock(&ep->lock);
-	slot = zcipc_adopted_slot(ep, vma);
-	if (slot)
-		slot->nvmas++;
-	mutex_unlock(&ep->lock);
-}
-
 /*
- * The last VMA of a slot of adopted memory is about to go. The capability stays if somebody knows
+ * The last page of a slot of adopted memory is about to go. The capability stays if somebody knows
  * it, but nobody is to be told an address where there is something else by then.
  */
 static void zcipc_adopted_end(struct zcipc_endpoint *ep, struct zcipc_slot *slot)
@@ -2037,22 +2005,38 @@ static void zcipc_adopted_end(struct zcipc_endpoint *ep, struct zcipc_slot *slot
 	if (!slot)
 		return;
 	region = slot->cap->region;
-	if (slot->addr && !slot->nvmas && !slot->cap->unready)
+	if (slot->addr && !slot->nmapped && !slot->cap->unready)
 		zcipc_slot_remove(slot);
 	mutex_unlock(&region->lock);
 }
 
+/* Does a VMA show a slot where it belongs? One that mremap() makes, which then fails, does not. */
+static bool zcipc_adopted_shows(const struct vm_area_struct *vma, const struct zcipc_slot *slot)
+{
+	return slot->addr && vma->vm_start - (vma->vm_pgoff << PAGE_SHIFT) ==
+			     slot->addr - (slot->pgoff << PAGE_SHIFT);
+}
+
+/* Pages are counted, not VMAs: to split one changes nothing, so nobody has to hear of that. */
 static void zcipc_adopted_close(struct vm_area_struct *vma)
 {
 	struct zcipc_endpoint *ep = vma->vm_private_data;
+	unsigned long at = vma->vm_pgoff, end = at + vma_pages(vma), from;
 	struct zcipc_slot *slot;
 
 	if (vma->vm_mm != ep->mm)
 		return;
 	mutex_lock(&ep->lock);
-	slot = zcipc_adopted_slot(ep, vma);
-	if (slot && !--slot->nvmas)
-		zcipc_adopted_end(ep, slot);
+	/* What 6.1 takes back when it fails to split a VMA has no pages. */
+	while ((slot = zcipc_slot_find_from(ep, at)) && slot->pgoff < end) {
+		from = max(at, slot->pgoff);
+		at = slot->pgoff + slot->npages;
+		if (!zcipc_adopted_shows(vma, slot))
+			continue;
+		slot->nmapped -= min(at, end) - from;
+		if (!slot->nmapped)
+			zcipc_adopted_end(ep, slot);
+	}
 	mutex_unlock(&ep->lock);
 	zcipc_endpoint_unmapped(ep, vma);
 }
@@ -2131,7 +2115,7 @@ static vm_fault_t zcipc_adopted_mkwrite(struct vm_fault *vmf)
 }
 
 static const struct vm_operations_struct zcipc_adopted_ops = {
-	.open = zcipc_adopted_open,
+	.open = zcipc_outside_open,
 	.close = zcipc_adopted_close,
 	.mremap = zcipc_window_mremap,
 	.fault = zcipc_adopted_fault,
@@ -2259,7 +2243,7 @@ static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_s
 	} else if (slot && slot->addr) {
 		if (ep->adopter == current && slot->addr == vma->vm_start &&
 		    slot->npages == vma_pages(vma)) {
-			slot->nvmas = 1;
+			slot->nmapped = slot->npages;
 			ret = 0;
 		}
 		ops = &zcipc_adopted_ops;

@@ -398,8 +398,8 @@ struct zcipc_region {
  * @addr: user address of adopted memory; 0: that of the window, or, of an executable mapping, any
  * @npages: its length
  * @first: first page in the region
+ * @nmapped: of adopted memory: pages that VMAs show at @addr; ep->lock
  * @writable: PTEs may be writable
- * @nvmas: of adopted memory: VMAs that show a part of it; ep->lock
  * @secret: of adopted memory: it is not to be in core dumps
  * @around: how many pages the last fault brought
  * @next: file offset, in pages, of the one behind them
@@ -415,9 +415,9 @@ struct zcipc_slot {
 	unsigned long addr;
 	unsigned long npages;
 	unsigned long first;
+	unsigned long nmapped;
 	bool writable;
 	bool secret;
-	unsigned int nvmas;
 	unsigned int around;
 	unsigned long next;
 	unsigned int streak;
