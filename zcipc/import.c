@@ -645,7 +645,7 @@ static long zcipc_import_guard(unsigned long max)
 
 /*
  * Leaves an import VMAs to spare? At the limit no mmap() of the process works any more, and that of
- * zcipc_import_give_back_vma() would not either. Modules cannot see the limit, so they have to try.
+ * zcipc_import_give_back_part() would not either. Modules cannot see the limit, so they have to try.
  * The caller holds ep->adopt_lock. Returns 0, or -ENOMEM, -ENOLCK, -EINTR.
  */
 static int zcipc_import_spare_vmas(struct zcipc_endpoint *ep)
@@ -694,7 +694,7 @@ static int zcipc_import_install(struct zcipc_endpoint *ep, struct zcipc_cap *cap
 	mutex_lock(&ep->lock);
 	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
 	if (!ret)
-		ret = zcipc_window_reserve_outside(ep, region->npages, pgoff);
+		ret = zcipc_adopted_reserve(ep, addr, region->npages, pgoff);
 	if (!ret) {
 		zcipc_region_lock_new(region);
 		zcipc_cap_enter(cap, ep);
@@ -981,29 +981,29 @@ static bool zcipc_import_keep(struct zcipc_endpoint *ep, u64 token)
 }
 
 /*
- * Makes a VMA of adopted memory anonymous memory again. Returns 0 or an errno. The process is
+ * Makes a range of adopted memory anonymous memory again. Returns 0 or an errno. The process is
  * killed if it would have lost something.
  */
-static int zcipc_import_give_back_vma(struct zcipc_endpoint *ep, const struct zcipc_adopted *vma,
+static int zcipc_import_give_back_part(struct zcipc_endpoint *ep, const struct zcipc_adopted *part,
 				      u64 *copied)
 {
-	bool implicit = zcipc_import_keep(ep, vma->token);
+	bool implicit = zcipc_import_keep(ep, part->token);
 	struct zcipc_adopted still;
 	int ret;
 
-	ret = zcipc_import_map_over(NULL, vma->addr, vma->end - vma->addr, vma->prot,
+	ret = zcipc_import_map_over(NULL, part->addr, part->end - part->addr, part->prot,
 				    MAP_PRIVATE | MAP_ANONYMOUS, 0);
 	zcipc_test_point("emptied");
 	/* mmap() may have taken away what was there before it failed. */
-	if (ret && zcipc_adopted_find(ep, vma->addr, vma->end, &still) && still.addr == vma->addr)
+	if (ret && zcipc_adopted_find(ep, part->addr, part->end, &still) && still.addr == part->addr)
 		goto out;
 	if (!ret)
-		ret = zcipc_import_fill(ep, vma, copied);
+		ret = zcipc_import_fill(ep, part, copied);
 	if (ret)
 		send_sig(SIGKILL, current, 1);
 out:
 	if (implicit)
-		zcipc_import_forget(ep, vma->token);
+		zcipc_import_forget(ep, part->token);
 	return ret;
 }
 
@@ -1011,12 +1011,12 @@ out:
 static int zcipc_import_give_back(struct zcipc_endpoint *ep, u64 token, unsigned long addr,
 				  unsigned long end, u64 *copied)
 {
-	struct zcipc_adopted vma;
+	struct zcipc_adopted part;
 	int ret = 0;
 
-	for (; !ret && zcipc_adopted_find(ep, addr, end, &vma); addr = vma.end)
-		if (!token || vma.token == token)
-			ret = zcipc_import_give_back_vma(ep, &vma, copied);
+	for (; !ret && zcipc_adopted_find(ep, addr, end, &part); addr = part.end)
+		if (!token || part.token == token)
+			ret = zcipc_import_give_back_part(ep, &part, copied);
 	return ret;
 }
 

@@ -41,9 +41,14 @@
 /* Work between two calls of cond_resched(). */
 #define ZCIPC_INSERT_CHUNK	512UL
 
-/* File offsets, in pages: what is outside of windows has all that are left. */
+/*
+ * File offsets, in pages: what is outside of windows has all that are left. Adopted memory has the
+ * upper half of all, where the offset follows from the address.
+ */
 #define ZCIPC_OUTSIDE_START	ZCIPC_RING_END
-#define ZCIPC_OUTSIDE_END		(MAX_LFS_FILESIZE >> PAGE_SHIFT)
+#define ZCIPC_OUTSIDE_END		ZCIPC_ADOPTED_START
+#define ZCIPC_ADOPTED_START	(1UL << (62 - PAGE_SHIFT))
+#define ZCIPC_ADOPTED_END		(MAX_LFS_FILESIZE >> PAGE_SHIFT)
 
 static_assert(ZCIPC_MAX_WINDOW_PAGES <= 1UL << ZCIPC_WINDOW_SHIFT);
 static_assert(ZCIPC_WINDOW_OFFSET(1) == 1ULL << (ZCIPC_WINDOW_SHIFT + PAGE_SHIFT));
@@ -2114,6 +2119,37 @@ static vm_fault_t zcipc_adopted_mkwrite(struct vm_fault *vmf)
 	return zcipc_adopted_is_dumped(vmf->vma) ? VM_FAULT_SIGBUS : zcipc_window_mkwrite(vmf);
 }
 
+/* The file offset, in pages, that memory at a user address has when it is adopted. */
+static unsigned long zcipc_adopted_pgoff(unsigned long addr)
+{
+	return ZCIPC_ADOPTED_START + (addr >> PAGE_SHIFT);
+}
+
+/**
+ * zcipc_adopted_reserve() - file offsets for memory that is to be adopted
+ * @ep: the endpoint; the caller holds its lock
+ * @addr: user address
+ * @npages: number of pages
+ * @pgoff: [out] first page, as a file offset
+ *
+ * What is side by side in memory is so in the file, too, so that one VMA can show it. A slot of
+ * what was adopted there before may still have some of the offsets, if only a part of it was
+ * unmapped. Then it gets others.
+ *
+ * Return: 0, or -ENOBUFS when all have been used
+ */
+int zcipc_adopted_reserve(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
+			  unsigned long *pgoff)
+{
+	const struct zcipc_slot *slot;
+
+	*pgoff = zcipc_adopted_pgoff(addr);
+	slot = zcipc_slot_find_from(ep, *pgoff);
+	if (*pgoff + npages > ZCIPC_ADOPTED_END || (slot && slot->pgoff < *pgoff + npages))
+		return zcipc_window_reserve_outside(ep, npages, pgoff);
+	return 0;
+}
+
 static const struct vm_operations_struct zcipc_adopted_ops = {
 	.open = zcipc_outside_open,
 	.close = zcipc_adopted_close,
@@ -2127,11 +2163,12 @@ static const struct vm_operations_struct zcipc_adopted_ops = {
 };
 
 /**
- * zcipc_adopted_find() - the first VMA in a range that shows adopted memory
+ * zcipc_adopted_find() - the first of a range that is adopted memory
  * @ep: the endpoint that has adopted it
  * @addr: user address: where the range begins
  * @end: where it ends
- * @found: [out] the VMA, or the part of it that is in the range
+ * @found: [out] what one VMA shows of one slot, or shows where a slot was, as far as it is in the
+ *	range
  *
  * Context: May sleep; no lock is held.
  * Return: whether there is one
@@ -2141,7 +2178,7 @@ bool zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned 
 {
 	struct vm_area_struct *vma;
 	struct zcipc_slot *slot;
-	unsigned long pgoff;
+	unsigned long pgoff, end_pgoff;
 
 	mmap_read_lock(ep->mm);
 	for (vma = find_vma(ep->mm, addr); vma && vma->vm_start < end;
@@ -2159,8 +2196,13 @@ bool zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned 
 	};
 	pgoff = vma->vm_pgoff + ((found->addr - vma->vm_start) >> PAGE_SHIFT);
 	mutex_lock(&ep->lock);
-	slot = zcipc_slot_find(ep, pgoff);
-	if (slot && slot->addr && !slot->cap->unready) {
+	slot = zcipc_slot_find_from(ep, pgoff);
+	/* What is behind it in the same VMA is another slot's, or was. */
+	if (slot) {
+		end_pgoff = slot->pgoff > pgoff ? slot->pgoff : slot->pgoff + slot->npages;
+		found->end = min(found->end, found->addr + ((end_pgoff - pgoff) << PAGE_SHIFT));
+	}
+	if (slot && slot->pgoff <= pgoff && slot->addr && !slot->cap->unready) {
 		found->token = slot->cap->token;
 		found->first = slot->first + pgoff - slot->pgoff;
 	}

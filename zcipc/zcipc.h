@@ -1334,6 +1334,8 @@ struct zcipc_adopted {
 
 bool zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end,
 			struct zcipc_adopted *found);
+int zcipc_adopted_reserve(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
+			  unsigned long *pgoff);
 int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsigned long *pgoff);
 int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
 			      long align, unsigned long *pgoff);
