@@ -645,7 +645,7 @@ static long zcipc_import_guard(unsigned long max)
 
 /*
  * Leaves an import VMAs to spare? At the limit no mmap() of the process works any more, and that of
- * zcipc_import_give_back_part() would not either. Modules cannot see the limit, so they have to try.
+ * zcipc_import_give_back_one() would not either. Modules cannot see the limit, so they have to try.
  * The caller holds ep->adopt_lock. Returns 0, or -ENOMEM, -ENOLCK, -EINTR.
  */
 static int zcipc_import_spare_vmas(struct zcipc_endpoint *ep)
@@ -684,30 +684,69 @@ static int zcipc_import_map_over(struct file *file, unsigned long addr, unsigned
 	return ret == -EPERM ? -EOPNOTSUPP : ret;
 }
 
-/* Enters a region that is to be mapped where it is. Returns where that is in the file. */
+/* Enters a region that is to be mapped where it is. */
 static int zcipc_import_install(struct zcipc_endpoint *ep, struct zcipc_cap *cap,
-				struct zcipc_region *region, unsigned long addr,
-				unsigned long *pgoff)
+				struct zcipc_region *region, struct zcipc_adoption *adoption)
 {
+	unsigned long pgoff;
 	int ret;
 
 	mutex_lock(&ep->lock);
 	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
 	if (!ret)
-		ret = zcipc_adopted_reserve(ep, addr, region->npages, pgoff);
+		ret = zcipc_adopted_reserve(ep, adoption->start, region->npages, &pgoff);
 	if (!ret) {
 		zcipc_region_lock_new(region);
 		zcipc_cap_enter(cap, ep);
 		zcipc_cap_install(cap, region, NULL, 0, region->npages, ZCIPC_RIGHTS_ALL);
-		zcipc_slot_install(&cap->slot, cap, *pgoff, 0, region->npages, true);
-		cap->slot.addr = addr;
+		zcipc_slot_install(&cap->slot, cap, pgoff, 0, region->npages, true);
+		cap->slot.addr = adoption->start;
 		/* Nobody else can use it before its memory is where it belongs. */
 		cap->unready = true;
-		ep->adopter = current;
+		ep->adoption = adoption;
 		mutex_unlock(&region->lock);
 	}
 	mutex_unlock(&ep->lock);
 	return ret;
+}
+
+/* Maps what is in a range of what is being adopted. */
+static int zcipc_import_map_range(struct file *file, const struct zcipc_adoption *adoption,
+				  unsigned long addr, unsigned long end)
+{
+	const struct zcipc_slot *slot = adoption->slot;
+	unsigned long pgoff = slot->pgoff + (addr >> PAGE_SHIFT) - (slot->addr >> PAGE_SHIFT);
+
+	return addr < end ? zcipc_import_map_over(file, addr, end - addr, PROT_READ | PROT_WRITE,
+						  MAP_SHARED, pgoff) : 0;
+}
+
+/*
+ * Maps what is being adopted, as one VMA with as much of what is beside it as is good. If it fails
+ * what is beside it is as it was, or the process is killed.
+ */
+static int zcipc_import_map(struct zcipc_ucmd *ucmd, struct zcipc_adoption *adoption)
+{
+	unsigned long addr = adoption->start, end = adoption->end;
+	int ret;
+
+	zcipc_adopted_join(ucmd->ep, adoption);
+	zcipc_test_point("joined");
+	ret = zcipc_import_map_range(ucmd->file, adoption, adoption->start, adoption->end);
+	if (!ret)
+		return 0;
+	if (adoption->emptied) {
+		if (zcipc_import_map_range(ucmd->file, adoption, adoption->start, addr) ||
+		    zcipc_import_map_range(ucmd->file, adoption, end, adoption->end))
+			send_sig(SIGKILL, current, 1);
+		return ret;
+	}
+	if (addr == adoption->start && end == adoption->end)
+		return ret;
+	/* Another thread has changed what is beside it. */
+	adoption->start = addr;
+	adoption->end = end;
+	return zcipc_import_map_range(ucmd->file, adoption, addr, end);
 }
 
 /* Inserts the PTEs of what a capability maps, if it is still there, and the mmap_lock is free. */
@@ -743,11 +782,13 @@ static void zcipc_import_populate(struct zcipc_endpoint *ep, u64 token)
 int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned long npages,
 		       bool implicit, u64 *token, u64 *id)
 {
+	struct zcipc_adoption adoption = {
+		.task = current, .start = addr, .end = addr + (npages << PAGE_SHIFT),
+	};
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct zcipc_region *region;
 	struct zcipc_cap *cap;
 	bool gone, secret = false;
-	unsigned long pgoff;
 	int ret;
 
 	ret = zcipc_import_check(addr, npages, &secret);
@@ -765,24 +806,24 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 		goto out;
 	}
 	cap->slot.secret = secret;
+	adoption.slot = &cap->slot;
 	ret = mutex_lock_killable(&ep->adopt_lock);
 	if (ret)
 		goto out_free;
 	ret = zcipc_import_spare_vmas(ep);
 	if (ret)
 		goto out_unlock;
-	ret = zcipc_import_install(ep, cap, region, addr, &pgoff);
+	ret = zcipc_import_install(ep, cap, region, &adoption);
 	if (ret)
 		goto out_unlock;
 	*token = cap->token;
 	*id = region->id;
-	ret = zcipc_import_map_over(ucmd->file, addr, npages << PAGE_SHIFT, PROT_READ | PROT_WRITE,
-				    MAP_SHARED, pgoff);
+	ret = zcipc_import_map(ucmd, &adoption);
 	/* As in zcipc_import_zap(). */
 	zcipc_lru_drain();
 	zcipc_test_point("adopted");
 	mutex_lock(&ep->lock);
-	ep->adopter = NULL;
+	ep->adoption = NULL;
 	cap->unready = false;
 	/* Another thread has unmapped all of it already, and will not do so again. */
 	gone = !ret && implicit && !cap->slot.nmapped;
@@ -794,6 +835,8 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 	cap = NULL;
 	if (gone) {
 		ret = -EFAULT;
+	} else if (!ret && adoption.emptied) {
+		zcipc_adopted_populate(ep, adoption.start, adoption.end);
 	} else if (!ret) {
 		zcipc_import_populate(ep, *token);
 	} else if (zcipc_import_restore(region, 0, npages, addr)) {
@@ -984,7 +1027,7 @@ static bool zcipc_import_keep(struct zcipc_endpoint *ep, u64 token)
  * Makes a range of adopted memory anonymous memory again. Returns 0 or an errno. The process is
  * killed if it would have lost something.
  */
-static int zcipc_import_give_back_part(struct zcipc_endpoint *ep, const struct zcipc_adopted *part,
+static int zcipc_import_give_back_one(struct zcipc_endpoint *ep, const struct zcipc_adopted *part,
 				      u64 *copied)
 {
 	bool implicit = zcipc_import_keep(ep, part->token);
@@ -1016,7 +1059,7 @@ static int zcipc_import_give_back(struct zcipc_endpoint *ep, u64 token, unsigned
 
 	for (; !ret && zcipc_adopted_find(ep, addr, end, &part); addr = part.end)
 		if (!token || part.token == token)
-			ret = zcipc_import_give_back_part(ep, &part, copied);
+			ret = zcipc_import_give_back_one(ep, &part, copied);
 	return ret;
 }
 

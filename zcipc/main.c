@@ -5,6 +5,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
+#include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/nospec.h>
 #include <linux/poll.h>
@@ -58,6 +59,17 @@ static void __maybe_unused zcipc_show_fdinfo(struct seq_file *m, struct file *fi
 static int zcipc_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	return zcipc_window_mmap(file->private_data, vma);
+}
+
+/* Of MAP_FIXED core mm asks, too, before it unmaps anything. */
+static unsigned long zcipc_get_unmapped_area(struct file *file, unsigned long addr,
+					     unsigned long len, unsigned long pgoff,
+					     unsigned long flags)
+{
+	if (flags & MAP_FIXED && !zcipc_adopted_may_replace(file->private_data, addr, addr + len))
+		return -EBUSY;
+	/* Where PMDs can be. */
+	return thp_get_unmapped_area(file, addr, len, pgoff, flags);
 }
 
 static const struct file_operations zcipc_fops;
@@ -239,8 +251,7 @@ static const struct file_operations zcipc_fops = {
 	.release = zcipc_release,
 	.poll = zcipc_poll,
 	.mmap = zcipc_mmap,
-	/* Where PMDs can be. */
-	.get_unmapped_area = thp_get_unmapped_area,
+	.get_unmapped_area = zcipc_get_unmapped_area,
 #ifdef CONFIG_PROC_FS
 	.show_fdinfo = zcipc_show_fdinfo,
 #endif

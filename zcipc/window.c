@@ -38,6 +38,12 @@
 /* And the most from the first to the last of them. */
 #define ZCIPC_HIDE_SPAN		1048576UL
 
+/* A VMA of adopted memory that is smaller is always joined with what is imported next to it. */
+#define ZCIPC_JOIN_MIN		(16UL << PAGE_SHIFT)
+
+/* And one that is larger never is. */
+#define ZCIPC_JOIN_MAX		(ZCIPC_UNMAP_PAGES << PAGE_SHIFT)
+
 /* Work between two calls of cond_resched(). */
 #define ZCIPC_INSERT_CHUNK	512UL
 
@@ -2022,6 +2028,28 @@ static bool zcipc_adopted_shows(const struct vm_area_struct *vma, const struct z
 			     slot->addr - (slot->pgoff << PAGE_SHIFT);
 }
 
+/* What the current task is adopting, or NULL. The caller holds the endpoint's lock. */
+static struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_endpoint *ep)
+{
+	lockdep_assert_held(&ep->lock);
+	return ep->adoption && ep->adoption->task == current ? ep->adoption : NULL;
+}
+
+/* Does a VMA go because a larger one takes its place, which will show the same slots? */
+static bool zcipc_adopted_is_joined(const struct zcipc_endpoint *ep,
+				    const struct vm_area_struct *vma)
+{
+	const struct zcipc_adoption *adoption = zcipc_adoption_own(ep);
+	const struct zcipc_slot *slot;
+
+	if (!adoption || vma->vm_start < adoption->start || vma->vm_end > adoption->end)
+		return false;
+	slot = adoption->slot;
+	return zcipc_adopted_shows(vma, slot) &&
+	       (vma->vm_end <= slot->addr ||
+		vma->vm_start >= slot->addr + (slot->npages << PAGE_SHIFT));
+}
+
 /* Pages are counted, not VMAs: to split one changes nothing, so nobody has to hear of that. */
 static void zcipc_adopted_close(struct vm_area_struct *vma)
 {
@@ -2032,6 +2060,11 @@ static void zcipc_adopted_close(struct vm_area_struct *vma)
 	if (vma->vm_mm != ep->mm)
 		return;
 	mutex_lock(&ep->lock);
+	if (zcipc_adopted_is_joined(ep, vma)) {
+		ep->adoption->emptied = true;
+		mutex_unlock(&ep->lock);
+		return;
+	}
 	/* What 6.1 takes back when it fails to split a VMA has no pages. */
 	while ((slot = zcipc_slot_find_from(ep, at)) && slot->pgoff < end) {
 		from = max(at, slot->pgoff);
@@ -2162,6 +2195,148 @@ static const struct vm_operations_struct zcipc_adopted_ops = {
 	.name = zcipc_adopted_name,
 };
 
+/*
+ * Can a VMA be one with adopted memory beside it? Only if it is as it was made: what madvise() and
+ * mprotect() have changed would be lost. The caller holds the mmap_lock.
+ */
+static bool zcipc_adopted_can_join(const struct zcipc_endpoint *ep,
+				   const struct vm_area_struct *vma, const struct zcipc_slot *slot)
+{
+	unsigned long flags = ep->adopted_flags | (slot->secret ? VM_DONTDUMP : 0);
+
+	/* Core mm tries to lock all that mmap() makes, but nothing that is VM_PFNMAP. */
+	return vma->vm_ops == &zcipc_adopted_ops && vma->vm_private_data == ep &&
+	       vma->vm_pgoff == zcipc_adopted_pgoff(vma->vm_start) &&
+	       !((vma->vm_flags ^ flags) & ~(VM_SOFTDIRTY | VM_LOCKED | VM_LOCKONFAULT));
+}
+
+/**
+ * zcipc_adopted_join() - choose what becomes one VMA with memory that is being adopted
+ * @ep: the endpoint
+ * @adoption: of the current task; its range grows by what is chosen
+ *
+ * Core mm never makes one VMA of two that are VM_PFNMAP. So the new one takes the place of those
+ * beside it, whose PTEs all have to be made anew. To take those alone that are not larger, again
+ * and again, leaves few VMAs, and makes few PTEs anew each time: N imports of a page make log2(N)
+ * VMAs, and each PTE as often. A few pages more cost next to nothing. What is large waits for
+ * nobody's small import, and need not: there are few of those.
+ *
+ * Context: May sleep; no lock is held but @ep's adopt_lock.
+ */
+void zcipc_adopted_join(struct zcipc_endpoint *ep, struct zcipc_adoption *adoption)
+{
+	const struct zcipc_slot *slot = adoption->slot;
+	const struct vm_area_struct *vma;
+	unsigned long most, before;
+
+	if (slot->pgoff != zcipc_adopted_pgoff(slot->addr))
+		return;
+	mmap_read_lock(ep->mm);
+	do {
+		before = adoption->end - adoption->start;
+		most = clamp(before, ZCIPC_JOIN_MIN, ZCIPC_JOIN_MAX);
+		vma = vma_lookup(ep->mm, adoption->start - 1);
+		if (vma && vma->vm_end == adoption->start &&
+		    vma->vm_end - vma->vm_start <= most && zcipc_adopted_can_join(ep, vma, slot))
+			adoption->start = vma->vm_start;
+		vma = vma_lookup(ep->mm, adoption->end);
+		if (vma && vma->vm_start == adoption->end &&
+		    vma->vm_end - vma->vm_start <= most && zcipc_adopted_can_join(ep, vma, slot))
+			adoption->end = vma->vm_end;
+	} while (adoption->end - adoption->start > before);
+	mmap_read_unlock(ep->mm);
+}
+
+/* Is all of a range what can be joined, or, if it has been unmapped for that, nobody's? */
+static bool zcipc_adopted_is_all(const struct zcipc_endpoint *ep,
+				 const struct zcipc_adoption *adoption, unsigned long addr,
+				 unsigned long end)
+{
+	const struct vm_area_struct *vma;
+
+	while (addr < end) {
+		vma = find_vma(ep->mm, addr);
+		if (vma && vma->vm_start <= addr) {
+			if (!zcipc_adopted_can_join(ep, vma, adoption->slot))
+				return false;
+			addr = vma->vm_end;
+		} else {
+			if (!adoption->emptied)
+				return false;
+			addr = vma ? vma->vm_start : end;
+		}
+	}
+	return true;
+}
+
+/**
+ * zcipc_adopted_may_replace() - is what mmap() is about to replace what it is meant to replace?
+ * @ep: the endpoint
+ * @addr: user address
+ * @end: where the new mapping is to end
+ *
+ * Other threads may have unmapped what was chosen to be joined, may have mapped something else
+ * there, which is none of this endpoint's business, or may have changed it.
+ *
+ * Context: The caller holds the mmap_lock for writing, until all is mapped.
+ * Return: whether it is, or nothing is being adopted
+ */
+bool zcipc_adopted_may_replace(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end)
+{
+	const struct zcipc_adoption *adoption;
+	const struct zcipc_slot *slot;
+	bool may = true;
+
+	mutex_lock(&ep->lock);
+	adoption = zcipc_adoption_own(ep);
+	if (adoption) {
+		slot = adoption->slot;
+		may = zcipc_adopted_is_all(ep, adoption, addr, min(end, slot->addr)) &&
+		      zcipc_adopted_is_all(ep, adoption,
+					   max(addr, slot->addr + (slot->npages << PAGE_SHIFT)),
+					   end);
+	}
+	mutex_unlock(&ep->lock);
+	return may;
+}
+
+/**
+ * zcipc_adopted_populate() - insert PTEs of adopted memory in a range, if the mmap_lock is free
+ * @ep: the endpoint
+ * @addr: user address: where the range begins
+ * @end: where it ends
+ *
+ * What is not inserted is left to faults.
+ *
+ * Context: May sleep; no lock is held but @ep's adopt_lock.
+ */
+void zcipc_adopted_populate(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end)
+{
+	unsigned long pgoff = zcipc_adopted_pgoff(addr), last = zcipc_adopted_pgoff(end);
+	struct zcipc_region *region;
+	struct zcipc_slot *slot;
+
+	if (!mmap_read_trylock(ep->mm))
+		return;
+	while (pgoff < last) {
+		mutex_lock(&ep->lock);
+		slot = zcipc_slot_find_from(ep, pgoff);
+		if (slot && slot->pgoff < last)
+			slot = zcipc_slot_find_locked(ep, slot->pgoff);
+		else
+			slot = NULL;
+		region = slot ? zcipc_region_get(slot->cap->region) : NULL;
+		mutex_unlock(&ep->lock);
+		if (!slot)
+			break;
+		pgoff = slot->pgoff + slot->npages;
+		if (!slot->cap->revoked)
+			zcipc_slot_populate_long(slot);
+		zcipc_region_unlock_put(region);
+	}
+	mmap_read_unlock(ep->mm);
+}
+
 /**
  * zcipc_adopted_find() - the first of a range that is adopted memory
  * @ep: the endpoint that has adopted it
@@ -2273,25 +2448,31 @@ static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_s
 	unsigned long kind = VM_MIXEDMAP | VM_DONTDUMP;
 	const struct vm_operations_struct *ops = &zcipc_exec_ops;
 	unsigned long never = VM_MAYWRITE;
+	struct zcipc_adoption *adoption;
 	struct zcipc_view *view = NULL;
 	struct zcipc_slot *slot;
 	int ret = -EINVAL;
 
 	mutex_lock(&ep->lock);
 	slot = zcipc_slot_find(ep, vma->vm_pgoff);
-	if (slot && slot->view) {
-		if (slot->pgoff == vma->vm_pgoff && zcipc_file_may_mmap(slot->view, vma))
-			view = slot->view;
-	} else if (slot && slot->addr) {
-		if (ep->adopter == current && slot->addr == vma->vm_start &&
-		    slot->npages == vma_pages(vma)) {
-			slot->nmapped = slot->npages;
+	adoption = zcipc_adoption_own(ep);
+	if (adoption) {
+		slot = adoption->slot;
+		if (vma->vm_start >= adoption->start && vma->vm_end <= adoption->end &&
+		    zcipc_adopted_shows(vma, slot))
 			ret = 0;
-		}
+		/* What is joined has been counted, and may be mapped without the new memory. */
+		if (!ret && vma->vm_start <= slot->addr && vma->vm_end > slot->addr)
+			slot->nmapped = slot->npages;
 		ops = &zcipc_adopted_ops;
 		kind = VM_PFNMAP | (slot->secret ? VM_DONTDUMP : 0);
 		/* personality(READ_IMPLIES_EXEC) may have asked for it. */
 		never = VM_EXEC | VM_MAYEXEC;
+	} else if (slot && slot->view) {
+		if (slot->pgoff == vma->vm_pgoff && zcipc_file_may_mmap(slot->view, vma))
+			view = slot->view;
+	} else if (slot && slot->addr) {
+		/* Only the kernel maps that. */
 	} else if (vma->vm_flags & VM_WRITE) {
 		ret = -EACCES;
 	} else if (slot && vma_pages(vma) <= slot->pgoff + slot->npages - vma->vm_pgoff) {
@@ -2347,5 +2528,7 @@ int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
 	 */
 	zcipc_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_SEQ_READ, 0);
 	vma->vm_private_data = ep;
+	if (vma->vm_ops == &zcipc_adopted_ops)
+		ep->adopted_flags = vma->vm_flags & ~VM_DONTDUMP;
 	return 0;
 }

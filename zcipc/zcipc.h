@@ -79,6 +79,7 @@
 
 struct pid;
 struct zcipc_accept;
+struct zcipc_adoption;
 struct zcipc_mm;
 struct zcipc_notice;
 struct zcipc_owner;
@@ -225,6 +226,8 @@ struct zcipc_room {
  * @nkept: their pages
  * @adopt_lock: outermost of all: one import at a time
  * @known_vmas: so many the owner's process could have when an import last looked; under @adopt_lock
+ * @adopted_flags: of the last VMA of adopted memory, as it was made; but for VM_DONTDUMP. Under
+ *	@mm's mmap_lock
  * @hide_lock: innermost of all: whoever takes PTEs away reads, so that none is hidden from him; who
  *	hides some writes, and does not wait for that
  * @lock: protects everything that follows
@@ -241,7 +244,7 @@ struct zcipc_room {
  * @next_outside: file offset, in pages, for the next mapping outside of windows; 0: there was none
  * @zapped: file offset, in pages, + 1, of the page that was unmapped last so that who writes to it
  *	can wait without the mmap_lock; or 0
- * @adopter: the task that may map adopted memory now, or NULL
+ * @adoption: what may be mapped as adopted memory now, or NULL
  * @ndead_views: views of files that are dead, but still have VMAs
  * @slots: by file offset
  * @last_slot: the one of them that was installed last, or NULL
@@ -282,6 +285,7 @@ struct zcipc_endpoint {
 
 	struct mutex adopt_lock; /* one import at a time */
 	int known_vmas;
+	unsigned long adopted_flags;
 	struct rw_semaphore hide_lock; /* PTEs are not hidden */
 	struct mutex lock; /* protects all that follows */
 	bool dead;
@@ -295,7 +299,7 @@ struct zcipc_endpoint {
 	u32 window_id;
 	unsigned long next_outside;
 	unsigned long zapped;
-	struct task_struct *adopter;
+	struct zcipc_adoption *adoption;
 	unsigned int ndead_views;
 	struct rb_root slots;
 	struct zcipc_slot *last_slot;
@@ -423,6 +427,22 @@ struct zcipc_slot {
 	unsigned int streak;
 	unsigned long written;
 	struct zcipc_view *view;
+};
+
+/**
+ * struct zcipc_adoption - memory that is being adopted
+ * @task: who may map it, and alone looks at what follows
+ * @slot: its slot
+ * @start: user address: where the VMA begins that is to show it, and what is beside it
+ * @end: where that ends
+ * @emptied: some of what is beside it has been unmapped for that; ep->lock
+ */
+struct zcipc_adoption {
+	struct task_struct *task;
+	struct zcipc_slot *slot;
+	unsigned long start;
+	unsigned long end;
+	bool emptied;
 };
 
 /**
@@ -1334,6 +1354,9 @@ struct zcipc_adopted {
 
 bool zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end,
 			struct zcipc_adopted *found);
+void zcipc_adopted_join(struct zcipc_endpoint *ep, struct zcipc_adoption *adoption);
+bool zcipc_adopted_may_replace(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end);
+void zcipc_adopted_populate(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end);
 int zcipc_adopted_reserve(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
 			  unsigned long *pgoff);
 int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsigned long *pgoff);
