@@ -904,6 +904,7 @@ FIXTURE_VARIANT(fault)
 	size_t len;
 	bool memfd;
 	bool region;		/* it is one already */
+	bool beside;		/* what is next to the part has become one */
 	bool receive;		/* what fails is that the peer maps it */
 };
 
@@ -924,6 +925,7 @@ FIXTURE_VARIANT(fault)
 FAULT(import, TOUCHED);
 FAULT(import_untouched, UNTOUCHED);
 FAULT(import_middle, MIDDLE);
+FAULT(import_beside, MIDDLE, .beside = true);
 FAULT(import_locked, LOCKED);
 FAULT(import_huge, HUGE_ALL);
 FAULT(move, TOUCHED, .type = ZCIPC_MOVE);
@@ -1068,6 +1070,16 @@ static char *fault_memfd(size_t npages)
 	return p;
 }
 
+/* What nobody knows a capability of. */
+static void fault_import(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self, size_t from,
+			 size_t end)
+{
+	struct buf buf;
+
+	test_import(&self->a, self->p + from, (end - from) / psize, &buf);
+	test_drop(&self->a, buf.cap);
+}
+
 static void fault_start(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *self,
 			const FIXTURE_VARIANT(fault) *variant)
 {
@@ -1080,6 +1092,11 @@ static void fault_start(struct __test_metadata *_metadata, FIXTURE_DATA(fault) *
 			  variant->memory(variant->npages);
 	}
 	ASSERT_NE(NULL, self->p);
+	if (variant->beside) {
+		fault_import(_metadata, self, 0, variant->from);
+		fault_import(_metadata, self, variant->from + variant->len,
+			     variant->npages * psize);
+	}
 	if (variant->receive)
 		TEST_OK(fault_send(self, variant));
 	fault_look(self, &self->before);
