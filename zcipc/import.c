@@ -1038,7 +1038,8 @@ static int zcipc_import_give_back_one(struct zcipc_endpoint *ep, const struct zc
 				    MAP_PRIVATE | MAP_ANONYMOUS, 0);
 	zcipc_test_point("emptied");
 	/* mmap() may have taken away what was there before it failed. */
-	if (ret && zcipc_adopted_find(ep, part->addr, part->end, &still) && still.addr == part->addr)
+	if (ret && zcipc_adopted_find(ep, part->addr, part->end, &still) &&
+	    still.addr == part->addr)
 		goto out;
 	if (!ret)
 		ret = zcipc_import_fill(ep, part, copied);

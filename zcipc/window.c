@@ -41,7 +41,7 @@
 /* A VMA of adopted memory that is smaller is always joined with what is imported next to it. */
 #define ZCIPC_JOIN_MIN		(16UL << PAGE_SHIFT)
 
-/* And one that is larger never is. */
+/* And of what is larger than that, all in all, none is. */
 #define ZCIPC_JOIN_MAX		(ZCIPC_UNMAP_PAGES << PAGE_SHIFT)
 
 /* Work between two calls of cond_resched(). */
@@ -2218,8 +2218,9 @@ static bool zcipc_adopted_can_join(const struct zcipc_endpoint *ep,
  * Core mm never makes one VMA of two that are VM_PFNMAP. So the new one takes the place of those
  * beside it, whose PTEs all have to be made anew. To take those alone that are not larger, again
  * and again, leaves few VMAs, and makes few PTEs anew each time: N imports of a page make log2(N)
- * VMAs, and each PTE as often. A few pages more cost next to nothing. What is large waits for
- * nobody's small import, and need not: there are few of those.
+ * VMAs, and each PTE as often. A few pages more cost next to nothing, and else a page between two
+ * that are larger would stay alone. Nobody's small import waits for what is large, of which there
+ * are few in any case.
  *
  * Context: May sleep; no lock is held but @ep's adopt_lock.
  */
@@ -2227,23 +2228,29 @@ void zcipc_adopted_join(struct zcipc_endpoint *ep, struct zcipc_adoption *adopti
 {
 	const struct zcipc_slot *slot = adoption->slot;
 	const struct vm_area_struct *vma;
-	unsigned long most, before;
+	unsigned long all, most, joined;
 
 	if (slot->pgoff != zcipc_adopted_pgoff(slot->addr))
 		return;
 	mmap_read_lock(ep->mm);
-	do {
-		before = adoption->end - adoption->start;
-		most = clamp(before, ZCIPC_JOIN_MIN, ZCIPC_JOIN_MAX);
+	for (;;) {
+		all = adoption->end - adoption->start;
+		joined = all - (slot->npages << PAGE_SHIFT);
+		most = min(max(all, ZCIPC_JOIN_MIN), ZCIPC_JOIN_MAX - joined);
 		vma = vma_lookup(ep->mm, adoption->start - 1);
 		if (vma && vma->vm_end == adoption->start &&
-		    vma->vm_end - vma->vm_start <= most && zcipc_adopted_can_join(ep, vma, slot))
+		    vma->vm_end - vma->vm_start <= most && zcipc_adopted_can_join(ep, vma, slot)) {
 			adoption->start = vma->vm_start;
+			continue;
+		}
 		vma = vma_lookup(ep->mm, adoption->end);
 		if (vma && vma->vm_start == adoption->end &&
-		    vma->vm_end - vma->vm_start <= most && zcipc_adopted_can_join(ep, vma, slot))
+		    vma->vm_end - vma->vm_start <= most && zcipc_adopted_can_join(ep, vma, slot)) {
 			adoption->end = vma->vm_end;
-	} while (adoption->end - adoption->start > before);
+			continue;
+		}
+		break;
+	}
 	mmap_read_unlock(ep->mm);
 }
 

@@ -454,10 +454,16 @@ struct zcipc_region_create {
  * multiple of its size from @addr, is mapped as a whole, and costs about what a page does: from
  * Linux 6.5 on, and where it is mapped once.
  *
- * A range in the middle of a mapping makes three of it. Before the limit of mappings that a process
- * can have (sysctl vm.max_map_count) some 60 are left: an import that would take them is ENOMEM, so
- * that mmap() still works, and REGION_ORDINARY, which makes one of the three again. To find out, an
- * import into a process that has more than some 450 mappings may make up to 128 for a moment.
+ * A range in the middle of a mapping makes three of it. What is imported next to other imported
+ * memory is one mapping with that, if that is not larger, or small, and if nothing else was asked
+ * for there (mprotect(2), madvise(2)): so 256 pages that are imported one by one are some ten
+ * mappings. Each is a region of its own all the same, and what is unmapped or made ordinary in the
+ * middle of them makes two mappings of one.
+ *
+ * Before the limit of mappings that a process can have (sysctl vm.max_map_count) some 60 are left:
+ * an import that would take them is ENOMEM, so that mmap() still works, and REGION_ORDINARY, which
+ * makes one of the three again. To find out, an import into a process that has more than some 450
+ * mappings may make up to 128 for a moment.
  *
  * Shared memory is nobody's own, and the region is just a name for a range of its file: of a memfd,
  * of tmpfs, of a MAP_SHARED mapping without a file, or of a file on a disk. Nothing about the
