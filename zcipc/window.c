@@ -2072,8 +2072,13 @@ static void zcipc_adopted_close(struct vm_area_struct *vma)
 		if (!zcipc_adopted_shows(vma, slot))
 			continue;
 		slot->nmapped -= min(at, end) - from;
-		if (!slot->nmapped)
-			zcipc_adopted_end(ep, slot);
+		if (slot->nmapped)
+			continue;
+		zcipc_adopted_end(ep, slot);
+		/* One VMA may have shown thousands, and strangers wait for the lock. */
+		mutex_unlock(&ep->lock);
+		cond_resched();
+		mutex_lock(&ep->lock);
 	}
 	mutex_unlock(&ep->lock);
 	zcipc_endpoint_unmapped(ep, vma);
