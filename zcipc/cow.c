@@ -399,7 +399,8 @@ static bool zcipc_cow_reuse_block(struct zcipc_region *region, unsigned long ind
  * @index: the page, which is there
  *
  * Of a block that is a huge frame of which nobody can write to any part: there are no mappings that
- * are writable, and no pins for writing.
+ * are writable, and no pins for writing. Never of an imported one: the copy could be held, where
+ * that could not.
  */
 bool zcipc_cow_breaks_huge(const struct zcipc_region *region, unsigned long index)
 {

@@ -1191,6 +1191,11 @@ static bool zcipc_slot_is_only(const struct zcipc_slot *slot)
  * is an anonymous page, of which core mm expects, and with PAGE_TABLE_CHECK demands, that who can
  * write to it alone has it mapped.
  *
+ * One of the module's own could be taken, and so must never be where nobody is to hold anything:
+ * in a VMA that is VM_PFNMAP, say. There is none, since such a frame never takes the place of what
+ * is imported (see zcipc_huge_shared()), all other copies are single pages, and no region that is
+ * special is made of them.
+ *
  * Return: 0, -EAGAIN if a fault has to do it, -ENOENT if PTEs have to do
  */
 static int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct *vma,
@@ -1209,7 +1214,8 @@ static int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct
 	if (index < slot->first || slot->first + slot->npages - index < ZCIPC_HUGE_PAGES ||
 	    addr < vma->vm_start || addr + PMD_SIZE > vma->vm_end || addr & ~PMD_MASK ||
 	    (imported && !(zcipc_slot_is_only(slot) &&
-			   zcipc_import_takes_pmds(vma->vm_flags & VM_PFNMAP))))
+			   zcipc_import_takes_pmds(vma->vm_flags & VM_PFNMAP))) ||
+	    WARN_ON_ONCE(!imported && zcipc_slot_is_special(slot)))
 		return -ENOENT;
 	writable = slot->writable && vma->vm_flags & VM_WRITE && zcipc_huge_exclusive(frame);
 	ret = zcipc_pt_insert_pmd(vma, addr, zcipc_frame_page(frame), writable, imported);

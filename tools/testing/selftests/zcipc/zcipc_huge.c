@@ -1095,6 +1095,43 @@ TEST_F(huge, break_huge)
 	test_check(&self->a, self->src.p, N, 2);
 }
 
+/* Of imported memory pages are copied, as without the flag. What cannot be held stays so. */
+TEST_F(blocks, break_huge)
+{
+	size_t n = variant->imported ? 1 : BLOCK;
+	struct zcipc_stats before, after;
+	struct buf src, dst;
+	struct iovec iov;
+	int fds[2], i, ret;
+
+	ASSERT_EQ(0, pipe(fds));
+	test_pass(&self->a, &self->a, ZCIPC_MOVE, self->src.cap, &src);
+	test_stats(&self->base.ep, &before);
+	test_pass_break(&self->a, &self->b, src.cap, &dst);
+	test_check(&self->a, src.p, N, 1);
+	ASSERT_EQ(0, ep_write(&self->a, src.p + 700 * psize, 99));
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(before.copied_write + n * psize, after.copied_write);
+	EXPECT_EQ(before.frames + n, after.frames);
+	EXPECT_EQ(variant->imported ? self->npmds / 2 : 2, blocks_pmds(&self->a, src.p, N));
+	for (i = 0; i < 2; i++) {
+		iov = (struct iovec){ .iov_base = src.p + (700 + i) * psize, .iov_len = psize };
+		errno = 0;
+		ret = vmsplice(fds[1], &iov, 1, 0);
+		/* The copy is memory as any other, unless the window forbids it. */
+		EXPECT_TRUE(variant->unpinnable || (variant->imported && i) ?
+			    ret < 0 && (errno == EFAULT || errno == EEXIST) : ret == (int)psize);
+	}
+	close(fds[0]);
+	close(fds[1]);
+	test_check(&self->b, dst.p, N, 1);
+	test_fill(&self->a, src.p, N, 2);
+	test_check(&self->a, src.p, N, 2);
+	test_check(&self->b, dst.p, N, 1);
+	test_drop(&self->b, dst.cap);
+	test_drop(&self->a, src.cap);
+}
+
 /* A stream: each is copied once, and nothing is left. */
 TEST_F(huge, break_huge_stream)
 {
