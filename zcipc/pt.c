@@ -53,7 +53,7 @@ static unsigned long zcipc_pt_rest(unsigned long addr, unsigned long npages)
  * zcipc_pt_apply_existing() - do something to the PTEs of a range that are not none
  * @mm: whose; the caller holds its mmap_lock, or the VMA's lock
  * @addr: where the range begins, in a VMA of the module's that it does not leave
- * @npages: its length; no PMD shows any of it
+ * @npages: its length; what a PMD shows is passed over
  * @fn: with the table's lock held; what it returns but 0 ends it
  * @data: for @fn
  *
@@ -90,7 +90,7 @@ int zcipc_pt_apply_existing(struct mm_struct *mm, unsigned long addr, unsigned l
  * zcipc_pt_apply() - do something to all PTEs of a range, for which tables are made
  * @mm: as for zcipc_pt_apply_existing()
  * @addr: as for zcipc_pt_apply_existing()
- * @npages: as for zcipc_pt_apply_existing()
+ * @npages: its length; no PMD shows any of it
  * @fn: as for zcipc_pt_apply_existing(), or NULL: only make the tables
  * @data: for @fn
  *

@@ -529,7 +529,7 @@ void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsign
 	zcipc_window_free(ep, pgoff, npages);
 }
 
-/* May there be PMDs in a range of file offsets? Functions for PTEs are not made for them. */
+/* May there be PMDs in a range of file offsets? They cannot be hidden, as PTEs can. */
 static bool zcipc_window_may_be_huge(struct zcipc_endpoint *ep, unsigned long pgoff,
 				     unsigned long npages)
 {
@@ -1330,9 +1330,7 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 				      writable, false);
 		return;
 	}
-	/* What lies in between may be shown by PMDs. */
-	if (!p->vma || pgoff < p->end || pgoff + npages > p->limit ||
-	    (pgoff > p->end && zcipc_window_may_be_huge(p->ep, p->end, pgoff - p->end))) {
+	if (!p->vma || pgoff < p->end || pgoff + npages > p->limit) {
 		struct vm_area_struct *vma;
 
 		addr = zcipc_window_addr(p->ep, pgoff);
