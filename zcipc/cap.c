@@ -685,12 +685,14 @@ out_free:
 int zcipc_cap_unmap(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_unmap *cmd = ucmd->cmd;
+	bool offset = cmd->flags & ZCIPC_UNMAP_OFFSET;
 
 	if (cmd->flags & ~ZCIPC_UNMAP_OFFSET)
 		return -EOPNOTSUPP;
 	if (!PAGE_ALIGNED(cmd->addr))
 		return -EINVAL;
-	return zcipc_slot_remove_at(ucmd->ep, cmd->addr, cmd->flags & ZCIPC_UNMAP_OFFSET);
+	return zcipc_slot_remove_at(ucmd->ep, offset ? cmd->addr : zcipc_untagged(cmd->addr),
+				    offset);
 }
 
 /* Finds the next view above an address that a capability for a file gave. */

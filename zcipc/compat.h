@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 
 #include "config.h"
 
@@ -171,6 +172,15 @@ static inline void zcipc_lru_drain(void)
 	__folio_batch_release(&none);
 }
 #endif
+
+/*
+ * An address of the current task's memory without the bits that the CPU ignores (arm64's tags, or
+ * x86's LAM), as calls of core mm take it. Whatever that needs is exported where it needs anything.
+ */
+static inline unsigned long zcipc_untagged(u64 addr)
+{
+	return untagged_addr((unsigned long)addr);
+}
 
 /* An address space has more, or fewer, pages of files mapped than core mm has counted. */
 static inline void zcipc_mm_add_file_pages(struct mm_struct *mm, long n)

@@ -38,7 +38,7 @@ static int zcipc_direct_copy(struct zcipc_transfer_state *t, unsigned long addr,
 		if (n < PAGE_SIZE)
 			clear_highpage(zcipc_frame_page(*frame));
 		if (copy_from_user(page_address(zcipc_frame_page(*frame)) + offset_in_page(addr),
-				   (void __user *)addr, n))
+				   (void __user *)(addr + direct->tag), n))
 			return -EFAULT;
 		direct->copied += n;
 		addr += n;
@@ -59,14 +59,15 @@ bool zcipc_direct_may_copy(const struct zcipc_transfer *cmd, int ret)
 /* What is to be copied, and what not, of the memory that a transfer names. */
 void zcipc_direct_init(struct zcipc_direct *direct, const struct zcipc_transfer *cmd)
 {
-	unsigned long end = cmd->offset + cmd->len;
-	unsigned long from = PAGE_ALIGN(cmd->offset), to = end & PAGE_MASK;
+	unsigned long addr = zcipc_untagged(cmd->offset), end = addr + cmd->len;
+	unsigned long from = PAGE_ALIGN(addr), to = end & PAGE_MASK;
 
 	*direct = (struct zcipc_direct){};
-	direct->addr = cmd->offset;
+	direct->addr = addr;
+	direct->tag = cmd->offset - addr;
 	direct->len = cmd->len;
-	direct->skip = offset_in_page(cmd->offset);
-	direct->span = (PAGE_ALIGN(end) - (cmd->offset & PAGE_MASK)) >> PAGE_SHIFT;
+	direct->skip = offset_in_page(addr);
+	direct->span = (PAGE_ALIGN(end) - (addr & PAGE_MASK)) >> PAGE_SHIFT;
 	if (from < to) {
 		direct->first = (from - direct->addr + direct->skip) >> PAGE_SHIFT;
 		direct->npages = (to - from) >> PAGE_SHIFT;
@@ -317,7 +318,7 @@ void zcipc_direct_end(struct zcipc_transfer_state *t, int ret)
 	unsigned long end = direct->addr + direct->len;
 	unsigned long from = direct->addr - direct->skip + (direct->first << PAGE_SHIFT);
 	unsigned long to = from + (direct->npages << PAGE_SHIFT);
-	unsigned long left = 0;
+	unsigned long left = 0, tag = direct->tag;
 
 	if (ret) {
 		/* Somebody got hold of a page in the last moment. */
@@ -330,10 +331,10 @@ void zcipc_direct_end(struct zcipc_transfer_state *t, int ret)
 		return;
 	/* Pages of which only a part was sent. Who makes them unwritable meanwhile keeps them. */
 	if (!direct->npages)
-		left = clear_user((void __user *)direct->addr, direct->len);
+		left = clear_user((void __user *)(direct->addr + tag), direct->len);
 	else
-		left = clear_user((void __user *)direct->addr, from - direct->addr) +
-		       clear_user((void __user *)to, end - to);
+		left = clear_user((void __user *)(direct->addr + tag), from - direct->addr) +
+		       clear_user((void __user *)(to + tag), end - to);
 	if (!left && direct->npages && t->cmd->flags & ZCIPC_F_UNMAP)
 		vm_munmap(from, to - from);
 }

@@ -877,21 +877,22 @@ static void zcipc_import_forget(struct zcipc_endpoint *ep, u64 token)
 int zcipc_import_memory(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_region_import *cmd = ucmd->cmd;
+	u64 addr = zcipc_untagged(cmd->addr);
 	int ret;
 
 	if (cmd->flags)
 		return -EOPNOTSUPP;
-	if (!cmd->len || !PAGE_ALIGNED(cmd->addr) || !PAGE_ALIGNED(cmd->len) ||
+	if (!cmd->len || !PAGE_ALIGNED(addr) || !PAGE_ALIGNED(cmd->len) ||
 	    cmd->len >> PAGE_SHIFT > ZCIPC_MAX_REGION_PAGES ||
-	    cmd->addr + cmd->len < cmd->addr || cmd->addr + cmd->len > TASK_SIZE)
+	    addr + cmd->len < addr || addr + cmd->len > TASK_SIZE)
 		return -EINVAL;
 	ret = zcipc_ucmd_probe(ucmd);
 	if (ret)
 		return ret;
-	ret = zcipc_import_adopt(ucmd, cmd->addr, cmd->len >> PAGE_SHIFT, false, &cmd->cap,
+	ret = zcipc_import_adopt(ucmd, addr, cmd->len >> PAGE_SHIFT, false, &cmd->cap,
 				 &cmd->region);
 	if (ret == -EOPNOTSUPP)
-		ret = zcipc_file_import(ucmd->ep, cmd->addr, cmd->len >> PAGE_SHIFT, false,
+		ret = zcipc_file_import(ucmd->ep, addr, cmd->len >> PAGE_SHIFT, false,
 					&cmd->cap, &cmd->region);
 	if (ret)
 		return ret;
@@ -1100,14 +1101,14 @@ static int zcipc_import_ordinary_cap(struct zcipc_endpoint *ep, u64 token, u64 *
 int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_region_ordinary *cmd = ucmd->cmd;
-	u64 end = cmd->addr + cmd->len;
+	u64 addr = zcipc_untagged(cmd->addr), end = addr + cmd->len;
 	int ret;
 
 	if (cmd->flags)
 		return -EOPNOTSUPP;
 	if (cmd->cap ? cmd->addr || cmd->len :
-	    !cmd->len || !PAGE_ALIGNED(cmd->addr) || !PAGE_ALIGNED(cmd->len) ||
-	    end < cmd->addr || end > TASK_SIZE)
+	    !cmd->len || !PAGE_ALIGNED(addr) || !PAGE_ALIGNED(cmd->len) ||
+	    end < addr || end > TASK_SIZE)
 		return -EINVAL;
 	ret = zcipc_ucmd_probe(ucmd);
 	if (ret)
@@ -1116,7 +1117,7 @@ int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
 	if (cmd->cap)
 		ret = zcipc_import_ordinary_cap(ucmd->ep, cmd->cap, &cmd->copied);
 	else
-		ret = zcipc_import_give_back(ucmd->ep, 0, cmd->addr, end, &cmd->copied);
+		ret = zcipc_import_give_back(ucmd->ep, 0, addr, end, &cmd->copied);
 	if (ret)
 		return ret;
 	/* Probed above, and too late to say anything but that it was done. */

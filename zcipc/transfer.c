@@ -40,11 +40,11 @@ static bool zcipc_transfer_copies(const struct zcipc_transfer *cmd, u64 len)
 /* Checks what belongs to transfers from memory. */
 static int zcipc_transfer_validate_memory(const struct zcipc_transfer *cmd)
 {
-	u64 end = cmd->offset + cmd->len;
+	u64 addr = zcipc_untagged(cmd->offset), end = addr + cmd->len;
 
-	if (!(cmd->flags & ZCIPC_F_FROM_MEMORY) || cmd->cap || !cmd->len || end < cmd->offset ||
+	if (!(cmd->flags & ZCIPC_F_FROM_MEMORY) || cmd->cap || !cmd->len || end < addr ||
 	    end > TASK_SIZE ||
-	    PAGE_ALIGN(end) - (cmd->offset & PAGE_MASK) > ZCIPC_MAX_REGION_PAGES << PAGE_SHIFT ||
+	    PAGE_ALIGN(end) - (addr & PAGE_MASK) > ZCIPC_MAX_REGION_PAGES << PAGE_SHIFT ||
 	    cmd->flags & ZCIPC_F_REVOKE_OTHERS)
 		return -EINVAL;
 	if (cmd->type != ZCIPC_MOVE && cmd->flags & ZCIPC_F_UNMAP)

@@ -1916,7 +1916,8 @@ bool zcipc_move_short(struct zcipc_ucmd *ucmd);
 
 /**
  * struct zcipc_direct - where a transfer from memory gets its pages
- * @addr: user address
+ * @addr: user address, without a tag
+ * @tag: to be added to an address to access what is there as the caller would
  * @len: bytes
  * @skip: bytes of the region's first page that come before
  * @span: pages of the region
@@ -1929,6 +1930,7 @@ bool zcipc_move_short(struct zcipc_ucmd *ucmd);
  */
 struct zcipc_direct {
 	unsigned long addr;
+	unsigned long tag;
 	unsigned long len;
 	unsigned long skip;
 	unsigned long span;

@@ -37,6 +37,8 @@
  * a longer one of a newer program is taken if what this kernel does not know is 0. Members marked
  * [out] are written on success; the others are left alone, and after a failure so are all of them.
  * Members named __reserved must be 0. All structs have the same layout for 32-bit programs.
+ * Addresses of the caller's memory may be tagged as for madvise(2) (arm64's tagged address ABI,
+ * x86's linear address masking).
  *
  * Errors, the same for all calls (each call lists the ones that it adds):
  *

@@ -10,6 +10,7 @@
 #include <linux/userfaultfd.h>
 #include <sched.h>
 #include <sys/personality.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
@@ -606,6 +607,71 @@ TEST_F(bytes, any)
 			test_drop(&self->b, m.cap);
 		}
 	}
+}
+
+#ifndef PR_SET_TAGGED_ADDR_CTRL
+#define PR_SET_TAGGED_ADDR_CTRL	55
+#define PR_TAGGED_ADDR_ENABLE	1UL
+#endif
+
+/* The CPU ignores the top byte, so each call that takes memory does, too. */
+static void *tagged(const void *p)
+{
+	return (void *)((uintptr_t)p | 0x2aUL << 56);
+}
+
+TEST_F(bytes, tagged)
+{
+	struct zcipc_region_ordinary ordinary = { .size = sizeof(ordinary), .len = 2 * psize };
+	char *p = (char *)self->p;
+	struct zcipc_transfer cmd;
+	struct zcipc_recv m;
+	struct buf buf;
+
+	if (prctl(PR_SET_TAGGED_ADDR_CTRL, PR_TAGGED_ADDR_ENABLE, 0, 0, 0))
+		SKIP(return, "pointers have no tags here");
+	/* Pages, and parts of others at both ends. */
+	bytes_fill(self->p, BYTES, 5);
+	cmd = direct_cmd(&self->b, ZCIPC_MOVE, tagged(p + 9), 2 * psize, ZCIPC_F_ANY_ALIGN);
+	test_transfer(&self->a, &cmd);
+	ASSERT_EQ((uintptr_t)tagged(p + 9), cmd.offset);
+	ASSERT_EQ(1, cmd.pages);
+	ASSERT_EQ(psize, cmd.copied);
+	ASSERT_EQ(0, p[9]);
+	ASSERT_EQ(0, p[2 * psize + 8]);
+	ASSERT_EQ(0, call_bytes(self->p + 2 * psize + 9, 2 * psize + 9, BYTES - 2 * psize - 9, 5));
+	test_recv(&self->b, &m);
+	ASSERT_EQ(9, m.offset);
+	ASSERT_EQ(0, ep_check_bytes(&self->b, m.addr, 9, m.len));
+	test_drop(&self->b, m.cap);
+	/* Copies, and a region of it; what is a region is found by such a pointer, too. */
+	fill(p, 2, 6);
+	cmd = direct_cmd(&self->b, ZCIPC_COPY, tagged(p), 2 * psize, 0);
+	cmd.flags &= ~ZCIPC_F_IMPORT;
+	test_transfer(&self->a, &cmd);
+	ASSERT_EQ(2 * psize, cmd.copied);
+	test_recv(&self->b, &m);
+	test_check(&self->b, (char *)(uintptr_t)m.addr, 2, 6);
+	test_drop(&self->b, m.cap);
+	test_import(&self->a, tagged(p), 2, &buf);
+	test_direct(&self->a, &self->b, ZCIPC_SHARE, tagged(p), 2 * psize, 0);
+	test_recv(&self->b, &m);
+	ASSERT_EQ(buf.region, m.region);
+	test_check(&self->b, (char *)(uintptr_t)m.addr, 2, 6);
+	test_drop(&self->b, m.cap);
+	ordinary.addr = (uintptr_t)tagged(p);
+	TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_REGION_ORDINARY, &ordinary));
+	ASSERT_EQ(2 * psize, ordinary.copied);
+	test_check(&self->a, p, 2, 6);
+	test_drop(&self->a, buf.cap);
+	/* In a window. */
+	test_create(&self->a, 2, &buf);
+	test_unmap(&self->a, tagged(buf.p));
+	test_touch_read(SIGBUS, &self->a, buf.p);
+	test_drop(&self->a, buf.cap);
+	/* Nothing but a tag is overlooked. */
+	cmd = direct_cmd(&self->b, ZCIPC_MOVE, (void *)((uintptr_t)p | 1UL << 55), psize, 0);
+	test_err_transfer(EINVAL, &self->a, &cmd);
 }
 
 /* The same with a snapshot, of which the sender keeps all. */
