@@ -3997,7 +3997,7 @@ TEST_F(next, changed_at_any_time)
 	int rc;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, neighbour_thread, &n));
-	for (i = 0; i < loops(3000); i++) {
+	for (i = 0; i < loops(300); i++) {
 		rc = zc_import(&self->a, p + psize, 1, &buf);
 		if (rc)
 			break;
@@ -4009,7 +4009,7 @@ TEST_F(next, changed_at_any_time)
 	n.stop = true;
 	pthread_join(thread, NULL);
 	TH_LOG("%u imports, %lu rounds", i, n.rounds);
-	ASSERT_EQ(loops(3000), i) TH_LOG("%s", strerror(errno));
+	ASSERT_EQ(loops(300), i) TH_LOG("%s", strerror(errno));
 	ASSERT_EQ(0, n.failed);
 	ASSERT_EQ(0, n.wrong);
 	test_check(&self->a, self->p, N, 1);
