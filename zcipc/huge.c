@@ -18,6 +18,7 @@
  */
 #include <linux/highmem.h>
 #include <linux/module.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 
 #include "zcipc.h"
@@ -29,10 +30,14 @@ MODULE_PARM_DESC(huge_min, "from how many pages on a block is a huge frame (0: n
 
 static struct kmem_cache *zcipc_huge_cache;
 
-/* Are there huge frames? */
+/*
+ * Are there huge frames? Not of more than so much (a PMD maps 512 MiB where pages have 64 KiB): all
+ * of one is zeroed, looked at, copied when it is written to, and paid for, at once, be it for a
+ * message that is a little shorter.
+ */
 bool zcipc_huge_is_on(void)
 {
-	return ZCIPC_UNCOUNTED_PMDS && READ_ONCE(huge_min);
+	return ZCIPC_UNCOUNTED_PMDS && PMD_SIZE <= SZ_32M && READ_ONCE(huge_min);
 }
 
 /**

@@ -180,7 +180,8 @@ enum zcipc_cache {
  * @ZCIPC_FEATURE_UNCACHED: ZCIPC_CACHE_UNCACHED
  * @ZCIPC_FEATURE_HUGE: regions are made of frames of 2 MiB, each of which costs little more than a
  *	page. Here as below that is for pages of 4 KiB: a frame is as large as what the last page
- *	table but one maps by an entry, which is 32 MiB with pages of 16 KiB
+ *	table but one maps by an entry, which is 32 MiB with pages of 16 KiB. There are none where
+ *	that is more
  * @ZCIPC_FEATURE_HUGE_IMPORT: so do imported huge pages, in each window; else only where they were
  *	adopted, and in the window at ZCIPC_WINDOW_OFFSET_UNPINNABLE
  * @ZCIPC_FEATURE_CARRY: a MOVE of many pages takes page table entries from one process to the other
