@@ -6,7 +6,9 @@
 #define ZCIPC_COMPAT_H
 
 #include <linux/fs.h>
+#include <linux/huge_mm.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -180,6 +182,22 @@ static inline void zcipc_lru_drain(void)
 static inline unsigned long zcipc_untagged(u64 addr)
 {
 	return untagged_addr((unsigned long)addr);
+}
+
+/* Where core mm would map something for the current task: where PMDs can be, if there are any. */
+static inline unsigned long zcipc_unmapped_area(struct file *file, unsigned long addr,
+						unsigned long len, unsigned long pgoff,
+						unsigned long flags)
+{
+#if defined(CONFIG_TRANSPARENT_HUGEPAGE)
+	return thp_get_unmapped_area(file, addr, len, pgoff, flags);
+#elif defined(ZCIPC_HAS_UNMAPPED_AREA)
+	return mm_get_unmapped_area(file, addr, len, pgoff, flags);
+#elif defined(ZCIPC_HAS_UNMAPPED_AREA_OF)
+	return mm_get_unmapped_area(current->mm, file, addr, len, pgoff, flags);
+#else
+	return current->mm->get_unmapped_area(file, addr, len, pgoff, flags);
+#endif
 }
 
 /* An address space has more, or fewer, pages of files mapped than core mm has counted. */

@@ -74,6 +74,7 @@ compiles() { # name, code
 #if __has_include(<linux/pagevec.h>)
 #include <linux/pagevec.h>
 #endif
+#include <linux/sched/mm.h>
 #include <linux/shrinker.h>
 int zcipc_fact(struct vm_area_struct *vma, struct vm_fault *vmf, struct folio *folio);
 int zcipc_fact(struct vm_area_struct *vma, struct vm_fault *vmf, struct folio *folio)
@@ -189,6 +190,8 @@ compiles PAGEVEC		'return sizeof(struct pagevec)'
 compiles PERCPU_RSS		'percpu_counter_add(&vma->vm_mm->rss_stat[MM_FILEPAGES], 1)'
 compiles SHRINKER_ALLOC		'shrinker_free(shrinker_alloc(0, "zcipc"))'
 compiles RELEASE_FAULT_LOCK	'release_fault_lock(vmf)'
+compiles UNMAPPED_AREA		'return mm_get_unmapped_area(vma->vm_file, 0, 0, 0, 0)'
+compiles UNMAPPED_AREA_OF	'return mm_get_unmapped_area(vma->vm_mm, vma->vm_file, 0, 0, 0, 0)'
 compiles MTE_SYNC_NR		'mte_sync_tags(__pte(0), 1u)'
 # From there on core mm steps over a PMD of a device's memory, and does not take it for broken.
 compiles PTE_OFFSET_MAP		'(void)__pte_offset_map'

@@ -68,8 +68,7 @@ static unsigned long zcipc_get_unmapped_area(struct file *file, unsigned long ad
 {
 	if (flags & MAP_FIXED && !zcipc_adopted_may_replace(file->private_data, addr, addr + len))
 		return -EBUSY;
-	/* Where PMDs can be. */
-	return thp_get_unmapped_area(file, addr, len, pgoff, flags);
+	return zcipc_unmapped_area(file, addr, len, pgoff, flags);
 }
 
 static const struct file_operations zcipc_fops;

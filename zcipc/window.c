@@ -1038,10 +1038,10 @@ static int zcipc_pte_is_read_only(pte_t *ptep, unsigned long addr, void *data)
  *
  * There is no better way that all kernels have. Of the functions that count what they insert
  * modules can have those that take the VMA's protection, and later vmf_insert_page_mkwrite(), for
- * one page of a fault. A writable protection that mmap() leaves there would not last, since mprotect() makes
- * it anew, read-only because of page_mkwrite, and would be wrong for all that is inserted
- * read-only. To insert with a copy of the VMA would depend on core mm never minding which one it is
- * given.
+ * one page of a fault. A writable protection that mmap() leaves there would not last, since
+ * mprotect() makes it anew, read-only because of page_mkwrite, and would be wrong for all that is
+ * inserted read-only. To insert with a copy of the VMA would depend on core mm never minding which
+ * one it is given.
  */
 static int zcipc_vma_insert_exclusive(struct vm_area_struct *vma, unsigned long addr,
 				      struct zcipc_frame **frames, unsigned long npages)

@@ -3667,11 +3667,10 @@ TEST_F(beside, unmapped)
 			if (!variant->implicit)
 				ASSERT_EQ(k > i, beside_maps(&self->a, &self->bufs[n]))
 					TH_LOG("%zu", n);
-			if (k > i) {
+			if (k > i)
 				test_check_from(&self->a, self->p + n * psize, n, 1, 1);
-			} else {
+			else
 				test_touch_read(SIGSEGV, &self->a, self->p + n * psize);
-			}
 		}
 		test_stats(&self->a, &after);
 		EXPECT_EQ(self->before.maps - i - 1, after.maps);
