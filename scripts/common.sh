@@ -10,7 +10,7 @@ me=$(basename "$0")
 kernels="6.1 6.12 new rt debug debug-new arm64 arm64-16k"
 
 # The newest kernel that all of this has been tried with.
-newest_tested=$(sed -n 's/^newest=//p' "$top/zcipc/conftest.sh")
+newest_tested=$(sed -n 's/^newest=//p' "$top/zcipc/base/conftest.sh")
 
 die() {
 	echo "$me: $*" >&2
