@@ -39,7 +39,7 @@
 
 #include <linux/zcipc.h>
 
-#include "compat.h"
+#include "base/compat.h"
 
 #define ZCIPC_RIGHTS_ALL \
 	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_EXEC | ZCIPC_RIGHT_GRANT | \

@@ -13,7 +13,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "config.h"
+#include "base/config.h"
 
 #ifdef ZCIPC_HAS_FOLIO_BATCH_H
 #include <linux/folio_batch.h>

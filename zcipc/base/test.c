@@ -21,7 +21,7 @@
 
 #include <asm/pgtable.h>
 
-#include "pt.h"
+#include "map/pt.h"
 #include "zcipc.h"
 
 static char test_point[16];

@@ -20,7 +20,7 @@
 #include "zcipc.h"
 
 #define CREATE_TRACE_POINTS
-#include "trace.h"
+#include "base/trace.h"
 
 DEFINE_PER_CPU(struct zcipc_counters, zcipc_stats);
 

@@ -19,7 +19,7 @@
 #include <linux/random.h>
 #include <linux/slab.h>
 
-#include "trace.h"
+#include "base/trace.h"
 #include "zcipc.h"
 
 static_assert(ilog2(ZCIPC_MAX_CAPS) <= ZCIPC_TOKEN_INDEX_BITS);

@@ -12,7 +12,7 @@
  */
 #include <linux/slab.h>
 
-#include "trace.h"
+#include "base/trace.h"
 #include "zcipc.h"
 
 /* What one takes. */

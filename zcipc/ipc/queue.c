@@ -12,7 +12,7 @@
 #include <linux/sched.h>
 #include <linux/uidgid.h>
 
-#include "trace.h"
+#include "base/trace.h"
 #include "zcipc.h"
 
 static struct zcipc_notice *zcipc_message_notice(const struct zcipc_message *msg)

@@ -16,7 +16,7 @@
 #include <linux/user_namespace.h>
 #include <linux/vmalloc.h>
 
-#include "pt.h"
+#include "map/pt.h"
 #include "zcipc.h"
 
 #define ZCIPC_RING_PAGES_MAX	32UL

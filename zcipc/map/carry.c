@@ -25,8 +25,8 @@
 #include <linux/slab.h>
 #include <linux/userfaultfd_k.h>
 
-#include "pt.h"
-#include "trace.h"
+#include "map/pt.h"
+#include "base/trace.h"
 #include "zcipc.h"
 
 /*

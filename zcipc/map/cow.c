@@ -12,7 +12,7 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 
-#include "trace.h"
+#include "base/trace.h"
 #include "zcipc.h"
 
 /*

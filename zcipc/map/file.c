@@ -22,7 +22,7 @@
 #include <linux/spinlock.h>
 #include <linux/userfaultfd_k.h>
 
-#include "pt.h"
+#include "map/pt.h"
 #include "zcipc.h"
 
 /*

@@ -25,7 +25,7 @@
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 
-#include "pt.h"
+#include "map/pt.h"
 #include "zcipc.h"
 
 #ifdef CONFIG_ARM64_MTE

@@ -7,7 +7,7 @@
 
 #include <linux/mm.h>
 
-#include "compat.h"
+#include "base/compat.h"
 
 /* The entry for a PMD, or NULL where the tables above it are not there. */
 static inline pmd_t *zcipc_pt_pmd(struct mm_struct *mm, unsigned long addr)

@@ -25,8 +25,8 @@
 #include <linux/sort.h>
 #include <linux/userfaultfd_k.h>
 
-#include "pt.h"
-#include "trace.h"
+#include "map/pt.h"
+#include "base/trace.h"
 #include "zcipc.h"
 
 /* The most that a fault brings of memory that is read from its beginning to its end. */

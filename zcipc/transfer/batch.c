@@ -26,7 +26,7 @@
 #include <linux/timex.h>
 #include <linux/uaccess.h>
 
-#include "trace.h"
+#include "base/trace.h"
 #include "zcipc.h"
 
 /* So many pages are carried by a batch. */

@@ -17,7 +17,7 @@
 #include <linux/timex.h>
 #include <linux/uaccess.h>
 
-#include "trace.h"
+#include "base/trace.h"
 #include "zcipc.h"
 
 /* Copies a part of the caller's memory to new frames. The rest of them is zero. */

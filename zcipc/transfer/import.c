@@ -26,8 +26,8 @@
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
-#include "pt.h"
-#include "trace.h"
+#include "map/pt.h"
+#include "base/trace.h"
 #include "zcipc.h"
 
 /* Pages that are pinned at once. */

@@ -12,7 +12,7 @@
 #include <linux/timekeeping.h>
 #include <linux/timex.h>
 
-#include "trace.h"
+#include "base/trace.h"
 #include "zcipc.h"
 
 /**

@@ -19,7 +19,7 @@
 #include <linux/timekeeping.h>
 #include <linux/timex.h>
 
-#include "trace.h"
+#include "base/trace.h"
 #include "zcipc.h"
 
 /*
