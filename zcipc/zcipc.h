@@ -40,6 +40,7 @@
 #include <linux/zcipc.h>
 
 #include "base/compat.h"
+#include "base/ucmd.h"
 
 #define ZCIPC_RIGHTS_ALL \
 	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_EXEC | ZCIPC_RIGHT_GRANT | \
@@ -544,30 +545,6 @@ struct zcipc_notice {
 	struct zcipc_cap *cap;
 	struct list_head entry;
 };
-
-/**
- * struct zcipc_ucmd - one ioctl under way
- * @ep: the caller's endpoint
- * @file: its file
- * @nonblock: which is O_NONBLOCK
- * @ubuffer: the caller's struct
- * @user_size: its size as the caller knows it
- * @cmd: the kernel's copy of it
- * @size: its size as the kernel knows it
- */
-struct zcipc_ucmd {
-	struct zcipc_endpoint *ep;
-	struct file *file;
-	bool nonblock;
-	void __user *ubuffer;
-	u32 user_size;
-	void *cmd;
-	u32 size;
-};
-
-/* main.c */
-int zcipc_ucmd_respond(struct zcipc_ucmd *ucmd);
-int zcipc_ucmd_probe(struct zcipc_ucmd *ucmd);
 
 /* account.c */
 struct zcipc_user *zcipc_user_get(void);
