@@ -40,6 +40,7 @@
 #include <linux/zcipc.h>
 
 #include "base/compat.h"
+#include "base/counters.h"
 #include "base/ucmd.h"
 
 #define ZCIPC_RIGHTS_ALL \
@@ -86,43 +87,6 @@ struct zcipc_notice;
 struct zcipc_owner;
 struct zcipc_receive_ring;
 struct zcipc_view;
-
-/*
- * All but the first six only grow. Up to FAULTS the order is that of the members of struct
- * zcipc_stats.
- */
-enum zcipc_stat {
-	ZCIPC_STAT_ENDPOINTS,
-	ZCIPC_STAT_REGIONS,
-	ZCIPC_STAT_FRAMES,
-	ZCIPC_STAT_CAPS,
-	ZCIPC_STAT_MAPS,
-	ZCIPC_STAT_MESSAGES,
-	ZCIPC_STAT_MOVES,
-	ZCIPC_STAT_SHARES,
-	ZCIPC_STAT_COPIES,
-	ZCIPC_STAT_RECEIVED,
-	ZCIPC_STAT_RETURNED,
-	ZCIPC_STAT_PAGES,
-	ZCIPC_STAT_COPIED_WRITE,
-	ZCIPC_STAT_COPIED_HELD,
-	ZCIPC_STAT_REUSED,
-	ZCIPC_STAT_FAULTS,
-	ZCIPC_STAT_GRANTS,
-	ZCIPC_STAT_NOTIFICATIONS,
-	ZCIPC_STAT_REVOKED,
-	ZCIPC_STAT_BATCHES,
-	ZCIPC_STAT_COPIED_NODE,
-	ZCIPC_STAT_COPIED_MEMORY,
-	ZCIPC_STAT_COPIED_AUTO,
-	ZCIPC_STAT_COPIED_CACHE,
-	ZCIPC_STAT_COPIED_MENDED,
-	ZCIPC_STAT_COPIED_PARTS,
-	ZCIPC_STAT_SHOOTDOWNS,
-	ZCIPC_STAT_FAILURES,
-	ZCIPC_STAT_REMAP_CYCLES,
-	ZCIPC_STAT_COUNT
-};
 
 /**
  * struct zcipc_user - what one user owns
@@ -580,6 +544,7 @@ void zcipc_endpoint_made_room_in_ring(struct zcipc_endpoint *ep);
 void zcipc_endpoint_wake_all(struct zcipc_endpoint *ep);
 int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zcipc_room *need);
 void zcipc_endpoint_pass_turn(struct zcipc_endpoint *ep, struct zcipc_room need, int ret);
+void zcipc_endpoint_failed(struct zcipc_endpoint *sender, u64 peer, u32 type, int error);
 
 /* The owner is here: its memory should be, too. */
 static inline void zcipc_endpoint_seen(struct zcipc_endpoint *ep)
@@ -1946,24 +1911,6 @@ int zcipc_transfer_batch(struct zcipc_ucmd *ucmd);
 
 /* stats.c */
 
-/**
- * struct zcipc_counters - counters of one CPU
- * @stats: by enum zcipc_stat
- * @errors: calls that failed, by errno
- * @latencies: calls that succeeded, by type and power of two of nanoseconds
- */
-struct zcipc_counters {
-	u64 stats[ZCIPC_STAT_COUNT];
-	u64 errors[ZCIPC_STATS_ERRORS];
-	u64 latencies[ZCIPC_STATS_TYPES][ZCIPC_STATS_BUCKETS];
-};
-
-DECLARE_PER_CPU(struct zcipc_counters, zcipc_stats);
-
-#define zcipc_stat_add(stat, n)	this_cpu_add(zcipc_stats.stats[ZCIPC_STAT_##stat], n)
-#define zcipc_stat_inc(stat)	zcipc_stat_add(stat, 1)
-#define zcipc_stat_dec(stat)	zcipc_stat_add(stat, -1)
-
 /* Counts for the module, an endpoint, and a region; the caller holds the locks of the two. */
 static inline void zcipc_count_add(struct zcipc_endpoint *ep, struct zcipc_region *region,
 				   enum zcipc_stat stat, u64 n)
@@ -1980,13 +1927,10 @@ static inline void zcipc_count_add(struct zcipc_endpoint *ep, struct zcipc_regio
 
 struct seq_file;
 
-void zcipc_stat_latency(u32 type, u64 ns);
-void zcipc_stat_failure(struct zcipc_endpoint *sender, u64 peer, u32 type, int error);
 int zcipc_stats_get(struct zcipc_ucmd *ucmd);
 void zcipc_stats_show_endpoint(struct seq_file *m, struct zcipc_endpoint *ep);
 void zcipc_stats_init(void);
 void zcipc_stats_hide(void);
-void zcipc_stats_exit(void);
 
 /* test.c: delay points, only in a module built for tests */
 #ifdef ZCIPC_TEST

@@ -271,7 +271,7 @@ static void __exit zcipc_exit(void)
 	zcipc_recycle_exit();
 	zcipc_pool_exit();
 	zcipc_huge_exit();
-	zcipc_stats_exit();
+	zcipc_counters_exit();
 }
 
 module_init(zcipc_init);

@@ -1,86 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Counters of the module, of endpoints, and of regions, and the ways to see them: an ioctl, fdinfo,
- * and files in debugfs.
- *
- * Those of the module are per CPU. What exists goes up on one CPU and down on another: only sums
- * mean anything. Those of endpoints and regions are changed under their locks, which whoever has
- * something to count holds anyway. None costs a shared cache line.
+ * The ways to see counters: an ioctl, fdinfo, and files in debugfs.
  */
-#define pr_fmt(fmt) "zcipc: " fmt
-
 #include <linux/debugfs.h>
-#include <linux/log2.h>
 #include <linux/pid.h>
-#include <linux/printk.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "zcipc.h"
 
-#define CREATE_TRACE_POINTS
-#include "base/trace.h"
-
-DEFINE_PER_CPU(struct zcipc_counters, zcipc_stats);
-
 /* What user space sees first are the first counters, in their order. */
 static_assert(offsetof(struct zcipc_stats, cap) - offsetof(struct zcipc_stats, endpoints) ==
 	      (ZCIPC_STAT_FAULTS + 1) * sizeof(u64));
 
 static struct dentry *zcipc_debugfs;
-
-static u64 zcipc_stat_sum(enum zcipc_stat stat)
-{
-	u64 sum = 0;
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		sum += per_cpu(zcipc_stats.stats[stat], cpu);
-	return sum;
-}
-
-static u64 zcipc_stat_error_sum(unsigned int error)
-{
-	u64 sum = 0;
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		sum += per_cpu(zcipc_stats.errors[error], cpu);
-	return sum;
-}
-
-static u64 zcipc_stat_latency_sum(unsigned int type, unsigned int bucket)
-{
-	u64 sum = 0;
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		sum += per_cpu(zcipc_stats.latencies[type][bucket], cpu);
-	return sum;
-}
-
-/* Counts a call that took so long. */
-void zcipc_stat_latency(u32 type, u64 ns)
-{
-	unsigned int bucket = min(ilog2(ns | 1), ZCIPC_STATS_BUCKETS - 1);
-
-	this_cpu_inc(zcipc_stats.latencies[min_t(u32, type, ZCIPC_STATS_TYPES) - 1][bucket]);
-}
-
-/* Counts a call of a type, to whom the caller says, that failed. No lock is held. */
-void zcipc_stat_failure(struct zcipc_endpoint *sender, u64 peer, u32 type, int error)
-{
-	/* What a signal interrupts is not over. */
-	unsigned int errnum = error == -ERESTARTSYS ? EINTR : -error;
-
-	trace_zcipc_fail(sender, peer, type, -(int)errnum);
-	mutex_lock(&sender->lock);
-	zcipc_count(sender, NULL, FAILURES, 1);
-	mutex_unlock(&sender->lock);
-	if (errnum < ZCIPC_STATS_ERRORS)
-		this_cpu_inc(zcipc_stats.errors[errnum]);
-}
 
 static int zcipc_stats_put(u64 uaddr, unsigned int index, u64 val)
 {
@@ -215,40 +149,6 @@ int zcipc_stats_get(struct zcipc_ucmd *ucmd)
 	return zcipc_ucmd_respond(ucmd);
 }
 
-static const char * const zcipc_stat_names[] = {
-	[ZCIPC_STAT_ENDPOINTS] = "endpoints",
-	[ZCIPC_STAT_REGIONS] = "regions",
-	[ZCIPC_STAT_FRAMES] = "frames",
-	[ZCIPC_STAT_CAPS] = "capabilities",
-	[ZCIPC_STAT_MAPS] = "mappings",
-	[ZCIPC_STAT_MESSAGES] = "messages",
-	[ZCIPC_STAT_MOVES] = "moves",
-	[ZCIPC_STAT_SHARES] = "shares",
-	[ZCIPC_STAT_COPIES] = "copies",
-	[ZCIPC_STAT_RECEIVED] = "received",
-	[ZCIPC_STAT_RETURNED] = "returned",
-	[ZCIPC_STAT_PAGES] = "pages",
-	[ZCIPC_STAT_COPIED_WRITE] = "copied-write",
-	[ZCIPC_STAT_COPIED_HELD] = "copied-held",
-	[ZCIPC_STAT_REUSED] = "reused",
-	[ZCIPC_STAT_FAULTS] = "faults",
-	[ZCIPC_STAT_GRANTS] = "grants",
-	[ZCIPC_STAT_NOTIFICATIONS] = "notifications",
-	[ZCIPC_STAT_REVOKED] = "revoked",
-	[ZCIPC_STAT_BATCHES] = "batches",
-	[ZCIPC_STAT_COPIED_NODE] = "copied-node",
-	[ZCIPC_STAT_COPIED_MEMORY] = "copied-memory",
-	[ZCIPC_STAT_COPIED_AUTO] = "copied-auto",
-	[ZCIPC_STAT_COPIED_CACHE] = "copied-cache",
-	[ZCIPC_STAT_COPIED_MENDED] = "copied-mended",
-	[ZCIPC_STAT_COPIED_PARTS] = "copied-parts",
-	[ZCIPC_STAT_SHOOTDOWNS] = "shootdowns",
-	[ZCIPC_STAT_FAILURES] = "failures",
-	[ZCIPC_STAT_REMAP_CYCLES] = "remap-cycles",
-};
-
-static_assert(ARRAY_SIZE(zcipc_stat_names) == ZCIPC_STAT_COUNT);
-
 static void zcipc_stats_show_all(struct seq_file *m, const u64 *stats, enum zcipc_stat first)
 {
 	enum zcipc_stat stat;
@@ -337,15 +237,4 @@ void zcipc_stats_init(void)
 void zcipc_stats_hide(void)
 {
 	debugfs_remove(zcipc_debugfs);
-}
-
-/* Says what is left when the module goes: nothing, or there is a bug. */
-void zcipc_stats_exit(void)
-{
-	enum zcipc_stat stat;
-
-	for (stat = 0; stat <= ZCIPC_STAT_MESSAGES; stat++)
-		if (zcipc_stat_sum(stat))
-			pr_err("leak: %lld %s\n", (s64)zcipc_stat_sum(stat),
-			       zcipc_stat_names[stat]);
 }

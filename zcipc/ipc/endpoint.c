@@ -21,6 +21,7 @@
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
+#include "base/trace.h"
 #include "zcipc.h"
 
 /* What one takes, with its file, its inode, and what watches its address space. */
@@ -658,6 +659,20 @@ void zcipc_endpoint_pass_turn(struct zcipc_endpoint *ep, struct zcipc_room need,
 		need.npages = zcipc_window_room(ep, need.window) + 1;
 	zcipc_endpoint_wake_next(ep, &need);
 	mutex_unlock(&ep->lock);
+}
+
+/* Counts a call of a type, to whom the caller says, that failed. No lock is held. */
+void zcipc_endpoint_failed(struct zcipc_endpoint *sender, u64 peer, u32 type, int error)
+{
+	/* What a signal interrupts is not over. */
+	unsigned int errnum = error == -ERESTARTSYS ? EINTR : -error;
+
+	trace_zcipc_fail(sender, peer, type, -(int)errnum);
+	mutex_lock(&sender->lock);
+	zcipc_count(sender, NULL, FAILURES, 1);
+	mutex_unlock(&sender->lock);
+	if (errnum < ZCIPC_STATS_ERRORS)
+		this_cpu_inc(zcipc_stats.errors[errnum]);
 }
 
 /* The next endpoint of a process (NULL: of any), from an id on, with a reference, or NULL. */

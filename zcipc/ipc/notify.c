@@ -191,6 +191,6 @@ int zcipc_notify(struct zcipc_ucmd *ucmd)
 	zcipc_endpoint_put(peer);
 out:
 	if (ret)
-		zcipc_stat_failure(ucmd->ep, cmd->peer, ZCIPC_NOTIFIED, ret);
+		zcipc_endpoint_failed(ucmd->ep, cmd->peer, ZCIPC_NOTIFIED, ret);
 	return ret;
 }

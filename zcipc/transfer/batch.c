@@ -1385,7 +1385,7 @@ int zcipc_transfer_batch(struct zcipc_ucmd *ucmd)
 		}
 		if (b.cmds[i].result != -ECANCELED)
 			cmd->failed = i;
-		zcipc_stat_failure(b.src, b.cmds[i].peer, b.cmds[i].type, b.cmds[i].result);
+		zcipc_endpoint_failed(b.src, b.cmds[i].peer, b.cmds[i].type, b.cmds[i].result);
 	}
 	zcipc_test_point("sent");
 	zcipc_batch_write(&b, cmd);

@@ -1252,7 +1252,7 @@ static int zcipc_transfer_run(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cm
 	int ret = valid ?: zcipc_transfer_make(ucmd, cmd, direct, !ucmd->nonblock);
 
 	if (ret) {
-		zcipc_stat_failure(ucmd->ep, cmd->peer, cmd->type, ret);
+		zcipc_endpoint_failed(ucmd->ep, cmd->peer, cmd->type, ret);
 		return ret;
 	}
 	zcipc_stat_latency(cmd->type, ktime_get_ns() - start);

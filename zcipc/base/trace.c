@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tracepoints: see trace.h.
+ */
+#include "zcipc.h"
+
+#define CREATE_TRACE_POINTS
+#include "base/trace.h"
