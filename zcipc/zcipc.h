@@ -538,12 +538,6 @@ void zcipc_endpoint_put(struct zcipc_endpoint *ep);
 bool zcipc_endpoint_gone(const struct zcipc_endpoint *ep);
 void zcipc_endpoints_lock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
 void zcipc_endpoints_unlock(struct zcipc_endpoint *a, struct zcipc_endpoint *b);
-bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_endpoint *sender);
-void zcipc_endpoint_made_room(struct zcipc_endpoint *ep);
-void zcipc_endpoint_made_room_in_ring(struct zcipc_endpoint *ep);
-void zcipc_endpoint_wake_all(struct zcipc_endpoint *ep);
-int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zcipc_room *need);
-void zcipc_endpoint_pass_turn(struct zcipc_endpoint *ep, struct zcipc_room need, int ret);
 void zcipc_endpoint_failed(struct zcipc_endpoint *sender, u64 peer, u32 type, int error);
 
 /* The owner is here: its memory should be, too. */
@@ -554,13 +548,25 @@ static inline void zcipc_endpoint_seen(struct zcipc_endpoint *ep)
 }
 
 struct zcipc_endpoint *zcipc_endpoint_next(const struct pid *pid, unsigned long *id);
-int zcipc_endpoint_config(struct zcipc_ucmd *ucmd);
-int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd);
-int zcipc_endpoint_info(struct zcipc_ucmd *ucmd);
 struct file *zcipc_endpoint_file(struct zcipc_endpoint *ep, int flags,
 				 const struct file_operations *fops);
 int zcipc_endpoint_init(void);
 void zcipc_endpoint_exit(void);
+
+/* policy.c */
+bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_endpoint *sender);
+struct zcipc_accept *zcipc_policy_alloc(struct zcipc_endpoint *ep,
+					const struct zcipc_endpoint_config *cmd);
+void zcipc_policy_set(struct zcipc_endpoint *ep, struct zcipc_accept *accept);
+void zcipc_policy_tell(const struct zcipc_endpoint *ep, struct zcipc_endpoint_config *cmd);
+void zcipc_policy_end(struct zcipc_endpoint *ep);
+
+/* room.c */
+void zcipc_endpoint_made_room(struct zcipc_endpoint *ep);
+void zcipc_endpoint_made_room_in_ring(struct zcipc_endpoint *ep);
+void zcipc_endpoint_wake_all(struct zcipc_endpoint *ep);
+int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zcipc_room *need);
+void zcipc_endpoint_pass_turn(struct zcipc_endpoint *ep, struct zcipc_room need, int ret);
 
 /* cap.c */
 #define ZCIPC_TOKEN_INDEX_BITS	20

@@ -12,6 +12,7 @@
 #include <linux/sched/mm.h>
 #include <linux/uaccess.h>
 
+#include "calls/calls.h"
 #include "zcipc.h"
 
 static int zcipc_open(struct inode *inode, struct file *file)

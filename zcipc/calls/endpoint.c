@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Calls about endpoints: INFO, ENDPOINT_CONFIG, LOOKUP.
+ */
+#include <linux/pid.h>
+#include <linux/string.h>
+
+#include "calls/calls.h"
+#include "zcipc.h"
+
+/**
+ * zcipc_endpoint_info() - ZCIPC_IOC_INFO
+ * @ucmd: the call
+ *
+ * Return: 0 or an errno of struct zcipc_info
+ */
+int zcipc_endpoint_info(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_info *cmd = ucmd->cmd;
+	struct zcipc_endpoint *ep = ucmd->ep;
+
+	if (cmd->flags)
+		return -EOPNOTSUPP;
+	cmd->abi = ZCIPC_ABI_VERSION;
+	cmd->page_size = PAGE_SIZE;
+	cmd->features = 0;
+	if (zcipc_frame_can_cache(ZCIPC_CACHE_STREAMING))
+		cmd->features |= ZCIPC_FEATURE_STREAMING;
+	if (zcipc_frame_can_cache(ZCIPC_CACHE_UNCACHED))
+		cmd->features |= ZCIPC_FEATURE_UNCACHED;
+	if (zcipc_huge_is_on())
+		cmd->features |= ZCIPC_FEATURE_HUGE;
+	if (zcipc_import_takes_pmds(false))
+		cmd->features |= ZCIPC_FEATURE_HUGE_IMPORT;
+	if (zcipc_carry_is_worth(ULONG_MAX))
+		cmd->features |= ZCIPC_FEATURE_CARRY;
+	if (zcipc_move_short_is_on())
+		cmd->features |= ZCIPC_FEATURE_SHORT_MOVE;
+	cmd->endpoint = ep->id;
+	cmd->max_region_len = (u64)ZCIPC_MAX_REGION_PAGES << PAGE_SHIFT;
+	cmd->max_window_len = (u64)ZCIPC_MAX_WINDOW_PAGES << PAGE_SHIFT;
+	mutex_lock(&ep->lock);
+	cmd->window_addr = ep->windows[ZCIPC_CACHE_DEFAULT].addr;
+	cmd->window_len = (u64)ep->windows[ZCIPC_CACHE_DEFAULT].npages << PAGE_SHIFT;
+	mutex_unlock(&ep->lock);
+	cmd->max_caps = ZCIPC_MAX_CAPS / 2;
+	cmd->max_messages = ZCIPC_MAX_MESSAGES;
+	return zcipc_ucmd_respond(ucmd);
+}
+
+/**
+ * zcipc_endpoint_config() - ZCIPC_IOC_ENDPOINT_CONFIG
+ * @ucmd: the call
+ *
+ * Context: May sleep.
+ * Return: 0 or an errno of struct zcipc_endpoint_config
+ */
+int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_endpoint_config *cmd = ucmd->cmd;
+	struct zcipc_endpoint *ep = ucmd->ep;
+	struct zcipc_accept *accept = NULL;
+	u32 flags = cmd->flags;
+	int ret;
+
+	if (flags & ~(ZCIPC_CONFIG_NAME | ZCIPC_CONFIG_POLICY | ZCIPC_CONFIG_DEPTH |
+		      ZCIPC_CONFIG_FULL | ZCIPC_CONFIG_UNRECEIVED))
+		return -EOPNOTSUPP;
+	if (cmd->__reserved)
+		return -EINVAL;
+	if (flags & ZCIPC_CONFIG_NAME && !memchr(cmd->name, 0, sizeof(cmd->name)))
+		return -EINVAL;
+	if (flags & ZCIPC_CONFIG_DEPTH &&
+	    (!cmd->queue_depth || cmd->queue_depth > ZCIPC_MAX_MESSAGES))
+		return -EINVAL;
+	if (flags & ZCIPC_CONFIG_FULL && cmd->full > ZCIPC_FULL_FAIL)
+		return -EINVAL;
+	if (flags & ZCIPC_CONFIG_UNRECEIVED && cmd->unreceived > ZCIPC_UNRECEIVED_FREE)
+		return -EINVAL;
+	ret = zcipc_ucmd_probe(ucmd);
+	if (ret)
+		return ret;
+	if (flags & ZCIPC_CONFIG_POLICY) {
+		accept = zcipc_policy_alloc(ep, cmd);
+		if (IS_ERR(accept))
+			return PTR_ERR(accept);
+	}
+
+	mutex_lock(&ep->lock);
+	if (flags & ZCIPC_CONFIG_NAME)
+		strscpy_pad(ep->name, cmd->name, sizeof(ep->name));
+	if (flags & ZCIPC_CONFIG_DEPTH)
+		ep->queue_depth = cmd->queue_depth;
+	if (flags & ZCIPC_CONFIG_FULL)
+		WRITE_ONCE(ep->full, cmd->full);
+	if (flags & ZCIPC_CONFIG_UNRECEIVED)
+		WRITE_ONCE(ep->unreceived, cmd->unreceived);
+	if (flags & ZCIPC_CONFIG_POLICY)
+		zcipc_policy_set(ep, accept);
+	zcipc_policy_tell(ep, cmd);
+	cmd->queue_depth = ep->queue_depth;
+	cmd->full = ep->full;
+	cmd->unreceived = ep->unreceived;
+	memcpy(cmd->name, ep->name, sizeof(cmd->name));
+	if (flags)
+		zcipc_endpoint_wake_all(ep);
+	mutex_unlock(&ep->lock);
+	/* Probed above, and too late to say anything but that it was done. */
+	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
+}
+
+/* No name is everybody's. */
+static bool zcipc_endpoint_is_called(struct zcipc_endpoint *ep, const char *name)
+{
+	bool yes;
+
+	if (!*name)
+		return true;
+	mutex_lock(&ep->lock);
+	yes = !strncmp(ep->name, name, sizeof(ep->name));
+	mutex_unlock(&ep->lock);
+	return yes;
+}
+
+/**
+ * zcipc_endpoint_lookup() - ZCIPC_IOC_LOOKUP
+ * @ucmd: the call
+ *
+ * Return: 0 or an errno of struct zcipc_lookup
+ */
+int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_lookup *cmd = ucmd->cmd;
+	struct zcipc_endpoint *ep;
+	bool found = false;
+	unsigned long id;
+	struct pid *pid;
+
+	if (cmd->flags)
+		return -EOPNOTSUPP;
+	if (cmd->__reserved || cmd->pid <= 0 || !memchr(cmd->name, 0, sizeof(cmd->name)))
+		return -EINVAL;
+	if (cmd->after == U64_MAX)
+		return -ENOENT;
+	pid = find_get_pid(cmd->pid);
+	if (!pid)
+		return -ENOENT;
+	for (id = cmd->after + 1; (ep = zcipc_endpoint_next(pid, &id)); id++) {
+		found = !zcipc_endpoint_gone(ep) && zcipc_endpoint_is_called(ep, cmd->name);
+		zcipc_endpoint_put(ep);
+		if (found)
+			break;
+	}
+	put_pid(pid);
+	if (!found)
+		return -ENOENT;
+	cmd->endpoint = id;
+	return zcipc_ucmd_respond(ucmd);
+}
