@@ -550,7 +550,7 @@ static inline void zcipc_endpoint_seen(struct zcipc_endpoint *ep)
 struct zcipc_endpoint *zcipc_endpoint_next(const struct pid *pid, unsigned long *id);
 struct file *zcipc_endpoint_file(struct zcipc_endpoint *ep, int flags,
 				 const struct file_operations *fops);
-int zcipc_endpoint_init(void);
+int zcipc_endpoint_init(const struct file_operations *fops);
 void zcipc_endpoint_exit(void);
 
 /* policy.c */
@@ -852,8 +852,6 @@ void zcipc_region_set_huge(struct zcipc_region *region, unsigned long first);
 void zcipc_region_clear_huge(struct zcipc_region *region, unsigned long index);
 long zcipc_region_alignment(const struct zcipc_region *region, unsigned long first,
 			    unsigned long npages, bool only);
-int zcipc_region_create(struct zcipc_ucmd *ucmd);
-int zcipc_region_query(struct zcipc_ucmd *ucmd);
 
 /**
  * zcipc_region_present() - are all pages of a range there, none moved away? A file's are.
@@ -1670,6 +1668,8 @@ void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg
 			    const struct zcipc_recv *recv);
 void zcipc_message_return_all(struct zcipc_endpoint *ep);
 bool zcipc_message_waits(struct zcipc_endpoint *ep);
+struct zcipc_message *zcipc_message_first(struct zcipc_endpoint *ep);
+struct zcipc_cap *zcipc_message_cap(const struct zcipc_message *msg);
 bool zcipc_message_make_room(struct zcipc_endpoint *ep);
 
 static inline bool zcipc_message_fits(const struct zcipc_endpoint *ep)
@@ -1683,13 +1683,12 @@ static inline bool zcipc_message_room(struct zcipc_endpoint *ep)
 	return zcipc_message_fits(ep) || zcipc_message_make_room(ep);
 }
 
-int zcipc_message_recv(struct zcipc_ucmd *ucmd);
-
 /* notify.c */
 void zcipc_notice_release(struct zcipc_endpoint *ep, struct zcipc_notice *notice);
 void zcipc_notice_free(struct zcipc_endpoint *ep, struct zcipc_notice *notice);
 void zcipc_notices_end(struct zcipc_cap *cap);
-int zcipc_notify(struct zcipc_ucmd *ucmd);
+int zcipc_notify_try(struct zcipc_endpoint *ep, struct zcipc_endpoint *peer,
+		     const struct zcipc_notify *cmd, u32 *room_seq);
 
 /* ring.c */
 int zcipc_ring_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma);
@@ -1931,12 +1930,6 @@ static inline void zcipc_count_add(struct zcipc_endpoint *ep, struct zcipc_regio
 #define zcipc_count(ep, region, stat, n) \
 	zcipc_count_add(ep, region, ZCIPC_STAT_##stat, n)
 
-struct seq_file;
-
-int zcipc_stats_get(struct zcipc_ucmd *ucmd);
-void zcipc_stats_show_endpoint(struct seq_file *m, struct zcipc_endpoint *ep);
-void zcipc_stats_init(void);
-void zcipc_stats_hide(void);
 
 /* test.c: delay points, only in a module built for tests */
 #ifdef ZCIPC_TEST

@@ -6,11 +6,29 @@
 #ifndef ZCIPC_CALLS_H
 #define ZCIPC_CALLS_H
 
+struct seq_file;
+struct zcipc_endpoint;
 struct zcipc_ucmd;
 
 /* endpoint.c */
 int zcipc_endpoint_config(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_info(struct zcipc_ucmd *ucmd);
+
+/* notify.c */
+int zcipc_notify(struct zcipc_ucmd *ucmd);
+
+/* recv.c */
+int zcipc_message_recv(struct zcipc_ucmd *ucmd);
+
+/* region.c */
+int zcipc_region_create(struct zcipc_ucmd *ucmd);
+int zcipc_region_query(struct zcipc_ucmd *ucmd);
+
+/* stats.c */
+int zcipc_stats_get(struct zcipc_ucmd *ucmd);
+void zcipc_stats_show_endpoint(struct seq_file *m, struct zcipc_endpoint *ep);
+void zcipc_stats_init(void);
+void zcipc_stats_hide(void);
 
 #endif /* ZCIPC_CALLS_H */

@@ -72,29 +72,6 @@ static unsigned long zcipc_get_unmapped_area(struct file *file, unsigned long ad
 	return zcipc_unmapped_area(file, addr, len, pgoff, flags);
 }
 
-static const struct file_operations zcipc_fops;
-
-/**
- * zcipc_endpoint_get_fd() - find a peer by one of the caller's file descriptors
- * @fd: what user space gave
- *
- * Return: the endpoint with a reference, which may be dead, or -EBADF
- */
-struct zcipc_endpoint *zcipc_endpoint_get_fd(u64 fd)
-{
-	struct zcipc_endpoint *ep = ERR_PTR(-EBADF);
-	struct file *file = fd <= INT_MAX ? fget(fd) : NULL;
-
-	if (!file)
-		return ep;
-	if (file->f_op == &zcipc_fops) {
-		ep = file->private_data;
-		kref_get(&ep->kref);
-	}
-	fput(file);
-	return ep;
-}
-
 union zcipc_cmd {
 	struct zcipc_info info;
 	struct zcipc_endpoint_config config;
@@ -242,7 +219,7 @@ static int __init zcipc_init(void)
 	ret = zcipc_cap_init();
 	if (ret)
 		goto err_recycle;
-	ret = zcipc_endpoint_init();
+	ret = zcipc_endpoint_init(&zcipc_fops);
 	if (ret)
 		goto err_cap;
 	ret = misc_register(&zcipc_device);

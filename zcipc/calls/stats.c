@@ -8,6 +8,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#include "calls/calls.h"
 #include "zcipc.h"
 
 /* What user space sees first are the first counters, in their order. */

@@ -10,6 +10,7 @@
  * endpoint that has nothing mapped for a while an MMU notifier does, which all of an address space
  * have in common. Not of all: whoever has one pays for it each time that anything is unmapped.
  */
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mount.h>
@@ -32,6 +33,9 @@ static DEFINE_XARRAY(zcipc_endpoints);
 static atomic64_t zcipc_last_endpoint;
 
 static struct vfsmount *zcipc_mnt;
+
+/* What files of endpoints have. */
+static const struct file_operations *zcipc_endpoint_fops;
 
 /* An endpoint has so long to map something. */
 #define ZCIPC_WATCH_DELAY	(HZ / 4)
@@ -294,6 +298,27 @@ struct zcipc_endpoint *zcipc_endpoint_get(u64 id)
 }
 
 /**
+ * zcipc_endpoint_get_fd() - find a peer by one of the caller's file descriptors
+ * @fd: what user space gave
+ *
+ * Return: the endpoint with a reference, which may be dead, or -EBADF
+ */
+struct zcipc_endpoint *zcipc_endpoint_get_fd(u64 fd)
+{
+	struct zcipc_endpoint *ep = ERR_PTR(-EBADF);
+	struct file *file = fd <= INT_MAX ? fget(fd) : NULL;
+
+	if (!file)
+		return ep;
+	if (file->f_op == zcipc_endpoint_fops) {
+		ep = file->private_data;
+		kref_get(&ep->kref);
+	}
+	fput(file);
+	return ep;
+}
+
+/**
  * zcipc_endpoint_shutdown() - everything comes to an end
  * @ep: the endpoint. Only the first call does something.
  *
@@ -402,8 +427,9 @@ struct file *zcipc_endpoint_file(struct zcipc_endpoint *ep, int flags,
 	return file;
 }
 
-int zcipc_endpoint_init(void)
+int zcipc_endpoint_init(const struct file_operations *fops)
 {
+	zcipc_endpoint_fops = fops;
 	zcipc_mnt = kern_mount(&zcipc_fs_type);
 	return PTR_ERR_OR_ZERO(zcipc_mnt);
 }

@@ -128,9 +128,18 @@ static int zcipc_notify_send(struct zcipc_endpoint *ep, struct zcipc_endpoint *p
 	return 0;
 }
 
-/* One try. Sets @room_seq to what it was when there was no room. */
-static int zcipc_notify_try(struct zcipc_endpoint *ep, struct zcipc_endpoint *peer,
-			    const struct zcipc_notify *cmd, u32 *room_seq)
+/**
+ * zcipc_notify_try() - notify a peer, if there is room
+ * @ep: who does
+ * @peer: whom
+ * @cmd: of what
+ * @room_seq: [out] peer->room_seq, as it was when there was no room
+ *
+ * Context: May sleep; no lock is held.
+ * Return: 0 or an errno of struct zcipc_notify, -EAGAIN if there is no room
+ */
+int zcipc_notify_try(struct zcipc_endpoint *ep, struct zcipc_endpoint *peer,
+		     const struct zcipc_notify *cmd, u32 *room_seq)
 {
 	struct zcipc_cap *cap;
 	int ret;
@@ -147,50 +156,5 @@ static int zcipc_notify_try(struct zcipc_endpoint *ep, struct zcipc_endpoint *pe
 	if (!IS_ERR(cap))
 		mutex_unlock(&cap->region->lock);
 	zcipc_endpoints_unlock(ep, peer);
-	return ret;
-}
-
-/**
- * zcipc_notify() - ZCIPC_IOC_NOTIFY
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_notify, or -ERESTARTSYS
- */
-int zcipc_notify(struct zcipc_ucmd *ucmd)
-{
-	const struct zcipc_notify *cmd = ucmd->cmd;
-	struct zcipc_endpoint *peer;
-	struct zcipc_room need = {};
-	bool waited = false;
-	u32 room_seq;
-	int ret;
-
-	if (cmd->flags & ~ZCIPC_F_PEER_FD) {
-		ret = -EOPNOTSUPP;
-		goto out;
-	}
-	if (cmd->flags & ZCIPC_F_PEER_FD)
-		peer = zcipc_endpoint_get_fd(cmd->peer);
-	else
-		peer = zcipc_endpoint_get(cmd->peer);
-	ret = PTR_ERR_OR_ZERO(peer);
-	if (ret)
-		goto out;
-	while ((ret = zcipc_notify_try(ucmd->ep, peer, cmd, &room_seq)) == -EAGAIN &&
-	       !ucmd->nonblock && READ_ONCE(peer->full) == ZCIPC_FULL_WAIT) {
-		if (waited)
-			zcipc_endpoint_pass_turn(peer, need, ret);
-		ret = zcipc_endpoint_wait_room(peer, room_seq, &need);
-		if (ret)
-			break;
-		waited = true;
-	}
-	if (waited)
-		zcipc_endpoint_pass_turn(peer, need, ret);
-	zcipc_endpoint_put(peer);
-out:
-	if (ret)
-		zcipc_endpoint_failed(ucmd->ep, cmd->peer, ZCIPC_NOTIFIED, ret);
 	return ret;
 }

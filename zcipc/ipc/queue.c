@@ -20,7 +20,8 @@ static struct zcipc_notice *zcipc_message_notice(const struct zcipc_message *msg
 	return container_of(msg, struct zcipc_notice, msg);
 }
 
-static struct zcipc_cap *zcipc_message_cap(const struct zcipc_message *msg)
+/* The capability that a message tells of. */
+struct zcipc_cap *zcipc_message_cap(const struct zcipc_message *msg)
 {
 	if (msg->type == ZCIPC_NOTIFIED)
 		return zcipc_message_notice(msg)->cap;
@@ -180,7 +181,7 @@ struct zcipc_message *zcipc_message_valid(struct zcipc_endpoint *ep, struct list
 }
 
 /* The oldest message that is still true, or NULL. */
-static struct zcipc_message *zcipc_message_first(struct zcipc_endpoint *ep)
+struct zcipc_message *zcipc_message_first(struct zcipc_endpoint *ep)
 {
 	struct zcipc_message *msg = NULL;
 
@@ -245,144 +246,4 @@ void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg
 		zcipc_notice_free(ep, zcipc_message_notice(msg));
 	zcipc_count(ep, NULL, RECEIVED, 1);
 	trace_zcipc_receive(ep, recv);
-}
-
-/* Takes a message out of the queue once user space has it: -EFAULT means that it has to fault. */
-static int zcipc_message_deliver(struct zcipc_ucmd *ucmd, struct zcipc_message *msg)
-{
-	struct zcipc_recv *cmd = ucmd->cmd;
-	int ret;
-
-	lockdep_assert_held(&ucmd->ep->lock);
-	zcipc_message_describe(msg, cmd);
-	cmd->sender_pid = pid_vnr(msg->pid);
-	cmd->sender_uid = from_kuid_munged(current_user_ns(), msg->uid);
-	cmd->pending = ucmd->ep->nmessages - 1;
-	pagefault_disable();
-	ret = zcipc_ucmd_respond(ucmd);
-	pagefault_enable();
-	if (ret)
-		return ret;
-	if (ucmd->ep->ring)
-		zcipc_ring_pass(ucmd->ep, msg);
-	zcipc_message_received(ucmd->ep, msg, cmd);
-	zcipc_endpoint_made_room(ucmd->ep);
-	return 0;
-}
-
-/* Of the oldest message, which is about a range of a file that is to be mapped, or NULL. */
-static struct zcipc_cap *zcipc_message_unmapped(struct zcipc_endpoint *ep)
-{
-	struct zcipc_message *msg = zcipc_message_first(ep);
-
-	return msg && msg->unmapped ? zcipc_message_cap(msg) : NULL;
-}
-
-/*
- * Maps what the oldest message is about, if it is a range of a file: only a task of the receiver's
- * can do that. Where it does not work the message has no address.
- *
- * If all is well the endpoint's lock is held on return, and @msg is the oldest message, or NULL. So
- * what has just been mapped can be delivered before it is revoked: else nobody would unmap it.
- */
-static int zcipc_message_map(struct zcipc_ucmd *ucmd, struct zcipc_message **msg)
-{
-	struct zcipc_endpoint *ep = ucmd->ep;
-	struct zcipc_region *region = NULL;
-	unsigned long first, npages;
-	struct zcipc_cap *cap;
-	u64 token, addr = 0;
-	bool writable;
-	int ret;
-
-	/* One after the other: nobody receives it meanwhile. */
-	ret = mutex_lock_killable(&ep->adopt_lock);
-	if (ret)
-		return ret;
-	mutex_lock(&ep->lock);
-	cap = zcipc_message_unmapped(ep);
-	if (cap) {
-		region = zcipc_region_get(cap->region);
-		token = cap->token;
-		first = cap->first;
-		npages = cap->npages;
-		writable = cap->rights & ZCIPC_RIGHT_WRITE;
-	}
-	if (!region) {
-		*msg = zcipc_message_first(ep);
-		goto out;
-	}
-	mutex_unlock(&ep->lock);
-	ret = zcipc_file_map(ucmd->file, token, region, first, npages, writable, &addr);
-	zcipc_region_put(region);
-	zcipc_test_point("mapped");
-	if (ret == -EINTR)
-		goto out;
-	ret = 0;
-	mutex_lock(&ep->lock);
-	cap = zcipc_message_unmapped(ep);
-	if (cap && cap->token == token) {
-		cap->msg.addr = addr;
-		cap->msg.unmapped = false;
-		*msg = &cap->msg;
-		goto out;
-	}
-	/* It has been revoked, and nobody will know where it was. */
-	if (addr) {
-		mutex_unlock(&ep->lock);
-		vm_munmap(addr, npages << PAGE_SHIFT);
-		mutex_lock(&ep->lock);
-	}
-	*msg = zcipc_message_first(ep);
-out:
-	mutex_unlock(&ep->adopt_lock);
-	return ret;
-}
-
-/**
- * zcipc_message_recv() - ZCIPC_IOC_RECV
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_recv, or -ERESTARTSYS
- */
-int zcipc_message_recv(struct zcipc_ucmd *ucmd)
-{
-	struct zcipc_recv *cmd = ucmd->cmd;
-	struct zcipc_endpoint *ep = ucmd->ep;
-	struct zcipc_message *msg;
-	int ret;
-
-	if (cmd->flags)
-		return -EOPNOTSUPP;
-	zcipc_endpoint_seen(ep);
-	for (;;) {
-		mutex_lock(&ep->lock);
-		msg = zcipc_message_first(ep);
-		while (msg && msg->unmapped) {
-			mutex_unlock(&ep->lock);
-			ret = zcipc_message_map(ucmd, &msg);
-			if (ret)
-				return ret;
-		}
-		ret = msg ? zcipc_message_deliver(ucmd, msg) : -EAGAIN;
-		mutex_unlock(&ep->lock);
-		if (!ret)
-			break;
-		if (ret == -EFAULT) {
-			if (!fault_in_safe_writeable(ucmd->ubuffer, ucmd->user_size))
-				continue;
-			/* For the next one who waits. */
-			wake_up(&ep->recv_wait);
-			return ret;
-		}
-		if (ucmd->nonblock)
-			return ret;
-		ret = wait_event_interruptible_exclusive(ep->recv_wait,
-							 READ_ONCE(ep->nmessages));
-		if (ret)
-			return ret;
-	}
-	zcipc_test_point("received");
-	return 0;
 }
