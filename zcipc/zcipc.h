@@ -41,6 +41,7 @@
 
 #include "base/compat.h"
 #include "base/counters.h"
+#include "base/test.h"
 #include "base/ucmd.h"
 
 #define ZCIPC_RIGHTS_ALL \
@@ -979,16 +980,9 @@ static inline struct page *zcipc_frame_page(const struct zcipc_frame *frame)
 }
 
 /*
- * Each PTE of a page is a reference, and core mm counts these in an int, which nothing keeps from
- * overflowing. So what has very many is not mapped by one more.
+ * Has a page too many references to be mapped? Each PTE of it is one, and core mm counts these in
+ * an int, which nothing keeps from overflowing. Parts of a huge frame have them together.
  */
-#ifdef ZCIPC_TEST
-extern unsigned int zcipc_max_refs;
-#else
-#define zcipc_max_refs (INT_MAX / 2U)
-#endif
-
-/* Has it too many to be mapped? Parts of a huge frame have them together. */
 static inline bool zcipc_frame_is_crowded(const struct zcipc_frame *frame)
 {
 	unsigned int refs = folio_ref_count(page_folio(zcipc_frame_page(frame)));
@@ -1929,15 +1923,5 @@ static inline void zcipc_count_add(struct zcipc_endpoint *ep, struct zcipc_regio
 
 #define zcipc_count(ep, region, stat, n) \
 	zcipc_count_add(ep, region, ZCIPC_STAT_##stat, n)
-
-
-/* test.c: delay points, only in a module built for tests */
-#ifdef ZCIPC_TEST
-void zcipc_test_point(const char *name);
-#else
-static inline void zcipc_test_point(const char *name)
-{
-}
-#endif
 
 #endif /* ZCIPC_H */
