@@ -939,8 +939,11 @@ unsigned long zcipc_import_restore(struct zcipc_region *region, unsigned long fi
 int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned long npages,
 		       bool implicit, u64 *token, u64 *id);
 struct zcipc_parts *zcipc_import_parts(struct folio *folio);
-int zcipc_import_memory(struct zcipc_ucmd *ucmd);
-int zcipc_import_ordinary(struct zcipc_ucmd *ucmd);
+void zcipc_import_populate(struct zcipc_endpoint *ep, u64 token);
+void zcipc_import_forget(struct zcipc_endpoint *ep, u64 token);
+int zcipc_import_copy_all(struct zcipc_endpoint *ep, u64 token, u64 *copied);
+int zcipc_import_give_back(struct zcipc_endpoint *ep, u64 token, unsigned long addr,
+			   unsigned long end, u64 *copied);
 
 static inline bool zcipc_frame_is_imported(const struct zcipc_frame *frame)
 {

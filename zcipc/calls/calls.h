@@ -15,6 +15,10 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_info(struct zcipc_ucmd *ucmd);
 
+/* import.c */
+int zcipc_import_memory(struct zcipc_ucmd *ucmd);
+int zcipc_import_ordinary(struct zcipc_ucmd *ucmd);
+
 /* notify.c */
 int zcipc_notify(struct zcipc_ucmd *ucmd);
 
