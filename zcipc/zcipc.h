@@ -626,6 +626,9 @@ static inline struct zcipc_cap *zcipc_cap_at(struct zcipc_endpoint *ep, u64 toke
 	return entry;
 }
 
+u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_endpoint *revoker);
+void zcipc_cap_remove_locked(struct zcipc_cap *cap);
+void zcipc_cap_forget(struct zcipc_cap *cap);
 struct zcipc_cap *zcipc_cap_missing(const struct zcipc_endpoint *ep, u64 token);
 
 /**
@@ -697,10 +700,6 @@ u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsig
 			 const struct zcipc_cap *except, struct zcipc_endpoint *revoker);
 void zcipc_cap_reap(struct zcipc_region *region, u64 n);
 void zcipc_cap_reap_work(struct work_struct *work);
-int zcipc_cap_map(struct zcipc_ucmd *ucmd);
-int zcipc_cap_unmap(struct zcipc_ucmd *ucmd);
-int zcipc_cap_drop(struct zcipc_ucmd *ucmd);
-int zcipc_cap_revoke(struct zcipc_ucmd *ucmd);
 int zcipc_cap_init(void);
 void zcipc_cap_exit(void);
 

@@ -10,6 +10,12 @@ struct seq_file;
 struct zcipc_endpoint;
 struct zcipc_ucmd;
 
+/* cap.c */
+int zcipc_cap_map(struct zcipc_ucmd *ucmd);
+int zcipc_cap_unmap(struct zcipc_ucmd *ucmd);
+int zcipc_cap_drop(struct zcipc_ucmd *ucmd);
+int zcipc_cap_revoke(struct zcipc_ucmd *ucmd);
+
 /* endpoint.c */
 int zcipc_endpoint_config(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd);

@@ -378,7 +378,7 @@ struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endp
  * region. The latter is unlocked, and keeps the capability while the former is released for what
  * takes long.
  */
-static void zcipc_cap_remove_locked(struct zcipc_cap *cap)
+void zcipc_cap_remove_locked(struct zcipc_cap *cap)
 {
 	bool is_long = cap->npages > ZCIPC_LONG_PAGES || cap->nslots > 1;
 	struct zcipc_region *region = cap->region;
@@ -419,7 +419,7 @@ void zcipc_cap_remove(struct zcipc_cap *cap)
  * memory stays, and goes with its mapping: the capability is one that nobody has been told of. The
  * caller holds the locks of endpoint and region; the latter is unlocked.
  */
-static void zcipc_cap_forget(struct zcipc_cap *cap)
+void zcipc_cap_forget(struct zcipc_cap *cap)
 {
 	struct zcipc_region *region = cap->region;
 	struct zcipc_slot *slot, *next;
@@ -563,201 +563,6 @@ struct zcipc_cap *zcipc_cap_find_region(struct zcipc_endpoint *ep, u64 token)
 	return cap;
 }
 
-/*
- * What frames have now is to be executed. Somebody may have executed something else in them before,
- * and core mm makes instruction caches follow once for each page. The caller holds the region's
- * lock.
- */
-static void zcipc_cap_has_code(const struct zcipc_region *region, unsigned long first,
-			       unsigned long npages)
-{
-	unsigned long i;
-
-	if (!ARCH_IMPLEMENTS_FLUSH_DCACHE_PAGE)
-		return;
-	for (i = first; i < first + npages; i++) {
-		if (region->frames[i])
-			flush_dcache_page(zcipc_frame_page(region->frames[i]));
-		if (!(i % ZCIPC_RESCHED_PAGES))
-			cond_resched();
-	}
-}
-
-/**
- * zcipc_cap_map() - ZCIPC_IOC_MAP
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_map
- */
-int zcipc_cap_map(struct zcipc_ucmd *ucmd)
-{
-	struct zcipc_map *cmd = ucmd->cmd;
-	struct zcipc_endpoint *ep = ucmd->ep;
-	struct mm_struct *mm = ep->mm;
-	bool exec = cmd->rights & ZCIPC_RIGHT_EXEC;
-	struct zcipc_region *region, *file_region = NULL;
-	unsigned long first, npages, pgoff;
-	struct zcipc_slot *slot;
-	struct zcipc_cap *cap;
-	unsigned int which;
-	bool only;
-	int ret;
-
-	if (cmd->flags)
-		return -EOPNOTSUPP;
-	if (cmd->__reserved || !(cmd->rights & ZCIPC_RIGHT_READ) ||
-	    cmd->rights & ~(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_EXEC) ||
-	    (cmd->rights & ZCIPC_RIGHT_WRITE && exec))
-		return -EINVAL;
-	ret = zcipc_ucmd_probe(ucmd);
-	if (ret)
-		return ret;
-	slot = zcipc_slot_alloc(ep->user);
-	if (IS_ERR(slot))
-		return PTR_ERR(slot);
-	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
-	if (IS_ERR(cap)) {
-		ret = PTR_ERR(cap);
-		goto out_unlock;
-	}
-	ret = zcipc_cap_range(cap, cmd->offset, cmd->len, &first, &npages);
-	if (!ret && cmd->rights & ~cap->rights)
-		ret = -EACCES;
-	if (!ret && cap->region->file) {
-		file_region = zcipc_region_get(cap->region);
-		mutex_unlock(&file_region->lock);
-		goto out_unlock;
-	}
-	if (!ret && cap->nslots >= ZCIPC_MAX_SLOTS)
-		ret = -ENOBUFS;
-	only = !cap->nslots && list_is_singular(&cap->region->caps);
-	which = zcipc_region_window(ep, cap->region, cap->region->npinned,
-				    cmd->rights & ZCIPC_RIGHT_WRITE);
-	if (!ret && exec)
-		ret = zcipc_window_reserve_outside(ep, npages, &pgoff);
-	else if (!ret)
-		ret = zcipc_window_reserve(ep, which, npages,
-					   zcipc_region_alignment(cap->region, first, npages, only),
-					   &pgoff);
-	if (!ret) {
-		zcipc_slot_install(slot, cap, pgoff, first, npages,
-				   cmd->rights & ZCIPC_RIGHT_WRITE);
-		cmd->addr = zcipc_slot_addr(slot);
-	}
-	region = zcipc_region_get(cap->region);
-	mutex_unlock(&ep->lock);
-	if (!ret && exec)
-		zcipc_cap_has_code(region, first, npages);
-	/* Else faults do. */
-	if (!ret && !exec && mmap_read_trylock(mm)) {
-		zcipc_slot_populate_long(slot);
-		mmap_read_unlock(mm);
-	}
-	if (!ret)
-		slot = NULL;
-	zcipc_region_unlock_put(region);
-	goto out_free;
-
-out_unlock:
-	mutex_unlock(&ep->lock);
-out_free:
-	zcipc_slot_free(slot, ep->user);
-	if (file_region) {
-		ret = zcipc_file_map(ucmd->file, cmd->cap, file_region, first, npages,
-				     cmd->rights & ZCIPC_RIGHT_WRITE, &cmd->addr);
-		zcipc_region_put(file_region);
-	}
-	if (ret)
-		return ret;
-	/* Probed above, and too late to say anything but that it was done. */
-	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
-}
-
-/**
- * zcipc_cap_unmap() - ZCIPC_IOC_UNMAP
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_unmap
- */
-int zcipc_cap_unmap(struct zcipc_ucmd *ucmd)
-{
-	struct zcipc_unmap *cmd = ucmd->cmd;
-	bool offset = cmd->flags & ZCIPC_UNMAP_OFFSET;
-
-	if (cmd->flags & ~ZCIPC_UNMAP_OFFSET)
-		return -EOPNOTSUPP;
-	if (!PAGE_ALIGNED(cmd->addr))
-		return -EINVAL;
-	return zcipc_slot_remove_at(ucmd->ep, offset ? cmd->addr : zcipc_untagged(cmd->addr),
-				    offset);
-}
-
-/* Finds the next view above an address that a capability for a file gave. */
-static bool zcipc_cap_view_above(const struct zcipc_cap *cap, u64 *addr)
-{
-	const struct zcipc_slot *slot;
-	u64 next = U64_MAX;
-
-	list_for_each_entry(slot, &cap->slots, cap_entry)
-		if (slot->addr > *addr)
-			next = min(next, slot->addr);
-	*addr = next;
-	return next != U64_MAX;
-}
-
-/**
- * zcipc_cap_drop() - ZCIPC_IOC_DROP
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_drop
- */
-int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
-{
-	struct zcipc_drop *cmd = ucmd->cmd;
-	struct zcipc_endpoint *ep = ucmd->ep;
-	struct zcipc_region *region = NULL;
-	struct zcipc_cap *cap;
-	u64 last = 0;
-	int ret = 0;
-
-	if (cmd->flags)
-		return -EOPNOTSUPP;
-again:
-	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
-	if (!IS_ERR(cap) && cap->region->file && zcipc_cap_view_above(cap, &last)) {
-		mutex_unlock(&cap->region->lock);
-		mutex_unlock(&ep->lock);
-		/* What is not there is in pieces, or another thread is unmapping it. */
-		ret = zcipc_file_unmap_at(ep, last, cmd->cap);
-		if (ret && ret != -ENOENT)
-			return ret;
-		ret = 0;
-		goto again;
-	}
-	if (IS_ERR(cap)) {
-		ret = PTR_ERR(cap);
-	} else if (cap->nslots && cap->slot.addr && cap->slot.nmapped) {
-		zcipc_cap_forget(cap);
-	} else {
-		if (ep->recycles && cap->npages == cap->region->npages &&
-		    cap->rights & ZCIPC_RIGHT_READ)
-			region = zcipc_region_get(cap->region);
-		zcipc_cap_remove_locked(cap);
-		if (region && zcipc_recycle_keep(ep, region))
-			region = NULL;
-		zcipc_endpoint_made_room(ep);
-	}
-	mutex_unlock(&ep->lock);
-	if (region)
-		zcipc_region_put(region);
-	return ret;
-}
-
 /* How many others a capability is derived from. The caller holds the region's lock. */
 u32 zcipc_cap_depth(const struct zcipc_cap *cap)
 {
@@ -815,7 +620,7 @@ static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker
 }
 
 /* Kills a capability, unless @keep, and all that is derived from it. Returns how many. */
-static u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_endpoint *revoker)
+u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_endpoint *revoker)
 {
 	struct zcipc_cap *parent = keep ? NULL : root->parent;
 	LIST_HEAD(todo);
@@ -969,71 +774,6 @@ void zcipc_cap_reap_work(struct work_struct *work)
 
 	zcipc_cap_reap_some(region, U64_MAX, false);
 	zcipc_region_put(region);
-}
-
-/* Is a capability derived from one of an endpoint's? The caller holds the region's lock. */
-static bool zcipc_cap_is_derived(const struct zcipc_cap *cap, const struct zcipc_endpoint *ep)
-{
-	while ((cap = cap->parent))
-		if (cap->ep == ep)
-			return true;
-	return false;
-}
-
-/**
- * zcipc_cap_revoke() - ZCIPC_IOC_REVOKE
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_revoke
- */
-int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
-{
-	struct zcipc_revoke *cmd = ucmd->cmd;
-	struct zcipc_endpoint *ep = ucmd->ep;
-	struct zcipc_endpoint *owner = ep;
-	struct zcipc_region *region = NULL;
-	struct zcipc_cap *cap;
-	int ret;
-
-	if (cmd->flags & ~ZCIPC_REVOKE_KEEP)
-		return -EOPNOTSUPP;
-	ret = zcipc_ucmd_probe(ucmd);
-	if (ret)
-		return ret;
-	if (cmd->peer && cmd->peer != ep->id) {
-		owner = zcipc_endpoint_get(cmd->peer);
-		if (IS_ERR(owner))
-			return PTR_ERR(owner);
-	}
-	cap = zcipc_cap_find_region(owner, cmd->cap);
-	if (IS_ERR(cap)) {
-		/* Nobody needs to know what tokens others have, or had. */
-		ret = owner != ep ? -ENOENT : PTR_ERR(cap);
-	} else {
-		region = cap->region;
-		if (owner != ep && !zcipc_cap_is_derived(cap, ep))
-			ret = -ENOENT;
-		else
-			cmd->revoked = zcipc_cap_kill_tree(cap, cmd->flags & ZCIPC_REVOKE_KEEP,
-							   ep);
-		zcipc_test_point("killed");
-		mutex_unlock(&region->lock);
-	}
-	if (owner != ep)
-		zcipc_endpoint_put(owner);
-	if (ret) {
-		if (region)
-			zcipc_region_put(region);
-		return ret;
-	}
-	zcipc_test_point("revoked");
-	zcipc_cap_reap(region, cmd->revoked);
-	zcipc_region_put(region);
-	/* Probed above, and too late to say anything but that it was done. */
-	if (zcipc_ucmd_respond(ucmd))
-		ret = 0;
-	return ret;
 }
 
 int zcipc_cap_init(void)
