@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * VMAs of adopted memory, which stays where it was: what imports map, and what goes again.
+ */
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/sched/coredump.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+
+#include "map/map.h"
+#include "map/pt.h"
+#include "zcipc.h"
+
+/* A VMA of adopted memory that is smaller is always joined with what is imported next to it. */
+#define ZCIPC_JOIN_MIN		(16UL << PAGE_SHIFT)
+
+/* And of what is larger than that, all in all, none is. */
+#define ZCIPC_JOIN_MAX		(ZCIPC_UNMAP_PAGES << PAGE_SHIFT)
+
+/*
+ * The last page of a slot of adopted memory is about to go. The capability stays if somebody knows
+ * it, but nobody is to be told an address where there is something else by then.
+ */
+static void zcipc_adopted_end(struct zcipc_endpoint *ep, struct zcipc_slot *slot)
+{
+	struct zcipc_region *region;
+
+	if (slot->cap->implicit) {
+		zcipc_cap_remove(slot->cap);
+		return;
+	}
+	slot = zcipc_slot_find_locked(ep, slot->pgoff);
+	if (!slot)
+		return;
+	region = slot->cap->region;
+	if (slot->addr && !slot->nmapped && !slot->cap->unready)
+		zcipc_slot_remove(slot);
+	mutex_unlock(&region->lock);
+}
+
+/* Does a VMA show a slot where it belongs? One that mremap() makes, which then fails, does not. */
+bool zcipc_adopted_shows(const struct vm_area_struct *vma, const struct zcipc_slot *slot)
+{
+	return slot->addr && vma->vm_start - (vma->vm_pgoff << PAGE_SHIFT) ==
+			     slot->addr - (slot->pgoff << PAGE_SHIFT);
+}
+
+/* What the current task is adopting, or NULL. The caller holds the endpoint's lock. */
+struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_endpoint *ep)
+{
+	lockdep_assert_held(&ep->lock);
+	return ep->adoption && ep->adoption->task == current ? ep->adoption : NULL;
+}
+
+/* Does a VMA go because a larger one takes its place, which will show the same slots? */
+static bool zcipc_adopted_is_joined(const struct zcipc_endpoint *ep,
+				    const struct vm_area_struct *vma)
+{
+	const struct zcipc_adoption *adoption = zcipc_adoption_own(ep);
+	const struct zcipc_slot *slot;
+
+	if (!adoption || vma->vm_start < adoption->start || vma->vm_end > adoption->end)
+		return false;
+	slot = adoption->slot;
+	return zcipc_adopted_shows(vma, slot) &&
+	       (vma->vm_end <= slot->addr ||
+		vma->vm_start >= slot->addr + (slot->npages << PAGE_SHIFT));
+}
+
+/* Pages are counted, not VMAs: to split one changes nothing, so nobody has to hear of that. */
+static void zcipc_adopted_close(struct vm_area_struct *vma)
+{
+	struct zcipc_endpoint *ep = vma->vm_private_data;
+	unsigned long at = vma->vm_pgoff, end = at + vma_pages(vma), from;
+	struct zcipc_slot *slot;
+
+	if (vma->vm_mm != ep->mm)
+		return;
+	mutex_lock(&ep->lock);
+	if (zcipc_adopted_is_joined(ep, vma)) {
+		ep->adoption->emptied = true;
+		mutex_unlock(&ep->lock);
+		return;
+	}
+	/* What 6.1 takes back when it fails to split a VMA has no pages. */
+	while ((slot = zcipc_slot_find_from(ep, at)) && slot->pgoff < end) {
+		from = max(at, slot->pgoff);
+		at = slot->pgoff + slot->npages;
+		if (!zcipc_adopted_shows(vma, slot))
+			continue;
+		slot->nmapped -= min(at, end) - from;
+		if (slot->nmapped)
+			continue;
+		zcipc_adopted_end(ep, slot);
+		/* One VMA may have shown thousands, and strangers wait for the lock. */
+		mutex_unlock(&ep->lock);
+		cond_resched();
+		mutex_lock(&ep->lock);
+	}
+	mutex_unlock(&ep->lock);
+	zcipc_endpoint_unmapped(ep, vma);
+}
+
+/*
+ * Core mm asks for the name of what it is about to dump, with the mmap_lock for writing, and dumps
+ * whatever has one. It takes pages for that, which it can only of a VMA that is not VM_PFNMAP. So
+ * this is the end of special PTEs: a process that dumps its core does nothing else any more.
+ */
+static const char *zcipc_adopted_name(struct vm_area_struct *vma)
+{
+	const struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct mm_struct *mm = vma->vm_mm;
+
+	/* Other processes that have the same mm go on. */
+	if (!(current->flags & PF_DUMPCORE) || current->mm != mm || mm != ep->mm ||
+	    atomic_read(&mm->mm_users) > get_nr_threads(current) ||
+	    vma->vm_flags & VM_DONTDUMP || !zcipc_mm_flag(mm, MMF_DUMP_ANON_PRIVATE))
+		return NULL;
+	zcipc_vm_flags_mod(vma, VM_MIXEDMAP, VM_PFNMAP);
+	zcipc_pt_zap(vma, vma->vm_start, vma_pages(vma));
+	return "zcipc";
+}
+
+static bool zcipc_adopted_is_dumped(const struct vm_area_struct *vma)
+{
+	return vma->vm_flags & VM_MIXEDMAP;
+}
+
+/* Gives core mm a copy of a page to be dumped. It goes when the next one is asked for. */
+static vm_fault_t zcipc_adopted_dump(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct page *page = alloc_page(GFP_KERNEL_ACCOUNT);
+	struct zcipc_frame *frame = NULL;
+	struct zcipc_slot *slot;
+
+	if (!page)
+		return VM_FAULT_OOM;
+	mutex_lock(&ep->lock);
+	slot = zcipc_slot_find_locked(ep, vmf->pgoff);
+	if (slot) {
+		if (!slot->cap->revoked)
+			frame = slot->cap->region->frames[slot->first + vmf->pgoff - slot->pgoff];
+		if (frame)
+			copy_highpage(page, zcipc_frame_page(frame));
+		mutex_unlock(&slot->cap->region->lock);
+	}
+	mutex_unlock(&ep->lock);
+	if (!frame) {
+		put_page(page);
+		return VM_FAULT_SIGBUS;
+	}
+	if (vmf->address > vma->vm_start)
+		zcipc_pt_zap(vma, vmf->address - PAGE_SIZE, 1);
+	vmf->page = page;
+	return 0;
+}
+
+static vm_fault_t zcipc_adopted_fault(struct vm_fault *vmf)
+{
+	return zcipc_adopted_is_dumped(vmf->vma) ? zcipc_adopted_dump(vmf) :
+						    zcipc_window_fault(vmf);
+}
+
+static vm_fault_t zcipc_adopted_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t end)
+{
+	return zcipc_adopted_is_dumped(vmf->vma) ? 0 : zcipc_window_map_pages(vmf, start, end);
+}
+
+/* Nobody writes to a copy. */
+static vm_fault_t zcipc_adopted_mkwrite(struct vm_fault *vmf)
+{
+	return zcipc_adopted_is_dumped(vmf->vma) ? VM_FAULT_SIGBUS : zcipc_window_mkwrite(vmf);
+}
+
+/* The file offset, in pages, that memory at a user address has when it is adopted. */
+static unsigned long zcipc_adopted_pgoff(unsigned long addr)
+{
+	return ZCIPC_ADOPTED_START + (addr >> PAGE_SHIFT);
+}
+
+/**
+ * zcipc_adopted_reserve() - file offsets for memory that is to be adopted
+ * @ep: the endpoint; the caller holds its lock
+ * @addr: user address
+ * @npages: number of pages
+ * @pgoff: [out] first page, as a file offset
+ *
+ * What is side by side in memory is so in the file, too, so that one VMA can show it. A slot of
+ * what was adopted there before may still have some of the offsets, if only a part of it was
+ * unmapped. Then it gets others.
+ *
+ * Return: 0, or -ENOBUFS when all have been used
+ */
+int zcipc_adopted_reserve(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
+			  unsigned long *pgoff)
+{
+	const struct zcipc_slot *slot;
+
+	*pgoff = zcipc_adopted_pgoff(addr);
+	slot = zcipc_slot_find_from(ep, *pgoff);
+	if (*pgoff + npages > ZCIPC_ADOPTED_END || (slot && slot->pgoff < *pgoff + npages))
+		return zcipc_window_reserve_outside(ep, npages, pgoff);
+	return 0;
+}
+
+const struct vm_operations_struct zcipc_adopted_ops = {
+	.open = zcipc_outside_open,
+	.close = zcipc_adopted_close,
+	.mremap = zcipc_window_mremap,
+	.fault = zcipc_adopted_fault,
+	.map_pages = zcipc_adopted_map_pages,
+	.page_mkwrite = zcipc_adopted_mkwrite,
+	.pfn_mkwrite = zcipc_adopted_mkwrite,
+	.access = zcipc_window_access,
+	.name = zcipc_adopted_name,
+};
+
+/*
+ * Can a VMA be one with adopted memory beside it? Only if it is as it was made: what madvise() and
+ * mprotect() have changed would be lost. The caller holds the mmap_lock.
+ */
+static bool zcipc_adopted_can_join(const struct zcipc_endpoint *ep,
+				   const struct vm_area_struct *vma, const struct zcipc_slot *slot)
+{
+	unsigned long flags = ep->adopted_flags | (slot->secret ? VM_DONTDUMP : 0);
+
+	/* Core mm tries to lock all that mmap() makes, but nothing that is VM_PFNMAP. */
+	return vma->vm_ops == &zcipc_adopted_ops && vma->vm_private_data == ep &&
+	       vma->vm_pgoff == zcipc_adopted_pgoff(vma->vm_start) &&
+	       !((vma->vm_flags ^ flags) & ~(VM_SOFTDIRTY | VM_LOCKED | VM_LOCKONFAULT));
+}
+
+/**
+ * zcipc_adopted_join() - choose what becomes one VMA with memory that is being adopted
+ * @ep: the endpoint
+ * @adoption: of the current task; its range grows by what is chosen
+ *
+ * Core mm never makes one VMA of two that are VM_PFNMAP. So the new one takes the place of those
+ * beside it, whose PTEs all have to be made anew. To take those alone that are not larger, again
+ * and again, leaves few VMAs, and makes few PTEs anew each time: N imports of a page make log2(N)
+ * VMAs, and each PTE as often. A few pages more cost next to nothing, and else a page between two
+ * that are larger would stay alone. Nobody's small import waits for what is large, of which there
+ * are few in any case.
+ *
+ * Context: May sleep; no lock is held but @ep's adopt_lock.
+ */
+void zcipc_adopted_join(struct zcipc_endpoint *ep, struct zcipc_adoption *adoption)
+{
+	const struct zcipc_slot *slot = adoption->slot;
+	const struct vm_area_struct *vma;
+	unsigned long all, most, joined;
+
+	if (slot->pgoff != zcipc_adopted_pgoff(slot->addr))
+		return;
+	mmap_read_lock(ep->mm);
+	for (;;) {
+		all = adoption->end - adoption->start;
+		joined = all - (slot->npages << PAGE_SHIFT);
+		most = min(max(all, ZCIPC_JOIN_MIN), ZCIPC_JOIN_MAX - joined);
+		vma = vma_lookup(ep->mm, adoption->start - 1);
+		if (vma && vma->vm_end == adoption->start &&
+		    vma->vm_end - vma->vm_start <= most && zcipc_adopted_can_join(ep, vma, slot)) {
+			adoption->start = vma->vm_start;
+			continue;
+		}
+		vma = vma_lookup(ep->mm, adoption->end);
+		if (vma && vma->vm_start == adoption->end &&
+		    vma->vm_end - vma->vm_start <= most && zcipc_adopted_can_join(ep, vma, slot)) {
+			adoption->end = vma->vm_end;
+			continue;
+		}
+		break;
+	}
+	mmap_read_unlock(ep->mm);
+}
+
+/* Is all of a range what can be joined, or, if it has been unmapped for that, nobody's? */
+static bool zcipc_adopted_is_all(const struct zcipc_endpoint *ep,
+				 const struct zcipc_adoption *adoption, unsigned long addr,
+				 unsigned long end)
+{
+	const struct vm_area_struct *vma;
+
+	while (addr < end) {
+		vma = find_vma(ep->mm, addr);
+		if (vma && vma->vm_start <= addr) {
+			if (!zcipc_adopted_can_join(ep, vma, adoption->slot))
+				return false;
+			addr = vma->vm_end;
+		} else {
+			if (!adoption->emptied)
+				return false;
+			addr = vma ? vma->vm_start : end;
+		}
+	}
+	return true;
+}
+
+/**
+ * zcipc_adopted_may_replace() - is what mmap() is about to replace what it is meant to replace?
+ * @ep: the endpoint
+ * @addr: user address
+ * @end: where the new mapping is to end
+ *
+ * Other threads may have unmapped what was chosen to be joined, may have mapped something else
+ * there, which is none of this endpoint's business, or may have changed it.
+ *
+ * Context: The caller holds the mmap_lock for writing, until all is mapped.
+ * Return: whether it is, or nothing is being adopted
+ */
+bool zcipc_adopted_may_replace(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end)
+{
+	const struct zcipc_adoption *adoption;
+	const struct zcipc_slot *slot;
+	bool may = true;
+
+	mutex_lock(&ep->lock);
+	adoption = zcipc_adoption_own(ep);
+	if (adoption) {
+		slot = adoption->slot;
+		may = zcipc_adopted_is_all(ep, adoption, addr, min(end, slot->addr)) &&
+		      zcipc_adopted_is_all(ep, adoption,
+					   max(addr, slot->addr + (slot->npages << PAGE_SHIFT)),
+					   end);
+	}
+	mutex_unlock(&ep->lock);
+	return may;
+}
+
+/**
+ * zcipc_adopted_populate() - insert PTEs of adopted memory in a range, if the mmap_lock is free
+ * @ep: the endpoint
+ * @addr: user address: where the range begins
+ * @end: where it ends
+ *
+ * What is not inserted is left to faults.
+ *
+ * Context: May sleep; no lock is held but @ep's adopt_lock.
+ */
+void zcipc_adopted_populate(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end)
+{
+	unsigned long pgoff = zcipc_adopted_pgoff(addr), last = zcipc_adopted_pgoff(end);
+	struct zcipc_region *region;
+	struct zcipc_slot *slot;
+
+	if (!mmap_read_trylock(ep->mm))
+		return;
+	while (pgoff < last) {
+		mutex_lock(&ep->lock);
+		slot = zcipc_slot_find_from(ep, pgoff);
+		if (slot && slot->pgoff < last)
+			slot = zcipc_slot_find_locked(ep, slot->pgoff);
+		else
+			slot = NULL;
+		region = slot ? zcipc_region_get(slot->cap->region) : NULL;
+		mutex_unlock(&ep->lock);
+		if (!slot)
+			break;
+		pgoff = slot->pgoff + slot->npages;
+		if (!slot->cap->revoked)
+			zcipc_slot_populate_long(slot);
+		zcipc_region_unlock_put(region);
+	}
+	mmap_read_unlock(ep->mm);
+}
+
+/**
+ * zcipc_adopted_find() - the first of a range that is adopted memory
+ * @ep: the endpoint that has adopted it
+ * @addr: user address: where the range begins
+ * @end: where it ends
+ * @found: [out] what one VMA shows of one slot, or shows where a slot was, as far as it is in the
+ *	range
+ *
+ * Context: May sleep; no lock is held.
+ * Return: whether there is one
+ */
+bool zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end,
+			struct zcipc_adopted *found)
+{
+	struct vm_area_struct *vma;
+	struct zcipc_slot *slot;
+	unsigned long pgoff, end_pgoff;
+
+	mmap_read_lock(ep->mm);
+	for (vma = find_vma(ep->mm, addr); vma && vma->vm_start < end;
+	     vma = find_vma(ep->mm, vma->vm_end))
+		if (vma->vm_ops == &zcipc_adopted_ops && vma->vm_private_data == ep)
+			break;
+	if (!vma || vma->vm_start >= end) {
+		mmap_read_unlock(ep->mm);
+		return false;
+	}
+	*found = (struct zcipc_adopted){
+		.addr = max(addr, vma->vm_start), .end = min(end, vma->vm_end),
+		.prot = (vma->vm_flags & VM_READ ? PROT_READ : 0) |
+			(vma->vm_flags & VM_WRITE ? PROT_WRITE : 0),
+	};
+	pgoff = vma->vm_pgoff + ((found->addr - vma->vm_start) >> PAGE_SHIFT);
+	mutex_lock(&ep->lock);
+	slot = zcipc_slot_find_from(ep, pgoff);
+	/* What is behind it in the same VMA is another slot's, or was. */
+	if (slot) {
+		end_pgoff = slot->pgoff > pgoff ? slot->pgoff : slot->pgoff + slot->npages;
+		found->end = min(found->end, found->addr + ((end_pgoff - pgoff) << PAGE_SHIFT));
+	}
+	if (slot && slot->pgoff <= pgoff && slot->addr && !slot->cap->unready) {
+		found->token = slot->cap->token;
+		found->first = slot->first + pgoff - slot->pgoff;
+	}
+	mutex_unlock(&ep->lock);
+	mmap_read_unlock(ep->mm);
+	return true;
+}

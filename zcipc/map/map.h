@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the files that map windows have in common, and nobody else may use.
+ */
+#ifndef ZCIPC_MAP_H
+#define ZCIPC_MAP_H
+
+#include "zcipc.h"
+
+/*
+ * File offsets, in pages: what is outside of windows has all that are left. Adopted memory has the
+ * upper half of all, where the offset follows from the address.
+ */
+#define ZCIPC_OUTSIDE_START	ZCIPC_RING_END
+#define ZCIPC_OUTSIDE_END		ZCIPC_ADOPTED_START
+#define ZCIPC_ADOPTED_START	(1UL << (62 - PAGE_SHIFT))
+#define ZCIPC_ADOPTED_END		(MAX_LFS_FILESIZE >> PAGE_SHIFT)
+
+static inline unsigned long zcipc_window_pgoff(unsigned int which)
+{
+	return (unsigned long)which << ZCIPC_WINDOW_SHIFT;
+}
+
+/* Which page of its window a file offset is. */
+static inline unsigned long zcipc_window_index(unsigned long pgoff)
+{
+	return pgoff & ((1UL << ZCIPC_WINDOW_SHIFT) - 1);
+}
+
+/* The window that a file offset belongs to, which need not be there, or NULL. */
+static inline struct zcipc_window *zcipc_window_at(struct zcipc_endpoint *ep, unsigned long pgoff)
+{
+	unsigned long which = pgoff >> ZCIPC_WINDOW_SHIFT;
+
+	return which < ZCIPC_WINDOW_MAX ? &ep->windows[which] : NULL;
+}
+
+static inline bool zcipc_slot_is_exec(const struct zcipc_slot *slot)
+{
+	return slot->pgoff >= ZCIPC_OUTSIDE_START && !slot->addr && !slot->view;
+}
+
+/* window.c */
+bool zcipc_window_lost_any(struct zcipc_endpoint *ep, unsigned long pgoff,
+			   unsigned long npages);
+size_t zcipc_window_array_size(unsigned long npages);
+void zcipc_window_lose(struct zcipc_endpoint *ep, struct zcipc_window *window,
+		       unsigned long start, unsigned long npages);
+void zcipc_window_free(struct zcipc_endpoint *ep, unsigned long pgoff,
+		       unsigned long npages);
+bool zcipc_window_may_be_huge(struct zcipc_endpoint *ep, unsigned long pgoff,
+			      unsigned long npages);
+struct zcipc_window *zcipc_window_around(struct zcipc_endpoint *ep, unsigned long addr);
+
+/* slot.c */
+struct zcipc_slot *zcipc_slot_find_from(struct zcipc_endpoint *ep, unsigned long pgoff);
+struct zcipc_slot *zcipc_slot_find_locked(struct zcipc_endpoint *ep, unsigned long pgoff);
+
+/* insert.c */
+int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct *vma,
+			   unsigned long pgoff);
+int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma,
+		      unsigned long pgoff, unsigned long npages);
+
+/* fault.c */
+vm_fault_t zcipc_window_fault(struct vm_fault *vmf);
+vm_fault_t zcipc_window_mkwrite(struct vm_fault *vmf);
+vm_fault_t zcipc_window_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t end);
+int zcipc_window_access(struct vm_area_struct *vma, unsigned long addr, void *buf, int len,
+			int write);
+
+/* vma.c */
+int zcipc_window_mremap(struct vm_area_struct *vma);
+void zcipc_outside_open(struct vm_area_struct *vma);
+
+/* adopted.c */
+bool zcipc_adopted_shows(const struct vm_area_struct *vma, const struct zcipc_slot *slot);
+struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_endpoint *ep);
+extern const struct vm_operations_struct zcipc_adopted_ops;
+
+#endif /* ZCIPC_MAP_H */

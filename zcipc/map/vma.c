@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * VMAs of an endpoint: made, split, closed, and what they show at an address.
+ */
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/pagemap.h>
+#include <linux/slab.h>
+
+#include "map/map.h"
+#include "map/pt.h"
+#include "zcipc.h"
+
+static const struct vm_operations_struct zcipc_window_ops;
+static const struct vm_operations_struct zcipc_pinnable_ops;
+
+/* Is it a part of a window of an endpoint, or of memory that it adopted? */
+static bool zcipc_vma_is_of(const struct vm_area_struct *vma, const struct zcipc_endpoint *ep)
+{
+	return (vma->vm_ops == &zcipc_window_ops || vma->vm_ops == &zcipc_pinnable_ops ||
+		vma->vm_ops == &zcipc_adopted_ops) && vma->vm_private_data == ep;
+}
+
+/*
+ * The VMA that shows a file offset at an address where the endpoint's owner has not replaced it, or
+ * NULL. The caller holds the mmap_lock and the endpoint's lock.
+ */
+struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
+					   unsigned long addr)
+{
+	const struct zcipc_window *window = zcipc_window_at(ep, pgoff);
+	struct vm_area_struct *vma = window ? window->vma : NULL;
+
+	lockdep_assert_held(&ep->lock);
+	if (vma && zcipc_vma_is_attached(vma))
+		return vma;
+	vma = vma_lookup(ep->mm, addr);
+	if (!vma || !zcipc_vma_is_of(vma, ep))
+		return NULL;
+	return linear_page_index(vma, addr) == pgoff ? vma : NULL;
+}
+
+/* Does a range still show what it showed at first? As zcipc_window_lookup(). */
+static bool zcipc_window_shows(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
+			       unsigned long npages)
+{
+	unsigned long n;
+
+	while (npages) {
+		const struct vm_area_struct *vma = zcipc_window_lookup(ep, pgoff, addr);
+
+		if (!vma)
+			return false;
+		n = min(npages, (vma->vm_end - addr) >> PAGE_SHIFT);
+		pgoff += n;
+		addr += n << PAGE_SHIFT;
+		npages -= n;
+	}
+	return true;
+}
+
+/**
+ * zcipc_window_find() - find the region that memory of the current task belongs to
+ * @ep: the current task's endpoint
+ * @addr: user address
+ * @len: bytes
+ * @share: it is to be shared; else what is a file's is as any other memory
+ * @token: [out] a capability for it
+ * @offset: [out] bytes from the beginning of that one's range
+ *
+ * What the owner has unmapped or replaced is no region's, wherever it lies.
+ *
+ * Context: May sleep; no lock is held.
+ * Return: 0, or -ENOENT when it is not one region's, -EINVAL when it is, but not page-aligned,
+ * -EOPNOTSUPP when it is a file's region's, but another endpoint's, or not all of it, -EINTR
+ */
+int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, bool share,
+		      u64 *token, u64 *offset)
+{
+	const struct vm_area_struct *vma;
+	const struct zcipc_slot *slot;
+	unsigned long pgoff, npages;
+	int ret;
+
+	ret = mmap_read_lock_killable(ep->mm);
+	if (ret)
+		return ret;
+	ret = -ENOENT;
+	vma = vma_lookup(ep->mm, addr);
+	if (!vma)
+		goto out;
+	pgoff = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
+	npages = (PAGE_ALIGN(addr + len) - (addr & PAGE_MASK)) >> PAGE_SHIFT;
+	mutex_lock(&ep->lock);
+	if (!zcipc_vma_is_of(vma, ep)) {
+		if (share)
+			ret = zcipc_file_find(ep, vma, addr, npages, token, offset);
+		if (!ret && !PAGE_ALIGNED(addr | len))
+			ret = -EINVAL;
+		goto unlock;
+	}
+	slot = zcipc_slot_find(ep, pgoff);
+	if (slot && slot->pgoff + slot->npages - pgoff >= npages &&
+	    zcipc_window_shows(ep, pgoff, addr & PAGE_MASK, npages)) {
+		*token = slot->cap->token;
+		*offset = (u64)(slot->first + pgoff - slot->pgoff - slot->cap->first) << PAGE_SHIFT;
+		ret = PAGE_ALIGNED(addr | len) ? 0 : -EINVAL;
+	}
+unlock:
+	mutex_unlock(&ep->lock);
+out:
+	mmap_read_unlock(ep->mm);
+	return ret;
+}
+
+/* The kernel splits the VMA, or copies it: for mremap(), which then fails, or for a child. */
+static void zcipc_window_open(struct vm_area_struct *vma)
+{
+	struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct zcipc_window *window;
+
+	if (zcipc_pt_is_inherited(vma, ep->mm))
+		return;
+	mutex_lock(&ep->lock);
+	window = zcipc_window_at(ep, vma->vm_pgoff);
+	window->nvmas++;
+	window->vma = NULL;
+	mutex_unlock(&ep->lock);
+}
+
+/*
+ * File offsets of a window are not mapped any more. Who has not heard of a slot there is not told
+ * where it is; if there is no window any more, there is no slot.
+ */
+static void zcipc_window_unplace(struct zcipc_endpoint *ep, unsigned long pgoff,
+				 unsigned long npages, bool gone)
+{
+	unsigned long end = pgoff + npages;
+	struct zcipc_region *region;
+	struct zcipc_slot *slot;
+
+	while ((slot = zcipc_slot_find_from(ep, pgoff)) && slot->pgoff < end) {
+		pgoff = slot->pgoff + slot->npages;
+		if (slot == &slot->cap->slot)
+			slot->cap->msg.addr = 0;
+		if (!gone)
+			continue;
+		slot = zcipc_slot_find_locked(ep, slot->pgoff);
+		if (!slot)
+			continue;
+		region = slot->cap->region;
+		zcipc_slot_remove(slot);
+		mutex_unlock(&region->lock);
+		cond_resched();
+	}
+}
+
+static void zcipc_window_close(struct vm_area_struct *vma)
+{
+	struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct zcipc_window *window;
+	unsigned long npages;
+
+	if (vma->vm_mm != ep->mm)
+		return;
+	mutex_lock(&ep->lock);
+	window = zcipc_window_at(ep, vma->vm_pgoff);
+	/* The offset of what 6.1 takes back when it fails to split a VMA means nothing. */
+	if (vma->vm_start == vma->vm_end)
+		window = zcipc_window_around(ep, vma->vm_start) ?: window;
+	window->vma = NULL;
+	if (!--window->nvmas) {
+		npages = window->npages;
+		/* Nothing new comes in, though the lock may be released, nor what was reserved. */
+		window->npages = 0;
+		window->id = 0;
+		zcipc_window_unplace(ep, zcipc_window_pgoff(window - ep->windows), npages, false);
+		zcipc_window_unplace(ep, zcipc_window_pgoff(window - ep->windows), npages, true);
+		window->npages = npages;
+		zcipc_window_end(ep, window);
+	} else if (vma->vm_start != vma->vm_end && !zcipc_endpoint_gone(ep)) {
+		zcipc_window_lose(ep, window, zcipc_window_index(vma->vm_pgoff), vma_pages(vma));
+		zcipc_window_unplace(ep, vma->vm_pgoff, vma_pages(vma), false);
+	}
+	/* Who waits for room may wait for ever. */
+	zcipc_endpoint_wake_all(ep);
+	mutex_unlock(&ep->lock);
+	zcipc_endpoint_unmapped(ep, vma);
+}
+
+/* The place is known to peers. */
+int zcipc_window_mremap(struct vm_area_struct *vma)
+{
+	return -EINVAL;
+}
+
+static const struct vm_operations_struct zcipc_window_ops = {
+	.open = zcipc_window_open,
+	.close = zcipc_window_close,
+	.mremap = zcipc_window_mremap,
+	.fault = zcipc_window_fault,
+	.map_pages = zcipc_window_map_pages,
+	.page_mkwrite = zcipc_window_mkwrite,
+	.pfn_mkwrite = zcipc_window_mkwrite,
+	.access = zcipc_window_access,
+};
+
+/*
+ * All that is mapped here is writable. Without mkwrite core mm takes the memory for what is never
+ * written back, and lets it be pinned for long.
+ */
+static const struct vm_operations_struct zcipc_pinnable_ops = {
+	.open = zcipc_window_open,
+	.close = zcipc_window_close,
+	.mremap = zcipc_window_mremap,
+	.fault = zcipc_window_fault,
+	.map_pages = zcipc_window_map_pages,
+};
+
+/* What is counted of it does not change when the kernel splits the VMA. */
+void zcipc_outside_open(struct vm_area_struct *vma)
+{
+	struct zcipc_endpoint *ep = vma->vm_private_data;
+
+	zcipc_pt_is_inherited(vma, ep->mm);
+}
+
+/* Its slot stays. */
+static void zcipc_exec_close(struct vm_area_struct *vma)
+{
+	zcipc_endpoint_unmapped(vma->vm_private_data, vma);
+}
+
+/* Never writable. */
+static const struct vm_operations_struct zcipc_exec_ops = {
+	.open = zcipc_outside_open,
+	.close = zcipc_exec_close,
+	.mremap = zcipc_window_mremap,
+	.fault = zcipc_window_fault,
+	.map_pages = zcipc_window_map_pages,
+	.access = zcipc_window_access,
+};
+
+/* mmap() of a window. */
+static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *vma,
+			     unsigned int which)
+{
+	struct zcipc_window *window = &ep->windows[which];
+	bool pinnable = which == ZCIPC_WINDOW_PINNABLE;
+	bool unpinnable = which == ZCIPC_WINDOW_UNPINNABLE;
+	unsigned long npages = vma_pages(vma);
+	unsigned long **used;
+	size_t size = zcipc_window_array_size(npages);
+	int ret;
+
+	if (vma->vm_pgoff != zcipc_window_pgoff(which) || npages > ZCIPC_MAX_WINDOW_PAGES)
+		return -EINVAL;
+	if (!pinnable && !unpinnable && !zcipc_frame_can_cache(which))
+		return -EOPNOTSUPP;
+	if (vma->vm_flags & VM_EXEC)
+		return -EACCES;
+	ret = zcipc_charge_overhead(ep->user, size);
+	if (ret)
+		return ret;
+	used = kvzalloc(size, GFP_KERNEL_ACCOUNT);
+	if (!used) {
+		zcipc_uncharge_overhead(ep->user, size);
+		return -ENOMEM;
+	}
+
+	mutex_lock(&ep->lock);
+	if (window->used) {
+		ret = -EBUSY;
+	} else {
+		window->id = ++ep->window_id;
+		window->addr = vma->vm_start;
+		window->npages = npages;
+		window->nvmas = 1;
+		window->vma = vma;
+		window->huge_low = npages;
+		zcipc_endpoint_seen(ep);
+		swap(window->used, used);
+	}
+	mutex_unlock(&ep->lock);
+	if (ret) {
+		zcipc_uncharge_overhead(ep->user, size);
+		kvfree(used);
+		return ret;
+	}
+	if (!pinnable && !unpinnable)
+		vma->vm_page_prot = zcipc_frame_pgprot(vma->vm_page_prot, which);
+	vma->vm_ops = pinnable ? &zcipc_pinnable_ops : &zcipc_window_ops;
+	zcipc_vm_flags_mod(vma, (unpinnable ? VM_PFNMAP : VM_MIXEDMAP) | VM_DONTDUMP, VM_MAYEXEC);
+	return 0;
+}
+
+/*
+ * mmap() of what ZCIPC_IOC_MAP gave an offset for, or of a part of it; or of memory that is being
+ * adopted, in its place; or of a view.
+ */
+static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
+{
+	unsigned long kind = VM_MIXEDMAP | VM_DONTDUMP;
+	const struct vm_operations_struct *ops = &zcipc_exec_ops;
+	unsigned long never = VM_MAYWRITE;
+	struct zcipc_adoption *adoption;
+	struct zcipc_view *view = NULL;
+	struct zcipc_slot *slot;
+	int ret = -EINVAL;
+
+	mutex_lock(&ep->lock);
+	slot = zcipc_slot_find(ep, vma->vm_pgoff);
+	adoption = zcipc_adoption_own(ep);
+	if (adoption) {
+		slot = adoption->slot;
+		if (vma->vm_start >= adoption->start && vma->vm_end <= adoption->end &&
+		    zcipc_adopted_shows(vma, slot))
+			ret = 0;
+		/* What is joined has been counted, and may be mapped without the new memory. */
+		if (!ret && vma->vm_start <= slot->addr && vma->vm_end > slot->addr)
+			slot->nmapped = slot->npages;
+		ops = &zcipc_adopted_ops;
+		kind = VM_PFNMAP | (slot->secret ? VM_DONTDUMP : 0);
+		/* personality(READ_IMPLIES_EXEC) may have asked for it. */
+		never = VM_EXEC | VM_MAYEXEC;
+	} else if (slot && slot->view) {
+		if (slot->pgoff == vma->vm_pgoff && zcipc_file_may_mmap(slot->view, vma))
+			view = slot->view;
+	} else if (slot && slot->addr) {
+		/* Only the kernel maps that. */
+	} else if (vma->vm_flags & VM_WRITE) {
+		ret = -EACCES;
+	} else if (slot && vma_pages(vma) <= slot->pgoff + slot->npages - vma->vm_pgoff) {
+		vma->vm_page_prot = zcipc_frame_pgprot(vma->vm_page_prot,
+						       slot->cap->region->cache);
+		ret = 0;
+	}
+	mutex_unlock(&ep->lock);
+	/* It is kept by the current task, which is in zcipc_file_map(). */
+	if (view)
+		return zcipc_file_mmap(view, vma);
+	if (ret)
+		return ret;
+	vma->vm_ops = ops;
+	zcipc_vm_flags_mod(vma, kind, never);
+	return 0;
+}
+
+/**
+ * zcipc_window_mmap() - mmap() of an endpoint
+ * @ep: the endpoint
+ * @vma: the new VMA
+ *
+ * Context: The caller holds the mmap_lock for writing.
+ * Return: 0, or -EPERM from another address space, -EINVAL for what is not a shared mapping at an
+ * offset that means something, -EACCES for a window that is executable and for executable memory
+ * that is writable, -EBUSY if there is such a window, -EOPNOTSUPP for a cache policy that the
+ * machine has not, -ENOMEM
+ */
+int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
+{
+	int ret;
+
+	zcipc_test_point("mmap");
+	if (vma->vm_mm != ep->mm)
+		return -EPERM;
+	if (!(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	if (vma->vm_pgoff >= ZCIPC_RING_START && vma->vm_pgoff < ZCIPC_RING_END)
+		return zcipc_ring_mmap(ep, vma);
+	if (vma->vm_pgoff < ZCIPC_OUTSIDE_START)
+		ret = zcipc_window_make(ep, vma, vma->vm_pgoff >> ZCIPC_WINDOW_SHIFT);
+	else
+		ret = zcipc_window_make_outside(ep, vma);
+	/* A view has its own ideas. */
+	if (ret || vma->vm_file->f_mapping != ep->inode->i_mapping)
+		return ret;
+	/*
+	 * Not inherited, not grown, and, but for adopted memory, not dumped: the contents are also
+	 * other processes'. What is unmapped has been used once, as far as this VMA goes:
+	 * VM_SEQ_READ tells core mm not to note that for page reclaim, which does not know these
+	 * pages.
+	 */
+	zcipc_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_SEQ_READ, 0);
+	vma->vm_private_data = ep;
+	if (vma->vm_ops == &zcipc_adopted_ops)
+		ep->adopted_flags = vma->vm_flags & ~VM_DONTDUMP;
+	return 0;
+}
