@@ -6,7 +6,6 @@
 #define ZCIPC_COMPAT_H
 
 #include <linux/fs.h>
-#include <linux/huge_mm.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/shrinker.h>

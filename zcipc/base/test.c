@@ -7,6 +7,7 @@
  */
 #include <linux/delay.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/string.h>
 #include <linux/wait.h>
 

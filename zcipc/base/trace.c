@@ -2,7 +2,5 @@
 /*
  * Tracepoints: see trace.h.
  */
-#include "zcipc.h"
-
 #define CREATE_TRACE_POINTS
 #include "base/trace.h"

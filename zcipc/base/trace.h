@@ -11,7 +11,15 @@
 
 #include <linux/tracepoint.h>
 
-#include "zcipc.h"
+#include <linux/zcipc.h>
+
+#include "mem/region.h"
+#include "map/cow.h"
+#include "map/slot.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/queue.h"
+#include "transfer/transfer.h"
 
 /* For tools that read the formats: they know the values, not their names. */
 TRACE_DEFINE_ENUM(ZCIPC_MOVE);
@@ -182,3 +190,9 @@ TRACE_EVENT(zcipc_revoke,
 #undef TRACE_INCLUDE_FILE
 #define TRACE_INCLUDE_FILE trace
 #include <trace/define_trace.h>
+
+#include "mem/region.h"
+#include "map/cow.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/queue.h"

@@ -6,8 +6,23 @@
 #include <linux/highmem.h>
 #include <linux/sched/mm.h>
 
+#include <linux/zcipc.h>
+
+#include "base/compat.h"
+#include "base/limits.h"
+#include "base/test.h"
+#include "base/ucmd.h"
+#include "mem/frame.h"
+#include "mem/recycle.h"
+#include "mem/region.h"
+#include "map/file.h"
+#include "map/insert.h"
+#include "map/slot.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/room.h"
 #include "calls/calls.h"
-#include "zcipc.h"
 
 /*
  * What frames have now is to be executed. Somebody may have executed something else in them before,

@@ -5,8 +5,19 @@
 #include <linux/pid.h>
 #include <linux/string.h>
 
+#include <linux/zcipc.h>
+
+#include "base/limits.h"
+#include "base/ucmd.h"
+#include "mem/huge.h"
+#include "mem/pins.h"
+#include "mem/pool.h"
+#include "map/carry.h"
+#include "ipc/endpoint.h"
+#include "ipc/policy.h"
+#include "ipc/room.h"
+#include "transfer/move.h"
 #include "calls/calls.h"
-#include "zcipc.h"
 
 /**
  * zcipc_endpoint_info() - ZCIPC_IOC_INFO

@@ -4,8 +4,16 @@
  */
 #include <linux/mm.h>
 
+#include "base/compat.h"
+#include "base/limits.h"
+#include "base/ucmd.h"
+#include "mem/region.h"
+#include "map/file.h"
+#include "map/slot.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "transfer/import.h"
 #include "calls/calls.h"
-#include "zcipc.h"
 
 /**
  * zcipc_import_memory() - ZCIPC_IOC_REGION_IMPORT

@@ -12,8 +12,21 @@
 #include <linux/sched/mm.h>
 #include <linux/uaccess.h>
 
+#include "base/compat.h"
+#include "base/counters.h"
+#include "base/ucmd.h"
+#include "mem/huge.h"
+#include "mem/pool.h"
+#include "mem/recycle.h"
+#include "map/adopted.h"
+#include "map/vma.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/queue.h"
+#include "transfer/batch.h"
+#include "transfer/transfer.h"
 #include "calls/calls.h"
-#include "zcipc.h"
 
 static int zcipc_open(struct inode *inode, struct file *file)
 {

@@ -2,8 +2,13 @@
 /*
  * NOTIFY.
  */
+#include <linux/zcipc.h>
+
+#include "base/ucmd.h"
+#include "ipc/endpoint.h"
+#include "ipc/notify.h"
+#include "ipc/room.h"
 #include "calls/calls.h"
-#include "zcipc.h"
 
 /**
  * zcipc_notify() - ZCIPC_IOC_NOTIFY

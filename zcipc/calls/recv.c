@@ -8,8 +8,18 @@
 #include <linux/uaccess.h>
 #include <linux/uidgid.h>
 
+#include <linux/zcipc.h>
+
+#include "base/test.h"
+#include "base/ucmd.h"
+#include "mem/region.h"
+#include "map/file.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/queue.h"
+#include "ipc/ring.h"
+#include "ipc/room.h"
 #include "calls/calls.h"
-#include "zcipc.h"
 
 /* Takes a message out of the queue once user space has it: -EFAULT means that it has to fault. */
 static int zcipc_message_deliver(struct zcipc_ucmd *ucmd, struct zcipc_message *msg)

@@ -5,8 +5,21 @@
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 
+#include <linux/zcipc.h>
+
+#include "base/limits.h"
+#include "base/ucmd.h"
+#include "mem/frame.h"
+#include "mem/huge.h"
+#include "mem/pool.h"
+#include "mem/recycle.h"
+#include "mem/region.h"
+#include "map/insert.h"
+#include "map/slot.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
 #include "calls/calls.h"
-#include "zcipc.h"
 
 /* Is a block to be a huge frame, and is there one? @n is how many pages of it there are. */
 static bool zcipc_region_fill_huge(struct zcipc_region *region, unsigned long first,

@@ -8,8 +8,18 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#include <linux/zcipc.h>
+
+#include "base/counters.h"
+#include "base/limits.h"
+#include "base/ucmd.h"
+#include "mem/account.h"
+#include "mem/region.h"
+#include "map/slot.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
 #include "calls/calls.h"
-#include "zcipc.h"
 
 /* What user space sees first are the first counters, in their order. */
 static_assert(offsetof(struct zcipc_stats, cap) - offsetof(struct zcipc_stats, endpoints) ==

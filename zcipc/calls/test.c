@@ -13,6 +13,7 @@
 #include <linux/bitmap.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/sched/mm.h>
 
 #include <asm/pgtable.h>

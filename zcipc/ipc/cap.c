@@ -19,8 +19,20 @@
 #include <linux/random.h>
 #include <linux/slab.h>
 
+#include "base/counters.h"
+#include "base/limits.h"
+#include "base/test.h"
 #include "base/trace.h"
-#include "zcipc.h"
+#include "mem/account.h"
+#include "mem/region.h"
+#include "map/file.h"
+#include "map/slot.h"
+#include "map/unmap.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/notify.h"
+#include "ipc/queue.h"
+#include "ipc/room.h"
 
 static_assert(ilog2(ZCIPC_MAX_CAPS) <= ZCIPC_TOKEN_INDEX_BITS);
 /* A free entry has room for an index, a generation, and what tells it from a pointer. */

@@ -22,8 +22,18 @@
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
+#include "base/counters.h"
+#include "base/limits.h"
+#include "base/test.h"
 #include "base/trace.h"
-#include "zcipc.h"
+#include "mem/account.h"
+#include "mem/recycle.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/notify.h"
+#include "ipc/policy.h"
+#include "ipc/queue.h"
 
 /* What one takes, with its file, its inode, and what watches its address space. */
 #define ZCIPC_ENDPOINT_BYTES	(kmalloc_size_roundup(sizeof(struct zcipc_endpoint)) + SZ_1K)

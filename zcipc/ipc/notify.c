@@ -12,8 +12,17 @@
  */
 #include <linux/slab.h>
 
+#include <linux/zcipc.h>
+
+#include "base/limits.h"
 #include "base/trace.h"
-#include "zcipc.h"
+#include "mem/account.h"
+#include "mem/region.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/notify.h"
+#include "ipc/policy.h"
+#include "ipc/queue.h"
 
 /* What one takes. */
 #define ZCIPC_NOTICE_BYTES	kmalloc_size_roundup(sizeof(struct zcipc_notice))

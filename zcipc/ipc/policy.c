@@ -7,7 +7,9 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "zcipc.h"
+#include "mem/account.h"
+#include "ipc/endpoint.h"
+#include "ipc/policy.h"
 
 /**
  * struct zcipc_accept - whom an endpoint accepts

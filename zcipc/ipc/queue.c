@@ -12,8 +12,20 @@
 #include <linux/sched.h>
 #include <linux/uidgid.h>
 
+#include <linux/zcipc.h>
+
+#include "base/counters.h"
+#include "base/test.h"
 #include "base/trace.h"
-#include "zcipc.h"
+#include "mem/account.h"
+#include "mem/plan.h"
+#include "mem/region.h"
+#include "map/slot.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/notify.h"
+#include "ipc/queue.h"
+#include "ipc/ring.h"
 
 static struct zcipc_notice *zcipc_message_notice(const struct zcipc_message *msg)
 {
@@ -37,7 +49,7 @@ static bool zcipc_message_alone(const struct zcipc_message *msg)
 /**
  * zcipc_message_queue() - append a message
  * @ep: the endpoint; the caller holds its lock and has looked for room
- * @msg: the message, in no list, as one of the functions in zcipc.h has made it
+ * @msg: the message, in no list, as one of the functions in queue.h has made it
  * @sender: who sends it
  */
 void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,

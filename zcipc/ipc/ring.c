@@ -16,8 +16,14 @@
 #include <linux/user_namespace.h>
 #include <linux/vmalloc.h>
 
+#include "base/compat.h"
+#include "mem/account.h"
 #include "map/pt.h"
-#include "zcipc.h"
+#include "map/window.h"
+#include "ipc/endpoint.h"
+#include "ipc/queue.h"
+#include "ipc/ring.h"
+#include "ipc/room.h"
 
 #define ZCIPC_RING_PAGES_MAX	32UL
 

@@ -5,7 +5,10 @@
 #include <linux/sched/signal.h>
 #include <linux/wait.h>
 
-#include "zcipc.h"
+#include "map/window.h"
+#include "ipc/endpoint.h"
+#include "ipc/queue.h"
+#include "ipc/room.h"
 
 /**
  * struct zcipc_room_wait - somebody waits for room in an endpoint

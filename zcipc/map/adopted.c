@@ -9,9 +9,18 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
+#include "base/compat.h"
+#include "base/limits.h"
+#include "mem/frame.h"
+#include "mem/region.h"
+#include "map/adopted.h"
+#include "map/insert.h"
 #include "map/map.h"
 #include "map/pt.h"
-#include "zcipc.h"
+#include "map/slot.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
 
 /* A VMA of adopted memory that is smaller is always joined with what is imported next to it. */
 #define ZCIPC_JOIN_MIN		(16UL << PAGE_SHIFT)

@@ -25,9 +25,27 @@
 #include <linux/slab.h>
 #include <linux/userfaultfd_k.h>
 
-#include "map/pt.h"
+#include <linux/zcipc.h>
+
+#include "base/compat.h"
+#include "base/counters.h"
+#include "base/limits.h"
+#include "base/test.h"
 #include "base/trace.h"
-#include "zcipc.h"
+#include "mem/frame.h"
+#include "mem/huge.h"
+#include "mem/pins.h"
+#include "mem/region.h"
+#include "map/carry.h"
+#include "map/insert.h"
+#include "map/pt.h"
+#include "map/slot.h"
+#include "map/unmap.h"
+#include "map/vma.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "transfer/transfer.h"
 
 /*
  * So many PTEs are worth the flush of a whole address space. Where core mm has to choose on x86 it

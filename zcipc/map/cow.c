@@ -12,8 +12,15 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 
+#include "base/limits.h"
+#include "base/test.h"
 #include "base/trace.h"
-#include "zcipc.h"
+#include "mem/frame.h"
+#include "mem/huge.h"
+#include "mem/plan.h"
+#include "mem/region.h"
+#include "map/cow.h"
+#include "ipc/endpoint.h"
 
 /*
  * Pages of a range, from @i on, that can be mapped writable; [out] the first. 0: none are left.

@@ -8,9 +8,17 @@
 #include <linux/sched/signal.h>
 #include <linux/userfaultfd_k.h>
 
+#include "base/compat.h"
+#include "base/test.h"
+#include "mem/frame.h"
+#include "mem/region.h"
+#include "map/cow.h"
+#include "map/fault.h"
 #include "map/map.h"
 #include "map/pt.h"
-#include "zcipc.h"
+#include "map/slot.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
 
 /* The most that a fault brings of memory that is read from its beginning to its end. */
 #define ZCIPC_FAULT_AROUND_MAX	512U

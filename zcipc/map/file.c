@@ -22,8 +22,20 @@
 #include <linux/spinlock.h>
 #include <linux/userfaultfd_k.h>
 
+#include <linux/zcipc.h>
+
+#include "base/compat.h"
+#include "base/counters.h"
+#include "base/limits.h"
+#include "base/test.h"
+#include "mem/account.h"
+#include "mem/region.h"
+#include "map/file.h"
 #include "map/pt.h"
-#include "zcipc.h"
+#include "map/slot.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
 
 /*
  * So many dead views of an endpoint's may still have VMAs. REVOKE has to pass those of everybody,

@@ -5,16 +5,28 @@
  * and a frame are writable the bit is set right after that.
  *
  * A PTE never shows anything but the frame that the slot's region has at that place, and is never
- * writable, nor dirty, unless slot and frame are writable: see zcipc.h for why that holds.
+ * writable, nor dirty, unless slot and frame are writable: see endpoint.h for why that holds.
  */
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 
+#include "base/compat.h"
+#include "base/limits.h"
+#include "base/test.h"
 #include "base/trace.h"
+#include "mem/frame.h"
+#include "mem/huge.h"
+#include "mem/pins.h"
+#include "mem/region.h"
+#include "map/insert.h"
 #include "map/map.h"
 #include "map/pt.h"
-#include "zcipc.h"
+#include "map/slot.h"
+#include "map/vma.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
 
 /* Work between two calls of cond_resched(). */
 #define ZCIPC_INSERT_CHUNK	512UL

@@ -5,7 +5,10 @@
 #ifndef ZCIPC_MAP_H
 #define ZCIPC_MAP_H
 
-#include "zcipc.h"
+#include "map/adopted.h"
+#include "map/slot.h"
+#include "map/window.h"
+#include "ipc/endpoint.h"
 
 /*
  * File offsets, in pages: what is outside of windows has all that are left. Adopted memory has the

@@ -9,8 +9,12 @@
 #include <linux/uaccess.h>
 #include <linux/userfaultfd_k.h>
 
+#include "base/compat.h"
+#include "base/counters.h"
+#include "mem/frame.h"
+#include "mem/region.h"
+#include "map/memory.h"
 #include "map/pt.h"
-#include "zcipc.h"
 
 /* Can a VMA's memory be taken away, or, with @secret, be adopted? Notes what is not for dumps. */
 static int zcipc_import_check_vma(struct vm_area_struct *vma, bool *secret)

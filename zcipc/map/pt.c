@@ -25,8 +25,8 @@
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 
+#include "base/compat.h"
 #include "map/pt.h"
-#include "zcipc.h"
 
 #ifdef CONFIG_ARM64_MTE
 /*

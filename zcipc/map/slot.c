@@ -5,8 +5,19 @@
 #include <linux/mm.h>
 #include <linux/slab.h>
 
+#include "base/limits.h"
+#include "base/test.h"
+#include "mem/account.h"
+#include "mem/region.h"
+#include "map/fault.h"
+#include "map/file.h"
 #include "map/map.h"
-#include "zcipc.h"
+#include "map/slot.h"
+#include "map/unmap.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/room.h"
 
 /* Where a slot is: a user address, or the file offset of one that is executable. */
 u64 zcipc_slot_addr(const struct zcipc_slot *slot)

@@ -7,10 +7,19 @@
 #include <linux/pagemap.h>
 #include <linux/sort.h>
 
+#include "base/counters.h"
+#include "base/limits.h"
+#include "base/test.h"
 #include "base/trace.h"
+#include "map/file.h"
 #include "map/map.h"
 #include "map/pt.h"
-#include "zcipc.h"
+#include "map/slot.h"
+#include "map/unmap.h"
+#include "map/vma.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
 
 /* The most pages between two ranges that are unmapped together. */
 #define ZCIPC_HIDE_MAX		512UL

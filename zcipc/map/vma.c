@@ -8,9 +8,23 @@
 #include <linux/pagemap.h>
 #include <linux/slab.h>
 
+#include "base/compat.h"
+#include "base/limits.h"
+#include "base/test.h"
+#include "mem/account.h"
+#include "mem/pool.h"
+#include "mem/region.h"
+#include "map/adopted.h"
+#include "map/file.h"
 #include "map/map.h"
 #include "map/pt.h"
-#include "zcipc.h"
+#include "map/slot.h"
+#include "map/vma.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/ring.h"
+#include "ipc/room.h"
 
 static const struct vm_operations_struct zcipc_window_ops;
 static const struct vm_operations_struct zcipc_pinnable_ops;

@@ -7,8 +7,12 @@
 #include <linux/mm.h>
 #include <linux/slab.h>
 
+#include "base/limits.h"
+#include "mem/account.h"
+#include "mem/frame.h"
 #include "map/map.h"
-#include "zcipc.h"
+#include "map/window.h"
+#include "ipc/endpoint.h"
 
 static_assert(ZCIPC_MAX_WINDOW_PAGES <= 1UL << ZCIPC_WINDOW_SHIFT);
 static_assert(ZCIPC_WINDOW_OFFSET(1) == 1ULL << (ZCIPC_WINDOW_SHIFT + PAGE_SHIFT));
@@ -344,7 +348,10 @@ void zcipc_window_free(struct zcipc_endpoint *ep, unsigned long pgoff,
 	struct zcipc_window *window = zcipc_window_at(ep, pgoff);
 	unsigned long start = zcipc_window_index(pgoff);
 
-	/* The others are not used again. */
+	/*
+	 * Those outside of windows need not be free. What is adopted has those of its address: when
+	 * the last page of it is not mapped any more, there is no PTE left.
+	 */
 	if (!window)
 		return;
 	window->nused -= npages;

@@ -12,13 +12,17 @@
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
+#include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 #include <linux/slab.h>
 #include <linux/user_namespace.h>
+#include <linux/zcipc.h>
 
-#include "zcipc.h"
+#include "mem/account.h"
+#include "mem/recycle.h"
 
 static unsigned long quota_mib;
 module_param(quota_mib, ulong, 0644);

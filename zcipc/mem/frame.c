@@ -4,7 +4,7 @@
  * has the number of regions that a frame belongs to, times ZCIPC_FRAME_ONE, its cache policy, and
  * ZCIPC_FRAME_WAS_SHARED. All these regions together have one page reference. Each PTE has one, and
  * so has whoever pinned the page: the difference tells whether a frame is held elsewhere. What was
- * somebody's memory before is import.c's.
+ * somebody's memory before is pins.c's.
  *
  * The number grows only under the lock of a region that the frame belongs to. So for a region whose
  * lock is held a frame that it has alone stays that way.
@@ -13,7 +13,15 @@
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 
-#include "zcipc.h"
+#include <linux/zcipc.h>
+
+#include "base/counters.h"
+#include "mem/account.h"
+#include "mem/frame.h"
+#include "mem/huge.h"
+#include "mem/parts.h"
+#include "mem/pins.h"
+#include "mem/pool.h"
 
 /* Pages on a node, or, for NUMA_NO_NODE, where the current task's memory policy has them. */
 struct page *zcipc_pages_alloc(gfp_t gfp, int node, unsigned int order)

@@ -11,17 +11,25 @@
  * mappings; PTEs are counted as both.
  *
  * A block can also be an imported huge page. Its parts are imported frames, each with a state of
- * its own, one behind the other in memory: import.c has them. PMDs that show it are such as
+ * its own, one behind the other in memory: pins.c has them. PMDs that show it are such as
  * get_user_pages() does not take.
  *
  * A huge frame is freed as a whole: who pays for parts that no region has any more is in parts.c.
  */
 #include <linux/highmem.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
-#include "zcipc.h"
+#include "base/compat.h"
+#include "base/counters.h"
+#include "base/test.h"
+#include "mem/account.h"
+#include "mem/frame.h"
+#include "mem/huge.h"
+#include "mem/parts.h"
+#include "mem/pins.h"
 
 /* Blocks of fewer pages are made of single frames. Tests make it less. */
 static uint huge_min = ZCIPC_HUGE_PAGES;

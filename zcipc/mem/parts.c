@@ -12,7 +12,8 @@
  */
 #include <linux/slab.h>
 
-#include "zcipc.h"
+#include "mem/account.h"
+#include "mem/parts.h"
 
 /**
  * zcipc_parts_init() - nobody has any

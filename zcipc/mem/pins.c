@@ -15,14 +15,21 @@
 #include <linux/highmem.h>
 #include <linux/hugetlb.h>
 #include <linux/mm.h>
+#include <linux/moduleparam.h>
 #include <linux/sched/isolation.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
-#include "base/trace.h"
-#include "zcipc.h"
+#include "base/compat.h"
+#include "base/counters.h"
+#include "base/limits.h"
+#include "mem/account.h"
+#include "mem/frame.h"
+#include "mem/parts.h"
+#include "mem/pins.h"
+#include "mem/region.h"
 
 /* Pages that are pinned at once. */
 #define ZCIPC_PIN_BATCH		512UL

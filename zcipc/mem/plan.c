@@ -8,7 +8,12 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
-#include "zcipc.h"
+#include "base/limits.h"
+#include "mem/account.h"
+#include "mem/frame.h"
+#include "mem/huge.h"
+#include "mem/plan.h"
+#include "mem/region.h"
 
 /* Bytes of a range that are not on a node. */
 u64 zcipc_region_off_node(const struct zcipc_region *region, unsigned long first,

@@ -18,6 +18,7 @@
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -27,7 +28,11 @@
 #include <asm/set_memory.h>
 #endif
 
-#include "zcipc.h"
+#include <linux/zcipc.h>
+
+#include "mem/account.h"
+#include "mem/frame.h"
+#include "mem/pool.h"
 
 static unsigned int pool_mib = 32;
 module_param(pool_mib, uint, 0644);

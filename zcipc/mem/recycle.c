@@ -12,7 +12,17 @@
 #include <linux/moduleparam.h>
 #include <linux/spinlock.h>
 
-#include "zcipc.h"
+#include <linux/zcipc.h>
+
+#include "base/compat.h"
+#include "base/counters.h"
+#include "base/limits.h"
+#include "mem/account.h"
+#include "mem/frame.h"
+#include "mem/huge.h"
+#include "mem/recycle.h"
+#include "mem/region.h"
+#include "ipc/endpoint.h"
 
 static unsigned int recycle_mib = 64;
 module_param(recycle_mib, uint, 0644);

@@ -9,7 +9,19 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
-#include "zcipc.h"
+#include <linux/zcipc.h>
+
+#include "base/counters.h"
+#include "base/limits.h"
+#include "mem/account.h"
+#include "mem/frame.h"
+#include "mem/huge.h"
+#include "mem/parts.h"
+#include "mem/region.h"
+#include "map/slot.h"
+#include "map/unmap.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
 
 static atomic64_t zcipc_last_region;
 

@@ -26,8 +26,23 @@
 #include <linux/timex.h>
 #include <linux/uaccess.h>
 
+#include <linux/zcipc.h>
+
+#include "base/limits.h"
+#include "base/test.h"
 #include "base/trace.h"
-#include "zcipc.h"
+#include "base/ucmd.h"
+#include "mem/region.h"
+#include "map/carry.h"
+#include "map/insert.h"
+#include "map/slot.h"
+#include "map/unmap.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/room.h"
+#include "transfer/batch.h"
+#include "transfer/transfer.h"
 
 /* So many pages are carried by a batch. */
 #define ZCIPC_BATCH_CARRY	(4U * ZCIPC_MAX_BATCH)

@@ -17,8 +17,24 @@
 #include <linux/timex.h>
 #include <linux/uaccess.h>
 
-#include "base/trace.h"
-#include "zcipc.h"
+#include <linux/zcipc.h>
+
+#include "base/compat.h"
+#include "base/limits.h"
+#include "base/test.h"
+#include "mem/frame.h"
+#include "mem/huge.h"
+#include "mem/pins.h"
+#include "mem/plan.h"
+#include "mem/recycle.h"
+#include "mem/region.h"
+#include "map/insert.h"
+#include "map/memory.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/room.h"
+#include "transfer/direct.h"
+#include "transfer/transfer.h"
 
 /* Copies a part of the caller's memory to new frames. The rest of them is zero. */
 static int zcipc_direct_copy(struct zcipc_transfer_state *t, unsigned long addr, unsigned long end)

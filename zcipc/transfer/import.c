@@ -10,7 +10,21 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "zcipc.h"
+#include "base/compat.h"
+#include "base/limits.h"
+#include "base/test.h"
+#include "base/ucmd.h"
+#include "mem/account.h"
+#include "mem/frame.h"
+#include "mem/pins.h"
+#include "mem/region.h"
+#include "map/adopted.h"
+#include "map/insert.h"
+#include "map/memory.h"
+#include "map/slot.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "transfer/import.h"
 
 /* Pages that are copied under one round of locks. */
 #define ZCIPC_COPY_BATCH	16UL

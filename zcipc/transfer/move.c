@@ -8,12 +8,31 @@
  * The order is that of transfer.c. Whatever is different goes that way instead, also what fails:
  * until nothing can fail any more nothing has been changed, but for PTEs that faults bring back.
  */
+#include <linux/moduleparam.h>
 #include <linux/sched/mm.h>
 #include <linux/timekeeping.h>
 #include <linux/timex.h>
 
+#include <linux/zcipc.h>
+
+#include "base/counters.h"
+#include "base/test.h"
 #include "base/trace.h"
-#include "zcipc.h"
+#include "base/ucmd.h"
+#include "mem/frame.h"
+#include "mem/huge.h"
+#include "mem/region.h"
+#include "map/carry.h"
+#include "map/insert.h"
+#include "map/slot.h"
+#include "map/unmap.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/policy.h"
+#include "ipc/queue.h"
+#include "ipc/room.h"
+#include "transfer/move.h"
 
 /**
  * struct zcipc_move - a MOVE on the short way

@@ -19,8 +19,37 @@
 #include <linux/timekeeping.h>
 #include <linux/timex.h>
 
+#include <linux/zcipc.h>
+
+#include "base/compat.h"
+#include "base/counters.h"
+#include "base/limits.h"
+#include "base/test.h"
 #include "base/trace.h"
-#include "zcipc.h"
+#include "base/ucmd.h"
+#include "mem/account.h"
+#include "mem/frame.h"
+#include "mem/plan.h"
+#include "mem/pool.h"
+#include "mem/region.h"
+#include "map/carry.h"
+#include "map/cow.h"
+#include "map/fault.h"
+#include "map/file.h"
+#include "map/insert.h"
+#include "map/memory.h"
+#include "map/slot.h"
+#include "map/vma.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/policy.h"
+#include "ipc/queue.h"
+#include "ipc/room.h"
+#include "transfer/direct.h"
+#include "transfer/import.h"
+#include "transfer/move.h"
+#include "transfer/transfer.h"
 
 /*
  * Up to this size it costs less to copy memory than to make it a region first: "make bench" has

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Capabilities: what an endpoint may do with a range of a region.
+ */
+#ifndef ZCIPC_CAP_H
+#define ZCIPC_CAP_H
+
+#include <linux/err.h>
+#include <linux/gfp.h>
+#include <linux/list.h>
+#include <linux/lockdep.h>
+#include <linux/mm.h>
+#include <linux/nospec.h>
+#include <linux/rbtree.h>
+#include <linux/types.h>
+#include <linux/workqueue.h>
+
+#include "base/limits.h"
+#include "map/slot.h"
+#include "ipc/endpoint.h"
+#include "ipc/queue.h"
+
+struct zcipc_region;
+
+/**
+ * struct zcipc_cap - a capability: what one endpoint may do with a range of a region
+ * @token: what user space calls it, unique in the endpoint for all time
+ * @ep: whose table it is in
+ * @region: the region, with a reference
+ * @first: first page of the range in the region
+ * @npages: length of the range
+ * @rights: enum zcipc_right
+ * @revoked: dead: nothing is mapped by it and nothing will be, only the table still has it. Set
+ *	under the region's lock.
+ * @implicit: nobody has been told the token. Of adopted memory: goes when that is unmapped. Of a
+ *	file: goes with the last that is derived from it
+ * @unready: of memory that is being adopted; cannot be found; ep->lock
+ * @nslots: number of @slots
+ * @revoker: who did that, with a reference; region->lock
+ * @parent: what it is derived from, or NULL; region->lock, as the next two
+ * @children: what is derived from it
+ * @sibling: in parent->children
+ * @region_entry: in region->caps, or region->revoked; region->lock
+ * @range_node: in region->ranges, unless it is revoked; region->lock, as the next one
+ * @range_last: the last page of all ranges at and below that node
+ * @slots: struct zcipc_slot.cap_entry; changed under both locks, read under either
+ * @slot: the first of them, if it came with one
+ * @notices: notifications of the endpoint that it has not received; ep->lock, as the next one
+ * @msg: tells the endpoint of it
+ */
+struct zcipc_cap {
+	u64 token;
+	struct zcipc_endpoint *ep;
+	struct zcipc_region *region;
+	unsigned long first;
+	unsigned long npages;
+	u32 rights;
+	bool revoked;
+	bool implicit;
+	bool unready;
+	u32 nslots;
+	struct zcipc_endpoint *revoker;
+	struct zcipc_cap *parent;
+	struct list_head children;
+	struct list_head sibling;
+	struct list_head region_entry;
+	struct rb_node range_node;
+	unsigned long range_last;
+	struct list_head slots;
+	struct zcipc_slot slot;
+	struct list_head notices;
+	struct zcipc_message msg;
+};
+
+#define ZCIPC_TOKEN_INDEX_BITS	20
+#define ZCIPC_TOKEN_INDEX_MASK	((1ULL << ZCIPC_TOKEN_INDEX_BITS) - 1)
+
+extern struct workqueue_struct *zcipc_workers;
+
+struct zcipc_cap *zcipc_cap_alloc(int node);
+int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp);
+
+/**
+ * zcipc_cap_reserve() - make sure that zcipc_cap_enter() has a place
+ * @ep: the endpoint; the caller holds its lock until then, or counts what it will enter as reserved
+ * @n: number of capabilities that are to be entered, besides those that are reserved
+ * @gfp: for the table; with __GFP_NOFAIL the limit does not count either
+ *
+ * Return: 0, or -ENOBUFS, -EDQUOT, -ENOMEM
+ */
+static inline int zcipc_cap_reserve(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
+{
+	n += ep->nreserved;
+	if (likely(ep->ncaps + n <= min(ep->caps_paid, ZCIPC_MAX_CAPS / 2)))
+		return 0;
+	return zcipc_cap_reserve_more(ep, n, gfp);
+}
+
+/*
+ * Is a token, which zcipc_cap_find() has found, still that of a capability, which may be gone by
+ * now? @ep's lock is held, and tables do not shrink.
+ */
+static inline bool zcipc_cap_is_at(const struct zcipc_endpoint *ep, const struct zcipc_cap *cap,
+				   u64 token)
+{
+	return ep->caps[token & ZCIPC_TOKEN_INDEX_MASK] == cap && cap->token == token &&
+	       !READ_ONCE(cap->revoked);
+}
+
+/* Tables have odd numbers in their free entries. */
+static inline bool zcipc_cap_entry_is_free(const void *entry)
+{
+	return (unsigned long)entry & 1;
+}
+
+/* The capability that has a token, revoked or not, or NULL. */
+static inline struct zcipc_cap *zcipc_cap_at(struct zcipc_endpoint *ep, u64 token)
+{
+	u32 index = token & ZCIPC_TOKEN_INDEX_MASK;
+	void *entry;
+
+	lockdep_assert_held(&ep->lock);
+	if (index >= ep->caps_size)
+		return NULL;
+	entry = ep->caps[array_index_nospec(index, ep->caps_size)];
+	if (zcipc_cap_entry_is_free(entry) || ((struct zcipc_cap *)entry)->token != token)
+		return NULL;
+	return entry;
+}
+
+u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_endpoint *revoker);
+void zcipc_cap_remove_locked(struct zcipc_cap *cap);
+void zcipc_cap_forget(struct zcipc_cap *cap);
+struct zcipc_cap *zcipc_cap_missing(const struct zcipc_endpoint *ep, u64 token);
+
+/**
+ * zcipc_cap_find() - look a token up
+ * @ep: the endpoint; the caller holds its lock
+ * @token: what user space gave
+ *
+ * It may be revoked as long as its region's lock is not held.
+ *
+ * Return: the capability, or -ESTALE when it is gone, -ENOENT when it never was
+ */
+static inline struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 token)
+{
+	struct zcipc_cap *cap = zcipc_cap_at(ep, token);
+
+	if (unlikely(!cap))
+		return zcipc_cap_missing(ep, token);
+	return READ_ONCE(cap->revoked) || cap->unready ? ERR_PTR(-ESTALE) : cap;
+}
+
+/**
+ * zcipc_cap_range() - check a range that user space gave
+ * @cap: the capability
+ * @offset: bytes from the beginning of the capability's range
+ * @len: bytes, 0: up to its end
+ * @first: [out] first page in the region
+ * @npages: [out] number of pages
+ *
+ * Return: 0, or -EINVAL
+ */
+static inline int zcipc_cap_range(const struct zcipc_cap *cap, u64 offset, u64 len,
+				  unsigned long *first, unsigned long *npages)
+{
+	u64 end = (u64)cap->npages << PAGE_SHIFT;
+
+	*first = cap->first;
+	*npages = cap->npages;
+	if (!(offset | len))
+		return 0;
+	if (!PAGE_ALIGNED(offset) || !PAGE_ALIGNED(len) || offset >= end || len > end - offset)
+		return -EINVAL;
+	*first = cap->first + (offset >> PAGE_SHIFT);
+	*npages = (len ?: end - offset) >> PAGE_SHIFT;
+	return 0;
+}
+
+void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep);
+void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region,
+		       struct zcipc_cap *parent, unsigned long first, unsigned long npages,
+		       u32 rights);
+void zcipc_cap_detach(struct zcipc_cap *cap, bool stay);
+void zcipc_cap_free(struct zcipc_cap *cap);
+void zcipc_cap_remove(struct zcipc_cap *cap);
+void zcipc_cap_remove_token(struct zcipc_endpoint *ep, u64 token);
+void zcipc_cap_free_table(struct zcipc_endpoint *ep);
+void zcipc_cap_remove_all(struct zcipc_endpoint *ep);
+void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to);
+void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to);
+struct zcipc_cap *zcipc_cap_overlap(struct zcipc_region *region, struct zcipc_cap *cap,
+				    unsigned long first, unsigned long npages);
+struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endpoint *other);
+struct zcipc_cap *zcipc_cap_find_region(struct zcipc_endpoint *ep, u64 token);
+struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, struct zcipc_endpoint *other,
+					u64 token);
+u32 zcipc_cap_depth(const struct zcipc_cap *cap);
+u32 zcipc_cap_derived(const struct zcipc_cap *cap);
+u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsigned long npages,
+			 const struct zcipc_cap *except, struct zcipc_endpoint *revoker);
+void zcipc_cap_reap(struct zcipc_region *region, u64 n);
+void zcipc_cap_reap_work(struct work_struct *work);
+int zcipc_cap_init(void);
+void zcipc_cap_exit(void);
+
+static inline bool zcipc_slot_is_special(const struct zcipc_slot *slot)
+{
+	return slot->cap->region->special || zcipc_slot_is_pfnmap(slot);
+}
+
+#endif /* ZCIPC_CAP_H */

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Slots: which range of a capability is where.
+ */
+#ifndef ZCIPC_SLOT_H
+#define ZCIPC_SLOT_H
+
+#include <linux/list.h>
+#include <linux/rbtree.h>
+#include <linux/types.h>
+
+#include "map/window.h"
+
+struct zcipc_cap;
+struct zcipc_endpoint;
+struct zcipc_user;
+struct zcipc_view;
+
+/**
+ * struct zcipc_slot - a range of a capability that is mapped
+ * @node: in ep->slots
+ * @cap: the capability
+ * @cap_entry: in cap->slots
+ * @pgoff: file offset, in pages: of a place in a window, or outside
+ * @addr: user address of adopted memory; 0: that of the window, or, of an executable mapping, any
+ * @npages: its length
+ * @first: first page in the region
+ * @nmapped: of adopted memory: pages that VMAs show at @addr; ep->lock
+ * @writable: PTEs may be writable
+ * @secret: of adopted memory: it is not to be in core dumps
+ * @around: how many pages the last fault brought
+ * @next: file offset, in pages, of the one behind them
+ * @streak: how many pages have been written to one after the other
+ * @written: file offset, in pages, of the one behind them
+ * @view: how a range of a file is shown, or NULL
+ */
+struct zcipc_slot {
+	struct rb_node node;
+	struct zcipc_cap *cap;
+	struct list_head cap_entry;
+	unsigned long pgoff;
+	unsigned long addr;
+	unsigned long npages;
+	unsigned long first;
+	unsigned long nmapped;
+	bool writable;
+	bool secret;
+	unsigned int around;
+	unsigned long next;
+	unsigned int streak;
+	unsigned long written;
+	struct zcipc_view *view;
+};
+
+struct zcipc_slot *zcipc_slot_alloc(struct zcipc_user *user);
+void zcipc_slot_free(struct zcipc_slot *slot, struct zcipc_user *user);
+void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned long pgoff,
+			unsigned long first, unsigned long npages, bool writable);
+void zcipc_slot_remove(struct zcipc_slot *slot);
+u64 zcipc_slot_pass(struct zcipc_slot *slot, struct zcipc_endpoint *from, unsigned long pgoff,
+		    bool writable);
+int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec);
+struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgoff);
+u64 zcipc_slot_addr(const struct zcipc_slot *slot);
+
+/*
+ * Is the VMA that shows a slot VM_PFNMAP, so that its PTEs are special, whatever the frames are?
+ * That of adopted memory is, so that core mm refuses to discard what it cannot: an allocator would
+ * take it for zero.
+ */
+static inline bool zcipc_slot_is_pfnmap(const struct zcipc_slot *slot)
+{
+	return slot->addr || zcipc_window_is_pfnmap(slot->pgoff);
+}
+
+u64 zcipc_slots_addr(const struct zcipc_cap *cap, u64 offset, u64 len);
+
+#endif /* ZCIPC_SLOT_H */

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Windows: where an endpoint sees memory.
+ */
+#ifndef ZCIPC_WINDOW_H
+#define ZCIPC_WINDOW_H
+
+#include <linux/mm.h>
+#include <linux/types.h>
+
+#include <linux/zcipc.h>
+
+struct zcipc_endpoint;
+
+/*
+ * Windows of an endpoint: for DEFAULT, STREAMING, UNCACHED, what can be pinned for long, and what
+ * cannot be held at all. The last one is VM_PFNMAP, the others are VM_MIXEDMAP.
+ */
+#define ZCIPC_WINDOW_PINNABLE	(ZCIPC_CACHE_WRITEBACK + 1)
+#define ZCIPC_WINDOW_UNPINNABLE	(ZCIPC_WINDOW_PINNABLE + 1)
+#define ZCIPC_WINDOW_MAX	(ZCIPC_WINDOW_UNPINNABLE + 1)
+
+/* File offsets, in pages: each window has as many as it could use, and so has the ring. */
+#define ZCIPC_WINDOW_SHIFT	(40 - PAGE_SHIFT)
+#define ZCIPC_RING_START	((unsigned long)ZCIPC_WINDOW_MAX << ZCIPC_WINDOW_SHIFT)
+#define ZCIPC_RING_HEAD_START	((unsigned long)(ZCIPC_WINDOW_MAX + 1) << ZCIPC_WINDOW_SHIFT)
+#define ZCIPC_RING_END		((unsigned long)(ZCIPC_WINDOW_MAX + 2) << ZCIPC_WINDOW_SHIFT)
+
+/* Pages of a window that one bitmap is for. There is one only where something is placed. */
+#define ZCIPC_WINDOW_PIECE	262144UL
+
+/**
+ * struct zcipc_window - where an endpoint sees memory of one kind
+ * @id: another one for each window that there has been, 0: there is none
+ * @addr: user address
+ * @npages: its size, 0: there is no window
+ * @nvmas: VMAs that are parts of it
+ * @vma: the only one there ever was, which may be going away, or NULL
+ * @used: bitmaps of pieces of it, NULL: no bit is set. A bit is set for each page that a slot
+ *	occupies, or that has been unmapped
+ * @lost: likewise, of what has been unmapped, in the same array as @used; or NULL
+ * @nused: pages that slots occupy
+ * @hint: no page before this one is free
+ * @huge_low: no PMD shows a page before this one
+ * @huge_hint: how many pages at the end are not free
+ */
+struct zcipc_window {
+	u32 id;
+	unsigned long addr;
+	unsigned long npages;
+	unsigned long nvmas;
+	struct vm_area_struct *vma;
+	unsigned long **used;
+	unsigned long **lost;
+	unsigned long nused;
+	unsigned long hint;
+	unsigned long huge_low;
+	unsigned long huge_hint;
+};
+
+int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsigned long *pgoff);
+int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
+			      long align, unsigned long *pgoff);
+
+/**
+ * zcipc_window_reserve() - find room in a window
+ * @ep: the endpoint; the caller holds its lock
+ * @which: zcipc_region_window()
+ * @npages: number of pages
+ * @align: zcipc_region_alignment()
+ * @pgoff: [out] first page, as a file offset
+ *
+ * What PMDs are to show lies at the window's end, since PTEs leave their page tables behind, where
+ * no PMD can be.
+ *
+ * First fit, so that page tables which are there already are used again. zcipc_slot_install() or
+ * zcipc_window_release() must follow.
+ *
+ * Return: 0, or -ENOBUFS when the window could not have room even if it were empty, -EAGAIN when
+ * there is no gap that is large enough, -EDQUOT, -ENOMEM
+ */
+static inline int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which,
+				       unsigned long npages, long align, unsigned long *pgoff)
+{
+	if (npages == 1)
+		return zcipc_window_reserve_one(ep, which, pgoff);
+	return zcipc_window_reserve_many(ep, which, npages, align, pgoff);
+}
+
+int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages,
+				 unsigned long *pgoff);
+void zcipc_window_init(void);
+void zcipc_window_end(struct zcipc_endpoint *ep, struct zcipc_window *window);
+unsigned long zcipc_window_room(const struct zcipc_endpoint *ep, unsigned int which);
+bool zcipc_window_has(struct zcipc_endpoint *ep, u32 id, unsigned long pgoff,
+		      unsigned long npages);
+void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages);
+
+/**
+ * struct zcipc_range - a range of file offsets of an endpoint
+ * @pgoff: first page
+ * @npages: number of pages
+ */
+struct zcipc_range {
+	unsigned long pgoff;
+	unsigned long npages;
+};
+
+/* Is a page of an endpoint's file in the window that is VM_PFNMAP? */
+static inline bool zcipc_window_is_pfnmap(unsigned long pgoff)
+{
+	return pgoff >> ZCIPC_WINDOW_SHIFT == ZCIPC_WINDOW_UNPINNABLE;
+}
+
+u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff);
+
+#endif /* ZCIPC_WINDOW_H */

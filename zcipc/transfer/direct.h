@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Transfers from memory: see direct.c.
+ */
+#ifndef ZCIPC_DIRECT_H
+#define ZCIPC_DIRECT_H
+
+#include <linux/types.h>
+
+#include <linux/zcipc.h>
+
+#include "transfer/transfer.h"
+
+/**
+ * struct zcipc_direct - where a transfer from memory gets its pages
+ * @addr: user address, without a tag
+ * @tag: to be added to an address to access what is there as the caller would
+ * @len: bytes
+ * @skip: bytes of the region's first page that come before
+ * @span: pages of the region
+ * @first: first page of the region that is not copied
+ * @npages: number of pages that are not, 0: all is copied
+ * @snapshot: they are a region's already, of which a snapshot is taken
+ * @keep: what others can reach, or is read-only, is copied and stays where it is
+ * @taken: the pages have gone from where they were
+ * @copied: bytes that were copied beside that
+ */
+struct zcipc_direct {
+	unsigned long addr;
+	unsigned long tag;
+	unsigned long len;
+	unsigned long skip;
+	unsigned long span;
+	unsigned long first;
+	unsigned long npages;
+	bool snapshot;
+	bool keep;
+	bool taken;
+	u64 copied;
+};
+
+/* Is anything placed in the peer's window? A file's pages are not: see zcipc_message_recv(). */
+static inline bool zcipc_transfer_places(const struct zcipc_transfer_state *t)
+{
+	return t->cmd->type != ZCIPC_GRANTED && !t->file;
+}
+
+/* Number of pages that the peer gets. */
+static inline unsigned long zcipc_transfer_span(const struct zcipc_transfer_state *t)
+{
+	return t->direct ? t->direct->span : t->npages;
+}
+
+int zcipc_direct_prepare(struct zcipc_transfer_state *t);
+bool zcipc_direct_may_copy(const struct zcipc_transfer *cmd, int ret);
+int zcipc_direct_copy_edges(struct zcipc_transfer_state *t);
+void zcipc_direct_init(struct zcipc_direct *direct, const struct zcipc_transfer *cmd);
+int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq);
+void zcipc_direct_end(struct zcipc_transfer_state *t, int ret);
+
+#endif /* ZCIPC_DIRECT_H */
