@@ -63,19 +63,29 @@ struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_endpoint *ep)
 	return ep->adoption && ep->adoption->task == current ? ep->adoption : NULL;
 }
 
-/* Does a VMA go because a larger one takes its place, which will show the same slots? */
+/*
+ * Does a VMA go because a larger one takes its place, which will show the same slots? Or is it that
+ * larger one, which could not be made after all? Then what is beside the new memory is still to be
+ * mapped again.
+ */
 static bool zcipc_adopted_is_joined(const struct zcipc_endpoint *ep,
 				    const struct vm_area_struct *vma)
 {
-	const struct zcipc_adoption *adoption = zcipc_adoption_own(ep);
-	const struct zcipc_slot *slot;
+	struct zcipc_adoption *adoption = zcipc_adoption_own(ep);
+	struct zcipc_slot *slot;
+	unsigned long end;
 
 	if (!adoption || vma->vm_start < adoption->start || vma->vm_end > adoption->end)
 		return false;
 	slot = adoption->slot;
-	return zcipc_adopted_shows(vma, slot) &&
-	       (vma->vm_end <= slot->addr ||
-		vma->vm_start >= slot->addr + (slot->npages << PAGE_SHIFT));
+	end = slot->addr + (slot->npages << PAGE_SHIFT);
+	if (!zcipc_adopted_shows(vma, slot))
+		return false;
+	if (vma->vm_start < end && vma->vm_end > slot->addr)
+		slot->nmapped = 0;
+	if (vma->vm_start < slot->addr || vma->vm_end > end)
+		adoption->emptied = true;
+	return true;
 }
 
 /* Pages are counted, not VMAs: to split one changes nothing, so nobody has to hear of that. */
@@ -88,22 +98,18 @@ static void zcipc_adopted_close(struct vm_area_struct *vma)
 	if (vma->vm_mm != ep->mm)
 		return;
 	mutex_lock(&ep->lock);
-	if (zcipc_adopted_is_joined(ep, vma)) {
-		ep->adoption->emptied = true;
-		mutex_unlock(&ep->lock);
-		return;
-	}
+	if (zcipc_adopted_is_joined(ep, vma))
+		at = end;
 	/* What 6.1 takes back when it fails to split a VMA has no pages. */
 	while ((slot = zcipc_slot_find_from(ep, at)) && slot->pgoff < end) {
 		from = max(at, slot->pgoff);
 		at = slot->pgoff + slot->npages;
-		if (!zcipc_adopted_shows(vma, slot))
-			continue;
-		slot->nmapped -= min(at, end) - from;
-		if (slot->nmapped)
-			continue;
-		zcipc_adopted_end(ep, slot);
-		/* One VMA may have shown thousands, and strangers wait for the lock. */
+		if (zcipc_adopted_shows(vma, slot)) {
+			slot->nmapped -= min(at, end) - from;
+			if (!slot->nmapped)
+				zcipc_adopted_end(ep, slot);
+		}
+		/* There may be thousands, and strangers wait for the lock. */
 		mutex_unlock(&ep->lock);
 		cond_resched();
 		mutex_lock(&ep->lock);
@@ -325,19 +331,17 @@ bool zcipc_adopted_may_replace(struct zcipc_endpoint *ep, unsigned long addr, un
 {
 	const struct zcipc_adoption *adoption;
 	const struct zcipc_slot *slot;
-	bool may = true;
 
 	mutex_lock(&ep->lock);
 	adoption = zcipc_adoption_own(ep);
-	if (adoption) {
-		slot = adoption->slot;
-		may = zcipc_adopted_is_all(ep, adoption, addr, min(end, slot->addr)) &&
-		      zcipc_adopted_is_all(ep, adoption,
-					   max(addr, slot->addr + (slot->npages << PAGE_SHIFT)),
-					   end);
-	}
 	mutex_unlock(&ep->lock);
-	return may;
+	if (!adoption)
+		return true;
+	/* It is the current task's own. */
+	slot = adoption->slot;
+	return zcipc_adopted_is_all(ep, adoption, addr, min(end, slot->addr)) &&
+	       zcipc_adopted_is_all(ep, adoption,
+				    max(addr, slot->addr + (slot->npages << PAGE_SHIFT)), end);
 }
 
 /**
@@ -355,24 +359,27 @@ void zcipc_adopted_populate(struct zcipc_endpoint *ep, unsigned long addr, unsig
 	unsigned long pgoff = zcipc_adopted_pgoff(addr), last = zcipc_adopted_pgoff(end);
 	struct zcipc_region *region;
 	struct zcipc_slot *slot;
+	bool locked;
 
 	if (!mmap_read_trylock(ep->mm))
 		return;
-	while (pgoff < last) {
+	while (pgoff < last && !mmap_lock_is_contended(ep->mm) && !fatal_signal_pending(current)) {
 		mutex_lock(&ep->lock);
 		slot = zcipc_slot_find_from(ep, pgoff);
-		if (slot && slot->pgoff < last)
-			slot = zcipc_slot_find_locked(ep, slot->pgoff);
-		else
-			slot = NULL;
-		region = slot ? zcipc_region_get(slot->cap->region) : NULL;
-		mutex_unlock(&ep->lock);
-		if (!slot)
+		if (!slot || slot->pgoff >= last) {
+			mutex_unlock(&ep->lock);
 			break;
+		}
 		pgoff = slot->pgoff + slot->npages;
-		if (!slot->cap->revoked)
+		region = zcipc_region_get(slot->cap->region);
+		/* A stranger may have it for long. */
+		locked = mutex_trylock(&region->lock);
+		mutex_unlock(&ep->lock);
+		if (locked && !slot->cap->revoked)
 			zcipc_slot_populate_long(slot);
-		zcipc_region_unlock_put(region);
+		if (locked)
+			mutex_unlock(&region->lock);
+		zcipc_region_put(region);
 	}
 	mmap_read_unlock(ep->mm);
 }
