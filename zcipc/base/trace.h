@@ -190,9 +190,3 @@ TRACE_EVENT(zcipc_revoke,
 #undef TRACE_INCLUDE_FILE
 #define TRACE_INCLUDE_FILE trace
 #include <trace/define_trace.h>
-
-#include "mem/region.h"
-#include "map/cow.h"
-#include "ipc/cap.h"
-#include "ipc/endpoint.h"
-#include "ipc/queue.h"

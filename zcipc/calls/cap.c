@@ -205,11 +205,11 @@ again:
 	} else if (cap->nslots && cap->slot.addr && cap->slot.nmapped) {
 		zcipc_cap_forget(cap);
 	} else {
-		if (ep->recycles && cap->npages == cap->region->npages &&
+		if (ep->kept.wanted && !ep->dead && cap->npages == cap->region->npages &&
 		    cap->rights & ZCIPC_RIGHT_READ)
 			region = zcipc_region_get(cap->region);
 		zcipc_cap_remove_locked(cap);
-		if (region && zcipc_recycle_keep(ep, region))
+		if (region && zcipc_recycle_keep(&ep->kept, region))
 			region = NULL;
 		zcipc_endpoint_made_room(ep);
 	}

@@ -80,7 +80,7 @@ static struct zcipc_region *zcipc_region_obtain(struct zcipc_endpoint *ep, unsig
 	int ret;
 
 	if (cmd->flags & ZCIPC_CREATE_RECYCLED && cmd->node == NUMA_NO_NODE) {
-		region = zcipc_recycle_take(ep, npages, cmd->flags);
+		region = zcipc_recycle_take(&ep->kept, npages, cmd->flags);
 		if (region)
 			return region;
 	}

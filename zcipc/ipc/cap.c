@@ -780,7 +780,7 @@ void zcipc_cap_reap(struct zcipc_region *region, u64 n)
 	zcipc_cap_reap_some(region, 2 * n + 1, true);
 }
 
-void zcipc_cap_reap_work(struct work_struct *work)
+static void zcipc_cap_reap_work(struct work_struct *work)
 {
 	struct zcipc_region *region = container_of(work, struct zcipc_region, reap);
 
@@ -793,6 +793,7 @@ int zcipc_cap_init(void)
 	zcipc_caps = KMEM_CACHE(zcipc_cap, SLAB_ACCOUNT);
 	if (!zcipc_caps)
 		return -ENOMEM;
+	zcipc_region_init(zcipc_cap_reap_work);
 	zcipc_workers = alloc_workqueue("zcipc", WQ_UNBOUND, 0);
 	if (!zcipc_workers) {
 		kmem_cache_destroy(zcipc_caps);

@@ -200,7 +200,6 @@ u32 zcipc_cap_derived(const struct zcipc_cap *cap);
 u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsigned long npages,
 			 const struct zcipc_cap *except, struct zcipc_endpoint *revoker);
 void zcipc_cap_reap(struct zcipc_region *region, u64 n);
-void zcipc_cap_reap_work(struct work_struct *work);
 int zcipc_cap_init(void);
 void zcipc_cap_exit(void);
 

@@ -207,7 +207,6 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 	init_rwsem(&ep->hide_lock);
 	ep->slots = RB_ROOT;
 	INIT_LIST_HEAD(&ep->messages);
-	INIT_LIST_HEAD(&ep->kept);
 	init_waitqueue_head(&ep->recv_wait);
 	init_waitqueue_head(&ep->room_wait);
 	ep->queue_depth = ZCIPC_MAX_MESSAGES;
@@ -222,6 +221,7 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 	ep->user = zcipc_user_get();
 	if (!ep->user)
 		goto err_inode;
+	zcipc_recycle_begin(&ep->kept, ep->user);
 	ret = zcipc_charge_overhead(ep->user, ZCIPC_ENDPOINT_BYTES);
 	if (ret)
 		goto err_user;
@@ -365,7 +365,7 @@ void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep)
 	mutex_lock(&ep->lock);
 	zcipc_cap_remove_all(ep);
 	mutex_unlock(&ep->lock);
-	zcipc_recycle_end(ep);
+	zcipc_recycle_end(&ep->kept);
 }
 
 /* Takes the locks of two endpoints, which may be the same, in the order that everybody does. */
@@ -383,6 +383,16 @@ void zcipc_endpoints_unlock(struct zcipc_endpoint *a, struct zcipc_endpoint *b)
 	mutex_unlock(&a->lock);
 	if (a != b)
 		mutex_unlock(&b->lock);
+}
+
+/* zcipc_region_lock(), of one that somebody else has locked. */
+void zcipc_region_wait(struct zcipc_region *region, struct zcipc_endpoint *ep,
+		       struct zcipc_endpoint *other)
+{
+	zcipc_region_get(region);
+	zcipc_endpoints_unlock(ep, other);
+	mutex_lock(&region->lock);
+	zcipc_endpoints_lock(ep, other);
 }
 
 /* Counts a call of a type, to whom the caller says, that failed. No lock is held. */

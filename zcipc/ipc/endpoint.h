@@ -42,6 +42,7 @@
 #include <linux/zcipc.h>
 
 #include "base/counters.h"
+#include "mem/recycle.h"
 #include "mem/region.h"
 #include "map/window.h"
 
@@ -69,9 +70,7 @@ struct zcipc_user;
  * @user: who pays
  * @pin_limit: pages that @user may have pinned, as it was when the endpoint was opened
  * @inode: private to this endpoint, so that its i_mapping holds its window's VMAs and no others
- * @recycles: wants regions that it has dropped
- * @kept: which are these
- * @nkept: their pages
+ * @kept: regions that it has dropped, and may want again
  * @adopt_lock: outermost of all: one import at a time
  * @known_vmas: so many the owner's process could have when an import last looked; under @adopt_lock
  * @adopted_flags: of the last VMA of adopted memory, as it was made; but for VM_DONTDUMP. Under
@@ -127,9 +126,7 @@ struct zcipc_endpoint {
 	struct zcipc_user *user;
 	unsigned long pin_limit;
 	struct inode *inode;
-	bool recycles;
-	struct list_head kept;
-	unsigned long nkept;
+	struct zcipc_kept kept;
 
 	struct mutex adopt_lock; /* one import at a time */
 	int known_vmas;
@@ -209,6 +206,29 @@ static inline unsigned int zcipc_region_window(const struct zcipc_endpoint *ep,
 	    ep->windows[ZCIPC_WINDOW_UNPINNABLE].used)
 		return ZCIPC_WINDOW_UNPINNABLE;
 	return region->cache;
+}
+
+void zcipc_region_wait(struct zcipc_region *region, struct zcipc_endpoint *ep,
+		       struct zcipc_endpoint *other);
+
+/**
+ * zcipc_region_lock() - lock a region that has been found through an endpoint
+ * @region: the region
+ * @ep: the endpoint; the caller holds its lock
+ * @other: another one whose lock the caller holds, or @ep
+ *
+ * Context: May sleep; no other lock of an endpoint or a region is held.
+ * Return: true, or false if the locks of the endpoints have been released in between. All are held
+ * in any case. After false the caller has a reference to the region, and has to find out whether
+ * the endpoint still has it.
+ */
+static inline bool zcipc_region_lock(struct zcipc_region *region, struct zcipc_endpoint *ep,
+				     struct zcipc_endpoint *other)
+{
+	if (likely(mutex_trylock(&region->lock)))
+		return true;
+	zcipc_region_wait(region, ep, other);
+	return false;
 }
 
 /* Counts for the module, an endpoint, and a region; the caller holds the locks of the two. */

@@ -21,6 +21,7 @@
 #include "mem/plan.h"
 #include "mem/region.h"
 #include "map/slot.h"
+#include "map/unmap.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "ipc/notify.h"

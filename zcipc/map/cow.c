@@ -20,6 +20,7 @@
 #include "mem/plan.h"
 #include "mem/region.h"
 #include "map/cow.h"
+#include "map/unmap.h"
 #include "ipc/endpoint.h"
 
 /*

@@ -230,3 +230,36 @@ void zcipc_window_unmap_ranges(struct zcipc_endpoint *ep, struct zcipc_range *ra
 	}
 	zcipc_window_unmap_near(ep, ranges + first, last - first + 1);
 }
+
+/**
+ * zcipc_region_unmap() - take a range out of all page tables
+ * @region: the region; the caller holds its lock
+ * @first: first page
+ * @npages: number of pages
+ * @except: an endpoint whose mappings of the range have gone already, or NULL
+ *
+ * Slots stay, so faults bring the pages back once the lock is released. All TLBs are flushed when
+ * this returns: until then the contents change only through references that are not mappings.
+ */
+void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages,
+			const struct zcipc_endpoint *except)
+{
+	struct zcipc_slot *slot;
+	struct zcipc_cap *cap;
+
+	lockdep_assert_held(&region->lock);
+	for (cap = zcipc_cap_overlap(region, NULL, first, npages); cap;
+	     cap = zcipc_cap_overlap(region, cap, first, npages)) {
+		if (cap->ep == except)
+			continue;
+		list_for_each_entry(slot, &cap->slots, cap_entry) {
+			unsigned long start = max(first, slot->first);
+			unsigned long end = min(first + npages, slot->first + slot->npages);
+
+			if (start < end)
+				zcipc_window_unmap(cap->ep, slot->pgoff + start - slot->first,
+						   end - start);
+		}
+		cond_resched();
+	}
+}

@@ -22,7 +22,6 @@
 #include "mem/huge.h"
 #include "mem/recycle.h"
 #include "mem/region.h"
-#include "ipc/endpoint.h"
 
 static unsigned int recycle_mib = 64;
 module_param(recycle_mib, uint, 0644);
@@ -47,7 +46,7 @@ static void zcipc_recycle_remove(struct zcipc_region *region)
 	list_del(&region->recycled);
 	list_del(&region->owned);
 	list_del(&region->kept);
-	region->keeper->nkept -= region->npages;
+	region->keeper->npages -= region->npages;
 	zcipc_recycled_pages -= region->npages;
 }
 
@@ -58,20 +57,19 @@ static void zcipc_recycle_count(const struct zcipc_region *region, long sign)
 	zcipc_stat_add(FRAMES, sign * (long)region->npages);
 }
 
-/* A kept region: of @ep, or of @user, or, if both are NULL, of anybody; or NULL. */
-static struct zcipc_region *zcipc_recycle_first(struct zcipc_endpoint *ep,
-						struct zcipc_user *user)
+/* A kept region: of @kept, or of @user, or, if both are NULL, of anybody; or NULL. */
+static struct zcipc_region *zcipc_recycle_first(struct zcipc_kept *kept, struct zcipc_user *user)
 {
-	if (ep)
-		return list_first_entry_or_null(&ep->kept, struct zcipc_region, kept);
+	if (kept)
+		return list_first_entry_or_null(&kept->regions, struct zcipc_region, kept);
 	if (user)
 		return list_first_entry_or_null(&user->kept, struct zcipc_region, owned);
 	return list_first_entry_or_null(&zcipc_recycled, struct zcipc_region, recycled);
 }
 
 /* Frees some kept regions: see zcipc_recycle_first(). Returns their pages. */
-static unsigned long zcipc_recycle_drain(struct zcipc_endpoint *ep,
-					 struct zcipc_user *user, unsigned long max)
+static unsigned long zcipc_recycle_drain(struct zcipc_kept *kept, struct zcipc_user *user,
+					 unsigned long max)
 {
 	struct zcipc_region *region, *next;
 	unsigned long n = 0;
@@ -80,7 +78,7 @@ static unsigned long zcipc_recycle_drain(struct zcipc_endpoint *ep,
 
 	spin_lock(&zcipc_recycle_lock);
 	for (i = 0; i < ZCIPC_RECYCLE_DRAIN && n < max; i++) {
-		region = zcipc_recycle_first(ep, user);
+		region = zcipc_recycle_first(kept, user);
 		if (!region)
 			break;
 		zcipc_recycle_remove(region);
@@ -95,10 +93,17 @@ static unsigned long zcipc_recycle_drain(struct zcipc_endpoint *ep,
 	return n;
 }
 
-/* An endpoint ends: nothing of it is kept. */
-void zcipc_recycle_end(struct zcipc_endpoint *ep)
+/* Nothing is kept yet. */
+void zcipc_recycle_begin(struct zcipc_kept *kept, struct zcipc_user *user)
 {
-	while (READ_ONCE(ep->recycles) && zcipc_recycle_drain(ep, NULL, ULONG_MAX))
+	*kept = (struct zcipc_kept){ .user = user };
+	INIT_LIST_HEAD(&kept->regions);
+}
+
+/* Nothing is kept any more. */
+void zcipc_recycle_end(struct zcipc_kept *kept)
+{
+	while (READ_ONCE(kept->wanted) && zcipc_recycle_drain(kept, NULL, ULONG_MAX))
 		cond_resched();
 }
 
@@ -134,30 +139,29 @@ static bool zcipc_recycle_alone(const struct zcipc_region *region)
 
 /**
  * zcipc_recycle_keep() - keep a region that an endpoint has dropped, or not
- * @ep: the endpoint; the caller holds its lock
+ * @kept: the endpoint's, which lives, and whose lock the caller holds
  * @region: had no other capability than that, which was for all of it, and readable. The caller has
  *	a reference, which goes if it is kept
  *
  * Return: whether it is
  */
-bool zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region)
+bool zcipc_recycle_keep(struct zcipc_kept *kept, struct zcipc_region *region)
 {
 	unsigned long max = (unsigned long)READ_ONCE(recycle_mib) << (20 - PAGE_SHIFT);
 
-	lockdep_assert_held(&ep->lock);
 	/* Whoever has a reference may still do something with it. */
-	if (ep->dead || kref_read(&region->kref) != 1 || region->user != ep->user ||
+	if (kref_read(&region->kref) != 1 || region->user != kept->user ||
 	    region->file || region->npinned || region->nholes || region->cache ||
-	    region->ncharged != region->npages || ep->nkept + region->npages > max ||
+	    region->ncharged != region->npages || kept->npages + region->npages > max ||
 	    !zcipc_recycle_alone(region))
 		return false;
 	zcipc_recycle_count(region, -1);
 	spin_lock(&zcipc_recycle_lock);
-	region->keeper = ep;
-	list_add(&region->kept, &ep->kept);
+	region->keeper = kept;
+	list_add(&region->kept, &kept->regions);
 	list_add_tail(&region->owned, &region->user->kept);
 	list_add_tail(&region->recycled, &zcipc_recycled);
-	ep->nkept += region->npages;
+	kept->npages += region->npages;
 	zcipc_recycled_pages += region->npages;
 	spin_unlock(&zcipc_recycle_lock);
 	return true;
@@ -165,21 +169,21 @@ bool zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region)
 
 /**
  * zcipc_recycle_take() - find a kept region
- * @ep: the endpoint
+ * @kept: the endpoint's
  * @npages: size
  * @flags: enum zcipc_create_flags
  *
  * Return: the region, with one reference, charged to the endpoint's user, which is a new one as far
  * as anybody can tell but for its contents; or NULL
  */
-struct zcipc_region *zcipc_recycle_take(struct zcipc_endpoint *ep, unsigned long npages, u32 flags)
+struct zcipc_region *zcipc_recycle_take(struct zcipc_kept *kept, unsigned long npages, u32 flags)
 {
 	struct zcipc_region *region, *found = NULL;
 	unsigned int left = ZCIPC_RECYCLE_LOOK;
 
-	WRITE_ONCE(ep->recycles, true);
+	WRITE_ONCE(kept->wanted, true);
 	spin_lock(&zcipc_recycle_lock);
-	list_for_each_entry(region, &ep->kept, kept) {
+	list_for_each_entry(region, &kept->regions, kept) {
 		if (!left--)
 			break;
 		if (region->npages != npages ||

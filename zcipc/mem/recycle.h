@@ -5,16 +5,31 @@
 #ifndef ZCIPC_RECYCLE_H
 #define ZCIPC_RECYCLE_H
 
+#include <linux/list.h>
 #include <linux/types.h>
 
-struct zcipc_endpoint;
 struct zcipc_region;
 struct zcipc_user;
 
-void zcipc_recycle_end(struct zcipc_endpoint *ep);
+/**
+ * struct zcipc_kept - regions that are kept for an endpoint
+ * @user: whose they are
+ * @wanted: the endpoint wants regions that it has dropped
+ * @regions: which are kept, the last dropped first
+ * @npages: their pages
+ */
+struct zcipc_kept {
+	struct zcipc_user *user;
+	bool wanted;
+	struct list_head regions;
+	unsigned long npages;
+};
+
+void zcipc_recycle_begin(struct zcipc_kept *kept, struct zcipc_user *user);
+void zcipc_recycle_end(struct zcipc_kept *kept);
 bool zcipc_recycle_free(struct zcipc_user *user);
-bool zcipc_recycle_keep(struct zcipc_endpoint *ep, struct zcipc_region *region);
-struct zcipc_region *zcipc_recycle_take(struct zcipc_endpoint *ep, unsigned long npages, u32 flags);
+bool zcipc_recycle_keep(struct zcipc_kept *kept, struct zcipc_region *region);
+struct zcipc_region *zcipc_recycle_take(struct zcipc_kept *kept, unsigned long npages, u32 flags);
 int zcipc_recycle_init(void);
 void zcipc_recycle_exit(void);
 

@@ -18,12 +18,16 @@
 #include "mem/huge.h"
 #include "mem/parts.h"
 #include "mem/region.h"
-#include "map/slot.h"
-#include "map/unmap.h"
-#include "ipc/cap.h"
-#include "ipc/endpoint.h"
 
 static atomic64_t zcipc_last_region;
+
+/* Goes through what has been revoked of a region, if whoever did that cannot. */
+static work_func_t zcipc_region_reaper;
+
+void zcipc_region_init(work_func_t reaper)
+{
+	zcipc_region_reaper = reaper;
+}
 
 /* A region without anything, but for @bytes that it is going to need. Or -EDQUOT, -ENOMEM. */
 static struct zcipc_region *zcipc_region_make(struct zcipc_user *user, unsigned long npages,
@@ -48,7 +52,7 @@ static struct zcipc_region *zcipc_region_make(struct zcipc_user *user, unsigned 
 	INIT_LIST_HEAD(&region->caps);
 	region->ranges = RB_ROOT_CACHED;
 	INIT_LIST_HEAD(&region->revoked);
-	INIT_WORK(&region->reap, zcipc_cap_reap_work);
+	INIT_WORK(&region->reap, zcipc_region_reaper);
 	zcipc_stat_inc(REGIONS);
 	return region;
 }
@@ -160,49 +164,6 @@ static void zcipc_region_free(struct kref *kref)
 void zcipc_region_put(struct zcipc_region *region)
 {
 	kref_put(&region->kref, zcipc_region_free);
-}
-
-/* zcipc_region_lock(), of one that somebody else has locked. */
-void zcipc_region_wait(struct zcipc_region *region, struct zcipc_endpoint *ep,
-		       struct zcipc_endpoint *other)
-{
-	zcipc_region_get(region);
-	zcipc_endpoints_unlock(ep, other);
-	mutex_lock(&region->lock);
-	zcipc_endpoints_lock(ep, other);
-}
-
-/**
- * zcipc_region_unmap() - take a range out of all page tables
- * @region: the region; the caller holds its lock
- * @first: first page
- * @npages: number of pages
- * @except: an endpoint whose mappings of the range have gone already, or NULL
- *
- * Slots stay, so faults bring the pages back once the lock is released. All TLBs are flushed when
- * this returns: until then the contents change only through references that are not mappings.
- */
-void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages,
-			const struct zcipc_endpoint *except)
-{
-	struct zcipc_slot *slot;
-	struct zcipc_cap *cap;
-
-	lockdep_assert_held(&region->lock);
-	for (cap = zcipc_cap_overlap(region, NULL, first, npages); cap;
-	     cap = zcipc_cap_overlap(region, cap, first, npages)) {
-		if (cap->ep == except)
-			continue;
-		list_for_each_entry(slot, &cap->slots, cap_entry) {
-			unsigned long start = max(first, slot->first);
-			unsigned long end = min(first + npages, slot->first + slot->npages);
-
-			if (start < end)
-				zcipc_window_unmap(cap->ep, slot->pgoff + start - slot->first,
-						   end - start);
-		}
-		cond_resched();
-	}
 }
 
 /* How many frames of a range are pinned. */

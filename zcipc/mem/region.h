@@ -23,8 +23,8 @@
 #include "mem/frame.h"
 
 struct file;
-struct zcipc_endpoint;
 struct zcipc_frame;
+struct zcipc_kept;
 struct zcipc_user;
 
 /**
@@ -44,7 +44,7 @@ struct zcipc_user;
  * @file_pgoff: where it begins there, in pages
  * @reap: goes through @revoked, if the one who revoked cannot
  * @keeper: of a region that no capability names: who gets it next
- * @kept: in keeper->kept, of those
+ * @kept: in keeper->regions, of those
  * @owned: in user->kept
  * @recycled: in the list of all of those
  * @lock: protects all that follows, and the PTEs that map the region
@@ -77,7 +77,7 @@ struct zcipc_region {
 	struct file *file;
 	unsigned long file_pgoff;
 	struct work_struct reap;
-	struct zcipc_endpoint *keeper;
+	struct zcipc_kept *keeper;
 	struct list_head kept;
 	struct list_head owned;
 	struct list_head recycled;
@@ -107,6 +107,7 @@ static inline bool zcipc_node_valid(int node)
 
 static_assert(ZCIPC_NODE_ANY == NUMA_NO_NODE);
 
+void zcipc_region_init(work_func_t reaper);
 struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long npages,
 					bool charge);
 struct zcipc_region *zcipc_region_alloc_file(struct zcipc_user *user, unsigned long npages,
@@ -114,28 +115,6 @@ struct zcipc_region *zcipc_region_alloc_file(struct zcipc_user *user, unsigned l
 void zcipc_region_renew(struct zcipc_region *region);
 struct zcipc_region *zcipc_region_get(struct zcipc_region *region);
 void zcipc_region_put(struct zcipc_region *region);
-void zcipc_region_wait(struct zcipc_region *region, struct zcipc_endpoint *ep,
-		       struct zcipc_endpoint *other);
-
-/**
- * zcipc_region_lock() - lock a region that has been found through an endpoint
- * @region: the region
- * @ep: the endpoint; the caller holds its lock
- * @other: another one whose lock the caller holds, or @ep
- *
- * Context: May sleep; no other lock of an endpoint or a region is held.
- * Return: true, or false if the locks of the endpoints have been released in between. All are held
- * in any case. After false the caller has a reference to the region, and has to find out whether
- * the endpoint still has it.
- */
-static inline bool zcipc_region_lock(struct zcipc_region *region, struct zcipc_endpoint *ep,
-				     struct zcipc_endpoint *other)
-{
-	if (likely(mutex_trylock(&region->lock)))
-		return true;
-	zcipc_region_wait(region, ep, other);
-	return false;
-}
 
 /* Locks a region that nobody else knows, whatever locks are held. */
 static inline void zcipc_region_lock_new(struct zcipc_region *region)
@@ -150,8 +129,6 @@ static inline void zcipc_region_unlock_put(struct zcipc_region *region)
 	zcipc_region_put(region);
 }
 
-void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages,
-			const struct zcipc_endpoint *except);
 void zcipc_region_set_cache(struct zcipc_region *region, u32 cache);
 
 /**

@@ -115,7 +115,7 @@ static int zcipc_direct_fill(struct zcipc_transfer_state *t)
 		direct->keep = true;
 	/* Where all is copied there may be memory that the peer has dropped. */
 	if (direct->keep)
-		region = zcipc_recycle_take(t->dst, t->npages, 0);
+		region = zcipc_recycle_take(&t->dst->kept, t->npages, 0);
 	if (!region)
 		region = zcipc_region_alloc(t->dst->user, t->npages, true);
 	if (IS_ERR(region))

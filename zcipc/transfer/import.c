@@ -22,6 +22,7 @@
 #include "map/insert.h"
 #include "map/memory.h"
 #include "map/slot.h"
+#include "map/unmap.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "transfer/import.h"

@@ -39,6 +39,7 @@
 #include "map/insert.h"
 #include "map/memory.h"
 #include "map/slot.h"
+#include "map/unmap.h"
 #include "map/vma.h"
 #include "map/window.h"
 #include "ipc/cap.h"
