@@ -15,9 +15,9 @@
  * upper half of all, where the offset follows from the address.
  */
 #define ZCIPC_OUTSIDE_START	ZCIPC_RING_END
-#define ZCIPC_OUTSIDE_END		ZCIPC_ADOPTED_START
+#define ZCIPC_OUTSIDE_END	ZCIPC_ADOPTED_START
 #define ZCIPC_ADOPTED_START	(1UL << (62 - PAGE_SHIFT))
-#define ZCIPC_ADOPTED_END		(MAX_LFS_FILESIZE >> PAGE_SHIFT)
+#define ZCIPC_ADOPTED_END	(MAX_LFS_FILESIZE >> PAGE_SHIFT)
 
 static inline unsigned long zcipc_window_pgoff(unsigned int which)
 {

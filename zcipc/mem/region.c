@@ -24,6 +24,7 @@ static atomic64_t zcipc_last_region;
 /* Goes through what has been revoked of a region, if whoever did that cannot. */
 static work_func_t zcipc_region_reaper;
 
+/* What is above knows who reaps: once, before there is a region. */
 void zcipc_region_init(work_func_t reaper)
 {
 	zcipc_region_reaper = reaper;
