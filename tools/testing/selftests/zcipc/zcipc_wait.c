@@ -1106,14 +1106,19 @@ TEST_F(line, left)
 	test_take(&self->v, &got);
 	for (i = 0; i < 8; i += 2) {
 		job_join(&self->jobs[i]);
-		if (!self->jobs[i].rc)
-			test_take(&self->v, &got);
-		else
+		if (self->jobs[i].rc) {
 			EXPECT_EQ(EINTR, self->jobs[i].err);
+			continue;
+		}
+		/* The change came before the signal was seen. There is room in the window for 8. */
+		test_drop(&self->v, got.cap);
+		test_take(&self->v, &got);
 	}
 	/* Who is about to try again can be overtaken, but all come through. */
-	for (i = 1; i < 8; i += 2)
+	for (i = 1; i < 8; i += 2) {
+		test_drop(&self->v, got.cap);
 		ASSERT_TRUE(wait_until(!zc_take(&self->v, &got)));
+	}
 	for (i = 1; i < 8; i += 2) {
 		job_join(&self->jobs[i]);
 		EXPECT_EQ(0, self->jobs[i].rc);
