@@ -13,14 +13,6 @@
 
 #include <linux/zcipc.h>
 
-#include "mem/region.h"
-#include "map/cow.h"
-#include "map/slot.h"
-#include "ipc/cap.h"
-#include "ipc/endpoint.h"
-#include "ipc/queue.h"
-#include "transfer/transfer.h"
-
 /* For tools that read the formats: they know the values, not their names. */
 TRACE_DEFINE_ENUM(ZCIPC_MOVE);
 TRACE_DEFINE_ENUM(ZCIPC_SHARE);
@@ -37,15 +29,14 @@ TRACE_DEFINE_ENUM(ZCIPC_NOTIFIED);
 
 /* A transfer has been found to be possible, and all is allocated. */
 TRACE_EVENT(zcipc_prepare,
-	    TP_PROTO(const struct zcipc_endpoint *sender, const struct zcipc_endpoint *peer,
-		     u32 type, u64 npages),
+	    TP_PROTO(u64 sender, u64 peer, u32 type, u64 npages),
 	    TP_ARGS(sender, peer, type, npages),
 	    TP_STRUCT__entry(__field(u64, sender)
 			     __field(u64, peer)
 			     __field(u32, type)
 			     __field(u64, npages)),
-	    TP_fast_assign(__entry->sender = sender->id;
-			   __entry->peer = peer->id;
+	    TP_fast_assign(__entry->sender = sender;
+			   __entry->peer = peer;
 			   __entry->type = type;
 			   __entry->npages = npages;),
 	    TP_printk("sender=%llu peer=%llu type=%s pages=%llu", __entry->sender, __entry->peer,
@@ -54,8 +45,7 @@ TRACE_EVENT(zcipc_prepare,
 
 /* A transfer has been carried out. */
 TRACE_EVENT(zcipc_commit,
-	    TP_PROTO(const struct zcipc_endpoint *sender, const struct zcipc_endpoint *peer,
-		     u32 type, u64 region, u64 npages, u64 copied),
+	    TP_PROTO(u64 sender, u64 peer, u32 type, u64 region, u64 npages, u64 copied),
 	    TP_ARGS(sender, peer, type, region, npages, copied),
 	    TP_STRUCT__entry(__field(u64, sender)
 			     __field(u64, peer)
@@ -63,8 +53,8 @@ TRACE_EVENT(zcipc_commit,
 			     __field(u64, region)
 			     __field(u64, npages)
 			     __field(u64, copied)),
-	    TP_fast_assign(__entry->sender = sender->id;
-			   __entry->peer = peer->id;
+	    TP_fast_assign(__entry->sender = sender;
+			   __entry->peer = peer;
 			   __entry->type = type;
 			   __entry->region = region;
 			   __entry->npages = npages;
@@ -76,30 +66,29 @@ TRACE_EVENT(zcipc_commit,
 
 /* A peer is notified. */
 TRACE_EVENT(zcipc_notify,
-	    TP_PROTO(const struct zcipc_endpoint *sender, const struct zcipc_endpoint *peer,
-		     const struct zcipc_message *msg),
-	    TP_ARGS(sender, peer, msg),
+	    TP_PROTO(u64 sender, u64 peer, u64 region, u64 len),
+	    TP_ARGS(sender, peer, region, len),
 	    TP_STRUCT__entry(__field(u64, sender)
 			     __field(u64, peer)
 			     __field(u64, region)
 			     __field(u64, len)),
-	    TP_fast_assign(__entry->sender = sender->id;
-			   __entry->peer = peer->id;
-			   __entry->region = msg->region;
-			   __entry->len = msg->len;),
+	    TP_fast_assign(__entry->sender = sender;
+			   __entry->peer = peer;
+			   __entry->region = region;
+			   __entry->len = len;),
 	    TP_printk("sender=%llu peer=%llu region=%llu len=%llu", __entry->sender, __entry->peer,
 		      __entry->region, __entry->len)
 );
 
 /* A transfer, grant, or notification has failed. */
 TRACE_EVENT(zcipc_fail,
-	    TP_PROTO(const struct zcipc_endpoint *sender, u64 peer, u32 type, int error),
+	    TP_PROTO(u64 sender, u64 peer, u32 type, int error),
 	    TP_ARGS(sender, peer, type, error),
 	    TP_STRUCT__entry(__field(u64, sender)
 			     __field(u64, peer)
 			     __field(u32, type)
 			     __field(int, error)),
-	    TP_fast_assign(__entry->sender = sender->id;
+	    TP_fast_assign(__entry->sender = sender;
 			   __entry->peer = peer;
 			   __entry->type = type;
 			   __entry->error = error;),
@@ -108,13 +97,12 @@ TRACE_EVENT(zcipc_fail,
 );
 
 DECLARE_EVENT_CLASS(zcipc_ptes,
-		    TP_PROTO(const struct zcipc_endpoint *ep, unsigned long pgoff,
-			     unsigned long npages),
-		    TP_ARGS(ep, pgoff, npages),
+		    TP_PROTO(u64 endpoint, unsigned long pgoff, unsigned long npages),
+		    TP_ARGS(endpoint, pgoff, npages),
 		    TP_STRUCT__entry(__field(u64, endpoint)
 				     __field(unsigned long, pgoff)
 				     __field(unsigned long, npages)),
-		    TP_fast_assign(__entry->endpoint = ep->id;
+		    TP_fast_assign(__entry->endpoint = endpoint;
 				   __entry->pgoff = pgoff;
 				   __entry->npages = npages;),
 		    TP_printk("endpoint=%llu pgoff=%lu pages=%lu", __entry->endpoint,
@@ -123,26 +111,26 @@ DECLARE_EVENT_CLASS(zcipc_ptes,
 
 /* File offsets of an endpoint have been taken out of its page tables, and TLBs flushed. */
 DEFINE_EVENT(zcipc_ptes, zcipc_unmap,
-	     TP_PROTO(const struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages),
-	     TP_ARGS(ep, pgoff, npages)
+	     TP_PROTO(u64 endpoint, unsigned long pgoff, unsigned long npages),
+	     TP_ARGS(endpoint, pgoff, npages)
 );
 
 /* PTEs are inserted. */
 DEFINE_EVENT(zcipc_ptes, zcipc_insert,
-	     TP_PROTO(const struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages),
-	     TP_ARGS(ep, pgoff, npages)
+	     TP_PROTO(u64 endpoint, unsigned long pgoff, unsigned long npages),
+	     TP_ARGS(endpoint, pgoff, npages)
 );
 
 /* A message has been received. */
 TRACE_EVENT(zcipc_receive,
-	    TP_PROTO(const struct zcipc_endpoint *ep, const struct zcipc_recv *cmd),
-	    TP_ARGS(ep, cmd),
+	    TP_PROTO(u64 endpoint, const struct zcipc_recv *cmd),
+	    TP_ARGS(endpoint, cmd),
 	    TP_STRUCT__entry(__field(u64, endpoint)
 			     __field(u64, sender)
 			     __field(u32, type)
 			     __field(u64, region)
 			     __field(u64, len)),
-	    TP_fast_assign(__entry->endpoint = ep->id;
+	    TP_fast_assign(__entry->endpoint = endpoint;
 			   __entry->sender = cmd->sender;
 			   __entry->type = cmd->type;
 			   __entry->region = cmd->region;
@@ -154,15 +142,14 @@ TRACE_EVENT(zcipc_receive,
 
 /* A page of a snapshot, or of what one was taken of, is written to for the first time. */
 TRACE_EVENT(zcipc_cow_break,
-	    TP_PROTO(const struct zcipc_endpoint *ep, const struct zcipc_region *region,
-		     unsigned long index, bool copied),
-	    TP_ARGS(ep, region, index, copied),
+	    TP_PROTO(u64 endpoint, u64 region, unsigned long index, bool copied),
+	    TP_ARGS(endpoint, region, index, copied),
 	    TP_STRUCT__entry(__field(u64, endpoint)
 			     __field(u64, region)
 			     __field(unsigned long, index)
 			     __field(bool, copied)),
-	    TP_fast_assign(__entry->endpoint = ep->id;
-			   __entry->region = region->id;
+	    TP_fast_assign(__entry->endpoint = endpoint;
+			   __entry->region = region;
 			   __entry->index = index;
 			   __entry->copied = copied;),
 	    TP_printk("endpoint=%llu region=%llu page=%lu %s", __entry->endpoint, __entry->region,
@@ -171,14 +158,14 @@ TRACE_EVENT(zcipc_cow_break,
 
 /* A capability has been revoked. */
 TRACE_EVENT(zcipc_revoke,
-	    TP_PROTO(const struct zcipc_endpoint *revoker, const struct zcipc_cap *cap),
-	    TP_ARGS(revoker, cap),
+	    TP_PROTO(u64 revoker, u64 owner, u64 region),
+	    TP_ARGS(revoker, owner, region),
 	    TP_STRUCT__entry(__field(u64, revoker)
 			     __field(u64, owner)
 			     __field(u64, region)),
-	    TP_fast_assign(__entry->revoker = revoker->id;
-			   __entry->owner = cap->ep->id;
-			   __entry->region = cap->region->id;),
+	    TP_fast_assign(__entry->revoker = revoker;
+			   __entry->owner = owner;
+			   __entry->region = region;),
 	    TP_printk("revoker=%llu owner=%llu region=%llu", __entry->revoker, __entry->owner,
 		      __entry->region)
 );

@@ -628,7 +628,7 @@ static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker
 			zcipc_slot_unmap(slot);
 	}
 	zcipc_count(NULL, cap->region, REVOKED, 1);
-	trace_zcipc_revoke(revoker, cap);
+	trace_zcipc_revoke(revoker->id, cap->ep->id, cap->region->id);
 }
 
 /* Kills a capability, unless @keep, and all that is derived from it. Returns how many. */

@@ -401,7 +401,7 @@ void zcipc_endpoint_failed(struct zcipc_endpoint *sender, u64 peer, u32 type, in
 	/* What a signal interrupts is not over. */
 	unsigned int errnum = error == -ERESTARTSYS ? EINTR : -error;
 
-	trace_zcipc_fail(sender, peer, type, -(int)errnum);
+	trace_zcipc_fail(sender->id, peer, type, -(int)errnum);
 	mutex_lock(&sender->lock);
 	zcipc_count(sender, NULL, FAILURES, 1);
 	mutex_unlock(&sender->lock);

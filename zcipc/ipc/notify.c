@@ -132,7 +132,7 @@ static int zcipc_notify_send(struct zcipc_endpoint *ep, struct zcipc_endpoint *p
 	notice->cap = theirs;
 	list_add_tail(&notice->entry, &theirs->notices);
 	zcipc_count(ep, cap->region, NOTIFICATIONS, 1);
-	trace_zcipc_notify(ep, peer, &notice->msg);
+	trace_zcipc_notify(ep->id, peer->id, notice->msg.region, notice->msg.len);
 	zcipc_message_queue(peer, &notice->msg, ep);
 	return 0;
 }

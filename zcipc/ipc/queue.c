@@ -258,5 +258,5 @@ void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg
 	else if (msg->type == ZCIPC_NOTIFIED)
 		zcipc_notice_free(ep, zcipc_message_notice(msg));
 	zcipc_count(ep, NULL, RECEIVED, 1);
-	trace_zcipc_receive(ep, recv);
+	trace_zcipc_receive(ep->id, recv);
 }

@@ -287,7 +287,7 @@ void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
 
 	if (skip)
 		zcipc_slot_populate_some(slot, 0, skip);
-	trace_zcipc_insert(slot->cap->ep, pgoff, carry->npages);
+	trace_zcipc_insert(slot->cap->ep->id, pgoff, carry->npages);
 	/* It may be a new region's now. */
 	carry->frames = slot->cap->region->frames + slot->first + skip;
 	zcipc_carry_insert(carry, carry->vma, carry->addr, slot->writable);
@@ -406,7 +406,7 @@ static bool zcipc_carry_few_locked(const struct zcipc_slot *slot)
 	/* There are no other PTEs, nor anybody who would hide these: he would have our lock. */
 	zcipc_pt_zap(vma, addr, npages);
 	zcipc_stat_inc(SHOOTDOWNS);
-	trace_zcipc_unmap(src, slot->pgoff, npages);
+	trace_zcipc_unmap(src->id, slot->pgoff, npages);
 	zcipc_test_point("unmapped");
 	/* The region's, and that which came with the PTE. */
 	for (i = 0; i < npages; i++)
@@ -475,7 +475,7 @@ void zcipc_carry_few_in(const struct zcipc_carry_to *to, const struct zcipc_slot
 	ptep = zcipc_pt_lock_must(mm, to->addr, &ptl);
 	zcipc_carry_own(slot, to->vma, to->addr, ptep, slot->npages);
 	zcipc_pt_unlock(ptl);
-	trace_zcipc_insert(slot->cap->ep, slot->pgoff, slot->npages);
+	trace_zcipc_insert(slot->cap->ep->id, slot->pgoff, slot->npages);
 	if (to->from == mm)
 		return;
 	zcipc_mm_add_file_pages(to->from, -(long)slot->npages);
@@ -689,7 +689,7 @@ void zcipc_carry_list_give(struct zcipc_carry_list *list)
 			n++;
 		}
 		zcipc_pt_unlock(ptl);
-		trace_zcipc_insert(list->dst, linear_page_index(list->to, first->to),
+		trace_zcipc_insert(list->dst->id, linear_page_index(list->to, first->to),
 				   page - first);
 		cond_resched();
 	}

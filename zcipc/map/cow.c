@@ -536,7 +536,7 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 	}
 	if (zcipc_cow_reuse_block(region, index, extra)) {
 		zcipc_count(ep, region, REUSED, ZCIPC_HUGE_PAGES);
-		trace_zcipc_cow_break(ep, region, index, false);
+		trace_zcipc_cow_break(ep->id, region->id, index, false);
 		return 0;
 	}
 	if (zcipc_cow_breaks_huge(region, index)) {
@@ -546,7 +546,7 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 			zcipc_cow_break_huge(region, ALIGN_DOWN(index, ZCIPC_HUGE_PAGES), *spare);
 			*spare = NULL;
 			zcipc_count(ep, region, COPIED_WRITE, PMD_SIZE);
-			trace_zcipc_cow_break(ep, region, index, true);
+			trace_zcipc_cow_break(ep->id, region->id, index, true);
 			return 0;
 		}
 	}
@@ -556,7 +556,7 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 		if (!zcipc_frame_held(frame, extra, NULL)) {
 			zcipc_frame_reuse(frame);
 			zcipc_count(ep, region, REUSED, 1);
-			trace_zcipc_cow_break(ep, region, index, false);
+			trace_zcipc_cow_break(ep->id, region->id, index, false);
 			return 0;
 		}
 	}
@@ -569,7 +569,7 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 	zcipc_region_unmap(region, index, 1, NULL);
 	zcipc_frame_put(frame, region->user);
 	zcipc_count(ep, region, COPIED_WRITE, PAGE_SIZE);
-	trace_zcipc_cow_break(ep, region, index, true);
+	trace_zcipc_cow_break(ep->id, region->id, index, true);
 	return 0;
 }
 

@@ -271,11 +271,12 @@ static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff,
 			    struct zcipc_frame **frames, unsigned long npages, bool writable,
 			    bool special)
 {
+	const struct zcipc_endpoint *ep = vma->vm_private_data;
 	unsigned long addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
 	unsigned long n, end = addr + (npages << PAGE_SHIFT);
 	int ret = 0;
 
-	trace_zcipc_insert(vma->vm_private_data, pgoff, npages);
+	trace_zcipc_insert(ep->id, pgoff, npages);
 	writable = writable && vma->vm_flags & VM_WRITE;
 	for (; !ret && addr < end; addr += n << PAGE_SHIFT, frames += n, npages -= n) {
 		unsigned long kind = zcipc_frame_kind(*frames);
@@ -338,7 +339,7 @@ int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct *vma,
 	window = zcipc_window_at(slot->cap->ep, pgoff);
 	if (window && !ret)
 		window->huge_low = min(window->huge_low, zcipc_window_index(pgoff));
-	trace_zcipc_insert(slot->cap->ep, pgoff, ZCIPC_HUGE_PAGES);
+	trace_zcipc_insert(slot->cap->ep->id, pgoff, ZCIPC_HUGE_PAGES);
 	return ret;
 }
 
@@ -466,7 +467,7 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 				       writable && p->vma->vm_flags & VM_WRITE);
 	else
 		vm_insert_pages(p->vma, addr, (struct page **)frames, &left);
-	trace_zcipc_insert(p->ep, pgoff, npages);
+	trace_zcipc_insert(p->ep->id, pgoff, npages);
 	p->end = pgoff + npages;
 	if (writable && !ZCIPC_TLB_STAYS_READ_ONLY) {
 		bitmap_set(p->writable, pgoff - p->start, npages - left);

@@ -33,7 +33,7 @@ static void zcipc_window_unmap_locked(struct zcipc_endpoint *ep, unsigned long p
 	lockdep_assert_held(&ep->hide_lock);
 	unmap_mapping_pages(ep->inode->i_mapping, pgoff, npages, false);
 	zcipc_stat_inc(SHOOTDOWNS);
-	trace_zcipc_unmap(ep, pgoff, npages);
+	trace_zcipc_unmap(ep->id, pgoff, npages);
 }
 
 /**

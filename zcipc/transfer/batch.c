@@ -325,7 +325,7 @@ static int zcipc_batch_alloc_entry(struct zcipc_batch_entry *entry)
 	int ret = zcipc_transfer_alloc(&entry->t);
 
 	if (!ret)
-		trace_zcipc_prepare(entry->t.src, entry->t.dst, entry->t.cmd->type,
+		trace_zcipc_prepare(entry->t.src->id, entry->t.dst->id, entry->t.cmd->type,
 				    entry->t.npages);
 	return ret;
 }

@@ -133,7 +133,7 @@ static void zcipc_move_commit(struct zcipc_move *m)
 	u64 addr;
 
 	/* Not before it is sure that it goes this way. */
-	trace_zcipc_prepare(m->src, m->dst, ZCIPC_MOVE, region->npages);
+	trace_zcipc_prepare(m->src->id, m->dst->id, ZCIPC_MOVE, region->npages);
 	cmd->pages = region->npages;
 	cmd->copied = 0;
 	cmd->migrated = 0;
@@ -141,7 +141,7 @@ static void zcipc_move_commit(struct zcipc_move *m)
 	cmd->result = 0;
 	zcipc_count(m->src, region, MOVES, 1);
 	zcipc_count(m->src, region, PAGES, region->npages);
-	trace_zcipc_commit(m->src, m->dst, ZCIPC_MOVE, region->id, region->npages, 0);
+	trace_zcipc_commit(m->src->id, m->dst->id, ZCIPC_MOVE, region->id, region->npages, 0);
 	zcipc_cap_pass(cap, m->dst);
 	addr = zcipc_slot_pass(&cap->slot, m->src, m->pgoff, cap->rights & ZCIPC_RIGHT_WRITE);
 	zcipc_endpoint_made_room(m->src);

@@ -837,8 +837,9 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 
 	t->dst->nreserved--;
 	zcipc_transfer_count(t, region);
-	trace_zcipc_commit(t->src, t->dst, cmd->type, t->region ? t->region->id : region->id,
-			   t->npages, copied + t->plan.migrated);
+	trace_zcipc_commit(t->src->id, t->dst->id, cmd->type,
+			   t->region ? t->region->id : region->id, t->npages,
+			   copied + t->plan.migrated);
 	cmd->copied = copied + zcipc_transfer_auto(t);
 	if (t->direct) {
 		cmd->copied += t->direct->copied;
@@ -928,7 +929,7 @@ void zcipc_transfer_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	t->dst->nreserved--;
 	zcipc_count(t->src, region, MOVES, 1);
 	zcipc_count(t->src, region, PAGES, t->npages);
-	trace_zcipc_commit(t->src, t->dst, cmd->type, region->id, t->npages, 0);
+	trace_zcipc_commit(t->src->id, t->dst->id, cmd->type, region->id, t->npages, 0);
 	cmd->pages = t->npages;
 	cmd->copied = 0;
 	cmd->migrated = 0;
@@ -1237,7 +1238,7 @@ int zcipc_transfer_make(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
 		ret = zcipc_transfer_prepare(&t);
 	if (ret)
 		goto out_free;
-	trace_zcipc_prepare(t.src, t.dst, cmd->type, t.npages);
+	trace_zcipc_prepare(t.src->id, t.dst->id, cmd->type, t.npages);
 	zcipc_test_point("prepared");
 
 	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN) {
