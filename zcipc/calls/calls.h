@@ -7,10 +7,14 @@
 #define ZCIPC_CALLS_H
 
 struct seq_file;
+struct file;
 struct zcipc_endpoint;
+struct zcipc_region;
 struct zcipc_ucmd;
 
 /* cap.c */
+int zcipc_cap_map_file(struct file *holder, u64 token, struct zcipc_region *region,
+		       unsigned long first, unsigned long npages, bool writable, u64 *addr);
 int zcipc_cap_map(struct zcipc_ucmd *ucmd);
 int zcipc_cap_unmap(struct zcipc_ucmd *ucmd);
 int zcipc_cap_drop(struct zcipc_ucmd *ucmd);

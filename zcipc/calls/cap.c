@@ -3,6 +3,7 @@
  * Calls about capabilities: MAP, UNMAP, DROP, REVOKE.
  */
 #include <linux/cacheflush.h>
+#include <linux/file.h>
 #include <linux/highmem.h>
 #include <linux/sched/mm.h>
 
@@ -45,6 +46,55 @@ static void zcipc_cap_has_code(const struct zcipc_region *region, unsigned long 
 }
 
 /**
+ * zcipc_cap_map_file() - map a range of a file's region in the current task's address space
+ * @holder: the file of the task's endpoint
+ * @token: a capability that names the range and has the rights
+ * @region: of the file
+ * @first: first page of the range
+ * @npages: number of pages
+ * @writable: it is to be writable
+ * @addr: [out] where it is
+ *
+ * Context: May sleep; no lock is held.
+ * Return: 0 or an errno of struct zcipc_map
+ */
+int zcipc_cap_map_file(struct file *holder, u64 token, struct zcipc_region *region,
+		       unsigned long first, unsigned long npages, bool writable, u64 *addr)
+{
+	struct zcipc_endpoint *ep = holder->private_data;
+	struct zcipc_slot *slot;
+	struct zcipc_cap *cap;
+	unsigned long pgoff;
+	struct file *view;
+	int ret;
+
+	view = zcipc_file_view(holder, &ep->space, region, first, npages, writable);
+	if (IS_ERR(view))
+		return PTR_ERR(view);
+	slot = zcipc_slot_alloc(ep->space.user);
+	if (IS_ERR(slot)) {
+		ret = PTR_ERR(slot);
+		goto out;
+	}
+	mutex_lock(&ep->space.lock);
+	cap = zcipc_cap_find_locked(ep, ep, token);
+	ret = PTR_ERR_OR_ZERO(cap);
+	if (!ret) {
+		ret = zcipc_file_enter(view, slot, &cap->extent, first, &pgoff);
+		mutex_unlock(&cap->extent.region->lock);
+	}
+	mutex_unlock(&ep->space.lock);
+	if (ret)
+		zcipc_slot_free(slot, ep->space.user);
+	else
+		ret = zcipc_file_map(view, pgoff, addr);
+out:
+	/* VMAs have references of their own. */
+	fput(view);
+	return ret;
+}
+
+/**
  * zcipc_cap_map() - ZCIPC_IOC_MAP
  * @ucmd: the call
  *
@@ -55,7 +105,7 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_map *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep = ucmd->ep;
-	struct mm_struct *mm = ep->mm;
+	struct mm_struct *mm = ep->space.mm;
 	bool exec = cmd->rights & ZCIPC_RIGHT_EXEC;
 	struct zcipc_region *region, *file_region = NULL;
 	unsigned long first, npages, pgoff;
@@ -74,10 +124,10 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	ret = zcipc_ucmd_probe(ucmd);
 	if (ret)
 		return ret;
-	slot = zcipc_slot_alloc(ep->user);
+	slot = zcipc_slot_alloc(ep->space.user);
 	if (IS_ERR(slot))
 		return PTR_ERR(slot);
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
 	if (IS_ERR(cap)) {
 		ret = PTR_ERR(cap);
@@ -86,29 +136,29 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	ret = zcipc_cap_range(cap, cmd->offset, cmd->len, &first, &npages);
 	if (!ret && cmd->rights & ~cap->rights)
 		ret = -EACCES;
-	if (!ret && cap->region->file) {
-		file_region = zcipc_region_get(cap->region);
+	if (!ret && cap->extent.region->file) {
+		file_region = zcipc_region_get(cap->extent.region);
 		mutex_unlock(&file_region->lock);
 		goto out_unlock;
 	}
-	if (!ret && cap->nslots >= ZCIPC_MAX_SLOTS)
+	region = zcipc_region_get(cap->extent.region);
+	if (!ret && cap->extent.nslots >= ZCIPC_MAX_SLOTS)
 		ret = -ENOBUFS;
-	only = !cap->nslots && list_is_singular(&cap->region->caps);
-	which = zcipc_region_window(ep, cap->region, cap->region->npinned,
+	only = !cap->extent.nslots && list_is_singular(&region->extents);
+	which = zcipc_region_window(&ep->space, region, region->npinned,
 				    cmd->rights & ZCIPC_RIGHT_WRITE);
 	if (!ret && exec)
-		ret = zcipc_window_reserve_outside(ep, npages, &pgoff);
+		ret = zcipc_window_reserve_outside(&ep->space, npages, &pgoff);
 	else if (!ret)
-		ret = zcipc_window_reserve(ep, which, npages,
-					   zcipc_region_alignment(cap->region, first, npages, only),
+		ret = zcipc_window_reserve(&ep->space, which, npages,
+					   zcipc_region_alignment(region, first, npages, only),
 					   &pgoff);
 	if (!ret) {
-		zcipc_slot_install(slot, cap, pgoff, first, npages,
+		zcipc_slot_install(slot, &cap->extent, pgoff, first, npages,
 				   cmd->rights & ZCIPC_RIGHT_WRITE);
 		cmd->addr = zcipc_slot_addr(slot);
 	}
-	region = zcipc_region_get(cap->region);
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	if (!ret && exec)
 		zcipc_cap_has_code(region, first, npages);
 	/* Else faults do. */
@@ -122,12 +172,12 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	goto out_free;
 
 out_unlock:
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 out_free:
-	zcipc_slot_free(slot, ep->user);
+	zcipc_slot_free(slot, ep->space.user);
 	if (file_region) {
-		ret = zcipc_file_map(ucmd->file, cmd->cap, file_region, first, npages,
-				     cmd->rights & ZCIPC_RIGHT_WRITE, &cmd->addr);
+		ret = zcipc_cap_map_file(ucmd->file, cmd->cap, file_region, first, npages,
+					 cmd->rights & ZCIPC_RIGHT_WRITE, &cmd->addr);
 		zcipc_region_put(file_region);
 	}
 	if (ret)
@@ -146,14 +196,22 @@ out_free:
 int zcipc_cap_unmap(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_unmap *cmd = ucmd->cmd;
+	struct zcipc_endpoint *ep = ucmd->ep;
 	bool offset = cmd->flags & ZCIPC_UNMAP_OFFSET;
+	int ret;
 
 	if (cmd->flags & ~ZCIPC_UNMAP_OFFSET)
 		return -EOPNOTSUPP;
 	if (!PAGE_ALIGNED(cmd->addr))
 		return -EINVAL;
-	return zcipc_slot_remove_at(ucmd->ep, offset ? cmd->addr : zcipc_untagged(cmd->addr),
-				    offset);
+	ret = zcipc_slot_remove_at(&ep->space, offset ? cmd->addr : zcipc_untagged(cmd->addr),
+				   offset);
+	if (ret)
+		return ret;
+	mutex_lock(&ep->space.lock);
+	zcipc_endpoint_made_room(ep);
+	mutex_unlock(&ep->space.lock);
+	return 0;
 }
 
 /* Finds the next view above an address that a capability for a file gave. */
@@ -162,7 +220,7 @@ static bool zcipc_cap_view_above(const struct zcipc_cap *cap, u64 *addr)
 	const struct zcipc_slot *slot;
 	u64 next = U64_MAX;
 
-	list_for_each_entry(slot, &cap->slots, cap_entry)
+	list_for_each_entry(slot, &cap->extent.slots, entry)
 		if (slot->addr > *addr)
 			next = min(next, slot->addr);
 	*addr = next;
@@ -188,13 +246,13 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 	if (cmd->flags)
 		return -EOPNOTSUPP;
 again:
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
-	if (!IS_ERR(cap) && cap->region->file && zcipc_cap_view_above(cap, &last)) {
-		mutex_unlock(&cap->region->lock);
-		mutex_unlock(&ep->lock);
+	if (!IS_ERR(cap) && cap->extent.region->file && zcipc_cap_view_above(cap, &last)) {
+		mutex_unlock(&cap->extent.region->lock);
+		mutex_unlock(&ep->space.lock);
 		/* What is not there is in pieces, or another thread is unmapping it. */
-		ret = zcipc_file_unmap_at(ep, last, cmd->cap);
+		ret = zcipc_file_unmap_at(&ep->space, last, cmd->cap);
 		if (ret && ret != -ENOENT)
 			return ret;
 		ret = 0;
@@ -202,18 +260,19 @@ again:
 	}
 	if (IS_ERR(cap)) {
 		ret = PTR_ERR(cap);
-	} else if (cap->nslots && cap->slot.addr && cap->slot.nmapped) {
+	} else if (cap->extent.nslots && cap->slot.addr && cap->slot.nmapped) {
 		zcipc_cap_forget(cap);
 	} else {
-		if (ep->kept.wanted && !ep->dead && cap->npages == cap->region->npages &&
+		if (ep->kept.wanted && !ep->space.dead &&
+		    cap->extent.npages == cap->extent.region->npages &&
 		    cap->rights & ZCIPC_RIGHT_READ)
-			region = zcipc_region_get(cap->region);
+			region = zcipc_region_get(cap->extent.region);
 		zcipc_cap_remove_locked(cap);
 		if (region && zcipc_recycle_keep(&ep->kept, region))
 			region = NULL;
 		zcipc_endpoint_made_room(ep);
 	}
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	if (region)
 		zcipc_region_put(region);
 	return ret;
@@ -223,7 +282,7 @@ again:
 static bool zcipc_cap_is_derived(const struct zcipc_cap *cap, const struct zcipc_endpoint *ep)
 {
 	while ((cap = cap->parent))
-		if (cap->ep == ep)
+		if (zcipc_cap_ep(cap) == ep)
 			return true;
 	return false;
 }
@@ -249,7 +308,7 @@ int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
 	ret = zcipc_ucmd_probe(ucmd);
 	if (ret)
 		return ret;
-	if (cmd->peer && cmd->peer != ep->id) {
+	if (cmd->peer && cmd->peer != ep->space.id) {
 		owner = zcipc_endpoint_get(cmd->peer);
 		if (IS_ERR(owner))
 			return PTR_ERR(owner);
@@ -259,7 +318,7 @@ int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
 		/* Nobody needs to know what tokens others have, or had. */
 		ret = owner != ep ? -ENOENT : PTR_ERR(cap);
 	} else {
-		region = cap->region;
+		region = cap->extent.region;
 		if (owner != ep && !zcipc_cap_is_derived(cap, ep))
 			ret = -ENOENT;
 		else

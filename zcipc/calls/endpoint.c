@@ -47,13 +47,13 @@ int zcipc_endpoint_info(struct zcipc_ucmd *ucmd)
 		cmd->features |= ZCIPC_FEATURE_CARRY;
 	if (zcipc_move_short_is_on())
 		cmd->features |= ZCIPC_FEATURE_SHORT_MOVE;
-	cmd->endpoint = ep->id;
+	cmd->endpoint = ep->space.id;
 	cmd->max_region_len = (u64)ZCIPC_MAX_REGION_PAGES << PAGE_SHIFT;
 	cmd->max_window_len = (u64)ZCIPC_MAX_WINDOW_PAGES << PAGE_SHIFT;
-	mutex_lock(&ep->lock);
-	cmd->window_addr = ep->windows[ZCIPC_CACHE_DEFAULT].addr;
-	cmd->window_len = (u64)ep->windows[ZCIPC_CACHE_DEFAULT].npages << PAGE_SHIFT;
-	mutex_unlock(&ep->lock);
+	mutex_lock(&ep->space.lock);
+	cmd->window_addr = ep->space.windows[ZCIPC_CACHE_DEFAULT].addr;
+	cmd->window_len = (u64)ep->space.windows[ZCIPC_CACHE_DEFAULT].npages << PAGE_SHIFT;
+	mutex_unlock(&ep->space.lock);
 	cmd->max_caps = ZCIPC_MAX_CAPS / 2;
 	cmd->max_messages = ZCIPC_MAX_MESSAGES;
 	return zcipc_ucmd_respond(ucmd);
@@ -97,7 +97,7 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 			return PTR_ERR(accept);
 	}
 
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	if (flags & ZCIPC_CONFIG_NAME)
 		strscpy_pad(ep->name, cmd->name, sizeof(ep->name));
 	if (flags & ZCIPC_CONFIG_DEPTH)
@@ -115,7 +115,7 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 	memcpy(cmd->name, ep->name, sizeof(cmd->name));
 	if (flags)
 		zcipc_endpoint_wake_all(ep);
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	/* Probed above, and too late to say anything but that it was done. */
 	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
 }
@@ -127,9 +127,9 @@ static bool zcipc_endpoint_is_called(struct zcipc_endpoint *ep, const char *name
 
 	if (!*name)
 		return true;
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	yes = !strncmp(ep->name, name, sizeof(ep->name));
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	return yes;
 }
 
@@ -157,7 +157,7 @@ int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd)
 	if (!pid)
 		return -ENOENT;
 	for (id = cmd->after + 1; (ep = zcipc_endpoint_next(pid, &id)); id++) {
-		found = !zcipc_endpoint_gone(ep) && zcipc_endpoint_is_called(ep, cmd->name);
+		found = !zcipc_space_gone(&ep->space) && zcipc_endpoint_is_called(ep, cmd->name);
 		zcipc_endpoint_put(ep);
 		if (found)
 			break;

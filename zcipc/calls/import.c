@@ -40,7 +40,7 @@ int zcipc_import_memory(struct zcipc_ucmd *ucmd)
 	ret = zcipc_import_adopt(ucmd, addr, cmd->len >> PAGE_SHIFT, false, &cmd->cap,
 				 &cmd->region);
 	if (ret == -EOPNOTSUPP)
-		ret = zcipc_file_import(ucmd->ep, addr, cmd->len >> PAGE_SHIFT, false,
+		ret = zcipc_import_file(ucmd->ep, addr, cmd->len >> PAGE_SHIFT, false,
 					&cmd->cap, &cmd->region);
 	if (ret)
 		return ret;
@@ -64,13 +64,13 @@ static int zcipc_import_ordinary_cap(struct zcipc_endpoint *ep, u64 token, u64 *
 	cap = zcipc_cap_find_region(ep, token);
 	if (IS_ERR(cap))
 		return PTR_ERR(cap);
-	list_for_each_entry(slot, &cap->slots, cap_entry) {
+	list_for_each_entry(slot, &cap->extent.slots, entry) {
 		if (!slot->addr)
 			continue;
 		addr = slot->addr;
 		end = addr + (slot->npages << PAGE_SHIFT);
 	}
-	zcipc_region_unlock_put(cap->region);
+	zcipc_region_unlock_put(cap->extent.region);
 	ret = zcipc_import_give_back(ep, token, addr, end, copied);
 	zcipc_import_populate(ep, token);
 	return ret;

@@ -23,6 +23,7 @@
 #include "map/window.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
+#include "ipc/ring.h"
 #include "ipc/queue.h"
 #include "transfer/batch.h"
 #include "transfer/transfer.h"
@@ -39,7 +40,7 @@ static int zcipc_open(struct inode *inode, struct file *file)
 		return PTR_ERR(ep);
 	file->private_data = ep;
 	/* VMAs of this file are found through this mapping, and only they. */
-	file->f_mapping = ep->inode->i_mapping;
+	file->f_mapping = ep->space.inode->i_mapping;
 	return nonseekable_open(inode, file);
 }
 
@@ -60,7 +61,7 @@ static __poll_t zcipc_poll(struct file *file, poll_table *wait)
 	poll_wait(file, &ep->recv_wait, wait);
 	if (zcipc_message_waits(ep))
 		mask |= EPOLLIN | EPOLLRDNORM;
-	if (READ_ONCE(ep->dead))
+	if (READ_ONCE(ep->space.dead))
 		mask |= EPOLLHUP;
 	return mask;
 }
@@ -70,9 +71,23 @@ static void __maybe_unused zcipc_show_fdinfo(struct seq_file *m, struct file *fi
 	zcipc_stats_show_endpoint(m, file->private_data);
 }
 
+/*
+ * mmap(): 0, or -EPERM from another address space, -EINVAL for what is not a shared mapping, or
+ * what zcipc_ring_mmap() and zcipc_window_mmap() say.
+ */
 static int zcipc_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	return zcipc_window_mmap(file->private_data, vma);
+	struct zcipc_endpoint *ep = file->private_data;
+
+	zcipc_test_point("mmap");
+	if (vma->vm_mm != ep->space.mm)
+		return -EPERM;
+	if (!(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	zcipc_endpoint_seen(ep);
+	if (vma->vm_pgoff >= ZCIPC_RING_START && vma->vm_pgoff < ZCIPC_RING_END)
+		return zcipc_ring_mmap(ep, vma);
+	return zcipc_window_mmap(&ep->space, vma);
 }
 
 /* Of MAP_FIXED core mm asks, too, before it unmaps anything. */
@@ -80,7 +95,9 @@ static unsigned long zcipc_get_unmapped_area(struct file *file, unsigned long ad
 					     unsigned long len, unsigned long pgoff,
 					     unsigned long flags)
 {
-	if (flags & MAP_FIXED && !zcipc_adopted_may_replace(file->private_data, addr, addr + len))
+	struct zcipc_endpoint *ep = file->private_data;
+
+	if (flags & MAP_FIXED && !zcipc_adopted_may_replace(&ep->space, addr, addr + len))
 		return -EBUSY;
 	return zcipc_unmapped_area(file, addr, len, pgoff, flags);
 }
@@ -173,7 +190,7 @@ static long zcipc_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	/* The numbers in between are reserved for calls that a later version will have. */
 	if (!call->execute)
 		return -EOPNOTSUPP;
-	if (current->mm != ucmd.ep->mm)
+	if (current->mm != ucmd.ep->space.mm)
 		return -EPERM;
 
 	if (get_user(ucmd.user_size, (u32 __user *)ucmd.ubuffer))

@@ -27,7 +27,7 @@ static int zcipc_message_deliver(struct zcipc_ucmd *ucmd, struct zcipc_message *
 	struct zcipc_recv *cmd = ucmd->cmd;
 	int ret;
 
-	lockdep_assert_held(&ucmd->ep->lock);
+	lockdep_assert_held(&ucmd->ep->space.lock);
 	zcipc_message_describe(msg, cmd);
 	cmd->sender_pid = pid_vnr(msg->pid);
 	cmd->sender_uid = from_kuid_munged(current_user_ns(), msg->uid);
@@ -70,32 +70,32 @@ static int zcipc_message_map(struct zcipc_ucmd *ucmd, struct zcipc_message **msg
 	int ret;
 
 	/* One after the other: nobody receives it meanwhile. */
-	ret = mutex_lock_killable(&ep->adopt_lock);
+	ret = mutex_lock_killable(&ep->space.adopt_lock);
 	if (ret)
 		return ret;
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	cap = zcipc_message_unmapped(ep);
 	if (cap) {
-		region = zcipc_region_get(cap->region);
-		token = cap->token;
-		first = cap->first;
-		npages = cap->npages;
+		region = zcipc_region_get(cap->extent.region);
+		token = cap->extent.token;
+		first = cap->extent.first;
+		npages = cap->extent.npages;
 		writable = cap->rights & ZCIPC_RIGHT_WRITE;
 	}
 	if (!region) {
 		*msg = zcipc_message_first(ep);
 		goto out;
 	}
-	mutex_unlock(&ep->lock);
-	ret = zcipc_file_map(ucmd->file, token, region, first, npages, writable, &addr);
+	mutex_unlock(&ep->space.lock);
+	ret = zcipc_cap_map_file(ucmd->file, token, region, first, npages, writable, &addr);
 	zcipc_region_put(region);
 	zcipc_test_point("mapped");
 	if (ret == -EINTR)
 		goto out;
 	ret = 0;
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	cap = zcipc_message_unmapped(ep);
-	if (cap && cap->token == token) {
+	if (cap && cap->extent.token == token) {
 		cap->msg.addr = addr;
 		cap->msg.unmapped = false;
 		*msg = &cap->msg;
@@ -103,13 +103,13 @@ static int zcipc_message_map(struct zcipc_ucmd *ucmd, struct zcipc_message **msg
 	}
 	/* It has been revoked, and nobody will know where it was. */
 	if (addr) {
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&ep->space.lock);
 		vm_munmap(addr, npages << PAGE_SHIFT);
-		mutex_lock(&ep->lock);
+		mutex_lock(&ep->space.lock);
 	}
 	*msg = zcipc_message_first(ep);
 out:
-	mutex_unlock(&ep->adopt_lock);
+	mutex_unlock(&ep->space.adopt_lock);
 	return ret;
 }
 
@@ -131,16 +131,16 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd)
 		return -EOPNOTSUPP;
 	zcipc_endpoint_seen(ep);
 	for (;;) {
-		mutex_lock(&ep->lock);
+		mutex_lock(&ep->space.lock);
 		msg = zcipc_message_first(ep);
 		while (msg && msg->unmapped) {
-			mutex_unlock(&ep->lock);
+			mutex_unlock(&ep->space.lock);
 			ret = zcipc_message_map(ucmd, &msg);
 			if (ret)
 				return ret;
 		}
 		ret = msg ? zcipc_message_deliver(ucmd, msg) : -EAGAIN;
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&ep->space.lock);
 		if (!ret)
 			break;
 		if (ret == -EFAULT) {

@@ -84,7 +84,7 @@ static struct zcipc_region *zcipc_region_obtain(struct zcipc_endpoint *ep, unsig
 		if (region)
 			return region;
 	}
-	region = zcipc_region_alloc(ep->user, npages, true);
+	region = zcipc_region_alloc(ep->space.user, npages, true);
 	if (IS_ERR(region))
 		return region;
 	region->pinnable = cmd->flags & ZCIPC_CREATE_PINNABLE;
@@ -108,7 +108,7 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_region_create *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep = ucmd->ep;
-	struct mm_struct *mm = ep->mm;
+	struct mm_struct *mm = ep->space.mm;
 	struct zcipc_region *region;
 	gfp_t gfp = GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN;
 	struct zcipc_slot *slot = NULL;
@@ -156,10 +156,11 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 			goto err_cap;
 	}
 
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
 	if (!ret && slot)
-		ret = zcipc_window_reserve(ep, zcipc_region_window(ep, region, 0, true), npages,
+		ret = zcipc_window_reserve(&ep->space,
+					   zcipc_region_window(&ep->space, region, 0, true), npages,
 					   zcipc_region_alignment(region, 0, npages, true), &pgoff);
 	if (!ret) {
 		zcipc_region_lock_new(region);
@@ -167,17 +168,17 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 		zcipc_cap_install(cap, region, NULL, 0, npages, ZCIPC_RIGHTS_ALL);
 		cmd->addr = 0;
 		if (slot) {
-			zcipc_slot_install(slot, cap, pgoff, 0, npages, true);
+			zcipc_slot_install(slot, &cap->extent, pgoff, 0, npages, true);
 			cmd->addr = zcipc_slot_addr(slot);
 		}
-		cmd->cap = cap->token;
+		cmd->cap = cap->extent.token;
 		cmd->region = region->id;
 		cmd->len = (u64)npages << PAGE_SHIFT;
 		cmd->huge = (u64)region->nhuge * ZCIPC_HUGE_PAGES << PAGE_SHIFT;
 	}
 	if (!ret && slot && npages <= ZCIPC_LONG_PAGES)
 		zcipc_slot_populate(slot);
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	if (!ret && slot && npages > ZCIPC_LONG_PAGES)
 		zcipc_slot_populate_long(slot);
 	if (!ret)
@@ -224,16 +225,17 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 	cap = zcipc_cap_find_region(ep, cmd->cap);
 	if (IS_ERR(cap))
 		return PTR_ERR(cap);
-	region = cap->region;
+	region = cap->extent.region;
 	cmd->region = region->id;
 	cmd->region_len = (u64)region->npages << PAGE_SHIFT;
-	cmd->offset = (u64)cap->first << PAGE_SHIFT;
-	cmd->len = (u64)cap->npages << PAGE_SHIFT;
+	cmd->offset = (u64)cap->extent.first << PAGE_SHIFT;
+	cmd->len = (u64)cap->extent.npages << PAGE_SHIFT;
 	cmd->rights = cap->rights;
 	cmd->present = region->file ? cmd->len : 0;
 	cmd->shared = 0;
 	cmd->node = ZCIPC_NODE_ANY;
-	for (i = cap->first; region->frames && i < cap->first + cap->npages; i++) {
+	for (i = cap->extent.first; region->frames && i < cap->extent.first + cap->extent.npages;
+	     i++) {
 		struct zcipc_frame *frame = region->frames[i];
 		int node;
 
@@ -252,9 +254,9 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 	}
 	cmd->caps = 0;
 	cmd->maps = 0;
-	list_for_each_entry(other, &region->caps, region_entry) {
+	list_for_each_entry(other, &region->extents, extent.region_entry) {
 		cmd->caps++;
-		list_for_each_entry(slot, &other->slots, cap_entry)
+		list_for_each_entry(slot, &other->extent.slots, entry)
 			cmd->maps++;
 		cond_resched();
 	}

@@ -87,7 +87,7 @@ static void zcipc_stats_module(u64 *stats)
 /* The caller holds the endpoint's lock. */
 static void zcipc_stats_endpoint(const struct zcipc_endpoint *ep, u64 *stats)
 {
-	memcpy(stats, ep->stats, sizeof(ep->stats));
+	memcpy(stats, ep->space.stats, sizeof(ep->space.stats));
 	stats[ZCIPC_STAT_ENDPOINTS] = 1;
 	stats[ZCIPC_STAT_CAPS] = ep->ncaps;
 	stats[ZCIPC_STAT_MESSAGES] = ep->nmessages;
@@ -107,9 +107,9 @@ static void zcipc_stats_region(const struct zcipc_region *region, u64 *stats)
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
 	}
-	list_for_each_entry(cap, &region->caps, region_entry) {
+	list_for_each_entry(cap, &region->extents, extent.region_entry) {
 		stats[ZCIPC_STAT_CAPS]++;
-		list_for_each_entry(slot, &cap->slots, cap_entry)
+		list_for_each_entry(slot, &cap->extent.slots, entry)
 			stats[ZCIPC_STAT_MAPS]++;
 		cond_resched();
 	}
@@ -140,23 +140,23 @@ int zcipc_stats_get(struct zcipc_ucmd *ucmd)
 		zcipc_stats_module(stats);
 		ret = zcipc_stats_tables(cmd);
 	} else if (cmd->flags == ZCIPC_STATS_ENDPOINT) {
-		mutex_lock(&ep->lock);
+		mutex_lock(&ep->space.lock);
 		zcipc_stats_endpoint(ep, stats);
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&ep->space.lock);
 	} else {
 		cap = zcipc_cap_find_region(ep, cmd->cap);
 		if (IS_ERR(cap))
 			return PTR_ERR(cap);
-		zcipc_stats_region(cap->region, stats);
-		zcipc_region_unlock_put(cap->region);
+		zcipc_stats_region(cap->extent.region, stats);
+		zcipc_region_unlock_put(cap->extent.region);
 	}
 	if (ret)
 		return ret;
 	zcipc_stats_fill(cmd, stats);
-	cmd->user_overhead = zcipc_user_overhead(ep->user);
-	cmd->user_pages = zcipc_user_pages(ep->user);
-	cmd->user_peak = atomic_long_read(&ep->user->peak);
-	cmd->user_pinned = atomic_long_read(&ep->user->npinned);
+	cmd->user_overhead = zcipc_user_overhead(ep->space.user);
+	cmd->user_pages = zcipc_user_pages(ep->space.user);
+	cmd->user_peak = atomic_long_read(&ep->space.user->peak);
+	cmd->user_pinned = atomic_long_read(&ep->space.user->npinned);
 	return zcipc_ucmd_respond(ucmd);
 }
 
@@ -178,18 +178,18 @@ void zcipc_stats_show_endpoint(struct seq_file *m, struct zcipc_endpoint *ep)
 	u64 stats[ZCIPC_STAT_COUNT] = {};
 	unsigned int i;
 
-	mutex_lock(&ep->lock);
-	seq_printf(m, "zcipc-endpoint:\t%llu\n", ep->id);
+	mutex_lock(&ep->space.lock);
+	seq_printf(m, "zcipc-endpoint:\t%llu\n", ep->space.id);
 	seq_printf(m, "zcipc-name:\t%*pE\n", (int)strlen(ep->name), ep->name);
-	seq_printf(m, "zcipc-dead:\t%d\n", ep->dead);
+	seq_printf(m, "zcipc-dead:\t%d\n", ep->space.dead);
 	/* Some cache policies have none. */
 	for (i = 0; i < ZCIPC_WINDOW_MAX; i++)
 		if (i <= ZCIPC_CACHE_UNCACHED || i >= ZCIPC_WINDOW_PINNABLE)
 			seq_printf(m, "zcipc-window-%u:\t%lu of %lu pages used\n", i,
-				   ep->windows[i].nused, ep->windows[i].npages);
+				   ep->space.windows[i].nused, ep->space.windows[i].npages);
 	seq_printf(m, "zcipc-queue-depth:\t%u\n", ep->queue_depth);
 	zcipc_stats_endpoint(ep, stats);
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	zcipc_stats_show_all(m, stats, ZCIPC_STAT_CAPS);
 }
 

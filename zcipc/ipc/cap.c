@@ -14,7 +14,6 @@
  * owners.
  */
 #include <linux/highmem.h>
-#include <linux/interval_tree_generic.h>
 #include <linux/log2.h>
 #include <linux/random.h>
 #include <linux/slab.h>
@@ -55,8 +54,7 @@ struct zcipc_cap *zcipc_cap_alloc(int node)
 	if (cap) {
 		INIT_LIST_HEAD(&cap->children);
 		INIT_LIST_HEAD(&cap->sibling);
-		INIT_LIST_HEAD(&cap->region_entry);
-		INIT_LIST_HEAD(&cap->slots);
+		zcipc_extent_init(&cap->extent);
 		INIT_LIST_HEAD(&cap->notices);
 		INIT_LIST_HEAD(&cap->msg.entry);
 	}
@@ -79,15 +77,15 @@ static __always_inline u64 zcipc_cap_entry_generation(const void *entry)
 {
 	if (zcipc_cap_entry_is_free(entry))
 		return (unsigned long)entry >> (ZCIPC_TOKEN_INDEX_BITS + 1);
-	return ((const struct zcipc_cap *)entry)->token >> ZCIPC_TOKEN_INDEX_BITS;
+	return ((const struct zcipc_cap *)entry)->extent.token >> ZCIPC_TOKEN_INDEX_BITS;
 }
 
 /* Charges what capabilities need. With __GFP_NOFAIL it does. */
 static int zcipc_cap_charge(struct zcipc_endpoint *ep, size_t bytes, gfp_t gfp)
 {
 	if (!(gfp & __GFP_NOFAIL))
-		return zcipc_charge_overhead(ep->user, bytes);
-	zcipc_charge_overhead_force(ep->user, bytes);
+		return zcipc_charge_overhead(ep->space.user, bytes);
+	zcipc_charge_overhead_force(ep->space.user, bytes);
 	return 0;
 }
 
@@ -131,7 +129,7 @@ int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
 	u32 more;
 	int ret;
 
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	/* Half of the indices are never needed but for what comes back from dead peers. */
 	if (ep->ncaps + n > ZCIPC_MAX_CAPS / 2 && !(gfp & __GFP_NOFAIL))
 		return -ENOBUFS;
@@ -153,14 +151,14 @@ int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
 static noinline void zcipc_cap_refund(struct zcipc_endpoint *ep, u32 n)
 {
 	ep->caps_paid -= n;
-	zcipc_uncharge_overhead(ep->user, n * kmem_cache_size(zcipc_caps));
+	zcipc_uncharge_overhead(ep->space.user, n * kmem_cache_size(zcipc_caps));
 }
 
 /* The end of an endpoint's table. */
 void zcipc_cap_free_table(struct zcipc_endpoint *ep)
 {
 	zcipc_cap_refund(ep, ep->caps_paid);
-	zcipc_uncharge_overhead(ep->user, ep->caps_size * sizeof(*ep->caps));
+	zcipc_uncharge_overhead(ep->space.user, ep->caps_size * sizeof(*ep->caps));
 	kvfree(ep->caps);
 }
 
@@ -170,13 +168,13 @@ static __always_inline void zcipc_cap_enter_table(struct zcipc_cap *cap,
 	u32 index = ep->caps_free;
 	void *entry = ep->caps[index];
 
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	ep->caps_free = zcipc_cap_entry_next(entry);
 	ep->caps[index] = cap;
 	ep->ncaps++;
-	cap->token = (((unsigned long)entry >> (ZCIPC_TOKEN_INDEX_BITS + 1)) + 1)
+	cap->extent.token = (((unsigned long)entry >> (ZCIPC_TOKEN_INDEX_BITS + 1)) + 1)
 		     << ZCIPC_TOKEN_INDEX_BITS | index;
-	cap->ep = ep;
+	cap->extent.space = &ep->space;
 }
 
 /**
@@ -191,10 +189,10 @@ void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep)
 
 static __always_inline void zcipc_cap_erase(struct zcipc_cap *cap)
 {
-	struct zcipc_endpoint *ep = cap->ep;
-	u32 index = cap->token & ZCIPC_TOKEN_INDEX_MASK;
+	struct zcipc_endpoint *ep = zcipc_cap_ep(cap);
+	u32 index = cap->extent.token & ZCIPC_TOKEN_INDEX_MASK;
 
-	ep->caps[index] = zcipc_cap_free_entry(cap->token >> ZCIPC_TOKEN_INDEX_BITS,
+	ep->caps[index] = zcipc_cap_free_entry(cap->extent.token >> ZCIPC_TOKEN_INDEX_BITS,
 					       ep->caps_free);
 	ep->caps_free = index;
 	ep->ncaps--;
@@ -202,46 +200,12 @@ static __always_inline void zcipc_cap_erase(struct zcipc_cap *cap)
 		zcipc_cap_refund(ep, ZCIPC_CAPS_SPARE / 2);
 }
 
-static unsigned long zcipc_cap_range_first(const struct zcipc_cap *cap)
-{
-	return cap->first;
-}
-
-static unsigned long zcipc_cap_range_last(const struct zcipc_cap *cap)
-{
-	return cap->first + cap->npages - 1;
-}
-
-INTERVAL_TREE_DEFINE(struct zcipc_cap, range_node, unsigned long, range_last,
-		     zcipc_cap_range_first, zcipc_cap_range_last, static, zcipc_cap_ranges)
-
-/**
- * zcipc_cap_overlap() - go through the capabilities that name pages of a range
- * @region: the region; the caller holds its lock
- * @cap: the one before, NULL: from the beginning
- * @first: first page
- * @npages: number of pages
- *
- * Return: the next one that is not revoked, or NULL
- */
-struct zcipc_cap *zcipc_cap_overlap(struct zcipc_region *region, struct zcipc_cap *cap,
-				    unsigned long first, unsigned long npages)
-{
-	lockdep_assert_held(&region->lock);
-	if (cap)
-		return zcipc_cap_ranges_iter_next(cap, first, first + npages - 1);
-	return zcipc_cap_ranges_iter_first(&region->ranges, first, first + npages - 1);
-}
-
 /* It is as good as gone, but for the table. */
 static void zcipc_cap_set_revoked(struct zcipc_cap *cap, struct zcipc_endpoint *revoker)
 {
-	WRITE_ONCE(cap->revoked, true);
+	zcipc_extent_revoke(&cap->extent);
 	kref_get(&revoker->kref);
 	cap->revoker = revoker;
-	zcipc_cap_ranges_remove(cap, &cap->region->ranges);
-	zcipc_region_count_uses(cap->region, -1);
-	list_move_tail(&cap->region_entry, &cap->region->revoked);
 }
 
 /**
@@ -257,18 +221,11 @@ void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region,
 		       struct zcipc_cap *parent, unsigned long first, unsigned long npages,
 		       u32 rights)
 {
-	lockdep_assert_held(&cap->ep->lock);
-	lockdep_assert_held(&region->lock);
-	cap->region = zcipc_region_get(region);
-	cap->first = first;
-	cap->npages = npages;
+	zcipc_extent_install(&cap->extent, region, first, npages);
 	cap->rights = rights;
 	cap->parent = parent;
 	if (parent)
 		list_add_tail(&cap->sibling, &parent->children);
-	list_add_tail(&cap->region_entry, &region->caps);
-	zcipc_cap_ranges_insert(cap, &region->ranges);
-	zcipc_region_count_uses(region, 1);
 	zcipc_stat_inc(CAPS);
 }
 
@@ -276,7 +233,7 @@ static void zcipc_cap_remove_slots(struct zcipc_cap *cap)
 {
 	struct zcipc_slot *slot, *next;
 
-	list_for_each_entry_safe(slot, next, &cap->slots, cap_entry) {
+	list_for_each_entry_safe(slot, next, &cap->extent.slots, entry) {
 		zcipc_slot_remove(slot);
 		cond_resched();
 	}
@@ -289,13 +246,13 @@ static void zcipc_cap_remove_slots(struct zcipc_cap *cap)
  */
 static void zcipc_cap_lost_child(struct zcipc_cap *cap)
 {
-	struct zcipc_region *region = cap->region;
+	struct zcipc_region *region = cap->extent.region;
 	struct zcipc_slot *slot;
 
-	if (!cap->implicit || !region->file || cap->revoked || !list_empty(&cap->children))
+	if (!cap->implicit || !region->file || cap->extent.revoked || !list_empty(&cap->children))
 		return;
-	zcipc_cap_set_revoked(cap, cap->ep);
-	list_for_each_entry(slot, &cap->slots, cap_entry)
+	zcipc_cap_set_revoked(cap, zcipc_cap_ep(cap));
+	list_for_each_entry(slot, &cap->extent.slots, entry)
 		zcipc_slot_unmap(slot);
 	zcipc_region_get(region);
 	if (!queue_work(zcipc_workers, &region->reap))
@@ -332,17 +289,13 @@ static void zcipc_cap_leave_tree(struct zcipc_cap *cap, bool stay)
  */
 void zcipc_cap_detach(struct zcipc_cap *cap, bool stay)
 {
-	lockdep_assert_held(&cap->ep->lock);
-	lockdep_assert_held(&cap->region->lock);
+	lockdep_assert_held(&zcipc_cap_ep(cap)->space.lock);
+	lockdep_assert_held(&cap->extent.region->lock);
 	zcipc_cap_remove_slots(cap);
 	zcipc_cap_leave_tree(cap, stay);
-	if (!cap->revoked) {
-		zcipc_cap_ranges_remove(cap, &cap->region->ranges);
-		zcipc_region_count_uses(cap->region, -1);
-	}
-	list_del(&cap->region_entry);
+	zcipc_extent_detach(&cap->extent);
 	zcipc_cap_erase(cap);
-	zcipc_message_unqueue(cap->ep, &cap->msg);
+	zcipc_message_unqueue(zcipc_cap_ep(cap), &cap->msg);
 	zcipc_notices_end(cap);
 	zcipc_stat_dec(CAPS);
 }
@@ -352,8 +305,8 @@ void zcipc_cap_free(struct zcipc_cap *cap)
 {
 	if (!cap)
 		return;
-	if (cap->region)
-		zcipc_region_put(cap->region);
+	if (cap->extent.region)
+		zcipc_region_put(cap->extent.region);
 	if (cap->revoker)
 		zcipc_endpoint_put(cap->revoker);
 	kmem_cache_free(zcipc_caps, cap);
@@ -370,11 +323,11 @@ void zcipc_cap_free(struct zcipc_cap *cap)
  */
 struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endpoint *other)
 {
-	struct zcipc_region *region = cap->region;
-	struct zcipc_endpoint *ep = cap->ep;
-	u64 token = cap->token;
+	struct zcipc_region *region = cap->extent.region;
+	struct zcipc_endpoint *ep = zcipc_cap_ep(cap);
+	u64 token = cap->extent.token;
 
-	if (zcipc_region_lock(region, ep, other))
+	if (zcipc_region_lock(region, &ep->space, &other->space))
 		return cap;
 	/* What a token names does not change. */
 	cap = zcipc_cap_at(ep, token);
@@ -392,27 +345,27 @@ struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endp
  */
 void zcipc_cap_remove_locked(struct zcipc_cap *cap)
 {
-	bool is_long = cap->npages > ZCIPC_LONG_PAGES || cap->nslots > 1;
-	struct zcipc_region *region = cap->region;
-	struct zcipc_endpoint *ep = cap->ep;
+	bool is_long = cap->extent.npages > ZCIPC_LONG_PAGES || cap->extent.nslots > 1;
+	struct zcipc_region *region = cap->extent.region;
+	struct zcipc_endpoint *ep = zcipc_cap_ep(cap);
 	struct zcipc_slot *slot;
 
 	if (is_long) {
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&ep->space.lock);
 		zcipc_test_point("long");
 	}
-	list_for_each_entry(slot, &cap->slots, cap_entry)
+	list_for_each_entry(slot, &cap->extent.slots, entry)
 		zcipc_slot_unmap(slot);
 	if (is_long)
-		mutex_lock(&ep->lock);
+		mutex_lock(&ep->space.lock);
 	zcipc_cap_detach(cap, false);
 	mutex_unlock(&region->lock);
 	/* The region may go with it. */
 	if (is_long)
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&ep->space.lock);
 	zcipc_cap_free(cap);
 	if (is_long)
-		mutex_lock(&ep->lock);
+		mutex_lock(&ep->space.lock);
 }
 
 /*
@@ -421,7 +374,7 @@ void zcipc_cap_remove_locked(struct zcipc_cap *cap)
  */
 void zcipc_cap_remove(struct zcipc_cap *cap)
 {
-	cap = zcipc_cap_lock_region(cap, cap->ep);
+	cap = zcipc_cap_lock_region(cap, zcipc_cap_ep(cap));
 	if (cap)
 		zcipc_cap_remove_locked(cap);
 }
@@ -433,10 +386,10 @@ void zcipc_cap_remove(struct zcipc_cap *cap)
  */
 void zcipc_cap_forget(struct zcipc_cap *cap)
 {
-	struct zcipc_region *region = cap->region;
+	struct zcipc_region *region = cap->extent.region;
 	struct zcipc_slot *slot, *next;
 
-	list_for_each_entry_safe(slot, next, &cap->slots, cap_entry) {
+	list_for_each_entry_safe(slot, next, &cap->extent.slots, entry) {
 		if (slot == &cap->slot)
 			continue;
 		zcipc_slot_unmap(slot);
@@ -445,9 +398,32 @@ void zcipc_cap_forget(struct zcipc_cap *cap)
 	zcipc_cap_leave_tree(cap, false);
 	zcipc_notices_end(cap);
 	zcipc_cap_erase(cap);
-	zcipc_cap_enter_table(cap, cap->ep);
+	zcipc_cap_enter_table(cap, zcipc_cap_ep(cap));
 	cap->implicit = true;
 	mutex_unlock(&region->lock);
+}
+
+/* A slot is not where it was: who has not heard of it is not told. The caller holds the lock. */
+void zcipc_cap_unplaced(struct zcipc_slot *slot)
+{
+	struct zcipc_cap *cap = zcipc_cap_of(slot->extent);
+
+	if (slot == &cap->slot)
+		cap->msg.addr = 0;
+}
+
+/*
+ * Nothing of adopted memory is mapped any more. The capability stays if somebody knows it; if not,
+ * this returns true. The caller holds the endpoint's lock, which may be released in between.
+ */
+bool zcipc_cap_emptied(struct zcipc_slot *slot)
+{
+	struct zcipc_cap *cap = zcipc_cap_of(slot->extent);
+
+	if (!cap->implicit)
+		return false;
+	zcipc_cap_remove(cap);
+	return true;
 }
 
 /* As zcipc_cap_remove(), if it is still there. No lock is held. */
@@ -455,11 +431,11 @@ void zcipc_cap_remove_token(struct zcipc_endpoint *ep, u64 token)
 {
 	struct zcipc_cap *cap;
 
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	cap = zcipc_cap_find(ep, token);
 	if (!IS_ERR(cap))
 		zcipc_cap_remove(cap);
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 }
 
 /* Takes away all that a dead endpoint has. The caller holds its lock: it is released at times. */
@@ -473,9 +449,9 @@ void zcipc_cap_remove_all(struct zcipc_endpoint *ep)
 		/* Who wants to send something is to hear that it is dead. */
 		if (i % 64)
 			continue;
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&ep->space.lock);
 		cond_resched();
-		mutex_lock(&ep->lock);
+		mutex_lock(&ep->space.lock);
 	}
 }
 
@@ -488,9 +464,9 @@ void zcipc_cap_remove_all(struct zcipc_endpoint *ep)
  */
 void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to)
 {
-	lockdep_assert_held(&cap->region->lock);
+	lockdep_assert_held(&cap->extent.region->lock);
 	if (!list_empty(&cap->msg.entry))
-		zcipc_message_unqueue(cap->ep, &cap->msg);
+		zcipc_message_unqueue(zcipc_cap_ep(cap), &cap->msg);
 	if (!list_empty(&cap->notices))
 		zcipc_notices_end(cap);
 	/* Whoever gets it is told the token. */
@@ -547,9 +523,9 @@ struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, struct zcipc_
 	cap = zcipc_cap_lock_region(cap, other);
 	if (!cap)
 		return ERR_PTR(-ESTALE);
-	if (!cap->revoked)
+	if (!cap->extent.revoked)
 		return cap;
-	mutex_unlock(&cap->region->lock);
+	mutex_unlock(&cap->extent.region->lock);
 	return ERR_PTR(-ESTALE);
 }
 
@@ -559,7 +535,7 @@ struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, struct zcipc_
  * @token: what user space gave
  *
  * The region's lock keeps the capability and its slots. zcipc_region_unlock_put() must follow, of
- * cap->region as it is now.
+ * cap->extent.region as it is now.
  *
  * Return: as zcipc_cap_find()
  */
@@ -567,11 +543,11 @@ struct zcipc_cap *zcipc_cap_find_region(struct zcipc_endpoint *ep, u64 token)
 {
 	struct zcipc_cap *cap;
 
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	cap = zcipc_cap_find_locked(ep, ep, token);
 	if (!IS_ERR(cap))
-		zcipc_region_get(cap->region);
-	mutex_unlock(&ep->lock);
+		zcipc_region_get(cap->extent.region);
+	mutex_unlock(&ep->space.lock);
 	return cap;
 }
 
@@ -619,16 +595,16 @@ static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker
 {
 	struct zcipc_slot *slot;
 
-	lockdep_assert_held(&cap->region->lock);
+	lockdep_assert_held(&cap->extent.region->lock);
 	zcipc_cap_set_revoked(cap, revoker);
-	list_for_each_entry(slot, &cap->slots, cap_entry) {
+	list_for_each_entry(slot, &cap->extent.slots, entry) {
 		if (slot->view)
 			zcipc_file_kill(slot->view);
 		else if (mapped)
 			zcipc_slot_unmap(slot);
 	}
-	zcipc_count(NULL, cap->region, REVOKED, 1);
-	trace_zcipc_revoke(revoker->id, cap->ep->id, cap->region->id);
+	zcipc_count(NULL, cap->extent.region, REVOKED, 1);
+	trace_zcipc_revoke(revoker->space.id, zcipc_cap_ep(cap)->space.id, cap->extent.region->id);
 }
 
 /* Kills a capability, unless @keep, and all that is derived from it. Returns how many. */
@@ -638,7 +614,7 @@ u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_endpoint
 	LIST_HEAD(todo);
 	u64 n;
 
-	lockdep_assert_held(&root->region->lock);
+	lockdep_assert_held(&root->extent.region->lock);
 	list_splice_tail_init(&root->children, &todo);
 	if (!keep) {
 		list_del(&root->sibling);
@@ -654,8 +630,9 @@ u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_endpoint
 		cond_resched();
 	}
 	/* At once: all views have to be passed, dead ones until their owners unmap them. */
-	if (n && root->region->file)
-		zcipc_file_unmap_range(root->region, root->first, root->npages);
+	if (n && root->extent.region->file)
+		zcipc_file_unmap_range(root->extent.region, root->extent.first,
+				       root->extent.npages);
 	if (parent)
 		zcipc_cap_lost_child(parent);
 	return n;
@@ -681,10 +658,10 @@ u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsig
 
 	lockdep_assert_held(&region->lock);
 	/* In the order in which they were given, and are told. */
-	list_for_each_entry_safe(cap, next, &region->caps, region_entry) {
+	list_for_each_entry_safe(cap, next, &region->extents, extent.region_entry) {
 		cond_resched();
-		if (cap == except || cap->first < first ||
-		    cap->first + cap->npages > first + npages)
+		if (cap == except || cap->extent.first < first ||
+		    cap->extent.first + cap->extent.npages > first + npages)
 			continue;
 		zcipc_cap_leave_tree(cap, false);
 		cap->parent = NULL;
@@ -701,12 +678,12 @@ static struct zcipc_endpoint *zcipc_cap_first_revoked(struct zcipc_region *regio
 	struct zcipc_cap *cap;
 
 	mutex_lock(&region->lock);
-	cap = list_first_entry_or_null(&region->revoked, struct zcipc_cap, region_entry);
+	cap = list_first_entry_or_null(&region->revoked, struct zcipc_cap, extent.region_entry);
 	if (cap) {
 		/* The endpoint's shutdown would have to take it out of the table first. */
-		ep = cap->ep;
+		ep = zcipc_cap_ep(cap);
 		kref_get(&ep->kref);
-		*token = cap->token;
+		*token = cap->extent.token;
 	}
 	mutex_unlock(&region->lock);
 	return ep;
@@ -724,16 +701,16 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 		cap = zcipc_cap_lock_region(cap, ep);
 	if (!cap)
 		return;
-	region = cap->region;
+	region = cap->extent.region;
 	known = (list_empty(&cap->msg.entry) || cap->msg.shown) && !cap->msg.unheard;
 	zcipc_cap_detach(cap, false);
 	mutex_unlock(&region->lock);
 	if (!cap->implicit || !region->file)
-		ep->stats[ZCIPC_STAT_REVOKED]++;
-	cap->msg = zcipc_message_of_end(region->id, cap->npages);
-	cap->region = NULL;
+		ep->space.stats[ZCIPC_STAT_REVOKED]++;
+	cap->msg = zcipc_message_of_end(region->id, cap->extent.npages);
+	cap->extent.region = NULL;
 	zcipc_region_put(region);
-	if (known && !ep->dead && ep != cap->revoker) {
+	if (known && !ep->space.dead && ep != cap->revoker) {
 		swap(cap->revoker, revoker);
 		zcipc_message_queue(ep, &cap->msg, revoker);
 		zcipc_endpoint_put(revoker);
@@ -751,9 +728,9 @@ static void zcipc_cap_reap_some(struct zcipc_region *region, u64 n, bool killabl
 
 	/* Others may revoke as fast as this goes on: they have to see to it themselves. */
 	for (; n && (ep = zcipc_cap_first_revoked(region, &token)); n--) {
-		mutex_lock(&ep->lock);
+		mutex_lock(&ep->space.lock);
 		zcipc_cap_bury(ep, token);
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&ep->space.lock);
 		zcipc_endpoint_put(ep);
 		cond_resched();
 		if (killable && fatal_signal_pending(current))

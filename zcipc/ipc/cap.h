@@ -11,11 +11,11 @@
 #include <linux/lockdep.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
-#include <linux/rbtree.h>
 #include <linux/types.h>
 #include <linux/workqueue.h>
 
 #include "base/limits.h"
+#include "map/extent.h"
 #include "map/slot.h"
 #include "ipc/endpoint.h"
 #include "ipc/queue.h"
@@ -24,53 +24,41 @@ struct zcipc_region;
 
 /**
  * struct zcipc_cap - a capability: what one endpoint may do with a range of a region
- * @token: what user space calls it, unique in the endpoint for all time
- * @ep: whose table it is in
- * @region: the region, with a reference
- * @first: first page of the range in the region
- * @npages: length of the range
+ * @extent: the range, and where it is mapped; the space is that of whose table it is in
  * @rights: enum zcipc_right
- * @revoked: dead: nothing is mapped by it and nothing will be, only the table still has it. Set
- *	under the region's lock.
  * @implicit: nobody has been told the token. Of adopted memory: goes when that is unmapped. Of a
  *	file: goes with the last that is derived from it
- * @unready: of memory that is being adopted; cannot be found; ep->lock
- * @nslots: number of @slots
- * @revoker: who did that, with a reference; region->lock
+ * @revoker: who revoked it, with a reference; region->lock
  * @parent: what it is derived from, or NULL; region->lock, as the next two
  * @children: what is derived from it
  * @sibling: in parent->children
- * @region_entry: in region->caps, or region->revoked; region->lock
- * @range_node: in region->ranges, unless it is revoked; region->lock, as the next one
- * @range_last: the last page of all ranges at and below that node
- * @slots: struct zcipc_slot.cap_entry; changed under both locks, read under either
- * @slot: the first of them, if it came with one
- * @notices: notifications of the endpoint that it has not received; ep->lock, as the next one
+ * @slot: the first of extent.slots, if it came with one
+ * @notices: notifications of the endpoint that it has not received; its lock, as the next one
  * @msg: tells the endpoint of it
  */
 struct zcipc_cap {
-	u64 token;
-	struct zcipc_endpoint *ep;
-	struct zcipc_region *region;
-	unsigned long first;
-	unsigned long npages;
+	struct zcipc_extent extent;
 	u32 rights;
-	bool revoked;
 	bool implicit;
-	bool unready;
-	u32 nslots;
 	struct zcipc_endpoint *revoker;
 	struct zcipc_cap *parent;
 	struct list_head children;
 	struct list_head sibling;
-	struct list_head region_entry;
-	struct rb_node range_node;
-	unsigned long range_last;
-	struct list_head slots;
 	struct zcipc_slot slot;
 	struct list_head notices;
 	struct zcipc_message msg;
 };
+
+/* In whose table it is. */
+static inline struct zcipc_endpoint *zcipc_cap_ep(const struct zcipc_cap *cap)
+{
+	return container_of(cap->extent.space, struct zcipc_endpoint, space);
+}
+
+static inline struct zcipc_cap *zcipc_cap_of(struct zcipc_extent *extent)
+{
+	return container_of(extent, struct zcipc_cap, extent);
+}
 
 #define ZCIPC_TOKEN_INDEX_BITS	20
 #define ZCIPC_TOKEN_INDEX_MASK	((1ULL << ZCIPC_TOKEN_INDEX_BITS) - 1)
@@ -103,8 +91,8 @@ static inline int zcipc_cap_reserve(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
 static inline bool zcipc_cap_is_at(const struct zcipc_endpoint *ep, const struct zcipc_cap *cap,
 				   u64 token)
 {
-	return ep->caps[token & ZCIPC_TOKEN_INDEX_MASK] == cap && cap->token == token &&
-	       !READ_ONCE(cap->revoked);
+	return ep->caps[token & ZCIPC_TOKEN_INDEX_MASK] == cap && cap->extent.token == token &&
+	       !READ_ONCE(cap->extent.revoked);
 }
 
 /* Tables have odd numbers in their free entries. */
@@ -119,11 +107,11 @@ static inline struct zcipc_cap *zcipc_cap_at(struct zcipc_endpoint *ep, u64 toke
 	u32 index = token & ZCIPC_TOKEN_INDEX_MASK;
 	void *entry;
 
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	if (index >= ep->caps_size)
 		return NULL;
 	entry = ep->caps[array_index_nospec(index, ep->caps_size)];
-	if (zcipc_cap_entry_is_free(entry) || ((struct zcipc_cap *)entry)->token != token)
+	if (zcipc_cap_entry_is_free(entry) || ((struct zcipc_cap *)entry)->extent.token != token)
 		return NULL;
 	return entry;
 }
@@ -131,6 +119,8 @@ static inline struct zcipc_cap *zcipc_cap_at(struct zcipc_endpoint *ep, u64 toke
 u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_endpoint *revoker);
 void zcipc_cap_remove_locked(struct zcipc_cap *cap);
 void zcipc_cap_forget(struct zcipc_cap *cap);
+void zcipc_cap_unplaced(struct zcipc_slot *slot);
+bool zcipc_cap_emptied(struct zcipc_slot *slot);
 struct zcipc_cap *zcipc_cap_missing(const struct zcipc_endpoint *ep, u64 token);
 
 /**
@@ -148,7 +138,7 @@ static inline struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 to
 
 	if (unlikely(!cap))
 		return zcipc_cap_missing(ep, token);
-	return READ_ONCE(cap->revoked) || cap->unready ? ERR_PTR(-ESTALE) : cap;
+	return READ_ONCE(cap->extent.revoked) || cap->extent.unready ? ERR_PTR(-ESTALE) : cap;
 }
 
 /**
@@ -164,15 +154,15 @@ static inline struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 to
 static inline int zcipc_cap_range(const struct zcipc_cap *cap, u64 offset, u64 len,
 				  unsigned long *first, unsigned long *npages)
 {
-	u64 end = (u64)cap->npages << PAGE_SHIFT;
+	u64 end = (u64)cap->extent.npages << PAGE_SHIFT;
 
-	*first = cap->first;
-	*npages = cap->npages;
+	*first = cap->extent.first;
+	*npages = cap->extent.npages;
 	if (!(offset | len))
 		return 0;
 	if (!PAGE_ALIGNED(offset) || !PAGE_ALIGNED(len) || offset >= end || len > end - offset)
 		return -EINVAL;
-	*first = cap->first + (offset >> PAGE_SHIFT);
+	*first = cap->extent.first + (offset >> PAGE_SHIFT);
 	*npages = (len ?: end - offset) >> PAGE_SHIFT;
 	return 0;
 }
@@ -189,8 +179,6 @@ void zcipc_cap_free_table(struct zcipc_endpoint *ep);
 void zcipc_cap_remove_all(struct zcipc_endpoint *ep);
 void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to);
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to);
-struct zcipc_cap *zcipc_cap_overlap(struct zcipc_region *region, struct zcipc_cap *cap,
-				    unsigned long first, unsigned long npages);
 struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endpoint *other);
 struct zcipc_cap *zcipc_cap_find_region(struct zcipc_endpoint *ep, u64 token);
 struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, struct zcipc_endpoint *other,
@@ -202,10 +190,5 @@ u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsig
 void zcipc_cap_reap(struct zcipc_region *region, u64 n);
 int zcipc_cap_init(void);
 void zcipc_cap_exit(void);
-
-static inline bool zcipc_slot_is_special(const struct zcipc_slot *slot)
-{
-	return slot->cap->region->special || zcipc_slot_is_pfnmap(slot);
-}
 
 #endif /* ZCIPC_CAP_H */

@@ -13,9 +13,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mmu_notifier.h>
-#include <linux/mount.h>
 #include <linux/pid_namespace.h>
-#include <linux/pseudo_fs.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
@@ -28,12 +26,13 @@
 #include "base/trace.h"
 #include "mem/account.h"
 #include "mem/recycle.h"
-#include "map/window.h"
+#include "map/space.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "ipc/notify.h"
 #include "ipc/policy.h"
 #include "ipc/queue.h"
+#include "ipc/room.h"
 
 /* What one takes, with its file, its inode, and what watches its address space. */
 #define ZCIPC_ENDPOINT_BYTES	(kmalloc_size_roundup(sizeof(struct zcipc_endpoint)) + SZ_1K)
@@ -41,8 +40,6 @@
 /* All live endpoints by id. */
 static DEFINE_XARRAY(zcipc_endpoints);
 static atomic64_t zcipc_last_endpoint;
-
-static struct vfsmount *zcipc_mnt;
 
 /* What files of endpoints have. */
 static const struct file_operations *zcipc_endpoint_fops;
@@ -123,32 +120,32 @@ static bool zcipc_mm_watch(struct zcipc_endpoint *ep)
 	struct mmu_notifier *notifier;
 	struct zcipc_mm *zmm;
 
-	if (rwsem_is_locked(&ep->mm->mmap_lock))
+	if (rwsem_is_locked(&ep->space.mm->mmap_lock))
 		return false;
-	notifier = mmu_notifier_get(&zcipc_mm_ops, ep->mm);
+	notifier = mmu_notifier_get(&zcipc_mm_ops, ep->space.mm);
 	if (IS_ERR(notifier))
 		return false;
 	zmm = container_of(notifier, struct zcipc_mm, notifier);
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	ep->zmm = zmm;
-	if (!ep->dead) {
+	if (!ep->space.dead) {
 		mutex_lock(&zmm->lock);
 		list_add_tail(&ep->mm_entry, &zmm->endpoints);
 		mutex_unlock(&zmm->lock);
 	}
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	return true;
 }
 
 /* Not of one that is dead: its shutdown sees to it that nothing is queued, or will be. */
 static void zcipc_endpoint_watch_soon(struct zcipc_endpoint *ep)
 {
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	kref_get(&ep->kref);
-	if (ep->dead || ep->zmm ||
+	if (ep->space.dead || ep->zmm ||
 	    !queue_delayed_work(zcipc_workers, &ep->watch, ZCIPC_WATCH_DELAY))
 		zcipc_endpoint_put(ep);
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 }
 
 /* An endpoint has existed for a while, or something of it has been unmapped. */
@@ -157,35 +154,44 @@ static void zcipc_endpoint_watch(struct work_struct *work)
 	struct zcipc_endpoint *ep = container_of(to_delayed_work(work), struct zcipc_endpoint,
 						 watch);
 
-	if (!mmget_not_zero(ep->mm)) {
+	if (!mmget_not_zero(ep->space.mm)) {
 		zcipc_endpoint_shutdown(ep);
 	} else {
 		/* What is mapped from it has its inode, but for views, which do not count. */
-		if (!READ_ONCE(ep->dead) && !ep->zmm && !mapping_mapped(ep->inode->i_mapping) &&
-		    !zcipc_mm_watch(ep))
+		if (!READ_ONCE(ep->space.dead) && !ep->zmm &&
+		    !mapping_mapped(ep->space.inode->i_mapping) && !zcipc_mm_watch(ep))
 			zcipc_endpoint_watch_soon(ep);
 		/* If it ends with this, others do not wait for that. */
-		mmput_async(ep->mm);
+		mmput_async(ep->space.mm);
 	}
 	zcipc_endpoint_put(ep);
 }
 
-/**
- * zcipc_endpoint_unmapped() - something that was mapped from an endpoint is closed
- * @ep: the endpoint, whose lock is not held
- * @vma: the VMA that showed it
- *
- * If the address space goes away, the endpoint does, although a child may keep the file open.
+/*
+ * Something that was mapped from an endpoint is closed. If the address space goes away, the
+ * endpoint does, although a child may keep the file open.
  */
-void zcipc_endpoint_unmapped(struct zcipc_endpoint *ep, const struct vm_area_struct *vma)
+static void zcipc_endpoint_closed(struct zcipc_space *space)
 {
-	if (vma->vm_mm != ep->mm)
-		return;
-	if (!atomic_read(&ep->mm->mm_users))
+	struct zcipc_endpoint *ep = container_of(space, struct zcipc_endpoint, space);
+
+	if (!atomic_read(&space->mm->mm_users))
 		zcipc_endpoint_shutdown(ep);
 	else
 		zcipc_endpoint_watch_soon(ep);
 }
+
+static void zcipc_endpoint_changed(struct zcipc_space *space)
+{
+	zcipc_endpoint_wake_all(container_of(space, struct zcipc_endpoint, space));
+}
+
+static const struct zcipc_space_ops zcipc_endpoint_space_ops = {
+	.changed = zcipc_endpoint_changed,
+	.closed = zcipc_endpoint_closed,
+	.unplaced = zcipc_cap_unplaced,
+	.emptied = zcipc_cap_emptied,
+};
 
 /**
  * zcipc_endpoint_create() - an endpoint for the current process
@@ -196,33 +202,26 @@ void zcipc_endpoint_unmapped(struct zcipc_endpoint *ep, const struct vm_area_str
 struct zcipc_endpoint *zcipc_endpoint_create(void)
 {
 	struct zcipc_endpoint *ep;
-	int ret = -ENOMEM;
+	int ret;
 
 	ep = kzalloc(sizeof(*ep), GFP_KERNEL_ACCOUNT);
 	if (!ep)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&ep->kref);
-	mutex_init(&ep->lock);
-	mutex_init(&ep->adopt_lock);
-	init_rwsem(&ep->hide_lock);
-	ep->slots = RB_ROOT;
 	INIT_LIST_HEAD(&ep->messages);
 	init_waitqueue_head(&ep->recv_wait);
 	init_waitqueue_head(&ep->room_wait);
 	ep->queue_depth = ZCIPC_MAX_MESSAGES;
 
-	ep->inode = alloc_anon_inode(zcipc_mnt->mnt_sb);
-	if (IS_ERR(ep->inode)) {
-		ret = PTR_ERR(ep->inode);
+	ret = zcipc_space_begin(&ep->space, &zcipc_endpoint_space_ops);
+	if (ret)
 		goto err_free;
-	}
-	i_size_write(ep->inode, MAX_LFS_FILESIZE);
 	ret = -ENOMEM;
-	ep->user = zcipc_user_get();
-	if (!ep->user)
-		goto err_inode;
-	zcipc_recycle_begin(&ep->kept, ep->user);
-	ret = zcipc_charge_overhead(ep->user, ZCIPC_ENDPOINT_BYTES);
+	ep->space.user = zcipc_user_get();
+	if (!ep->space.user)
+		goto err_space;
+	zcipc_recycle_begin(&ep->kept, ep->space.user);
+	ret = zcipc_charge_overhead(ep->space.user, ZCIPC_ENDPOINT_BYTES);
 	if (ret)
 		goto err_user;
 	INIT_DELAYED_WORK(&ep->watch, zcipc_endpoint_watch);
@@ -231,11 +230,11 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 	ep->pid = get_pid(task_tgid(current));
 	ep->node = numa_mem_id();
 	ep->pin_limit = zcipc_pin_limit();
-	ep->mm = current->mm;
-	mmgrab(ep->mm);
-	ep->id = atomic64_inc_return(&zcipc_last_endpoint);
+	ep->space.mm = current->mm;
+	mmgrab(ep->space.mm);
+	ep->space.id = atomic64_inc_return(&zcipc_last_endpoint);
 	zcipc_stat_inc(ENDPOINTS);
-	ret = xa_err(xa_store(&zcipc_endpoints, ep->id, ep, GFP_KERNEL_ACCOUNT));
+	ret = xa_err(xa_store(&zcipc_endpoints, ep->space.id, ep, GFP_KERNEL_ACCOUNT));
 	if (ret) {
 		zcipc_endpoint_put(ep);
 		return ERR_PTR(ret);
@@ -244,9 +243,9 @@ struct zcipc_endpoint *zcipc_endpoint_create(void)
 	return ep;
 
 err_user:
-	zcipc_user_put(ep->user);
-err_inode:
-	iput(ep->inode);
+	zcipc_user_put(ep->space.user);
+err_space:
+	zcipc_space_end(&ep->space);
 err_free:
 	kfree(ep);
 	return ERR_PTR(ret);
@@ -255,23 +254,19 @@ err_free:
 static void zcipc_endpoint_free(struct kref *kref)
 {
 	struct zcipc_endpoint *ep = container_of(kref, struct zcipc_endpoint, kref);
-	int i;
 
-	WARN_ON_ONCE(ep->ncaps || !RB_EMPTY_ROOT(&ep->slots) ||
-		     !list_empty(&ep->messages));
+	WARN_ON_ONCE(ep->ncaps || !list_empty(&ep->messages));
 	zcipc_cap_free_table(ep);
 	zcipc_notice_release(ep, ep->spare);
-	for (i = 0; i < ZCIPC_WINDOW_MAX; i++)
-		zcipc_window_end(ep, &ep->windows[i]);
+	zcipc_space_end(&ep->space);
 	if (ep->zmm)
 		mmu_notifier_put(&ep->zmm->notifier);
 	zcipc_policy_end(ep);
 	put_cred(ep->cred);
 	put_pid(ep->pid);
-	mmdrop(ep->mm);
-	iput(ep->inode);
-	zcipc_uncharge_overhead(ep->user, ZCIPC_ENDPOINT_BYTES);
-	zcipc_user_put(ep->user);
+	mmdrop(ep->space.mm);
+	zcipc_uncharge_overhead(ep->space.user, ZCIPC_ENDPOINT_BYTES);
+	zcipc_user_put(ep->space.user);
 	kfree_rcu(ep, rcu);
 	zcipc_stat_dec(ENDPOINTS);
 }
@@ -279,12 +274,6 @@ static void zcipc_endpoint_free(struct kref *kref)
 void zcipc_endpoint_put(struct zcipc_endpoint *ep)
 {
 	kref_put(&ep->kref, zcipc_endpoint_free);
-}
-
-/* Is it dead, or its address space gone, so that it is about to be shut down, or should be? */
-bool zcipc_endpoint_gone(const struct zcipc_endpoint *ep)
-{
-	return READ_ONCE(ep->dead) || !atomic_read(&ep->mm->mm_users);
 }
 
 /**
@@ -342,11 +331,11 @@ void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep)
 	struct zcipc_mm *zmm;
 	bool first;
 
-	mutex_lock(&ep->lock);
-	first = !ep->dead;
-	WRITE_ONCE(ep->dead, true);
+	mutex_lock(&ep->space.lock);
+	first = !ep->space.dead;
+	WRITE_ONCE(ep->space.dead, true);
 	zmm = ep->zmm;
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	if (!first)
 		return;
 	if (cancel_delayed_work(&ep->watch))
@@ -356,43 +345,16 @@ void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep)
 		list_del_init(&ep->mm_entry);
 		mutex_unlock(&zmm->lock);
 	}
-	xa_erase(&zcipc_endpoints, ep->id);
+	xa_erase(&zcipc_endpoints, ep->space.id);
 	wake_up_all(&ep->recv_wait);
 	wake_up_all(&ep->room_wait);
 	zcipc_test_point("shutdown");
 
 	zcipc_message_return_all(ep);
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	zcipc_cap_remove_all(ep);
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	zcipc_recycle_end(&ep->kept);
-}
-
-/* Takes the locks of two endpoints, which may be the same, in the order that everybody does. */
-void zcipc_endpoints_lock(struct zcipc_endpoint *a, struct zcipc_endpoint *b)
-{
-	if (a->id > b->id)
-		swap(a, b);
-	mutex_lock(&a->lock);
-	if (a != b)
-		mutex_lock_nested(&b->lock, SINGLE_DEPTH_NESTING);
-}
-
-void zcipc_endpoints_unlock(struct zcipc_endpoint *a, struct zcipc_endpoint *b)
-{
-	mutex_unlock(&a->lock);
-	if (a != b)
-		mutex_unlock(&b->lock);
-}
-
-/* zcipc_region_lock(), of one that somebody else has locked. */
-void zcipc_region_wait(struct zcipc_region *region, struct zcipc_endpoint *ep,
-		       struct zcipc_endpoint *other)
-{
-	zcipc_region_get(region);
-	zcipc_endpoints_unlock(ep, other);
-	mutex_lock(&region->lock);
-	zcipc_endpoints_lock(ep, other);
 }
 
 /* Counts a call of a type, to whom the caller says, that failed. No lock is held. */
@@ -401,10 +363,10 @@ void zcipc_endpoint_failed(struct zcipc_endpoint *sender, u64 peer, u32 type, in
 	/* What a signal interrupts is not over. */
 	unsigned int errnum = error == -ERESTARTSYS ? EINTR : -error;
 
-	trace_zcipc_fail(sender->id, peer, type, -(int)errnum);
-	mutex_lock(&sender->lock);
-	zcipc_count(sender, NULL, FAILURES, 1);
-	mutex_unlock(&sender->lock);
+	trace_zcipc_fail(sender->space.id, peer, type, -(int)errnum);
+	mutex_lock(&sender->space.lock);
+	zcipc_count(&sender->space, NULL, FAILURES, 1);
+	mutex_unlock(&sender->space.lock);
 	if (errnum < ZCIPC_STATS_ERRORS)
 		this_cpu_inc(zcipc_stats.errors[errnum]);
 }
@@ -422,41 +384,15 @@ struct zcipc_endpoint *zcipc_endpoint_next(const struct pid *pid, unsigned long 
 	return ep;
 }
 
-static int zcipc_init_fs_context(struct fs_context *fc)
-{
-	return init_pseudo(fc, 0x7a636970) ? 0 : -ENOMEM;
-}
-
-/* No owner: the mount would keep the module from being unloaded. Open files do. */
-static struct file_system_type zcipc_fs_type = {
-	.name = "zcipc",
-	.init_fs_context = zcipc_init_fs_context,
-	.kill_sb = kill_anon_super,
-};
-
-/* A file that is nobody's yet, of an endpoint's own inode, or an errno. */
-struct file *zcipc_endpoint_file(struct zcipc_endpoint *ep, int flags,
-				 const struct file_operations *fops)
-{
-	struct file *file;
-
-	ihold(ep->inode);
-	file = alloc_file_pseudo(ep->inode, zcipc_mnt, "zcipc", flags, fops);
-	if (IS_ERR(file))
-		iput(ep->inode);
-	return file;
-}
-
 int zcipc_endpoint_init(const struct file_operations *fops)
 {
 	zcipc_endpoint_fops = fops;
-	zcipc_mnt = kern_mount(&zcipc_fs_type);
-	return PTR_ERR_OR_ZERO(zcipc_mnt);
+	return zcipc_space_init();
 }
 
 void zcipc_endpoint_exit(void)
 {
-	kern_unmount(zcipc_mnt);
+	zcipc_space_exit();
 	/* Notifiers of address spaces are freed some time after the last reference is gone. */
 	mmu_notifier_synchronize();
 	WARN_ON_ONCE(!xa_empty(&zcipc_endpoints));

@@ -39,13 +39,13 @@ static struct zcipc_notice *zcipc_notice_alloc(struct zcipc_endpoint *ep)
 	swap(ep->spare, notice);
 	if (notice)
 		return notice;
-	ret = zcipc_charge_overhead(ep->user, ZCIPC_NOTICE_BYTES);
+	ret = zcipc_charge_overhead(ep->space.user, ZCIPC_NOTICE_BYTES);
 	if (ret)
 		return ERR_PTR(ret);
 	notice = kmalloc(sizeof(*notice), ZCIPC_GFP_LOCKED | __GFP_ACCOUNT);
 	if (notice)
 		return notice;
-	zcipc_uncharge_overhead(ep->user, ZCIPC_NOTICE_BYTES);
+	zcipc_uncharge_overhead(ep->space.user, ZCIPC_NOTICE_BYTES);
 	return ERR_PTR(-ENOMEM);
 }
 
@@ -54,7 +54,7 @@ void zcipc_notice_release(struct zcipc_endpoint *ep, struct zcipc_notice *notice
 {
 	if (!notice)
 		return;
-	zcipc_uncharge_overhead(ep->user, ZCIPC_NOTICE_BYTES);
+	zcipc_uncharge_overhead(ep->space.user, ZCIPC_NOTICE_BYTES);
 	kfree(notice);
 }
 
@@ -65,7 +65,7 @@ void zcipc_notice_release(struct zcipc_endpoint *ep, struct zcipc_notice *notice
  */
 void zcipc_notice_free(struct zcipc_endpoint *ep, struct zcipc_notice *notice)
 {
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	list_del(&notice->entry);
 	swap(ep->spare, notice);
 	zcipc_notice_release(ep, notice);
@@ -81,10 +81,10 @@ void zcipc_notices_end(struct zcipc_cap *cap)
 {
 	struct zcipc_notice *notice, *next;
 
-	lockdep_assert_held(&cap->ep->lock);
+	lockdep_assert_held(&zcipc_cap_ep(cap)->space.lock);
 	list_for_each_entry_safe(notice, next, &cap->notices, entry) {
-		zcipc_message_unqueue(cap->ep, &notice->msg);
-		zcipc_notice_free(cap->ep, notice);
+		zcipc_message_unqueue(zcipc_cap_ep(cap), &notice->msg);
+		zcipc_notice_free(zcipc_cap_ep(cap), notice);
 	}
 }
 
@@ -96,16 +96,17 @@ static struct zcipc_cap *zcipc_notify_find(struct zcipc_endpoint *peer, const st
 					   const struct zcipc_notify *cmd, u64 len, u64 *offset)
 {
 	struct zcipc_cap *theirs = cap->parent;
-	u64 start = ((u64)cap->first << PAGE_SHIFT) + cmd->offset;
+	u64 start = ((u64)cap->extent.first << PAGE_SHIFT) + cmd->offset;
 
 	if (cmd->peer_cap)
 		theirs = zcipc_cap_find(peer, cmd->peer_cap);
-	if (IS_ERR_OR_NULL(theirs) || theirs->ep != peer || theirs->region != cap->region)
+	if (IS_ERR_OR_NULL(theirs) || zcipc_cap_ep(theirs) != peer ||
+	    theirs->extent.region != cap->extent.region)
 		return ERR_PTR(-ENOENT);
-	if (start < (u64)theirs->first << PAGE_SHIFT ||
-	    start + len > (u64)(theirs->first + theirs->npages) << PAGE_SHIFT)
+	if (start < (u64)theirs->extent.first << PAGE_SHIFT ||
+	    start + len > (u64)(theirs->extent.first + theirs->extent.npages) << PAGE_SHIFT)
 		return ERR_PTR(-ENOENT);
-	*offset = start - ((u64)theirs->first << PAGE_SHIFT);
+	*offset = start - ((u64)theirs->extent.first << PAGE_SHIFT);
 	return theirs;
 }
 
@@ -113,7 +114,7 @@ static struct zcipc_cap *zcipc_notify_find(struct zcipc_endpoint *peer, const st
 static int zcipc_notify_send(struct zcipc_endpoint *ep, struct zcipc_endpoint *peer,
 			     const struct zcipc_cap *cap, const struct zcipc_notify *cmd)
 {
-	u64 size = (u64)cap->npages << PAGE_SHIFT, len, offset;
+	u64 size = (u64)cap->extent.npages << PAGE_SHIFT, len, offset;
 	struct zcipc_notice *notice;
 	struct zcipc_cap *theirs;
 
@@ -128,11 +129,11 @@ static int zcipc_notify_send(struct zcipc_endpoint *ep, struct zcipc_endpoint *p
 	notice = zcipc_notice_alloc(peer);
 	if (IS_ERR(notice))
 		return PTR_ERR(notice);
-	notice->msg = zcipc_message_of_notice(cap->region->id, offset, len, cmd->cookie);
+	notice->msg = zcipc_message_of_notice(cap->extent.region->id, offset, len, cmd->cookie);
 	notice->cap = theirs;
 	list_add_tail(&notice->entry, &theirs->notices);
-	zcipc_count(ep, cap->region, NOTIFICATIONS, 1);
-	trace_zcipc_notify(ep->id, peer->id, notice->msg.region, notice->msg.len);
+	zcipc_count(&ep->space, cap->extent.region, NOTIFICATIONS, 1);
+	trace_zcipc_notify(ep->space.id, peer->space.id, notice->msg.region, notice->msg.len);
 	zcipc_message_queue(peer, &notice->msg, ep);
 	return 0;
 }
@@ -156,14 +157,14 @@ int zcipc_notify_try(struct zcipc_endpoint *ep, struct zcipc_endpoint *peer,
 	zcipc_endpoints_lock(ep, peer);
 	cap = zcipc_cap_find_locked(ep, peer, cmd->cap);
 	*room_seq = peer->room_seq;
-	if (zcipc_endpoint_gone(peer))
+	if (zcipc_space_gone(&peer->space))
 		ret = -ESRCH;
 	else if (!(cmd->flags & ZCIPC_F_PEER_FD) && !zcipc_endpoint_accepts(peer, ep))
 		ret = -EPERM;
 	else
 		ret = IS_ERR(cap) ? PTR_ERR(cap) : zcipc_notify_send(ep, peer, cap, cmd);
 	if (!IS_ERR(cap))
-		mutex_unlock(&cap->region->lock);
+		mutex_unlock(&cap->extent.region->lock);
 	zcipc_endpoints_unlock(ep, peer);
 	return ret;
 }

@@ -35,7 +35,7 @@ static void zcipc_accept_free(struct zcipc_endpoint *ep, struct zcipc_accept *ac
 {
 	if (!accept)
 		return;
-	zcipc_uncharge_overhead(ep->user, zcipc_accept_size(accept));
+	zcipc_uncharge_overhead(ep->space.user, zcipc_accept_size(accept));
 	kfree_rcu(accept, rcu);
 }
 
@@ -77,7 +77,7 @@ bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_
 	if (!accept)
 		yes = zcipc_policy_is_same_user(ep, sender);
 	else if (accept->policy == ZCIPC_POLICY_LISTED)
-		yes = zcipc_policy_lists(accept, sender->id);
+		yes = zcipc_policy_lists(accept, sender->space.id);
 	else
 		yes = accept->policy == ZCIPC_POLICY_ANY;
 	rcu_read_unlock();
@@ -109,7 +109,7 @@ struct zcipc_accept *zcipc_policy_alloc(struct zcipc_endpoint *ep,
 		return ERR_PTR(-ENOMEM);
 	accept->policy = cmd->policy;
 	accept->n = n;
-	ret = zcipc_charge_overhead(ep->user, zcipc_accept_size(accept));
+	ret = zcipc_charge_overhead(ep->space.user, zcipc_accept_size(accept));
 	if (ret) {
 		kfree(accept);
 		return ERR_PTR(ret);
@@ -126,7 +126,7 @@ struct zcipc_accept *zcipc_policy_alloc(struct zcipc_endpoint *ep,
 void zcipc_policy_set(struct zcipc_endpoint *ep, struct zcipc_accept *accept)
 {
 	struct zcipc_accept *old = rcu_dereference_protected(ep->accept,
-							     lockdep_is_held(&ep->lock));
+							     lockdep_is_held(&ep->space.lock));
 
 	rcu_assign_pointer(ep->accept, accept);
 	zcipc_accept_free(ep, old);
@@ -135,8 +135,8 @@ void zcipc_policy_set(struct zcipc_endpoint *ep, struct zcipc_accept *accept)
 /* Says what the policy is. The caller holds the endpoint's lock. */
 void zcipc_policy_tell(const struct zcipc_endpoint *ep, struct zcipc_endpoint_config *cmd)
 {
-	const struct zcipc_accept *accept = rcu_dereference_protected(ep->accept,
-								      lockdep_is_held(&ep->lock));
+	const struct zcipc_accept *accept =
+		rcu_dereference_protected(ep->accept, lockdep_is_held(&ep->space.lock));
 
 	cmd->policy = accept ? accept->policy : ZCIPC_POLICY_USER;
 	cmd->nsenders = accept ? accept->n : 0;

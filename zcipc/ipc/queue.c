@@ -56,8 +56,8 @@ static bool zcipc_message_alone(const struct zcipc_message *msg)
 void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
 			 const struct zcipc_endpoint *sender)
 {
-	lockdep_assert_held(&ep->lock);
-	msg->sender = sender->id;
+	lockdep_assert_held(&ep->space.lock);
+	msg->sender = sender->space.id;
 	msg->pid = get_pid(sender->pid);
 	msg->uid = sender->cred->euid;
 	WRITE_ONCE(ep->nmessages, ep->nmessages + 1);
@@ -74,7 +74,7 @@ void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
 /* Takes a message out of the queue. Returns whether it was there. */
 bool zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 {
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	if (list_empty(&msg->entry))
 		return false;
 	list_del_init(&msg->entry);
@@ -99,35 +99,36 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	cap = zcipc_cap_find_region(ep, token);
 	if (IS_ERR(cap))
 		return;
-	region = cap->region;
-	first = cap->first;
+	region = cap->extent.region;
+	first = cap->extent.first;
 	plan.cache = region->cache;
-	plan.others = sender->user != region->user;
+	plan.others = sender->space.user != region->user;
 	/* This may take long. */
 	zcipc_test_point("returns");
-	zcipc_region_unmap(region, cap->first, cap->npages, NULL);
+	zcipc_region_unmap(region, cap->extent.first, cap->extent.npages, NULL);
 	/* The dead peer may have used the memory before it asked for the message. */
-	ret = zcipc_region_plan(region, cap->first, cap->npages, GFP_KERNEL | __GFP_NOFAIL, &plan);
+	ret = zcipc_region_plan(region, cap->extent.first, cap->extent.npages,
+				GFP_KERNEL | __GFP_NOFAIL, &plan);
 	zcipc_endpoints_lock(ep, sender);
 	if (ret)
 		goto out_unlock;
-	if (sender->dead || zcipc_cap_reserve(sender, 1, GFP_KERNEL | __GFP_NOFAIL)) {
+	if (sender->space.dead || zcipc_cap_reserve(sender, 1, GFP_KERNEL | __GFP_NOFAIL)) {
 		zcipc_region_plan_free(&plan);
 		goto out_unlock;
 	}
 	zcipc_cap_give(cap, sender);
 	cap->rights = cap->msg.sender_rights;
-	zcipc_count(ep, region, COPIED_HELD, plan.held);
-	zcipc_count(ep, region, COPIED_PARTS, (u64)plan.nloose << PAGE_SHIFT);
+	zcipc_count(&ep->space, region, COPIED_HELD, plan.held);
+	zcipc_count(&ep->space, region, COPIED_PARTS, (u64)plan.nloose << PAGE_SHIFT);
 	cap->msg = zcipc_message_returned(&cap->msg);
 	zcipc_message_queue(sender, &cap->msg, ep);
-	zcipc_count(sender, region, RETURNED, 1);
+	zcipc_count(&sender->space, region, RETURNED, 1);
 	zcipc_endpoints_unlock(ep, sender);
 	/* With the region's lock alone: nobody has used the capability yet. */
 	zcipc_region_replace(region, first, &plan);
-	zcipc_charge_force(sender->user, region->ncharged);
-	zcipc_charge_pins_force(sender->user, region->npinned);
-	zcipc_region_own(region, sender->user);
+	zcipc_charge_force(sender->space.user, region->ncharged);
+	zcipc_charge_pins_force(sender->space.user, region->npinned);
+	zcipc_region_own(region, sender->space.user);
 	zcipc_region_unlock_put(region);
 	return;
 out_unlock:
@@ -151,7 +152,7 @@ void zcipc_message_return_all(struct zcipc_endpoint *ep)
 	struct zcipc_cap *cap;
 	u64 sender_id, token;
 
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	zcipc_ring_remove(ep);
 	while ((msg = list_first_entry_or_null(&ep->messages, struct zcipc_message, entry))) {
 		cap = zcipc_message_cap(msg);
@@ -162,9 +163,9 @@ void zcipc_message_return_all(struct zcipc_endpoint *ep)
 		}
 		if (msg->type != ZCIPC_MOVE || msg->flags & ZCIPC_MESSAGE_RETURNED)
 			continue;
-		token = cap->token;
+		token = cap->extent.token;
 		sender_id = msg->sender;
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&ep->space.lock);
 		/* From here on the capability can be revoked. */
 		sender = zcipc_endpoint_get(sender_id);
 		if (!IS_ERR(sender)) {
@@ -172,9 +173,9 @@ void zcipc_message_return_all(struct zcipc_endpoint *ep)
 				zcipc_message_give_back(ep, sender, token);
 			zcipc_endpoint_put(sender);
 		}
-		mutex_lock(&ep->lock);
+		mutex_lock(&ep->space.lock);
 	}
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 }
 
 /* The oldest message of a list that is still true, or NULL. */
@@ -182,9 +183,9 @@ struct zcipc_message *zcipc_message_valid(struct zcipc_endpoint *ep, struct list
 {
 	struct zcipc_message *msg;
 
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	while ((msg = list_first_entry_or_null(messages, struct zcipc_message, entry))) {
-		if (zcipc_message_alone(msg) || !READ_ONCE(zcipc_message_cap(msg)->revoked))
+		if (zcipc_message_alone(msg) || !READ_ONCE(zcipc_message_cap(msg)->extent.revoked))
 			break;
 		/* Nor will zcipc_cap_bury() tell that it is gone. */
 		msg->unheard = !msg->shown;
@@ -198,7 +199,7 @@ struct zcipc_message *zcipc_message_first(struct zcipc_endpoint *ep)
 {
 	struct zcipc_message *msg = NULL;
 
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	if (ep->ring) {
 		zcipc_ring_update(ep);
 		msg = zcipc_message_valid(ep, zcipc_ring_messages(ep));
@@ -210,10 +211,10 @@ struct zcipc_message *zcipc_message_first(struct zcipc_endpoint *ep)
 bool zcipc_message_waits(struct zcipc_endpoint *ep)
 {
 	if (READ_ONCE(ep->ring)) {
-		mutex_lock(&ep->lock);
+		mutex_lock(&ep->space.lock);
 		if (ep->ring)
 			zcipc_ring_update(ep);
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&ep->space.lock);
 	}
 	return READ_ONCE(ep->nmessages);
 }
@@ -236,11 +237,11 @@ void zcipc_message_describe(const struct zcipc_message *msg, struct zcipc_recv *
 
 	recv->type = msg->type;
 	recv->rights = cap->rights;
-	recv->cap = cap->token;
+	recv->cap = cap->extent.token;
 	recv->region = msg->region;
 	recv->addr = msg->addr;
 	if (msg->type == ZCIPC_NOTIFIED)
-		recv->addr = zcipc_slots_addr(cap, msg->offset, msg->len);
+		recv->addr = zcipc_slots_addr(&cap->extent, msg->offset, msg->len);
 	recv->len = msg->len;
 	recv->cookie = msg->cookie;
 	recv->sender = msg->sender;
@@ -257,6 +258,6 @@ void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg
 		zcipc_cap_free(zcipc_message_cap(msg));
 	else if (msg->type == ZCIPC_NOTIFIED)
 		zcipc_notice_free(ep, zcipc_message_notice(msg));
-	zcipc_count(ep, NULL, RECEIVED, 1);
-	trace_zcipc_receive(ep->id, recv);
+	zcipc_count(&ep->space, NULL, RECEIVED, 1);
+	trace_zcipc_receive(ep->space.id, recv);
 }

@@ -65,7 +65,7 @@ static struct zcipc_recv *zcipc_ring_entry(const struct zcipc_receive_ring *ring
 /* The messages in a ring. The caller holds the endpoint's lock; there is a ring. */
 struct list_head *zcipc_ring_messages(struct zcipc_endpoint *ep)
 {
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	return &ep->ring->messages;
 }
 
@@ -148,7 +148,7 @@ void zcipc_ring_update(struct zcipc_endpoint *ep)
 	struct zcipc_receive_ring *ring = ep->ring;
 	struct zcipc_message *msg;
 
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	zcipc_ring_look(ep);
 	while ((msg = zcipc_message_valid(ep, &ep->messages))) {
 		if (zcipc_ring_is_full(ring) && !zcipc_ring_want_call(ep))
@@ -167,7 +167,7 @@ void zcipc_ring_update(struct zcipc_endpoint *ep)
  */
 bool zcipc_ring_add(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 {
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	zcipc_ring_look(ep);
 	if (!list_empty(&ep->messages) || zcipc_ring_is_full(ep->ring))
 		return false;
@@ -185,7 +185,7 @@ void zcipc_ring_pass(struct zcipc_endpoint *ep, const struct zcipc_message *msg)
 {
 	struct zcipc_receive_ring *ring = ep->ring;
 
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	/* Those that are in the ring come first. */
 	if (list_empty(&ring->messages))
 		return;
@@ -196,7 +196,7 @@ void zcipc_ring_pass(struct zcipc_endpoint *ep, const struct zcipc_message *msg)
 /* Frees what nobody reads messages from. */
 static void zcipc_ring_free(struct zcipc_endpoint *ep, struct zcipc_receive_ring *ring)
 {
-	zcipc_uncharge_overhead(ep->user, ring->npages << PAGE_SHIFT);
+	zcipc_uncharge_overhead(ep->space.user, ring->npages << PAGE_SHIFT);
 	vfree(ring->memory);
 	kfree(ring);
 }
@@ -211,7 +211,7 @@ void zcipc_ring_remove(struct zcipc_endpoint *ep)
 {
 	struct zcipc_receive_ring *ring = ep->ring;
 
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	if (!ring)
 		return;
 	zcipc_ring_look(ep);
@@ -228,9 +228,9 @@ static vm_fault_t zcipc_ring_fault(struct vm_fault *vmf)
 	unsigned long page;
 
 	/* A child got the VMA by MADV_DOFORK. */
-	if (vmf->vma->vm_mm != ep->mm)
+	if (vmf->vma->vm_mm != ep->space.mm)
 		return ret;
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	/* The page that has the head comes first. */
 	page = vmf->pgoff >= ZCIPC_RING_HEAD_START ? 0 : vmf->pgoff - ZCIPC_RING_START + 1;
 	if (ep->ring && page < ep->ring->npages) {
@@ -238,7 +238,7 @@ static vm_fault_t zcipc_ring_fault(struct vm_fault *vmf)
 		get_page(vmf->page);
 		ret = 0;
 	}
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	return ret;
 }
 
@@ -247,25 +247,25 @@ static void zcipc_ring_open(struct vm_area_struct *vma)
 {
 	struct zcipc_endpoint *ep = vma->vm_private_data;
 
-	if (zcipc_pt_is_inherited(vma, ep->mm))
+	if (zcipc_pt_is_inherited(vma, ep->space.mm))
 		return;
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	if (ep->ring)
 		ep->ring->nvmas++;
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 }
 
 static void zcipc_ring_close(struct vm_area_struct *vma)
 {
 	struct zcipc_endpoint *ep = vma->vm_private_data;
 
-	if (vma->vm_mm != ep->mm)
+	if (vma->vm_mm != ep->space.mm)
 		return;
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	if (ep->ring && !--ep->ring->nvmas)
 		zcipc_ring_remove(ep);
-	mutex_unlock(&ep->lock);
-	zcipc_endpoint_unmapped(ep, vma);
+	mutex_unlock(&ep->space.lock);
+	zcipc_space_closed(&ep->space, vma);
 }
 
 /* As of windows. */
@@ -292,7 +292,7 @@ static struct zcipc_receive_ring *zcipc_ring_alloc(struct zcipc_endpoint *ep, un
 	if (!ring)
 		return ERR_PTR(-ENOMEM);
 	ring->npages = npages + 2;
-	ret = zcipc_charge_overhead(ep->user, ring->npages << PAGE_SHIFT);
+	ret = zcipc_charge_overhead(ep->space.user, ring->npages << PAGE_SHIFT);
 	if (ret) {
 		kfree(ring);
 		return ERR_PTR(ret);
@@ -326,15 +326,14 @@ static int zcipc_ring_make(struct zcipc_endpoint *ep, struct vm_area_struct *vma
 	ring = zcipc_ring_alloc(ep, npages);
 	if (IS_ERR(ring))
 		return PTR_ERR(ring);
-	mutex_lock(&ep->lock);
-	if (ep->ring || ep->dead) {
+	mutex_lock(&ep->space.lock);
+	if (ep->ring || ep->space.dead) {
 		ret = -EBUSY;
 	} else {
 		WRITE_ONCE(ep->ring, ring);
 		zcipc_ring_update(ep);
-		zcipc_endpoint_seen(ep);
 	}
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	if (ret)
 		zcipc_ring_free(ep, ring);
 	return ret;
@@ -347,12 +346,12 @@ static int zcipc_ring_map_head(struct zcipc_endpoint *ep, struct vm_area_struct 
 
 	if (vma->vm_pgoff != ZCIPC_RING_HEAD_START || vma_pages(vma) != 1)
 		return ret;
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	if (ep->ring) {
 		ep->ring->nvmas++;
 		ret = 0;
 	}
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	return ret;
 }
 

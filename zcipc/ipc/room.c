@@ -31,7 +31,7 @@ static int zcipc_room_wake(struct wait_queue_entry *wq, unsigned int mode, int f
 	const struct zcipc_room *full = key;
 
 	/* It has tried since the last change, or need not try. */
-	if (!READ_ONCE(wait->ep->dead) && wait->seq == READ_ONCE(wait->ep->room_seq))
+	if (!READ_ONCE(wait->ep->space.dead) && wait->seq == READ_ONCE(wait->ep->room_seq))
 		return 0;
 	if (full && full->window == wait->need.window && wait->need.npages >= full->npages)
 		return 0;
@@ -66,7 +66,7 @@ static void zcipc_endpoint_wake_next(struct zcipc_endpoint *ep, struct zcipc_roo
 /* There is more room in window or queue. The caller holds the lock. */
 void zcipc_endpoint_made_room(struct zcipc_endpoint *ep)
 {
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	WRITE_ONCE(ep->room_seq, ep->room_seq + 1);
 	zcipc_endpoint_wake_next(ep, NULL);
 }
@@ -74,7 +74,7 @@ void zcipc_endpoint_made_room(struct zcipc_endpoint *ep)
 /* As zcipc_endpoint_made_room(), while the ring is being updated, which cannot be done twice. */
 void zcipc_endpoint_made_room_in_ring(struct zcipc_endpoint *ep)
 {
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	WRITE_ONCE(ep->room_seq, ep->room_seq + 1);
 	if (wq_has_sleeper(&ep->room_wait))
 		wake_up(&ep->room_wait);
@@ -83,7 +83,7 @@ void zcipc_endpoint_made_room_in_ring(struct zcipc_endpoint *ep)
 /* Whoever waits for room may have another answer now. The caller holds the lock. */
 void zcipc_endpoint_wake_all(struct zcipc_endpoint *ep)
 {
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&ep->space.lock);
 	WRITE_ONCE(ep->room_seq, ep->room_seq + 1);
 	wake_up_all(&ep->room_wait);
 }
@@ -121,7 +121,7 @@ int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zci
 			set_current_state(TASK_INTERRUPTIBLE);
 		}
 		spin_unlock_irq(&ep->room_wait.lock);
-		if (READ_ONCE(ep->room_seq) != room_seq || READ_ONCE(ep->dead)) {
+		if (READ_ONCE(ep->room_seq) != room_seq || READ_ONCE(ep->space.dead)) {
 			ret = 0;
 			break;
 		}
@@ -144,9 +144,9 @@ int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zci
  */
 void zcipc_endpoint_pass_turn(struct zcipc_endpoint *ep, struct zcipc_room need, int ret)
 {
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	if (ret != -EAGAIN)
-		need.npages = zcipc_window_room(ep, need.window) + 1;
+		need.npages = zcipc_window_room(&ep->space, need.window) + 1;
 	zcipc_endpoint_wake_next(ep, &need);
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 }

@@ -18,9 +18,8 @@
 #include "map/map.h"
 #include "map/pt.h"
 #include "map/slot.h"
+#include "map/space.h"
 #include "map/window.h"
-#include "ipc/cap.h"
-#include "ipc/endpoint.h"
 
 /* A VMA of adopted memory that is smaller is always joined with what is imported next to it. */
 #define ZCIPC_JOIN_MIN		(16UL << PAGE_SHIFT)
@@ -32,19 +31,17 @@
  * The last page of a slot of adopted memory is about to go. The capability stays if somebody knows
  * it, but nobody is to be told an address where there is something else by then.
  */
-static void zcipc_adopted_end(struct zcipc_endpoint *ep, struct zcipc_slot *slot)
+static void zcipc_adopted_end(struct zcipc_space *space, struct zcipc_slot *slot)
 {
 	struct zcipc_region *region;
 
-	if (slot->cap->implicit) {
-		zcipc_cap_remove(slot->cap);
+	if (space->ops->emptied(slot))
 		return;
-	}
-	slot = zcipc_slot_find_locked(ep, slot->pgoff);
+	slot = zcipc_slot_find_locked(space, slot->pgoff);
 	if (!slot)
 		return;
-	region = slot->cap->region;
-	if (slot->addr && !slot->nmapped && !slot->cap->unready)
+	region = slot->extent->region;
+	if (slot->addr && !slot->nmapped && !slot->extent->unready)
 		zcipc_slot_remove(slot);
 	mutex_unlock(&region->lock);
 }
@@ -56,11 +53,11 @@ bool zcipc_adopted_shows(const struct vm_area_struct *vma, const struct zcipc_sl
 			     slot->addr - (slot->pgoff << PAGE_SHIFT);
 }
 
-/* What the current task is adopting, or NULL. The caller holds the endpoint's lock. */
-struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_endpoint *ep)
+/* What the current task is adopting, or NULL. The caller holds the space's lock. */
+struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_space *space)
 {
-	lockdep_assert_held(&ep->lock);
-	return ep->adoption && ep->adoption->task == current ? ep->adoption : NULL;
+	lockdep_assert_held(&space->lock);
+	return space->adoption && space->adoption->task == current ? space->adoption : NULL;
 }
 
 /*
@@ -68,10 +65,10 @@ struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_endpoint *ep)
  * larger one, which could not be made after all? Then what is beside the new memory is still to be
  * mapped again.
  */
-static bool zcipc_adopted_is_joined(const struct zcipc_endpoint *ep,
+static bool zcipc_adopted_is_joined(const struct zcipc_space *space,
 				    const struct vm_area_struct *vma)
 {
-	struct zcipc_adoption *adoption = zcipc_adoption_own(ep);
+	struct zcipc_adoption *adoption = zcipc_adoption_own(space);
 	struct zcipc_slot *slot;
 	unsigned long end;
 
@@ -91,31 +88,31 @@ static bool zcipc_adopted_is_joined(const struct zcipc_endpoint *ep,
 /* Pages are counted, not VMAs: to split one changes nothing, so nobody has to hear of that. */
 static void zcipc_adopted_close(struct vm_area_struct *vma)
 {
-	struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct zcipc_space *space = vma->vm_private_data;
 	unsigned long at = vma->vm_pgoff, end = at + vma_pages(vma), from;
 	struct zcipc_slot *slot;
 
-	if (vma->vm_mm != ep->mm)
+	if (vma->vm_mm != space->mm)
 		return;
-	mutex_lock(&ep->lock);
-	if (zcipc_adopted_is_joined(ep, vma))
+	mutex_lock(&space->lock);
+	if (zcipc_adopted_is_joined(space, vma))
 		at = end;
 	/* What 6.1 takes back when it fails to split a VMA has no pages. */
-	while ((slot = zcipc_slot_find_from(ep, at)) && slot->pgoff < end) {
+	while ((slot = zcipc_slot_find_from(space, at)) && slot->pgoff < end) {
 		from = max(at, slot->pgoff);
 		at = slot->pgoff + slot->npages;
 		if (zcipc_adopted_shows(vma, slot)) {
 			slot->nmapped -= min(at, end) - from;
 			if (!slot->nmapped)
-				zcipc_adopted_end(ep, slot);
+				zcipc_adopted_end(space, slot);
 		}
 		/* There may be thousands, and strangers wait for the lock. */
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&space->lock);
 		cond_resched();
-		mutex_lock(&ep->lock);
+		mutex_lock(&space->lock);
 	}
-	mutex_unlock(&ep->lock);
-	zcipc_endpoint_unmapped(ep, vma);
+	mutex_unlock(&space->lock);
+	zcipc_space_closed(space, vma);
 }
 
 /*
@@ -125,11 +122,11 @@ static void zcipc_adopted_close(struct vm_area_struct *vma)
  */
 static const char *zcipc_adopted_name(struct vm_area_struct *vma)
 {
-	const struct zcipc_endpoint *ep = vma->vm_private_data;
+	const struct zcipc_space *space = vma->vm_private_data;
 	struct mm_struct *mm = vma->vm_mm;
 
 	/* Other processes that have the same mm go on. */
-	if (!(current->flags & PF_DUMPCORE) || current->mm != mm || mm != ep->mm ||
+	if (!(current->flags & PF_DUMPCORE) || current->mm != mm || mm != space->mm ||
 	    atomic_read(&mm->mm_users) > get_nr_threads(current) ||
 	    vma->vm_flags & VM_DONTDUMP || !zcipc_mm_flag(mm, MMF_DUMP_ANON_PRIVATE))
 		return NULL;
@@ -147,23 +144,25 @@ static bool zcipc_adopted_is_dumped(const struct vm_area_struct *vma)
 static vm_fault_t zcipc_adopted_dump(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
-	struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct zcipc_space *space = vma->vm_private_data;
 	struct page *page = alloc_page(GFP_KERNEL_ACCOUNT);
 	struct zcipc_frame *frame = NULL;
+	struct zcipc_region *region;
 	struct zcipc_slot *slot;
 
 	if (!page)
 		return VM_FAULT_OOM;
-	mutex_lock(&ep->lock);
-	slot = zcipc_slot_find_locked(ep, vmf->pgoff);
+	mutex_lock(&space->lock);
+	slot = zcipc_slot_find_locked(space, vmf->pgoff);
 	if (slot) {
-		if (!slot->cap->revoked)
-			frame = slot->cap->region->frames[slot->first + vmf->pgoff - slot->pgoff];
+		region = slot->extent->region;
+		if (!slot->extent->revoked)
+			frame = region->frames[slot->first + vmf->pgoff - slot->pgoff];
 		if (frame)
 			copy_highpage(page, zcipc_frame_page(frame));
-		mutex_unlock(&slot->cap->region->lock);
+		mutex_unlock(&region->lock);
 	}
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&space->lock);
 	if (!frame) {
 		put_page(page);
 		return VM_FAULT_SIGBUS;
@@ -199,7 +198,7 @@ static unsigned long zcipc_adopted_pgoff(unsigned long addr)
 
 /**
  * zcipc_adopted_reserve() - file offsets for memory that is to be adopted
- * @ep: the endpoint; the caller holds its lock
+ * @space: the space; the caller holds its lock
  * @addr: user address
  * @npages: number of pages
  * @pgoff: [out] first page, as a file offset
@@ -210,15 +209,15 @@ static unsigned long zcipc_adopted_pgoff(unsigned long addr)
  *
  * Return: 0, or -ENOBUFS when all have been used
  */
-int zcipc_adopted_reserve(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
+int zcipc_adopted_reserve(struct zcipc_space *space, unsigned long addr, unsigned long npages,
 			  unsigned long *pgoff)
 {
 	const struct zcipc_slot *slot;
 
 	*pgoff = zcipc_adopted_pgoff(addr);
-	slot = zcipc_slot_find_from(ep, *pgoff);
+	slot = zcipc_slot_find_from(space, *pgoff);
 	if (*pgoff + npages > ZCIPC_ADOPTED_END || (slot && slot->pgoff < *pgoff + npages))
-		return zcipc_window_reserve_outside(ep, npages, pgoff);
+		return zcipc_window_reserve_outside(space, npages, pgoff);
 	return 0;
 }
 
@@ -238,20 +237,20 @@ const struct vm_operations_struct zcipc_adopted_ops = {
  * Can a VMA be one with adopted memory beside it? Only if it is as it was made: what madvise() and
  * mprotect() have changed would be lost. The caller holds the mmap_lock.
  */
-static bool zcipc_adopted_can_join(const struct zcipc_endpoint *ep,
+static bool zcipc_adopted_can_join(const struct zcipc_space *space,
 				   const struct vm_area_struct *vma, const struct zcipc_slot *slot)
 {
-	unsigned long flags = ep->adopted_flags | (slot->secret ? VM_DONTDUMP : 0);
+	unsigned long flags = space->adopted_flags | (slot->secret ? VM_DONTDUMP : 0);
 
 	/* Core mm tries to lock all that mmap() makes, but nothing that is VM_PFNMAP. */
-	return vma->vm_ops == &zcipc_adopted_ops && vma->vm_private_data == ep &&
+	return vma->vm_ops == &zcipc_adopted_ops && vma->vm_private_data == space &&
 	       vma->vm_pgoff == zcipc_adopted_pgoff(vma->vm_start) &&
 	       !((vma->vm_flags ^ flags) & ~(VM_SOFTDIRTY | VM_LOCKED | VM_LOCKONFAULT));
 }
 
 /**
  * zcipc_adopted_join() - choose what becomes one VMA with memory that is being adopted
- * @ep: the endpoint
+ * @space: the space
  * @adoption: of the current task; its range grows by what is chosen
  *
  * Core mm never makes one VMA of two that are VM_PFNMAP. So the new one takes the place of those
@@ -261,9 +260,9 @@ static bool zcipc_adopted_can_join(const struct zcipc_endpoint *ep,
  * that are larger would stay alone. Nobody's small import waits for what is large, of which there
  * are few in any case.
  *
- * Context: May sleep; no lock is held but @ep's adopt_lock.
+ * Context: May sleep; no lock is held but @space's adopt_lock.
  */
-void zcipc_adopted_join(struct zcipc_endpoint *ep, struct zcipc_adoption *adoption)
+void zcipc_adopted_join(struct zcipc_space *space, struct zcipc_adoption *adoption)
 {
 	const struct zcipc_slot *slot = adoption->slot;
 	const struct vm_area_struct *vma;
@@ -271,39 +270,41 @@ void zcipc_adopted_join(struct zcipc_endpoint *ep, struct zcipc_adoption *adopti
 
 	if (slot->pgoff != zcipc_adopted_pgoff(slot->addr))
 		return;
-	mmap_read_lock(ep->mm);
+	mmap_read_lock(space->mm);
 	for (;;) {
 		all = adoption->end - adoption->start;
 		joined = all - (slot->npages << PAGE_SHIFT);
 		most = min(max(all, ZCIPC_JOIN_MIN), ZCIPC_JOIN_MAX - joined);
-		vma = vma_lookup(ep->mm, adoption->start - 1);
+		vma = vma_lookup(space->mm, adoption->start - 1);
 		if (vma && vma->vm_end == adoption->start &&
-		    vma->vm_end - vma->vm_start <= most && zcipc_adopted_can_join(ep, vma, slot)) {
+		    vma->vm_end - vma->vm_start <= most &&
+		    zcipc_adopted_can_join(space, vma, slot)) {
 			adoption->start = vma->vm_start;
 			continue;
 		}
-		vma = vma_lookup(ep->mm, adoption->end);
+		vma = vma_lookup(space->mm, adoption->end);
 		if (vma && vma->vm_start == adoption->end &&
-		    vma->vm_end - vma->vm_start <= most && zcipc_adopted_can_join(ep, vma, slot)) {
+		    vma->vm_end - vma->vm_start <= most &&
+		    zcipc_adopted_can_join(space, vma, slot)) {
 			adoption->end = vma->vm_end;
 			continue;
 		}
 		break;
 	}
-	mmap_read_unlock(ep->mm);
+	mmap_read_unlock(space->mm);
 }
 
 /* Is all of a range what can be joined, or, if it has been unmapped for that, nobody's? */
-static bool zcipc_adopted_is_all(const struct zcipc_endpoint *ep,
+static bool zcipc_adopted_is_all(const struct zcipc_space *space,
 				 const struct zcipc_adoption *adoption, unsigned long addr,
 				 unsigned long end)
 {
 	const struct vm_area_struct *vma;
 
 	while (addr < end) {
-		vma = find_vma(ep->mm, addr);
+		vma = find_vma(space->mm, addr);
 		if (vma && vma->vm_start <= addr) {
-			if (!zcipc_adopted_can_join(ep, vma, adoption->slot))
+			if (!zcipc_adopted_can_join(space, vma, adoption->slot))
 				return false;
 			addr = vma->vm_end;
 		} else {
@@ -317,76 +318,77 @@ static bool zcipc_adopted_is_all(const struct zcipc_endpoint *ep,
 
 /**
  * zcipc_adopted_may_replace() - is what mmap() is about to replace what it is meant to replace?
- * @ep: the endpoint
+ * @space: the space
  * @addr: user address
  * @end: where the new mapping is to end
  *
  * Other threads may have unmapped what was chosen to be joined, may have mapped something else
- * there, which is none of this endpoint's business, or may have changed it.
+ * there, which is none of this space's business, or may have changed it.
  *
  * Context: The caller holds the mmap_lock for writing, until all is mapped.
  * Return: whether it is, or nothing is being adopted
  */
-bool zcipc_adopted_may_replace(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end)
+bool zcipc_adopted_may_replace(struct zcipc_space *space, unsigned long addr, unsigned long end)
 {
 	const struct zcipc_adoption *adoption;
 	const struct zcipc_slot *slot;
 
-	mutex_lock(&ep->lock);
-	adoption = zcipc_adoption_own(ep);
-	mutex_unlock(&ep->lock);
+	mutex_lock(&space->lock);
+	adoption = zcipc_adoption_own(space);
+	mutex_unlock(&space->lock);
 	if (!adoption)
 		return true;
 	/* It is the current task's own. */
 	slot = adoption->slot;
-	return zcipc_adopted_is_all(ep, adoption, addr, min(end, slot->addr)) &&
-	       zcipc_adopted_is_all(ep, adoption,
+	return zcipc_adopted_is_all(space, adoption, addr, min(end, slot->addr)) &&
+	       zcipc_adopted_is_all(space, adoption,
 				    max(addr, slot->addr + (slot->npages << PAGE_SHIFT)), end);
 }
 
 /**
  * zcipc_adopted_populate() - insert PTEs of adopted memory in a range, if the mmap_lock is free
- * @ep: the endpoint
+ * @space: the space
  * @addr: user address: where the range begins
  * @end: where it ends
  *
  * What is not inserted is left to faults.
  *
- * Context: May sleep; no lock is held but @ep's adopt_lock.
+ * Context: May sleep; no lock is held but @space's adopt_lock.
  */
-void zcipc_adopted_populate(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end)
+void zcipc_adopted_populate(struct zcipc_space *space, unsigned long addr, unsigned long end)
 {
 	unsigned long pgoff = zcipc_adopted_pgoff(addr), last = zcipc_adopted_pgoff(end);
 	struct zcipc_region *region;
 	struct zcipc_slot *slot;
 	bool locked;
 
-	if (!mmap_read_trylock(ep->mm))
+	if (!mmap_read_trylock(space->mm))
 		return;
-	while (pgoff < last && !mmap_lock_is_contended(ep->mm) && !fatal_signal_pending(current)) {
-		mutex_lock(&ep->lock);
-		slot = zcipc_slot_find_from(ep, pgoff);
+	while (pgoff < last && !mmap_lock_is_contended(space->mm) &&
+	       !fatal_signal_pending(current)) {
+		mutex_lock(&space->lock);
+		slot = zcipc_slot_find_from(space, pgoff);
 		if (!slot || slot->pgoff >= last) {
-			mutex_unlock(&ep->lock);
+			mutex_unlock(&space->lock);
 			break;
 		}
 		pgoff = slot->pgoff + slot->npages;
-		region = zcipc_region_get(slot->cap->region);
+		region = zcipc_region_get(slot->extent->region);
 		/* A stranger may have it for long. */
 		locked = mutex_trylock(&region->lock);
-		mutex_unlock(&ep->lock);
-		if (locked && !slot->cap->revoked)
+		mutex_unlock(&space->lock);
+		if (locked && !slot->extent->revoked)
 			zcipc_slot_populate_long(slot);
 		if (locked)
 			mutex_unlock(&region->lock);
 		zcipc_region_put(region);
 	}
-	mmap_read_unlock(ep->mm);
+	mmap_read_unlock(space->mm);
 }
 
 /**
  * zcipc_adopted_find() - the first of a range that is adopted memory
- * @ep: the endpoint that has adopted it
+ * @space: the space that has adopted it
  * @addr: user address: where the range begins
  * @end: where it ends
  * @found: [out] what one VMA shows of one slot, or shows where a slot was, as far as it is in the
@@ -395,20 +397,20 @@ void zcipc_adopted_populate(struct zcipc_endpoint *ep, unsigned long addr, unsig
  * Context: May sleep; no lock is held.
  * Return: whether there is one
  */
-bool zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end,
+bool zcipc_adopted_find(struct zcipc_space *space, unsigned long addr, unsigned long end,
 			struct zcipc_adopted *found)
 {
 	struct vm_area_struct *vma;
 	struct zcipc_slot *slot;
 	unsigned long pgoff, end_pgoff;
 
-	mmap_read_lock(ep->mm);
-	for (vma = find_vma(ep->mm, addr); vma && vma->vm_start < end;
-	     vma = find_vma(ep->mm, vma->vm_end))
-		if (vma->vm_ops == &zcipc_adopted_ops && vma->vm_private_data == ep)
+	mmap_read_lock(space->mm);
+	for (vma = find_vma(space->mm, addr); vma && vma->vm_start < end;
+	     vma = find_vma(space->mm, vma->vm_end))
+		if (vma->vm_ops == &zcipc_adopted_ops && vma->vm_private_data == space)
 			break;
 	if (!vma || vma->vm_start >= end) {
-		mmap_read_unlock(ep->mm);
+		mmap_read_unlock(space->mm);
 		return false;
 	}
 	*found = (struct zcipc_adopted){
@@ -417,18 +419,18 @@ bool zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned 
 			(vma->vm_flags & VM_WRITE ? PROT_WRITE : 0),
 	};
 	pgoff = vma->vm_pgoff + ((found->addr - vma->vm_start) >> PAGE_SHIFT);
-	mutex_lock(&ep->lock);
-	slot = zcipc_slot_find_from(ep, pgoff);
+	mutex_lock(&space->lock);
+	slot = zcipc_slot_find_from(space, pgoff);
 	/* What is behind it in the same VMA is another slot's, or was. */
 	if (slot) {
 		end_pgoff = slot->pgoff > pgoff ? slot->pgoff : slot->pgoff + slot->npages;
 		found->end = min(found->end, found->addr + ((end_pgoff - pgoff) << PAGE_SHIFT));
 	}
-	if (slot && slot->pgoff <= pgoff && slot->addr && !slot->cap->unready) {
-		found->token = slot->cap->token;
+	if (slot && slot->pgoff <= pgoff && slot->addr && !slot->extent->unready) {
+		found->token = slot->extent->token;
 		found->first = slot->first + pgoff - slot->pgoff;
 	}
-	mutex_unlock(&ep->lock);
-	mmap_read_unlock(ep->mm);
+	mutex_unlock(&space->lock);
+	mmap_read_unlock(space->mm);
 	return true;
 }

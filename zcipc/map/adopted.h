@@ -8,7 +8,7 @@
 #include <linux/types.h>
 
 struct task_struct;
-struct zcipc_endpoint;
+struct zcipc_space;
 struct zcipc_slot;
 
 /**
@@ -17,7 +17,7 @@ struct zcipc_slot;
  * @slot: its slot
  * @start: user address: where the VMA begins that is to show it, and what is beside it
  * @end: where that ends
- * @emptied: some of what is beside it has been unmapped for that; ep->lock
+ * @emptied: some of what is beside it has been unmapped for that; space->lock
  */
 struct zcipc_adoption {
 	struct task_struct *task;
@@ -43,12 +43,12 @@ struct zcipc_adopted {
 	unsigned long first;
 };
 
-bool zcipc_adopted_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end,
+bool zcipc_adopted_find(struct zcipc_space *space, unsigned long addr, unsigned long end,
 			struct zcipc_adopted *found);
-void zcipc_adopted_join(struct zcipc_endpoint *ep, struct zcipc_adoption *adoption);
-bool zcipc_adopted_may_replace(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end);
-void zcipc_adopted_populate(struct zcipc_endpoint *ep, unsigned long addr, unsigned long end);
-int zcipc_adopted_reserve(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
+void zcipc_adopted_join(struct zcipc_space *space, struct zcipc_adoption *adoption);
+bool zcipc_adopted_may_replace(struct zcipc_space *space, unsigned long addr, unsigned long end);
+void zcipc_adopted_populate(struct zcipc_space *space, unsigned long addr, unsigned long end);
+int zcipc_adopted_reserve(struct zcipc_space *space, unsigned long addr, unsigned long npages,
 			  unsigned long *pgoff);
 
 #endif /* ZCIPC_ADOPTED_H */

@@ -40,12 +40,10 @@
 #include "map/insert.h"
 #include "map/pt.h"
 #include "map/slot.h"
+#include "map/space.h"
 #include "map/unmap.h"
 #include "map/vma.h"
 #include "map/window.h"
-#include "ipc/cap.h"
-#include "ipc/endpoint.h"
-#include "transfer/transfer.h"
 
 /*
  * So many PTEs are worth the flush of a whole address space. Where core mm has to choose on x86 it
@@ -154,22 +152,22 @@ static bool zcipc_carry_is_free(const struct zcipc_carry *carry)
  */
 static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
 					    const struct zcipc_region *region, unsigned long first,
-					    unsigned long npages, const struct zcipc_endpoint *ep,
+					    unsigned long npages, const struct zcipc_space *space,
 					    bool to_pfnmap)
 {
 	struct zcipc_slot *slot;
-	struct zcipc_cap *cap;
+	struct zcipc_extent *extent;
 
 	carry->frames = region->frames + first;
 	carry->first = first;
 	carry->npages = npages;
 	carry->special = region->special;
-	if (!list_is_singular(&region->caps))
+	if (!list_is_singular(&region->extents))
 		return NULL;
-	cap = list_first_entry(&region->caps, struct zcipc_cap, region_entry);
-	if (cap->ep != ep || !list_is_singular(&cap->slots))
+	extent = list_first_entry(&region->extents, struct zcipc_extent, region_entry);
+	if (extent->space != space || !list_is_singular(&extent->slots))
 		return NULL;
-	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
+	slot = list_first_entry(&extent->slots, struct zcipc_slot, entry);
 	if (first < slot->first || first + npages > slot->first + slot->npages)
 		return NULL;
 	/* What is special there only is not to be so elsewhere, nor the other way round. */
@@ -190,11 +188,11 @@ static bool zcipc_carry_out_locked(struct zcipc_carry *carry, struct zcipc_slot 
 	unsigned long skip = carry->first - slot->first;
 	unsigned long i, size = carry->npages << PAGE_SHIFT;
 	struct zcipc_carry_end end = { .carry = carry };
-	struct mm_struct *mm = slot->cap->ep->mm;
-	bool huge = slot->cap->region->nhuge;
+	struct mm_struct *mm = slot->extent->space->mm;
+	bool huge = slot->extent->region->nhuge;
 
 	end.addr = zcipc_slot_addr(slot) + (skip << PAGE_SHIFT);
-	end.vma = zcipc_window_lookup(slot->cap->ep, slot->pgoff + skip, end.addr);
+	end.vma = zcipc_window_lookup(slot->extent->space, slot->pgoff + skip, end.addr);
 	if (!end.vma || end.addr + size > end.vma->vm_end)
 		return false;
 	/* Huge frames can be mapped by either. */
@@ -205,7 +203,7 @@ static bool zcipc_carry_out_locked(struct zcipc_carry *carry, struct zcipc_slot 
 	*addr = end.addr;
 	inc_tlb_flush_pending(mm);
 	zcipc_pt_apply_existing(mm, end.addr, carry->npages, zcipc_carry_take, &end);
-	zcipc_window_unmap(slot->cap->ep, slot->pgoff + skip, carry->npages);
+	zcipc_window_unmap(slot->extent->space, slot->pgoff + skip, carry->npages);
 	dec_tlb_flush_pending(mm);
 	zcipc_test_point("unmapped");
 	if (zcipc_carry_is_free(carry))
@@ -231,7 +229,7 @@ static bool zcipc_carry_out_locked(struct zcipc_carry *carry, struct zcipc_slot 
  * it. Otherwise all is as it was.
  */
 bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, unsigned long first,
-		     unsigned long npages, struct zcipc_endpoint *src, struct zcipc_endpoint *dst,
+		     unsigned long npages, struct zcipc_space *src, struct zcipc_space *dst,
 		     unsigned long pgoff)
 {
 	const bool to_pfnmap = zcipc_window_is_pfnmap(pgoff);
@@ -287,19 +285,19 @@ void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
 
 	if (skip)
 		zcipc_slot_populate_some(slot, 0, skip);
-	trace_zcipc_insert(slot->cap->ep->id, pgoff, carry->npages);
+	trace_zcipc_insert(slot->extent->space->id, pgoff, carry->npages);
 	/* It may be a new region's now. */
-	carry->frames = slot->cap->region->frames + slot->first + skip;
+	carry->frames = slot->extent->region->frames + slot->first + skip;
 	zcipc_carry_insert(carry, carry->vma, carry->addr, slot->writable);
 	for_each_clear_bitrange(i, end, carry->which, carry->npages)
-		zcipc_window_populate(slot->cap->ep, pgoff + i,
+		zcipc_window_populate(slot->extent->space, pgoff + i,
 				      carry->addr + (i << PAGE_SHIFT), carry->frames + i, end - i,
 				      slot->writable, carry->special);
 	/* Special PTEs are not counted. */
 	if (carry->from == to || carry->special)
 		return;
 	n = bitmap_weight(carry->which, carry->npages);
-	if (slot->cap->region->npinned)
+	if (slot->extent->region->npinned)
 		for_each_set_bit(i, carry->which, carry->npages)
 			n -= zcipc_frame_is_imported(carry->frames[i]);
 	zcipc_mm_add_file_pages(carry->from, -n);
@@ -321,7 +319,7 @@ void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
  * Return: as of zcipc_carry_out()
  */
 bool zcipc_carry_freeze(struct zcipc_carry *carry, struct zcipc_region *region,
-			unsigned long first, unsigned long npages, struct zcipc_endpoint *src,
+			unsigned long first, unsigned long npages, struct zcipc_space *src,
 			bool locked, bool any)
 {
 	struct zcipc_slot *slot;
@@ -356,7 +354,7 @@ void zcipc_carry_thaw(struct zcipc_carry *carry)
 static void zcipc_carry_own(const struct zcipc_slot *slot, const struct vm_area_struct *vma,
 			    unsigned long addr, pte_t *ptep, unsigned long npages)
 {
-	struct page **pages = (struct page **)slot->cap->region->frames + slot->first;
+	struct page **pages = (struct page **)slot->extent->region->frames + slot->first;
 	bool writable = slot->writable && vma->vm_flags & VM_WRITE;
 	unsigned long i;
 
@@ -384,8 +382,8 @@ static bool zcipc_carry_disown(const struct zcipc_slot *slot, const struct vm_ar
 /* zcipc_carry_few_out() under the sender's mmap_lock. */
 static bool zcipc_carry_few_locked(const struct zcipc_slot *slot)
 {
-	struct page **pages = (struct page **)slot->cap->region->frames + slot->first;
-	struct zcipc_endpoint *src = slot->cap->ep;
+	struct page **pages = (struct page **)slot->extent->region->frames + slot->first;
+	struct zcipc_space *src = slot->extent->space;
 	unsigned long addr = zcipc_slot_addr(slot);
 	unsigned long i, npages = slot->npages;
 	struct vm_area_struct *vma;
@@ -424,7 +422,7 @@ static bool zcipc_carry_few_locked(const struct zcipc_slot *slot)
  * zcipc_carry_few_out() - take the PTEs of a few pages that are to be moved
  * @to: [out] where it is to be
  * @slot: the only mapping of the pages, which are ordinary ones, of no other region; the caller
- *	holds the locks of its endpoint, which is the current task's, and of its region
+ *	holds the locks of its space, which is the current task's, and of its region
  * @dst: the receiver; the caller holds its lock, and its mmap_lock
  * @pgoff: where it is to be mapped there, as a file offset
  *
@@ -436,9 +434,9 @@ static bool zcipc_carry_few_locked(const struct zcipc_slot *slot)
  * Otherwise all is as it was.
  */
 bool zcipc_carry_few_out(struct zcipc_carry_to *to, const struct zcipc_slot *slot,
-			 struct zcipc_endpoint *dst, unsigned long pgoff)
+			 struct zcipc_space *dst, unsigned long pgoff)
 {
-	struct mm_struct *from = slot->cap->ep->mm;
+	struct mm_struct *from = slot->extent->space->mm;
 	bool done;
 
 	to->addr = zcipc_window_addr(dst, pgoff);
@@ -475,7 +473,7 @@ void zcipc_carry_few_in(const struct zcipc_carry_to *to, const struct zcipc_slot
 	ptep = zcipc_pt_lock_must(mm, to->addr, &ptl);
 	zcipc_carry_own(slot, to->vma, to->addr, ptep, slot->npages);
 	zcipc_pt_unlock(ptl);
-	trace_zcipc_insert(slot->cap->ep->id, slot->pgoff, slot->npages);
+	trace_zcipc_insert(slot->extent->space->id, slot->pgoff, slot->npages);
 	if (to->from == mm)
 		return;
 	zcipc_mm_add_file_pages(to->from, -(long)slot->npages);
@@ -489,14 +487,11 @@ static bool zcipc_carry_goes_on(unsigned long before, unsigned long addr)
 }
 
 /* The VMAs that the first pages of a list are in. */
-static bool zcipc_carry_list_look(struct zcipc_carry_list *list, const struct zcipc_slot *slot,
-				  const struct zcipc_transfer_state *t)
+static bool zcipc_carry_list_look(struct zcipc_carry_list *list, unsigned long at, u64 addr,
+				  unsigned long pgoff)
 {
-	unsigned long skip = t->first - slot->first;
-
-	list->from = zcipc_window_lookup(list->src, slot->pgoff + skip,
-					 zcipc_slot_addr(slot) + (skip << PAGE_SHIFT));
-	list->to = zcipc_window_lookup(list->dst, t->pgoff, zcipc_window_addr(list->dst, t->pgoff));
+	list->from = zcipc_window_lookup(list->src, at, addr);
+	list->to = zcipc_window_lookup(list->dst, pgoff, zcipc_window_addr(list->dst, pgoff));
 	if (!list->from || !list->to || !(list->to->vm_flags & VM_READ) ||
 	    userfaultfd_wp(list->to))
 		return false;
@@ -512,18 +507,20 @@ static bool zcipc_carry_list_look(struct zcipc_carry_list *list, const struct zc
  * windows are.
  */
 static noinline bool zcipc_carry_list_prepare(struct zcipc_carry_list *list,
-					      const struct zcipc_slot *slot,
-					      const struct zcipc_transfer_state *t)
+					      const struct zcipc_slot *slot, unsigned long first,
+					      unsigned long npages, unsigned long pgoff)
 {
-	unsigned long from, to, len = t->npages << PAGE_SHIFT;
+	unsigned long skip = first - slot->first, at = slot->pgoff + skip;
+	unsigned long from, to, len = npages << PAGE_SHIFT;
 
-	if (!list->n && !zcipc_carry_list_look(list, slot, t))
+	if (!list->n && !zcipc_carry_list_look(list, at,
+					       zcipc_slot_addr(slot) + (skip << PAGE_SHIFT), pgoff))
 		return false;
-	from = list->from_base + ((slot->pgoff + t->first - slot->first) << PAGE_SHIFT);
-	to = list->to_base + (t->pgoff << PAGE_SHIFT);
+	from = list->from_base + (at << PAGE_SHIFT);
+	to = list->to_base + (pgoff << PAGE_SHIFT);
 	if (from < list->from->vm_start || from + len > list->from->vm_end ||
 	    to < list->to->vm_start || to + len > list->to->vm_end ||
-	    zcipc_pt_apply(list->dst->mm, to, t->npages, NULL, NULL))
+	    zcipc_pt_apply(list->dst->mm, to, npages, NULL, NULL))
 		return false;
 	/* More pages can be where there are page tables by now. */
 	list->to_start = max(list->to->vm_start, to & PMD_MASK);
@@ -535,38 +532,42 @@ static noinline bool zcipc_carry_list_prepare(struct zcipc_carry_list *list,
  * zcipc_carry_list_add() - note pages that are to be moved
  * @list: there is room for them
  * @slot: the only mapping of the region; the caller holds that one's lock
- * @t: the transfer, admitted; all its pages are there
+ * @first: first page in the region; all are there
+ * @npages: number of pages
+ * @pgoff: where they are to be, reserved
+ * @writable: their PTEs may be writable there
  *
  * Return: false if these cannot be carried
  */
 bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot *slot,
-			  const struct zcipc_transfer_state *t)
+			  unsigned long first, unsigned long npages, unsigned long pgoff,
+			  bool writable)
 {
-	unsigned long at = slot->pgoff + t->first - slot->first;
-	unsigned long len = t->npages << PAGE_SHIFT;
+	unsigned long at = slot->pgoff + first - slot->first;
+	unsigned long len = npages << PAGE_SHIFT;
 	struct zcipc_carry_page *page;
 	struct zcipc_frame **frames;
 	unsigned long from, to, i;
 
 	from = list->from_base + (at << PAGE_SHIFT);
-	to = list->to_base + (t->pgoff << PAGE_SHIFT);
+	to = list->to_base + (pgoff << PAGE_SHIFT);
 	/* The page tables come first: after that nothing can fail. */
 	if (!list->n || from < list->from->vm_start || from + len > list->from->vm_end ||
 	    to < list->to_start || to + len > list->to_end) {
-		if (!zcipc_carry_list_prepare(list, slot, t))
+		if (!zcipc_carry_list_prepare(list, slot, first, npages, pgoff))
 			return false;
 		from = list->from_base + (at << PAGE_SHIFT);
-		to = list->to_base + (t->pgoff << PAGE_SHIFT);
+		to = list->to_base + (pgoff << PAGE_SHIFT);
 	}
-	frames = slot->cap->region->frames + t->first;
+	frames = slot->extent->region->frames + first;
 	page = list->pages + list->n;
-	list->n += t->npages;
-	i = t->npages;
+	list->n += npages;
+	i = npages;
 	do {
 		page->from = from;
 		page->to = to;
 		page->frame = *frames++;
-		page->writable = t->rights & ZCIPC_RIGHT_WRITE && list->to_writable;
+		page->writable = writable && list->to_writable;
 		page->was_writable = slot->writable && list->from_writable;
 		page->taken = false;
 		page++;

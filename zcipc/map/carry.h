@@ -9,11 +9,10 @@
 #include <linux/mm.h>
 #include <linux/types.h>
 
-struct zcipc_endpoint;
+struct zcipc_space;
 struct zcipc_frame;
 struct zcipc_region;
 struct zcipc_slot;
-struct zcipc_transfer_state;
 
 #define ZCIPC_CARRY_SMALL	1024UL
 
@@ -75,7 +74,7 @@ struct zcipc_carry_page {
 /**
  * struct zcipc_carry_list - pages of many regions whose PTEs are carried
  * @src: the sender, the current task's; its lock and its mmap_lock are held
- * @dst: the receiver, another endpoint; its lock and its mmap_lock are held
+ * @dst: the receiver, another space; its lock and its mmap_lock are held
  * @from: the sender's VMA
  * @from_base: what to add to file offsets of it, in bytes, for addresses
  * @from_writable: its PTEs may be writable
@@ -88,8 +87,8 @@ struct zcipc_carry_page {
  * @pages: the pages
  */
 struct zcipc_carry_list {
-	struct zcipc_endpoint *src;
-	struct zcipc_endpoint *dst;
+	struct zcipc_space *src;
+	struct zcipc_space *dst;
 	struct vm_area_struct *from;
 	unsigned long from_base;
 	bool from_writable;
@@ -115,22 +114,23 @@ struct zcipc_carry_to {
 };
 
 bool zcipc_carry_few_out(struct zcipc_carry_to *to, const struct zcipc_slot *slot,
-			 struct zcipc_endpoint *dst, unsigned long pgoff);
+			 struct zcipc_space *dst, unsigned long pgoff);
 void zcipc_carry_few_in(const struct zcipc_carry_to *to, const struct zcipc_slot *slot);
 bool zcipc_carry_is_worth(unsigned long npages);
 bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot *slot,
-			  const struct zcipc_transfer_state *t);
+			  unsigned long first, unsigned long npages, unsigned long pgoff,
+			  bool writable);
 void zcipc_carry_list_take(struct zcipc_carry_list *list);
 unsigned int zcipc_carry_list_held(const struct zcipc_carry_list *list, unsigned int i);
 void zcipc_carry_list_return(struct zcipc_carry_list *list, unsigned int first,
 			     unsigned long npages);
 void zcipc_carry_list_give(struct zcipc_carry_list *list);
 bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, unsigned long first,
-		     unsigned long npages, struct zcipc_endpoint *src, struct zcipc_endpoint *dst,
+		     unsigned long npages, struct zcipc_space *src, struct zcipc_space *dst,
 		     unsigned long pgoff);
 void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot);
 bool zcipc_carry_freeze(struct zcipc_carry *carry, struct zcipc_region *region,
-			unsigned long first, unsigned long npages, struct zcipc_endpoint *src,
+			unsigned long first, unsigned long npages, struct zcipc_space *src,
 			bool locked, bool any);
 void zcipc_carry_thaw(struct zcipc_carry *carry);
 void zcipc_carry_free(struct zcipc_carry *carry);

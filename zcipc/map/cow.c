@@ -20,8 +20,8 @@
 #include "mem/plan.h"
 #include "mem/region.h"
 #include "map/cow.h"
+#include "map/space.h"
 #include "map/unmap.h"
-#include "ipc/endpoint.h"
 
 /*
  * Pages of a range, from @i on, that can be mapped writable; [out] the first. 0: none are left.
@@ -218,7 +218,7 @@ u64 zcipc_cow_mend(struct zcipc_region *region, unsigned long first, unsigned lo
 
 /* Makes a range read-only, as far as it is not. */
 static void zcipc_cow_freeze(struct zcipc_region *region, unsigned long first,
-			     unsigned long npages, const struct zcipc_endpoint *except,
+			     unsigned long npages, const struct zcipc_space *except,
 			     enum zcipc_cow_freeze freeze)
 {
 	unsigned long i, n;
@@ -321,7 +321,7 @@ static int zcipc_cow_snapshot_parts(struct zcipc_region *region, unsigned long i
  * @npages: length of the range
  * @snapshot: a new region without frames there that nobody else knows
  * @at: where in the snapshot the range begins
- * @except: an endpoint whose mappings of the range have gone already, or NULL
+ * @except: a space whose mappings of the range have gone already, or NULL
  * @freeze: zcipc_cow_look()
  * @strict: fail instead of copying what somebody holds
  * @plan: says where copies are to be; its counts are increased by what is copied
@@ -336,7 +336,7 @@ static int zcipc_cow_snapshot_parts(struct zcipc_region *region, unsigned long i
  */
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		       struct zcipc_region *snapshot, unsigned long at,
-		       const struct zcipc_endpoint *except, enum zcipc_cow_freeze freeze,
+		       const struct zcipc_space *except, enum zcipc_cow_freeze freeze,
 		       bool strict, struct zcipc_plan *plan)
 {
 	bool others = snapshot->user != region->user && !region->pinnable;
@@ -503,7 +503,7 @@ int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned lo
 
 /**
  * zcipc_cow_break() - make a page of a region writable in place
- * @ep: who writes; the caller holds its lock
+ * @space: who writes; the caller holds its lock
  * @region: the region; the caller holds its lock
  * @index: the page, which is there
  * @spare: what zcipc_cow_spare() allocated, or NULL; taken if a copy is needed
@@ -521,7 +521,7 @@ int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned lo
  *
  * Return: 0, or -EAGAIN when a spare frame is needed
  */
-int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
+int zcipc_cow_break(struct zcipc_space *space, struct zcipc_region *region, unsigned long index,
 		    struct zcipc_frame **spare, int extra)
 {
 	struct zcipc_frame *frame = region->frames[index];
@@ -535,8 +535,8 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 		return 0;
 	}
 	if (zcipc_cow_reuse_block(region, index, extra)) {
-		zcipc_count(ep, region, REUSED, ZCIPC_HUGE_PAGES);
-		trace_zcipc_cow_break(ep->id, region->id, index, false);
+		zcipc_count(space, region, REUSED, ZCIPC_HUGE_PAGES);
+		trace_zcipc_cow_break(space->id, region->id, index, false);
 		return 0;
 	}
 	if (zcipc_cow_breaks_huge(region, index)) {
@@ -545,8 +545,8 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 		if (zcipc_frame_is_part(*spare)) {
 			zcipc_cow_break_huge(region, ALIGN_DOWN(index, ZCIPC_HUGE_PAGES), *spare);
 			*spare = NULL;
-			zcipc_count(ep, region, COPIED_WRITE, PMD_SIZE);
-			trace_zcipc_cow_break(ep->id, region->id, index, true);
+			zcipc_count(space, region, COPIED_WRITE, PMD_SIZE);
+			trace_zcipc_cow_break(space->id, region->id, index, true);
 			return 0;
 		}
 	}
@@ -555,8 +555,8 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 		zcipc_region_unmap(region, index, 1, NULL);
 		if (!zcipc_frame_held(frame, extra, NULL)) {
 			zcipc_frame_reuse(frame);
-			zcipc_count(ep, region, REUSED, 1);
-			trace_zcipc_cow_break(ep->id, region->id, index, false);
+			zcipc_count(space, region, REUSED, 1);
+			trace_zcipc_cow_break(space->id, region->id, index, false);
 			return 0;
 		}
 	}
@@ -568,21 +568,21 @@ int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsi
 	*spare = NULL;
 	zcipc_region_unmap(region, index, 1, NULL);
 	zcipc_frame_put(frame, region->user);
-	zcipc_count(ep, region, COPIED_WRITE, PAGE_SIZE);
-	trace_zcipc_cow_break(ep->id, region->id, index, true);
+	zcipc_count(space, region, COPIED_WRITE, PAGE_SIZE);
+	trace_zcipc_cow_break(space->id, region->id, index, true);
 	return 0;
 }
 
 /**
  * zcipc_cow_break_ahead() - give a region copies of its own before they are asked for
- * @ep: who writes one page after the other; the caller holds its lock
+ * @space: who writes one page after the other; the caller holds its lock
  * @region: the region; the caller holds its lock
  * @index: the first page that has not been written to yet
  * @max: how many, at most ZCIPC_COW_AHEAD
  *
  * Return: how many pages are writable now that were not; the caller inserts them
  */
-unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_region *region,
+unsigned long zcipc_cow_break_ahead(struct zcipc_space *space, struct zcipc_region *region,
 				    unsigned long index, unsigned long max)
 {
 	struct zcipc_frame *frame, *copy, *old[ZCIPC_COW_AHEAD];
@@ -605,6 +605,6 @@ unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_regi
 	zcipc_region_unmap(region, index, n, NULL);
 	for (i = 0; i < n; i++)
 		zcipc_frame_put(old[i], region->user);
-	zcipc_count(ep, region, COPIED_WRITE, n << PAGE_SHIFT);
+	zcipc_count(space, region, COPIED_WRITE, n << PAGE_SHIFT);
 	return n;
 }

@@ -7,7 +7,7 @@
 
 #include <linux/types.h>
 
-struct zcipc_endpoint;
+struct zcipc_space;
 struct zcipc_frame;
 struct zcipc_plan;
 struct zcipc_region;
@@ -40,9 +40,9 @@ bool zcipc_cow_is_torn(const struct zcipc_region *region, unsigned long first,
 u64 zcipc_cow_mend(struct zcipc_region *region, unsigned long first, unsigned long npages);
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		       struct zcipc_region *snapshot, unsigned long at,
-		       const struct zcipc_endpoint *except, enum zcipc_cow_freeze freeze,
+		       const struct zcipc_space *except, enum zcipc_cow_freeze freeze,
 		       bool strict, struct zcipc_plan *plan);
-unsigned long zcipc_cow_break_ahead(struct zcipc_endpoint *ep, struct zcipc_region *region,
+unsigned long zcipc_cow_break_ahead(struct zcipc_space *space, struct zcipc_region *region,
 				    unsigned long index, unsigned long max);
 int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		   struct zcipc_region *snapshot, unsigned long at,
@@ -50,7 +50,7 @@ int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned lo
 bool zcipc_cow_breaks_huge(const struct zcipc_region *region, unsigned long index);
 void zcipc_cow_spare(struct zcipc_frame **spare, bool huge);
 void zcipc_cow_spare_put(struct zcipc_frame *spare);
-int zcipc_cow_break(struct zcipc_endpoint *ep, struct zcipc_region *region, unsigned long index,
+int zcipc_cow_break(struct zcipc_space *space, struct zcipc_region *region, unsigned long index,
 		    struct zcipc_frame **spare, int extra);
 
 #endif /* ZCIPC_COW_H */

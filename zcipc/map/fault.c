@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Faults in what an endpoint has mapped.
+ * Faults in what a space has mapped.
  */
 #include <linux/file.h>
 #include <linux/highmem.h>
@@ -17,14 +17,13 @@
 #include "map/map.h"
 #include "map/pt.h"
 #include "map/slot.h"
-#include "ipc/cap.h"
-#include "ipc/endpoint.h"
+#include "map/space.h"
 
 /* The most that a fault brings of memory that is read from its beginning to its end. */
 #define ZCIPC_FAULT_AROUND_MAX	512U
 
 /**
- * struct zcipc_touch - somebody touches a page that an endpoint has mapped
+ * struct zcipc_touch - somebody touches a page that a space has mapped
  * @vma: where
  * @pgoff: file offset of the page, in pages
  * @addr: user address
@@ -66,17 +65,17 @@ static unsigned long zcipc_touch_ahead(const struct zcipc_touch *touch, struct z
 				 (touch->vma->vm_end - touch->addr) >> PAGE_SHIFT) - 1;
 
 	/* The next block may be a huge frame. */
-	if (slot->cap->region->nhuge)
+	if (slot->extent->region->nhuge)
 		left = min(left, -index % ZCIPC_HUGE_PAGES);
 	if (slot->streak < ZCIPC_COW_STREAK) {
 		slot->streak++;
 		return 0;
 	}
-	return zcipc_cow_break_ahead(slot->cap->ep, slot->cap->region, index,
+	return zcipc_cow_break_ahead(slot->extent->space, slot->extent->region, index,
 				     min(left, ZCIPC_COW_AHEAD));
 }
 
-/* Under the locks of endpoint and region. @broken: the page was a part of another huge frame. */
+/* Under the locks of space and region. @broken: the page was a part of another huge frame. */
 static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcipc_slot *slot,
 				    unsigned long index, bool broken)
 {
@@ -86,7 +85,7 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 	int ret;
 
 	if (touch->buf) {
-		zcipc_touch_copy(touch, slot->cap->region->frames[index]);
+		zcipc_touch_copy(touch, slot->extent->region->frames[index]);
 		return VM_FAULT_NOPAGE;
 	}
 	if (!touch->write) {
@@ -102,7 +101,7 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 	}
 	if (touch->write)
 		slot->written = touch->pgoff + n;
-	if (broken && (zcipc_region_is_huge(slot->cap->region, index) ||
+	if (broken && (zcipc_region_is_huge(slot->extent->region, index) ||
 		       !zcipc_pt_has_table(vma->vm_mm, touch->addr))) {
 		/* Nothing of the block is mapped any more. */
 		before = min3(index % ZCIPC_HUGE_PAGES, pgoff - slot->pgoff,
@@ -111,15 +110,15 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 				  slot->pgoff + slot->npages - pgoff,
 				  (vma->vm_end - touch->addr) >> PAGE_SHIFT);
 	}
-	zcipc_count(slot->cap->ep, slot->cap->region, FAULTS, 1);
-	if (zcipc_region_is_huge(slot->cap->region, index) &&
+	zcipc_count(slot->extent->space, slot->extent->region, FAULTS, 1);
+	if (zcipc_region_is_huge(slot->extent->region, index) &&
 	    zcipc_slot_insert_huge(slot, vma, touch->pgoff) != -ENOENT)
 		return VM_FAULT_NOPAGE;
 	ret = zcipc_slot_insert(slot, vma, pgoff - before, n);
 	if (ret == -ENOMEM)
 		return VM_FAULT_OOM;
 	/* It may be a page behind it that cannot be mapped, or somebody else has mapped it. */
-	if (ret == -ENOSPC && zcipc_frame_is_crowded(slot->cap->region->frames[index]) &&
+	if (ret == -ENOSPC && zcipc_frame_is_crowded(slot->extent->region->frames[index]) &&
 	    !zcipc_pt_shows(vma->vm_mm, touch->addr & PAGE_MASK))
 		return VM_FAULT_SIGBUS;
 	return VM_FAULT_NOPAGE;
@@ -128,10 +127,10 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
 /*
  * Somebody has locked the region of what is touched, for who knows how long. If that is possible,
  * the task waits for him without the mmap_lock, which all other threads need: then core mm has to
- * begin the fault anew. The caller holds the endpoint's lock, which is released if this returns
+ * begin the fault anew. The caller holds the space's lock, which is released if this returns
  * what the fault is to return; otherwise 0 is returned.
  */
-static vm_fault_t zcipc_touch_waits(const struct zcipc_touch *touch, struct zcipc_endpoint *ep)
+static vm_fault_t zcipc_touch_waits(const struct zcipc_touch *touch, struct zcipc_space *space)
 {
 	struct vm_fault *vmf = touch->fault;
 	struct zcipc_region *region;
@@ -141,26 +140,26 @@ static vm_fault_t zcipc_touch_waits(const struct zcipc_touch *touch, struct zcip
 	/* A kernel thread might drop the last reference to the file while this code still runs. */
 	if (!vmf || current->flags & PF_KTHREAD)
 		return 0;
-	slot = zcipc_slot_find(ep, touch->pgoff);
-	if (!slot || !mutex_is_locked(&slot->cap->region->lock))
+	slot = zcipc_slot_find(space, touch->pgoff);
+	if (!slot || !mutex_is_locked(&slot->extent->region->lock))
 		return 0;
 	/*
 	 * A fault of a page that is mapped has to keep the lock. It becomes one that need not, but
 	 * not again and again because others read the page meanwhile.
 	 */
 	if (vmf->flags & FAULT_FLAG_MKWRITE) {
-		if (ep->zapped == touch->pgoff + 1)
+		if (space->zapped == touch->pgoff + 1)
 			return 0;
-		ep->zapped = touch->pgoff + 1;
-		mutex_unlock(&ep->lock);
+		space->zapped = touch->pgoff + 1;
+		mutex_unlock(&space->lock);
 		zcipc_pt_zap(touch->vma, touch->addr & PAGE_MASK, 1);
 		return VM_FAULT_NOPAGE;
 	}
 	/* Once: else others who have it by turns could keep the task from it for ever. */
 	if (!fault_flag_allow_retry_first(vmf->flags) || vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
 		return 0;
-	region = zcipc_region_get(slot->cap->region);
-	mutex_unlock(&ep->lock);
+	region = zcipc_region_get(slot->extent->region);
+	mutex_unlock(&space->lock);
 	/* Without the VMA nothing else keeps the module. */
 	file = get_file(vmf->vma->vm_file);
 	zcipc_fault_unlock(vmf);
@@ -179,7 +178,7 @@ static vm_fault_t zcipc_touch_waits(const struct zcipc_touch *touch, struct zcip
  */
 static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
 {
-	struct zcipc_endpoint *ep = touch->vma->vm_private_data;
+	struct zcipc_space *space = touch->vma->vm_private_data;
 	struct zcipc_frame *spare = NULL;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 	struct zcipc_region *region;
@@ -192,45 +191,45 @@ static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
 	 * A child got the VMA by MADV_DOFORK: it is not ours to serve. Userfaultfd's write-protect
 	 * markers take the place of PTEs, and would have to be resolved by its reader.
 	 */
-	if (touch->vma->vm_mm != ep->mm || userfaultfd_wp(touch->vma))
+	if (touch->vma->vm_mm != space->mm || userfaultfd_wp(touch->vma))
 		return VM_FAULT_SIGBUS;
 	do {
 		vm_fault_t waited;
 
 		again = false;
-		mutex_lock(&ep->lock);
-		waited = zcipc_touch_waits(touch, ep);
+		mutex_lock(&space->lock);
+		waited = zcipc_touch_waits(touch, space);
 		if (waited) {
 			zcipc_cow_spare_put(spare);
 			return waited;
 		}
-		slot = zcipc_slot_find_locked(ep, touch->pgoff);
+		slot = zcipc_slot_find_locked(space, touch->pgoff);
 		if (!slot)
 			goto unlock;
-		region = slot->cap->region;
+		region = slot->extent->region;
 		zcipc_test_point("fault");
-		if (slot->cap->revoked || (touch->write && !slot->writable))
+		if (slot->extent->revoked || (touch->write && !slot->writable))
 			goto unlock_region;
 		index = slot->first + touch->pgoff - slot->pgoff;
 		frame = region->frames[index];
 		if (!frame)
 			goto unlock_region;
 		huge = zcipc_region_is_huge(region, index);
-		if (touch->write && zcipc_cow_break(ep, region, index, &spare,
+		if (touch->write && zcipc_cow_break(space, region, index, &spare,
 						    touch->page == zcipc_frame_page(frame))) {
 			again = true;
 			spare_huge = zcipc_cow_breaks_huge(region, index);
 			goto unlock_region;
 		}
-		if (touch->write && ep->zapped == touch->pgoff + 1)
-			ep->zapped = 0;
+		if (touch->write && space->zapped == touch->pgoff + 1)
+			space->zapped = 0;
 		ret = zcipc_touch_frame(touch, slot, index,
 					huge && (frame != region->frames[index] ||
 						 !zcipc_region_is_huge(region, index)));
 unlock_region:
 		mutex_unlock(&region->lock);
 unlock:
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&space->lock);
 		if (again)
 			zcipc_cow_spare(&spare, spare_huge);
 	} while (again && spare);

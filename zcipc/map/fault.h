@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Faults in what an endpoint has mapped.
+ * Faults in what a space has mapped.
  */
 #ifndef ZCIPC_FAULT_H
 #define ZCIPC_FAULT_H

@@ -33,12 +33,11 @@
 #include "map/file.h"
 #include "map/pt.h"
 #include "map/slot.h"
+#include "map/space.h"
 #include "map/window.h"
-#include "ipc/cap.h"
-#include "ipc/endpoint.h"
 
 /*
- * So many dead views of an endpoint's may still have VMAs. REVOKE has to pass those of everybody,
+ * So many dead views of a space's may still have VMAs. REVOKE has to pass those of everybody,
  * and nobody but their owners can unmap them.
  */
 #define ZCIPC_MAX_DEAD_VIEWS	256U
@@ -47,16 +46,17 @@
 #define ZCIPC_VIEW_BYTES	(kmalloc_size_roundup(sizeof(struct zcipc_view)) + 512)
 
 /**
- * struct zcipc_view - how an endpoint sees a range of a file
+ * struct zcipc_view - how a space sees a range of a file
  * @orig: what the file's own mappings have, or NULL before the first one
  * @holder: the endpoint's file: it is not closed before the mapping is gone
+ * @space: that endpoint's
  * @real: the region's file
  * @file: VMAs have a reference to this one; the view goes with it
- * @slot: what it shows, or NULL; ep->lock
- * @mapper: the task that may map it now, or NULL; ep->lock
- * @nvmas: its VMAs; ep->lock
- * @unmapped: somebody is unmapping it; ep->lock
- * @left: it is counted in ep->ndead_views; ep->lock
+ * @slot: what it shows, or NULL; space->lock
+ * @mapper: the task that may map it now, or NULL; space->lock
+ * @nvmas: its VMAs; space->lock
+ * @unmapped: somebody is unmapping it; space->lock
+ * @left: it is counted in space->ndead_views; space->lock
  * @pgoff: where it begins in the file, in pages
  * @npages: its length
  * @writable: it may be written to
@@ -66,6 +66,7 @@
 struct zcipc_view {
 	const struct vm_operations_struct *orig;
 	struct file *holder;
+	struct zcipc_space *space;
 	struct file *real;
 	struct file *file;
 	struct zcipc_slot *slot;
@@ -90,11 +91,6 @@ static struct zcipc_view *zcipc_view_of(const struct vm_area_struct *vma)
 	return vma->vm_file->private_data;
 }
 
-static struct zcipc_endpoint *zcipc_view_ep(const struct zcipc_view *view)
-{
-	return view->holder->private_data;
-}
-
 /*
  * Inserts pages that the file has, unless the view is dead. Not by its own map_pages: where that is
  * another one, as XFS had, it is this one inside of a lock that sleeps.
@@ -105,7 +101,7 @@ static vm_fault_t zcipc_view_map_pages(struct vm_fault *vmf, pgoff_t start, pgof
 	vm_fault_t ret = 0;
 
 	/* A child got the VMA by MADV_DOFORK: it is not ours to serve. */
-	if (vmf->vma->vm_mm != zcipc_view_ep(view)->mm)
+	if (vmf->vma->vm_mm != view->space->mm)
 		return 0;
 	spin_lock(&view->lock);
 	if (!view->dead)
@@ -126,7 +122,7 @@ static vm_fault_t zcipc_view_fault(struct vm_fault *vmf)
 	vm_fault_t ret;
 
 	/* Userfaultfd's markers take the place of PTEs: see zcipc_window_touch(). */
-	if (vmf->vma->vm_mm != zcipc_view_ep(view)->mm || READ_ONCE(view->dead) ||
+	if (vmf->vma->vm_mm != view->space->mm || READ_ONCE(view->dead) ||
 	    userfaultfd_wp(vmf->vma))
 		return VM_FAULT_SIGBUS;
 	ret = view->orig->fault(vmf);
@@ -161,31 +157,31 @@ static vm_fault_t zcipc_view_mkwrite(struct vm_fault *vmf)
 static void zcipc_view_open(struct vm_area_struct *vma)
 {
 	struct zcipc_view *view = zcipc_view_of(vma);
-	struct zcipc_endpoint *ep = zcipc_view_ep(view);
+	struct zcipc_space *space = view->space;
 
 	if (view->orig->open)
 		view->orig->open(vma);
-	if (zcipc_pt_is_inherited(vma, ep->mm))
+	if (zcipc_pt_is_inherited(vma, space->mm))
 		return;
-	mutex_lock(&ep->lock);
+	mutex_lock(&space->lock);
 	view->nvmas++;
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&space->lock);
 }
 
 /*
- * Removes what a view shows, and is not mapped any more, or @unmap. The caller holds the endpoint's
+ * Removes what a view shows, and is not mapped any more, or @unmap. The caller holds the space's
  * lock.
  */
 static void zcipc_view_remove_slot(struct zcipc_view *view, bool unmap)
 {
-	struct zcipc_endpoint *ep = zcipc_view_ep(view);
+	struct zcipc_space *space = view->space;
 	struct zcipc_region *region;
 	bool waited;
 
 	if (!view->slot)
 		return;
-	region = view->slot->cap->region;
-	waited = !zcipc_region_lock(region, ep, ep);
+	region = view->slot->extent->region;
+	waited = !zcipc_region_lock(region, space, space);
 	/* It is always the same one's. */
 	if (view->slot && unmap)
 		zcipc_file_unmap(view);
@@ -196,12 +192,12 @@ static void zcipc_view_remove_slot(struct zcipc_view *view, bool unmap)
 		zcipc_region_put(region);
 }
 
-/* The last VMA has gone, or there was none in the end. The caller holds the endpoint's lock. */
+/* The last VMA has gone, or there was none in the end. The caller holds the space's lock. */
 static void zcipc_view_gone(struct zcipc_view *view)
 {
 	view->nvmas = 0;
 	if (view->left)
-		zcipc_view_ep(view)->ndead_views--;
+		view->space->ndead_views--;
 	view->left = false;
 	zcipc_view_remove_slot(view, false);
 }
@@ -209,22 +205,22 @@ static void zcipc_view_gone(struct zcipc_view *view)
 static void zcipc_view_close(struct vm_area_struct *vma)
 {
 	struct zcipc_view *view = zcipc_view_of(vma);
-	struct zcipc_endpoint *ep = zcipc_view_ep(view);
+	struct zcipc_space *space = view->space;
 
 	if (view->orig->close)
 		view->orig->close(vma);
-	if (vma->vm_mm != ep->mm)
+	if (vma->vm_mm != space->mm)
 		return;
-	mutex_lock(&ep->lock);
+	mutex_lock(&space->lock);
 	if (view->nvmas == 1)
 		zcipc_view_gone(view);
 	else
 		view->nvmas--;
-	mutex_unlock(&ep->lock);
-	zcipc_endpoint_unmapped(ep, vma);
+	mutex_unlock(&space->lock);
+	zcipc_space_closed(space, vma);
 }
 
-/* As for all that is mapped from an endpoint. */
+/* As for all that is mapped from a space. */
 static int zcipc_view_mremap(struct vm_area_struct *vma)
 {
 	return -EINVAL;
@@ -264,7 +260,7 @@ static int zcipc_view_release(struct inode *inode, struct file *file)
 	if (view->writable)
 		mapping_unmap_writable(view->real->f_mapping);
 	fput(view->real);
-	zcipc_uncharge_overhead(zcipc_view_ep(view)->user, ZCIPC_VIEW_BYTES);
+	zcipc_uncharge_overhead(view->space->user, ZCIPC_VIEW_BYTES);
 	fput(view->holder);
 	kfree(view);
 	return 0;
@@ -294,9 +290,9 @@ static bool zcipc_file_is_sealed(const struct file *file)
  * dentry of our own would be an alias of the inode: file systems take any one for the file's place
  * in a directory, and when one of a deleted file's goes all who watch it are told that it has gone.
  */
-static struct file *zcipc_view_clone(struct zcipc_endpoint *ep, const struct file *real, int flags)
+static struct file *zcipc_view_clone(struct zcipc_space *space, const struct file *real, int flags)
 {
-	struct file *file = zcipc_endpoint_file(ep, flags, &zcipc_view_fops);
+	struct file *file = zcipc_space_file(space, flags, &zcipc_view_fops);
 	struct path path;
 
 	if (IS_ERR(file))
@@ -319,11 +315,23 @@ static struct file *zcipc_view_clone(struct zcipc_endpoint *ep, const struct fil
 	return file;
 }
 
-/* A view that shows nothing yet: its file, or an errno. */
-static struct file *zcipc_view_alloc(struct file *holder, struct zcipc_region *region,
-				     unsigned long first, unsigned long npages, bool writable)
+/**
+ * zcipc_file_view() - a view that shows nothing yet
+ * @holder: the file of the current task's endpoint
+ * @space: that endpoint's
+ * @region: of a file
+ * @first: first page
+ * @npages: number of pages
+ * @writable: it is to be writable
+ *
+ * Context: May sleep; no lock is held.
+ * Return: the view's file, or -EACCES, -EDQUOT, -ENOMEM
+ */
+struct file *zcipc_file_view(struct file *holder, struct zcipc_space *space,
+			     struct zcipc_region *region, unsigned long first,
+			     unsigned long npages, bool writable)
 {
-	struct zcipc_user *user = ((struct zcipc_endpoint *)holder->private_data)->user;
+	struct zcipc_user *user = space->user;
 	struct zcipc_view *view;
 	struct file *file;
 	int ret;
@@ -340,7 +348,7 @@ static struct file *zcipc_view_alloc(struct file *holder, struct zcipc_region *r
 			 mapping_map_writable(region->file->f_mapping)))
 		goto err_free;
 	__module_get(THIS_MODULE);
-	file = zcipc_view_clone(holder->private_data, region->file, writable ? O_RDWR : O_RDONLY);
+	file = zcipc_view_clone(space, region->file, writable ? O_RDWR : O_RDONLY);
 	if (IS_ERR(file)) {
 		/* There may be too many files. */
 		ret = -ENOMEM;
@@ -348,6 +356,7 @@ static struct file *zcipc_view_alloc(struct file *holder, struct zcipc_region *r
 	}
 	spin_lock_init(&view->lock);
 	view->holder = get_file(holder);
+	view->space = space;
 	view->real = get_file(region->file);
 	view->file = file;
 	view->pgoff = region->file_pgoff + first;
@@ -400,7 +409,7 @@ int zcipc_file_mmap(struct zcipc_view *view, struct vm_area_struct *vma)
 	return 0;
 }
 
-/* May the current task map a view now? Once. The caller holds the endpoint's lock. */
+/* May the current task map a view now? Once. The caller holds the space's lock. */
 bool zcipc_file_may_mmap(struct zcipc_view *view, struct vm_area_struct *vma)
 {
 	if (view->mapper != current || vma_pages(vma) != view->npages)
@@ -433,112 +442,94 @@ void zcipc_file_unmap(struct zcipc_view *view)
 	zcipc_stat_inc(SHOOTDOWNS);
 }
 
-/* Its slot goes: it is dead, or not mapped. The caller holds the endpoint's lock. */
+/* Its slot goes: it is dead, or not mapped. The caller holds the space's lock. */
 void zcipc_file_detach(struct zcipc_view *view)
 {
 	view->slot = NULL;
 	if (!view->nvmas)
 		return;
 	view->left = true;
-	zcipc_view_ep(view)->ndead_views++;
-}
-
-/* Enters a slot for a view that is about to be mapped, and finds its file offset. */
-static int zcipc_file_enter(u64 token, unsigned long first, unsigned long npages,
-			    struct zcipc_view *view, unsigned long *pgoff)
-{
-	struct zcipc_endpoint *ep = zcipc_view_ep(view);
-	struct zcipc_slot *slot = zcipc_slot_alloc(ep->user);
-	struct zcipc_cap *cap;
-	int ret;
-
-	if (IS_ERR(slot))
-		return PTR_ERR(slot);
-	mutex_lock(&ep->lock);
-	cap = zcipc_cap_find_locked(ep, ep, token);
-	ret = PTR_ERR_OR_ZERO(cap);
-	if (ret)
-		goto out;
-	if (cap->nslots >= ZCIPC_MAX_SLOTS || ep->ndead_views >= ZCIPC_MAX_DEAD_VIEWS)
-		ret = -ENOBUFS;
-	if (!ret)
-		ret = zcipc_window_reserve_outside(ep, npages, pgoff);
-	if (!ret) {
-		zcipc_slot_install(slot, cap, *pgoff, first, npages, view->writable);
-		slot->view = view;
-		view->slot = slot;
-		view->mapper = current;
-		slot = NULL;
-	}
-	mutex_unlock(&cap->region->lock);
-out:
-	mutex_unlock(&ep->lock);
-	zcipc_slot_free(slot, ep->user);
-	return ret;
+	view->space->ndead_views++;
 }
 
 /**
- * zcipc_file_map() - map a range of a file's region in the current task's address space
- * @holder: the file of the task's endpoint
- * @token: a capability that names the range and has the rights
- * @region: of the file
- * @first: first page of the range
- * @npages: number of pages
- * @writable: it is to be writable
+ * zcipc_file_enter() - give a view its slot
+ * @file: of a view that has none
+ * @slot: from zcipc_slot_alloc(); the view's if this succeeds
+ * @extent: what the view shows a range of; the caller holds the locks of its space and region
+ * @first: first page of the range in the region
+ * @pgoff: [out] where the current task can map it, as a file offset in pages
+ *
+ * zcipc_file_map() must follow.
+ *
+ * Return: 0, or -ENOBUFS
+ */
+int zcipc_file_enter(struct file *file, struct zcipc_slot *slot, struct zcipc_extent *extent,
+		     unsigned long first, unsigned long *pgoff)
+{
+	struct zcipc_view *view = file->private_data;
+	struct zcipc_space *space = view->space;
+	int ret;
+
+	if (extent->nslots >= ZCIPC_MAX_SLOTS || space->ndead_views >= ZCIPC_MAX_DEAD_VIEWS)
+		return -ENOBUFS;
+	ret = zcipc_window_reserve_outside(space, view->npages, pgoff);
+	if (ret)
+		return ret;
+	zcipc_slot_install(slot, extent, *pgoff, first, view->npages, view->writable);
+	slot->view = view;
+	view->slot = slot;
+	view->mapper = current;
+	return 0;
+}
+
+/**
+ * zcipc_file_map() - map a view in the current task's address space
+ * @file: the view's
+ * @pgoff: what zcipc_file_enter() has said
  * @addr: [out] where it is
  *
  * Context: May sleep; no lock is held.
  * Return: 0 or an errno of struct zcipc_map
  */
-int zcipc_file_map(struct file *holder, u64 token, struct zcipc_region *region,
-		   unsigned long first, unsigned long npages, bool writable, u64 *addr)
+int zcipc_file_map(struct file *file, unsigned long pgoff, u64 *addr)
 {
-	struct zcipc_endpoint *ep = holder->private_data;
-	struct zcipc_view *view;
-	unsigned long at, pgoff;
-	struct file *file;
-	int ret;
+	struct zcipc_view *view = file->private_data;
+	struct zcipc_space *space = view->space;
+	unsigned long at;
+	int ret = 0;
 
-	file = zcipc_view_alloc(holder, region, first, npages, writable);
-	if (IS_ERR(file))
-		return PTR_ERR(file);
-	view = file->private_data;
-	ret = zcipc_file_enter(token, first, npages, view, &pgoff);
-	if (ret)
-		goto out;
-	at = vm_mmap(holder, 0, npages << PAGE_SHIFT, PROT_READ | (writable ? PROT_WRITE : 0),
-		     MAP_SHARED, pgoff << PAGE_SHIFT);
+	at = vm_mmap(view->holder, 0, view->npages << PAGE_SHIFT,
+		     PROT_READ | (view->writable ? PROT_WRITE : 0), MAP_SHARED,
+		     pgoff << PAGE_SHIFT);
 	if (IS_ERR_VALUE(at))
 		/* Of what mlockall() would lock too much mmap() says it its way. */
 		ret = (long)at == -EAGAIN ? -ENOMEM : (long)at;
-	mutex_lock(&ep->lock);
+	mutex_lock(&space->lock);
 	view->mapper = NULL;
 	/* The capability has gone before mmap() came to it. */
 	if (ret == -EINVAL && !view->slot)
-		ret = PTR_ERR_OR_ZERO(zcipc_cap_find(ep, token)) ?: -ESTALE;
+		ret = -ESTALE;
 	if (ret)
 		zcipc_view_gone(view);
 	else if (view->slot)
 		view->slot->addr = at;
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&space->lock);
 	if (!ret)
 		*addr = at;
-out:
-	/* VMAs have references of their own. */
-	fput(file);
 	return ret;
 }
 
 /**
  * zcipc_file_unmap_at() - unmap the view that begins somewhere
- * @ep: the current task's endpoint
+ * @space: the current task's space
  * @addr: user address
  * @token: the capability that it has to belong to, or 0
  *
  * Context: May sleep; no lock is held.
  * Return: 0, or -ENOENT, -EINTR
  */
-int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr, u64 token)
+int zcipc_file_unmap_at(struct zcipc_space *space, u64 addr, u64 token)
 {
 	struct vm_area_struct *vma;
 	struct file *file = NULL;
@@ -546,14 +537,14 @@ int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr, u64 token)
 	unsigned long len = 0;
 	int ret;
 
-	ret = mmap_read_lock_killable(ep->mm);
+	ret = mmap_read_lock_killable(space->mm);
 	if (ret)
 		return ret;
-	mutex_lock(&ep->lock);
-	vma = vma_lookup(ep->mm, addr);
+	mutex_lock(&space->lock);
+	vma = vma_lookup(space->mm, addr);
 	view = zcipc_view_of(vma);
-	if (view && zcipc_view_ep(view) == ep && view->slot && view->slot->addr == addr &&
-	    (!token || view->slot->cap->token == token) && !view->unmapped) {
+	if (view && view->space == space && view->slot && view->slot->addr == addr &&
+	    (!token || view->slot->extent->token == token) && !view->unmapped) {
 		file = get_file(view->file);
 		/* By nobody else: somebody may map something there right after that. */
 		view->unmapped = true;
@@ -562,8 +553,8 @@ int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr, u64 token)
 	} else {
 		ret = -ENOENT;
 	}
-	mutex_unlock(&ep->lock);
-	mmap_read_unlock(ep->mm);
+	mutex_unlock(&space->lock);
+	mmap_read_unlock(space->mm);
 	if (!file)
 		return ret;
 	/*
@@ -573,16 +564,16 @@ int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr, u64 token)
 	if (len)
 		vm_munmap(addr, len);
 	/* In pieces, or not to be unmapped: it stays as one that was revoked. */
-	mutex_lock(&ep->lock);
+	mutex_lock(&space->lock);
 	zcipc_view_remove_slot(view, true);
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&space->lock);
 	fput(file);
 	return 0;
 }
 
 /**
  * zcipc_file_find() - find the capability by which a view is mapped
- * @ep: the current task's endpoint; the caller holds its lock
+ * @space: the current task's space; the caller holds its lock
  * @vma: of the current task
  * @addr: in @vma
  * @npages: how much from there on
@@ -591,7 +582,7 @@ int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr, u64 token)
  *
  * Return: 0, or -ENOENT when it is no view, -EOPNOTSUPP when it is, but not of this kind
  */
-int zcipc_file_find(struct zcipc_endpoint *ep, const struct vm_area_struct *vma,
+int zcipc_file_find(struct zcipc_space *space, const struct vm_area_struct *vma,
 		    unsigned long addr, unsigned long npages, u64 *token, u64 *offset)
 {
 	const struct zcipc_view *view = zcipc_view_of(vma);
@@ -601,13 +592,13 @@ int zcipc_file_find(struct zcipc_endpoint *ep, const struct vm_area_struct *vma,
 	if (!view)
 		return -ENOENT;
 	slot = view->slot;
-	/* What is not served is not there: it has been revoked, or is another endpoint's. */
+	/* What is not served is not there: it has been revoked, or is another space's. */
 	at = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT) - view->pgoff;
-	if (zcipc_view_ep(view) != ep || !slot ||
+	if (view->space != space || !slot ||
 	    npages > (vma->vm_end - addr) >> PAGE_SHIFT)
 		return -EOPNOTSUPP;
-	*token = slot->cap->token;
-	*offset = (u64)(slot->first + at - slot->cap->first) << PAGE_SHIFT;
+	*token = slot->extent->token;
+	*offset = (u64)(slot->first + at - slot->extent->first) << PAGE_SHIFT;
 	return 0;
 }
 
@@ -646,9 +637,18 @@ static int zcipc_file_check_vma(struct vm_area_struct *vma)
 	return vma->vm_flags & VM_READ && zcipc_file_may_disturb(vma->vm_file) ? 0 : -EACCES;
 }
 
-/* Finds the file, with a reference, that all of a range of memory shows, and the rights to it. */
-static struct file *zcipc_file_get(unsigned long addr, unsigned long npages,
-				   unsigned long *pgoff, u32 *rights)
+/**
+ * zcipc_file_get() - find the file that all of a range of the current task's memory shows
+ * @addr: user address
+ * @npages: how much
+ * @pgoff: [out] first page in the file
+ * @rights: [out] READ and WRITE as the mapping has them, and GRANT
+ *
+ * Context: May sleep; no lock is held.
+ * Return: the file with a reference, or -EFAULT, -EACCES, -EOPNOTSUPP, -EINTR
+ */
+struct file *zcipc_file_get(unsigned long addr, unsigned long npages, unsigned long *pgoff,
+			    u32 *rights)
 {
 	unsigned long end = addr + (npages << PAGE_SHIFT);
 	struct vm_area_struct *vma;
@@ -682,57 +682,4 @@ static struct file *zcipc_file_get(unsigned long addr, unsigned long npages,
 	if (file)
 		fput(file);
 	return ERR_PTR(ret);
-}
-
-/**
- * zcipc_file_import() - make a region of shared memory of the current task
- * @ep: the task's endpoint
- * @addr: user address
- * @npages: how much
- * @implicit: the capability is to go with the last that is derived from it
- * @token: [out] a capability with the rights that the mapping has, and GRANT
- * @id: [out] the region
- *
- * Context: May sleep; no lock is held.
- * Return: 0, or -EFAULT, -EACCES, -EOPNOTSUPP, -ENOBUFS, -EDQUOT, -ENOMEM, -EINTR
- */
-int zcipc_file_import(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
-		      bool implicit, u64 *token, u64 *id)
-{
-	struct zcipc_region *region;
-	struct zcipc_cap *cap;
-	unsigned long pgoff;
-	struct file *file;
-	u32 rights;
-	int ret;
-
-	file = zcipc_file_get(addr, npages, &pgoff, &rights);
-	if (IS_ERR(file))
-		return PTR_ERR(file);
-	region = zcipc_region_alloc_file(ep->user, npages, file, pgoff);
-	if (IS_ERR(region)) {
-		fput(file);
-		return PTR_ERR(region);
-	}
-	ret = -ENOMEM;
-	cap = zcipc_cap_alloc(NUMA_NO_NODE);
-	if (!cap)
-		goto out;
-	mutex_lock(&ep->lock);
-	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
-	if (!ret) {
-		zcipc_region_lock_new(region);
-		zcipc_cap_enter(cap, ep);
-		zcipc_cap_install(cap, region, NULL, 0, npages, rights);
-		mutex_unlock(&region->lock);
-		cap->implicit = implicit;
-		*token = cap->token;
-		*id = region->id;
-		cap = NULL;
-	}
-	mutex_unlock(&ep->lock);
-	zcipc_cap_free(cap);
-out:
-	zcipc_region_put(region);
-	return ret;
 }

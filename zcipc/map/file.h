@@ -9,8 +9,10 @@
 #include <linux/types.h>
 
 struct file;
-struct zcipc_endpoint;
+struct zcipc_extent;
 struct zcipc_region;
+struct zcipc_slot;
+struct zcipc_space;
 struct zcipc_view;
 
 int zcipc_file_mmap(struct zcipc_view *view, struct vm_area_struct *vma);
@@ -20,12 +22,16 @@ void zcipc_file_unmap_range(struct zcipc_region *region, unsigned long first,
 			    unsigned long npages);
 void zcipc_file_unmap(struct zcipc_view *view);
 void zcipc_file_detach(struct zcipc_view *view);
-int zcipc_file_map(struct file *holder, u64 token, struct zcipc_region *region,
-		   unsigned long first, unsigned long npages, bool writable, u64 *addr);
-int zcipc_file_unmap_at(struct zcipc_endpoint *ep, u64 addr, u64 token);
-int zcipc_file_find(struct zcipc_endpoint *ep, const struct vm_area_struct *vma,
+struct file *zcipc_file_view(struct file *holder, struct zcipc_space *space,
+			     struct zcipc_region *region, unsigned long first,
+			     unsigned long npages, bool writable);
+int zcipc_file_enter(struct file *file, struct zcipc_slot *slot, struct zcipc_extent *extent,
+		     unsigned long first, unsigned long *pgoff);
+int zcipc_file_map(struct file *file, unsigned long pgoff, u64 *addr);
+int zcipc_file_unmap_at(struct zcipc_space *space, u64 addr, u64 token);
+int zcipc_file_find(struct zcipc_space *space, const struct vm_area_struct *vma,
 		    unsigned long addr, unsigned long npages, u64 *token, u64 *offset);
-int zcipc_file_import(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
-		      bool implicit, u64 *token, u64 *id);
+struct file *zcipc_file_get(unsigned long addr, unsigned long npages, unsigned long *pgoff,
+			    u32 *rights);
 
 #endif /* ZCIPC_FILE_H */

@@ -5,7 +5,7 @@
  * and a frame are writable the bit is set right after that.
  *
  * A PTE never shows anything but the frame that the slot's region has at that place, and is never
- * writable, nor dirty, unless slot and frame are writable: see endpoint.h for why that holds.
+ * writable, nor dirty, unless slot and frame are writable: see space.h for why that holds.
  */
 #include <linux/highmem.h>
 #include <linux/mm.h>
@@ -23,10 +23,9 @@
 #include "map/map.h"
 #include "map/pt.h"
 #include "map/slot.h"
+#include "map/space.h"
 #include "map/vma.h"
 #include "map/window.h"
-#include "ipc/cap.h"
-#include "ipc/endpoint.h"
 
 /* Work between two calls of cond_resched(). */
 #define ZCIPC_INSERT_CHUNK	512UL
@@ -135,7 +134,7 @@ static int zcipc_pte_is_read_only(pte_t *ptep, unsigned long addr, void *data)
 }
 
 /*
- * PTEs that are writable from the beginning, of exclusive frames. The endpoint's lock keeps all
+ * PTEs that are writable from the beginning, of exclusive frames. The space's lock keeps all
  * others from the VMA's protection, which core mm looks at for nothing but what is inserted: who
  * changes it has the mmap_lock for writing. Nor does core mm look when it brings back what it moved
  * or made inaccessible for a while: these pages are not movable, and NUMA balancing leaves
@@ -265,18 +264,18 @@ static int zcipc_vma_insert_special(struct zcipc_special *special, unsigned long
 
 /*
  * Inserts PTEs, in a part of a window or of a mapping outside. The caller holds the mmap_lock or
- * the VMA's lock, and the locks of the endpoint and of all regions that the frames belong to.
+ * the VMA's lock, and the locks of the space and of all regions that the frames belong to.
  */
 static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff,
 			    struct zcipc_frame **frames, unsigned long npages, bool writable,
 			    bool special)
 {
-	const struct zcipc_endpoint *ep = vma->vm_private_data;
+	const struct zcipc_space *space = vma->vm_private_data;
 	unsigned long addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
 	unsigned long n, end = addr + (npages << PAGE_SHIFT);
 	int ret = 0;
 
-	trace_zcipc_insert(ep->id, pgoff, npages);
+	trace_zcipc_insert(space->id, pgoff, npages);
 	writable = writable && vma->vm_flags & VM_WRITE;
 	for (; !ret && addr < end; addr += n << PAGE_SHIFT, frames += n, npages -= n) {
 		unsigned long kind = zcipc_frame_kind(*frames);
@@ -297,7 +296,8 @@ static int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff,
 /* Is it the only mapping of its region? */
 static bool zcipc_slot_is_only(const struct zcipc_slot *slot)
 {
-	return list_is_singular(&slot->cap->region->caps) && list_is_singular(&slot->cap->slots);
+	return list_is_singular(&slot->extent->region->extents) &&
+	       list_is_singular(&slot->extent->slots);
 }
 
 /*
@@ -317,7 +317,7 @@ int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct *vma,
 			   unsigned long pgoff)
 {
 	unsigned long index = ALIGN_DOWN(slot->first + pgoff - slot->pgoff, ZCIPC_HUGE_PAGES);
-	struct zcipc_frame *frame = slot->cap->region->frames[index];
+	struct zcipc_frame *frame = slot->extent->region->frames[index];
 	bool imported = zcipc_frame_is_imported(frame), writable;
 	struct zcipc_window *window;
 	unsigned long addr;
@@ -336,16 +336,16 @@ int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct *vma,
 	ret = zcipc_pt_insert_pmd(vma, addr, zcipc_frame_page(frame), writable, imported);
 	if (ret == -EAGAIN)
 		return ret;
-	window = zcipc_window_at(slot->cap->ep, pgoff);
+	window = zcipc_window_at(slot->extent->space, pgoff);
 	if (window && !ret)
 		window->huge_low = min(window->huge_low, zcipc_window_index(pgoff));
-	trace_zcipc_insert(slot->cap->ep->id, pgoff, ZCIPC_HUGE_PAGES);
+	trace_zcipc_insert(slot->extent->space->id, pgoff, ZCIPC_HUGE_PAGES);
 	return ret;
 }
 
 /**
  * zcipc_slot_insert() - insert PTEs
- * @slot: the slot; the caller holds the locks of endpoint and region
+ * @slot: the slot; the caller holds the locks of space and region
  * @vma: shows the slot; the caller holds the mmap_lock or the VMA's lock
  * @pgoff: first page, as a file offset, in both @slot and @vma
  * @npages: number of pages, all in both
@@ -359,13 +359,13 @@ int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma,
 		      unsigned long pgoff, unsigned long npages)
 {
 	unsigned long first = slot->first + pgoff - slot->pgoff;
-	struct zcipc_frame **frames = slot->cap->region->frames + first;
+	struct zcipc_frame **frames = slot->extent->region->frames + first;
 	unsigned long n;
 
-	lockdep_assert_held(&slot->cap->ep->lock);
-	lockdep_assert_held(&slot->cap->region->lock);
+	lockdep_assert_held(&slot->extent->space->lock);
+	lockdep_assert_held(&slot->extent->region->lock);
 	/* There may be a PMD behind the end of the block. */
-	if (slot->cap->region->nhuge)
+	if (slot->extent->region->nhuge)
 		npages = min(npages, ZCIPC_HUGE_PAGES - first % ZCIPC_HUGE_PAGES);
 	for (n = 0; n < npages && frames[n]; n++)
 		;
@@ -375,7 +375,7 @@ int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma,
 
 /**
  * zcipc_window_populate() - insert PTEs of frames that slots show
- * @ep: the endpoint; the caller holds its lock and the mmap_lock of its mm
+ * @space: the space; the caller holds its lock and the mmap_lock of its mm
  * @pgoff: file offset, in pages, of the first one
  * @addr: its user address
  * @frames: the frames; the caller holds the locks of their regions
@@ -383,17 +383,17 @@ int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma,
  * @writable: of all of them
  * @special: of all of them
  *
- * The endpoint's process need not be the current one. What cannot be inserted (no memory, the owner
+ * The space's process need not be the current one. What cannot be inserted (no memory, the owner
  * has unmapped a part of the window) is left to faults.
  */
-void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
+void zcipc_window_populate(struct zcipc_space *space, unsigned long pgoff, unsigned long addr,
 			   struct zcipc_frame **frames, unsigned long npages, bool writable,
 			   bool special)
 {
-	lockdep_assert_held(&ep->lock);
-	mmap_assert_locked(ep->mm);
+	lockdep_assert_held(&space->lock);
+	mmap_assert_locked(space->mm);
 	while (npages) {
-		struct vm_area_struct *vma = zcipc_window_lookup(ep, pgoff, addr);
+		struct vm_area_struct *vma = zcipc_window_lookup(space, pgoff, addr);
 		unsigned long n;
 
 		if (!vma || !(vma->vm_flags & VM_READ))
@@ -415,8 +415,8 @@ void zcipc_populate_finish(struct zcipc_populate *p)
 	struct zcipc_writable writable = { .vma = p->vma, .which = p->writable };
 
 	if (p->vma && p->any_writable && p->vma->vm_flags & VM_WRITE) {
-		writable.addr = zcipc_window_addr(p->ep, p->start);
-		zcipc_pt_apply_existing(p->ep->mm, writable.addr, p->end - p->start,
+		writable.addr = zcipc_window_addr(p->space, p->start);
+		zcipc_pt_apply_existing(p->space->mm, writable.addr, p->end - p->start,
 					zcipc_pte_make_writable, &writable);
 	}
 	p->vma = NULL;
@@ -424,7 +424,7 @@ void zcipc_populate_finish(struct zcipc_populate *p)
 
 /**
  * zcipc_populate_add() - insert some of many PTEs, in ascending order if possible
- * @p: all zero before the first call, but for the endpoint; see zcipc_populate_finish()
+ * @p: all zero before the first call, but for the space; see zcipc_populate_finish()
  * @pgoff: file offset, in pages, of the first one, in a window
  * @frames: the frames
  * @npages: their number
@@ -441,16 +441,16 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 		if (zcipc_frame_is_crowded(frames[n]))
 			return;
 	if (n < npages || npages > ZCIPC_POPULATE_SPAN) {
-		zcipc_window_populate(p->ep, pgoff, zcipc_window_addr(p->ep, pgoff), frames, npages,
-				      writable, false);
+		zcipc_window_populate(p->space, pgoff, zcipc_window_addr(p->space, pgoff), frames,
+				      npages, writable, false);
 		return;
 	}
 	if (!p->vma || pgoff < p->end || pgoff + npages > p->limit) {
 		struct vm_area_struct *vma;
 
-		addr = zcipc_window_addr(p->ep, pgoff);
+		addr = zcipc_window_addr(p->space, pgoff);
 		zcipc_populate_finish(p);
-		vma = zcipc_window_lookup(p->ep, pgoff, addr);
+		vma = zcipc_window_lookup(p->space, pgoff, addr);
 		if (!vma || !(vma->vm_flags & VM_READ))
 			return;
 		p->vma = vma;
@@ -467,7 +467,7 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 				       writable && p->vma->vm_flags & VM_WRITE);
 	else
 		vm_insert_pages(p->vma, addr, (struct page **)frames, &left);
-	trace_zcipc_insert(p->ep->id, pgoff, npages);
+	trace_zcipc_insert(p->space->id, pgoff, npages);
 	p->end = pgoff + npages;
 	if (writable && !ZCIPC_TLB_STAYS_READ_ONLY) {
 		bitmap_set(p->writable, pgoff - p->start, npages - left);
@@ -478,7 +478,7 @@ void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 /* zcipc_slot_populate_some(), of a region that has huge frames, or may have. */
 void zcipc_slot_populate_huge(struct zcipc_slot *slot, unsigned long i, unsigned long end)
 {
-	struct zcipc_region *region = slot->cap->region;
+	struct zcipc_region *region = slot->extent->region;
 	unsigned long addr = zcipc_slot_addr(slot);
 	struct vm_area_struct *vma = NULL;
 	unsigned long n, k;
@@ -489,7 +489,7 @@ void zcipc_slot_populate_huge(struct zcipc_slot *slot, unsigned long i, unsigned
 		n = min(end - i, ZCIPC_HUGE_PAGES - index % ZCIPC_HUGE_PAGES);
 		if (zcipc_region_huge_at(region, index, n)) {
 			if (!vma || at >= vma->vm_end)
-				vma = zcipc_window_lookup(slot->cap->ep, slot->pgoff + i, at);
+				vma = zcipc_window_lookup(slot->extent->space, slot->pgoff + i, at);
 			if (!vma || !(vma->vm_flags & VM_READ))
 				return;
 			if (zcipc_slot_insert_huge(slot, vma, slot->pgoff + i) != -ENOENT)
@@ -497,8 +497,9 @@ void zcipc_slot_populate_huge(struct zcipc_slot *slot, unsigned long i, unsigned
 		}
 		for (k = 0; k < n && region->frames[index + k]; k++)
 			;
-		zcipc_window_populate(slot->cap->ep, slot->pgoff + i, at, region->frames + index,
-				      k, slot->writable, zcipc_slot_is_special(slot));
+		zcipc_window_populate(slot->extent->space, slot->pgoff + i, at,
+				      region->frames + index, k, slot->writable,
+				      zcipc_slot_is_special(slot));
 		if (k < n)
 			return;
 	}
@@ -507,7 +508,7 @@ void zcipc_slot_populate_huge(struct zcipc_slot *slot, unsigned long i, unsigned
 /* As zcipc_slot_populate(), of a region that is one huge frame. */
 void zcipc_slot_populate_block(struct zcipc_slot *slot)
 {
-	struct vm_area_struct *vma = zcipc_window_lookup(slot->cap->ep, slot->pgoff,
+	struct vm_area_struct *vma = zcipc_window_lookup(slot->extent->space, slot->pgoff,
 							 zcipc_slot_addr(slot));
 
 	if (vma && vma->vm_flags & VM_READ &&
@@ -518,17 +519,17 @@ void zcipc_slot_populate_block(struct zcipc_slot *slot)
 /* Inserts PTEs of a slot, from its page @i on, up to one that has been moved away. */
 void zcipc_slot_populate_some(struct zcipc_slot *slot, unsigned long i, unsigned long end)
 {
-	struct zcipc_frame **frames = slot->cap->region->frames + slot->first + i;
+	struct zcipc_frame **frames = slot->extent->region->frames + slot->first + i;
 	unsigned long n;
 
-	lockdep_assert_held(&slot->cap->region->lock);
-	if (slot->cap->region->nhuge) {
+	lockdep_assert_held(&slot->extent->region->lock);
+	if (slot->extent->region->nhuge) {
 		zcipc_slot_populate_huge(slot, i, end);
 		return;
 	}
 	for (n = 0; n < end - i && frames[n]; n++)
 		;
-	zcipc_window_populate(slot->cap->ep, slot->pgoff + i,
+	zcipc_window_populate(slot->extent->space, slot->pgoff + i,
 			      zcipc_slot_addr(slot) + (i << PAGE_SHIFT), frames, n, slot->writable,
 			      zcipc_slot_is_special(slot));
 }
@@ -540,21 +541,21 @@ void zcipc_slot_populate(struct zcipc_slot *slot)
 }
 
 /**
- * zcipc_slot_populate_long() - insert PTEs without keeping others from the endpoint
+ * zcipc_slot_populate_long() - insert PTEs without keeping others from the space
  * @slot: the slot; the caller holds the lock of its region, which keeps the slot, and the
- *	mmap_lock, but no lock of an endpoint
+ *	mmap_lock, but no lock of a space
  *
  * What is not inserted, because others wait for the mmap_lock, say, is left to faults.
  */
 void zcipc_slot_populate_long(struct zcipc_slot *slot)
 {
-	struct zcipc_endpoint *ep = slot->cap->ep;
+	struct zcipc_space *space = slot->extent->space;
 	unsigned long i, end;
 
 	for (i = 0; i < slot->npages && !fatal_signal_pending(current); i = end) {
 		/* Blocks are not taken apart. */
 		end = slot->npages;
-		if (zcipc_region_huge_at(slot->cap->region, slot->first + i, end - i))
+		if (zcipc_region_huge_at(slot->extent->region, slot->first + i, end - i))
 			end = i + ZCIPC_HUGE_PAGES;
 		else
 			end = min(end, ALIGN(slot->first + i + 1, ZCIPC_POPULATE_PAGES) -
@@ -562,11 +563,11 @@ void zcipc_slot_populate_long(struct zcipc_slot *slot)
 		if (slot->npages > ZCIPC_LONG_PAGES)
 			zcipc_test_point("populates");
 		/* Whoever waits for the mmap_lock does not wait for this. */
-		if (mmap_lock_is_contended(ep->mm))
+		if (mmap_lock_is_contended(space->mm))
 			break;
-		mutex_lock(&ep->lock);
+		mutex_lock(&space->lock);
 		zcipc_slot_populate_some(slot, i, end);
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&space->lock);
 		cond_resched();
 	}
 }

@@ -9,7 +9,7 @@
 #include <linux/mm.h>
 #include <linux/types.h>
 
-struct zcipc_endpoint;
+struct zcipc_space;
 struct zcipc_frame;
 struct zcipc_slot;
 
@@ -24,7 +24,7 @@ void zcipc_slot_populate_block(struct zcipc_slot *slot);
 
 /**
  * struct zcipc_populate - many PTEs being inserted; the locks are those of zcipc_window_populate()
- * @ep: the endpoint
+ * @space: the space
  * @vma: part of a window that was used last, or NULL
  * @start: file offset, in pages, from which on @writable counts
  * @end: behind what was inserted last
@@ -33,7 +33,7 @@ void zcipc_slot_populate_block(struct zcipc_slot *slot);
  * @writable: a bit for each page whose write bit is still to be set
  */
 struct zcipc_populate {
-	struct zcipc_endpoint *ep;
+	struct zcipc_space *space;
 	struct vm_area_struct *vma;
 	unsigned long start;
 	unsigned long end;
@@ -45,7 +45,7 @@ struct zcipc_populate {
 void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 			struct zcipc_frame **frames, unsigned long npages, bool writable);
 void zcipc_populate_finish(struct zcipc_populate *p);
-void zcipc_window_populate(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
+void zcipc_window_populate(struct zcipc_space *space, unsigned long pgoff, unsigned long addr,
 			   struct zcipc_frame **frames, unsigned long npages, bool writable,
 			   bool special);
 

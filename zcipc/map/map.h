@@ -7,8 +7,8 @@
 
 #include "map/adopted.h"
 #include "map/slot.h"
+#include "map/space.h"
 #include "map/window.h"
-#include "ipc/endpoint.h"
 
 /*
  * File offsets, in pages: what is outside of windows has all that are left. Adopted memory has the
@@ -31,11 +31,11 @@ static inline unsigned long zcipc_window_index(unsigned long pgoff)
 }
 
 /* The window that a file offset belongs to, which need not be there, or NULL. */
-static inline struct zcipc_window *zcipc_window_at(struct zcipc_endpoint *ep, unsigned long pgoff)
+static inline struct zcipc_window *zcipc_window_at(struct zcipc_space *space, unsigned long pgoff)
 {
 	unsigned long which = pgoff >> ZCIPC_WINDOW_SHIFT;
 
-	return which < ZCIPC_WINDOW_MAX ? &ep->windows[which] : NULL;
+	return which < ZCIPC_WINDOW_MAX ? &space->windows[which] : NULL;
 }
 
 static inline bool zcipc_slot_is_exec(const struct zcipc_slot *slot)
@@ -44,20 +44,20 @@ static inline bool zcipc_slot_is_exec(const struct zcipc_slot *slot)
 }
 
 /* window.c */
-bool zcipc_window_lost_any(struct zcipc_endpoint *ep, unsigned long pgoff,
+bool zcipc_window_lost_any(struct zcipc_space *space, unsigned long pgoff,
 			   unsigned long npages);
 size_t zcipc_window_array_size(unsigned long npages);
-void zcipc_window_lose(struct zcipc_endpoint *ep, struct zcipc_window *window,
+void zcipc_window_lose(struct zcipc_space *space, struct zcipc_window *window,
 		       unsigned long start, unsigned long npages);
-void zcipc_window_free(struct zcipc_endpoint *ep, unsigned long pgoff,
+void zcipc_window_free(struct zcipc_space *space, unsigned long pgoff,
 		       unsigned long npages);
-bool zcipc_window_may_be_huge(struct zcipc_endpoint *ep, unsigned long pgoff,
+bool zcipc_window_may_be_huge(struct zcipc_space *space, unsigned long pgoff,
 			      unsigned long npages);
-struct zcipc_window *zcipc_window_around(struct zcipc_endpoint *ep, unsigned long addr);
+struct zcipc_window *zcipc_window_around(struct zcipc_space *space, unsigned long addr);
 
 /* slot.c */
-struct zcipc_slot *zcipc_slot_find_from(struct zcipc_endpoint *ep, unsigned long pgoff);
-struct zcipc_slot *zcipc_slot_find_locked(struct zcipc_endpoint *ep, unsigned long pgoff);
+struct zcipc_slot *zcipc_slot_find_from(struct zcipc_space *space, unsigned long pgoff);
+struct zcipc_slot *zcipc_slot_find_locked(struct zcipc_space *space, unsigned long pgoff);
 
 /* insert.c */
 int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct *vma,
@@ -78,7 +78,7 @@ void zcipc_outside_open(struct vm_area_struct *vma);
 
 /* adopted.c */
 bool zcipc_adopted_shows(const struct vm_area_struct *vma, const struct zcipc_slot *slot);
-struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_endpoint *ep);
+struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_space *space);
 extern const struct vm_operations_struct zcipc_adopted_ops;
 
 #endif /* ZCIPC_MAP_H */

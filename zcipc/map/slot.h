@@ -9,24 +9,27 @@
 #include <linux/rbtree.h>
 #include <linux/types.h>
 
+#include "mem/region.h"
+#include "map/extent.h"
 #include "map/window.h"
 
-struct zcipc_cap;
-struct zcipc_endpoint;
+struct zcipc_extent;
+struct zcipc_space;
 struct zcipc_user;
 struct zcipc_view;
 
 /**
- * struct zcipc_slot - a range of a capability that is mapped
- * @node: in ep->slots
- * @cap: the capability
- * @cap_entry: in cap->slots
+ * struct zcipc_slot - a range of an extent that is mapped
+ * @node: in space->slots
+ * @extent: the extent
+ * @entry: in extent->slots
  * @pgoff: file offset, in pages: of a place in a window, or outside
  * @addr: user address of adopted memory; 0: that of the window, or, of an executable mapping, any
  * @npages: its length
  * @first: first page in the region
- * @nmapped: of adopted memory: pages that VMAs show at @addr; ep->lock
+ * @nmapped: of adopted memory: pages that VMAs show at @addr; space->lock
  * @writable: PTEs may be writable
+ * @charged: zcipc_slot_alloc() has made it: it is not a part of a capability
  * @secret: of adopted memory: it is not to be in core dumps
  * @around: how many pages the last fault brought
  * @next: file offset, in pages, of the one behind them
@@ -36,14 +39,15 @@ struct zcipc_view;
  */
 struct zcipc_slot {
 	struct rb_node node;
-	struct zcipc_cap *cap;
-	struct list_head cap_entry;
+	struct zcipc_extent *extent;
+	struct list_head entry;
 	unsigned long pgoff;
 	unsigned long addr;
 	unsigned long npages;
 	unsigned long first;
 	unsigned long nmapped;
 	bool writable;
+	bool charged;
 	bool secret;
 	unsigned int around;
 	unsigned long next;
@@ -54,13 +58,13 @@ struct zcipc_slot {
 
 struct zcipc_slot *zcipc_slot_alloc(struct zcipc_user *user);
 void zcipc_slot_free(struct zcipc_slot *slot, struct zcipc_user *user);
-void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_cap *cap, unsigned long pgoff,
+void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_extent *extent, unsigned long pgoff,
 			unsigned long first, unsigned long npages, bool writable);
 void zcipc_slot_remove(struct zcipc_slot *slot);
-u64 zcipc_slot_pass(struct zcipc_slot *slot, struct zcipc_endpoint *from, unsigned long pgoff,
+u64 zcipc_slot_pass(struct zcipc_slot *slot, struct zcipc_space *from, unsigned long pgoff,
 		    bool writable);
-int zcipc_slot_remove_at(struct zcipc_endpoint *ep, u64 addr, bool exec);
-struct zcipc_slot *zcipc_slot_find(struct zcipc_endpoint *ep, unsigned long pgoff);
+int zcipc_slot_remove_at(struct zcipc_space *space, u64 addr, bool exec);
+struct zcipc_slot *zcipc_slot_find(struct zcipc_space *space, unsigned long pgoff);
 u64 zcipc_slot_addr(const struct zcipc_slot *slot);
 
 /*
@@ -73,6 +77,11 @@ static inline bool zcipc_slot_is_pfnmap(const struct zcipc_slot *slot)
 	return slot->addr || zcipc_window_is_pfnmap(slot->pgoff);
 }
 
-u64 zcipc_slots_addr(const struct zcipc_cap *cap, u64 offset, u64 len);
+static inline bool zcipc_slot_is_special(const struct zcipc_slot *slot)
+{
+	return slot->extent->region->special || zcipc_slot_is_pfnmap(slot);
+}
+
+u64 zcipc_slots_addr(const struct zcipc_extent *extent, u64 offset, u64 len);
 
 #endif /* ZCIPC_SLOT_H */

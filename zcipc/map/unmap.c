@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Takes pages of an endpoint away. Core mm does that for a range of file offsets, in all VMAs and
+ * Takes pages of a space away. Core mm does that for a range of file offsets, in all VMAs and
  * with all TLB flushes that are due. For many ranges there is but one flush.
  */
 #include <linux/mm.h>
@@ -11,15 +11,15 @@
 #include "base/limits.h"
 #include "base/test.h"
 #include "base/trace.h"
+#include "map/extent.h"
 #include "map/file.h"
 #include "map/map.h"
 #include "map/pt.h"
 #include "map/slot.h"
+#include "map/space.h"
 #include "map/unmap.h"
 #include "map/vma.h"
 #include "map/window.h"
-#include "ipc/cap.h"
-#include "ipc/endpoint.h"
 
 /* The most pages between two ranges that are unmapped together. */
 #define ZCIPC_HIDE_MAX		512UL
@@ -27,18 +27,18 @@
 /* And the most from the first to the last of them. */
 #define ZCIPC_HIDE_SPAN		1048576UL
 
-static void zcipc_window_unmap_locked(struct zcipc_endpoint *ep, unsigned long pgoff,
+static void zcipc_window_unmap_locked(struct zcipc_space *space, unsigned long pgoff,
 				      unsigned long npages)
 {
-	lockdep_assert_held(&ep->hide_lock);
-	unmap_mapping_pages(ep->inode->i_mapping, pgoff, npages, false);
+	lockdep_assert_held(&space->hide_lock);
+	unmap_mapping_pages(space->inode->i_mapping, pgoff, npages, false);
 	zcipc_stat_inc(SHOOTDOWNS);
-	trace_zcipc_unmap(ep->id, pgoff, npages);
+	trace_zcipc_unmap(space->id, pgoff, npages);
 }
 
 /**
- * zcipc_window_unmap() - take file offsets of an endpoint out of all page tables
- * @ep: the endpoint
+ * zcipc_window_unmap() - take file offsets of a space out of all page tables
+ * @space: the space
  * @pgoff: the first one, in pages
  * @npages: number of pages
  *
@@ -46,18 +46,18 @@ static void zcipc_window_unmap_locked(struct zcipc_endpoint *ep, unsigned long p
  *
  * Context: May sleep. Who wants that they stay away holds the locks of all regions that they show.
  */
-void zcipc_window_unmap(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages)
+void zcipc_window_unmap(struct zcipc_space *space, unsigned long pgoff, unsigned long npages)
 {
 	unsigned long n, at = 0;
 
 	for (; npages; pgoff += n, npages -= n) {
 		/* No PMD of a window is taken apart for that. */
-		if (npages > ZCIPC_UNMAP_PAGES && zcipc_window_at(ep, pgoff))
-			at = zcipc_window_addr(ep, pgoff) >> PAGE_SHIFT;
+		if (npages > ZCIPC_UNMAP_PAGES && zcipc_window_at(space, pgoff))
+			at = zcipc_window_addr(space, pgoff) >> PAGE_SHIFT;
 		n = min(npages, ZCIPC_UNMAP_PAGES - at % ZCIPC_UNMAP_PAGES);
-		down_read(&ep->hide_lock);
-		zcipc_window_unmap_locked(ep, pgoff, n);
-		up_read(&ep->hide_lock);
+		down_read(&space->hide_lock);
+		zcipc_window_unmap_locked(space, pgoff, n);
+		up_read(&space->hide_lock);
 		cond_resched();
 	}
 }
@@ -68,7 +68,7 @@ void zcipc_slot_unmap(struct zcipc_slot *slot)
 	if (slot->view)
 		zcipc_file_unmap(slot->view);
 	else
-		zcipc_window_unmap(slot->cap->ep, slot->pgoff, slot->npages);
+		zcipc_window_unmap(slot->extent->space, slot->pgoff, slot->npages);
 }
 
 /**
@@ -106,17 +106,17 @@ static int zcipc_pte_restore(pte_t *ptep, unsigned long addr, void *data)
 }
 
 /* Hides what is mapped in a range of a window, as far as the window has not been replaced. */
-static void zcipc_window_hide(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long end,
+static void zcipc_window_hide(struct zcipc_space *space, unsigned long pgoff, unsigned long end,
 			      struct zcipc_hidden *hidden)
 {
 	while (pgoff < end) {
-		unsigned long addr = zcipc_window_addr(ep, pgoff);
-		struct vm_area_struct *vma = zcipc_window_lookup(ep, pgoff, addr);
+		unsigned long addr = zcipc_window_addr(space, pgoff);
+		struct vm_area_struct *vma = zcipc_window_lookup(space, pgoff, addr);
 		unsigned long n = 1;
 
 		if (vma) {
 			n = min(end - pgoff, (vma->vm_end - addr) >> PAGE_SHIFT);
-			zcipc_pt_apply_existing(ep->mm, addr, n, zcipc_pte_hide, hidden);
+			zcipc_pt_apply_existing(space->mm, addr, n, zcipc_pte_hide, hidden);
 		} else {
 			cond_resched();
 		}
@@ -147,39 +147,39 @@ static void zcipc_window_restore(struct zcipc_hidden *hidden, unsigned long npag
 /*
  * Unmaps ranges that are near each other, in ascending order, with one call to core mm, which means
  * one flush. What lies between them is hidden from that call. Nobody misses it: faults wait for the
- * endpoint's lock, who wants to unmap what is hidden, for which he has the lock of its region,
+ * space's lock, who wants to unmap what is hidden, for which he has the lock of its region,
  * waits for hide_lock, and TLB entries that are left lead to the same frames. mmap_lock and
- * endpoint's lock keep everybody away who would look at the PTEs, except core mm's DONTNEED and the
+ * space's lock keep everybody away who would look at the PTEs, except core mm's DONTNEED and the
  * like, which find nothing and need not.
  */
-static void zcipc_window_unmap_near(struct zcipc_endpoint *ep, const struct zcipc_range *ranges,
+static void zcipc_window_unmap_near(struct zcipc_space *space, const struct zcipc_range *ranges,
 				    unsigned int n)
 {
 	unsigned long start = ranges[0].pgoff;
 	unsigned long npages = ranges[n - 1].pgoff + ranges[n - 1].npages - start;
-	struct zcipc_hidden hidden = { .mm = ep->mm };
+	struct zcipc_hidden hidden = { .mm = space->mm };
 	unsigned int i;
 
 	/* Executable mappings can be anywhere. */
-	if (n > 1 && npages <= ZCIPC_HIDE_SPAN && zcipc_window_at(ep, start) &&
-	    !zcipc_window_may_be_huge(ep, start, npages)) {
-		hidden.addr = zcipc_window_addr(ep, start);
+	if (n > 1 && npages <= ZCIPC_HIDE_SPAN && zcipc_window_at(space, start) &&
+	    !zcipc_window_may_be_huge(space, start, npages)) {
+		hidden.addr = zcipc_window_addr(space, start);
 		hidden.leave = bitmap_zalloc(npages, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 		hidden.ptes = kvcalloc(npages, sizeof(*hidden.ptes),
 				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	}
 	/* A stranger can unmap much at a time. */
-	if (hidden.ptes && hidden.leave && down_write_trylock(&ep->hide_lock)) {
+	if (hidden.ptes && hidden.leave && down_write_trylock(&space->hide_lock)) {
 		for (i = 0; i < n; i++)
 			bitmap_set(hidden.leave, ranges[i].pgoff - start, ranges[i].npages);
-		zcipc_window_hide(ep, start, start + npages, &hidden);
+		zcipc_window_hide(space, start, start + npages, &hidden);
 		zcipc_test_point("hidden");
-		zcipc_window_unmap_locked(ep, start, npages);
+		zcipc_window_unmap_locked(space, start, npages);
 		zcipc_window_restore(&hidden, npages);
-		up_write(&ep->hide_lock);
+		up_write(&space->hide_lock);
 	} else {
 		for (i = 0; i < n; i++)
-			zcipc_window_unmap(ep, ranges[i].pgoff, ranges[i].npages);
+			zcipc_window_unmap(space, ranges[i].pgoff, ranges[i].npages);
 	}
 	kvfree(hidden.ptes);
 	bitmap_free(hidden.leave);
@@ -194,17 +194,17 @@ static int zcipc_range_compare(const void *a, const void *b)
 
 /**
  * zcipc_window_unmap_ranges() - take ranges out of page tables with as few TLB flushes as possible
- * @ep: the endpoint; the caller holds its lock and the mmap_lock of its mm
+ * @space: the space; the caller holds its lock and the mmap_lock of its mm
  * @ranges: the ranges, in any order and overlapping as they like; are sorted and merged
  * @n: number of ranges
  */
-void zcipc_window_unmap_ranges(struct zcipc_endpoint *ep, struct zcipc_range *ranges,
+void zcipc_window_unmap_ranges(struct zcipc_space *space, struct zcipc_range *ranges,
 			       unsigned int n)
 {
 	unsigned int i, first, last;
 
-	lockdep_assert_held(&ep->lock);
-	mmap_assert_locked(ep->mm);
+	lockdep_assert_held(&space->lock);
+	mmap_assert_locked(space->mm);
 	if (!n)
 		return;
 	for (i = 1; i < n && ranges[i].pgoff >= ranges[i - 1].pgoff; i++)
@@ -213,8 +213,8 @@ void zcipc_window_unmap_ranges(struct zcipc_endpoint *ep, struct zcipc_range *ra
 		sort(ranges, n, sizeof(*ranges), zcipc_range_compare, NULL);
 	for (first = 0, last = 0, i = 1; i < n; i++) {
 		unsigned long end = ranges[last].pgoff + ranges[last].npages;
-		bool same = zcipc_window_at(ep, ranges[i].pgoff) ==
-			    zcipc_window_at(ep, ranges[last].pgoff);
+		bool same = zcipc_window_at(space, ranges[i].pgoff) ==
+			    zcipc_window_at(space, ranges[last].pgoff);
 
 		if (same && ranges[i].pgoff <= end) {
 			end = max(end, ranges[i].pgoff + ranges[i].npages);
@@ -223,12 +223,12 @@ void zcipc_window_unmap_ranges(struct zcipc_endpoint *ep, struct zcipc_range *ra
 		}
 		/* Too far away: to hide so much would cost more than another flush. */
 		if (!same || ranges[i].pgoff - end > ZCIPC_HIDE_MAX) {
-			zcipc_window_unmap_near(ep, ranges + first, last - first + 1);
+			zcipc_window_unmap_near(space, ranges + first, last - first + 1);
 			first = last + 1;
 		}
 		ranges[++last] = ranges[i];
 	}
-	zcipc_window_unmap_near(ep, ranges + first, last - first + 1);
+	zcipc_window_unmap_near(space, ranges + first, last - first + 1);
 }
 
 /**
@@ -236,28 +236,28 @@ void zcipc_window_unmap_ranges(struct zcipc_endpoint *ep, struct zcipc_range *ra
  * @region: the region; the caller holds its lock
  * @first: first page
  * @npages: number of pages
- * @except: an endpoint whose mappings of the range have gone already, or NULL
+ * @except: a space whose mappings of the range have gone already, or NULL
  *
  * Slots stay, so faults bring the pages back once the lock is released. All TLBs are flushed when
  * this returns: until then the contents change only through references that are not mappings.
  */
 void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages,
-			const struct zcipc_endpoint *except)
+			const struct zcipc_space *except)
 {
 	struct zcipc_slot *slot;
-	struct zcipc_cap *cap;
+	struct zcipc_extent *extent;
 
 	lockdep_assert_held(&region->lock);
-	for (cap = zcipc_cap_overlap(region, NULL, first, npages); cap;
-	     cap = zcipc_cap_overlap(region, cap, first, npages)) {
-		if (cap->ep == except)
+	for (extent = zcipc_extent_next(region, NULL, first, npages); extent;
+	     extent = zcipc_extent_next(region, extent, first, npages)) {
+		if (extent->space == except)
 			continue;
-		list_for_each_entry(slot, &cap->slots, cap_entry) {
+		list_for_each_entry(slot, &extent->slots, entry) {
 			unsigned long start = max(first, slot->first);
 			unsigned long end = min(first + npages, slot->first + slot->npages);
 
 			if (start < end)
-				zcipc_window_unmap(cap->ep, slot->pgoff + start - slot->first,
+				zcipc_window_unmap(extent->space, slot->pgoff + start - slot->first,
 						   end - start);
 		}
 		cond_resched();

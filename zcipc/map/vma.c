@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * VMAs of an endpoint: made, split, closed, and what they show at an address.
+ * VMAs of a space: made, split, closed, and what they show at an address.
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
@@ -19,50 +19,47 @@
 #include "map/map.h"
 #include "map/pt.h"
 #include "map/slot.h"
+#include "map/space.h"
 #include "map/vma.h"
 #include "map/window.h"
-#include "ipc/cap.h"
-#include "ipc/endpoint.h"
-#include "ipc/ring.h"
-#include "ipc/room.h"
 
 static const struct vm_operations_struct zcipc_window_ops;
 static const struct vm_operations_struct zcipc_pinnable_ops;
 
-/* Is it a part of a window of an endpoint, or of memory that it adopted? */
-static bool zcipc_vma_is_of(const struct vm_area_struct *vma, const struct zcipc_endpoint *ep)
+/* Is it a part of a window of a space, or of memory that it adopted? */
+static bool zcipc_vma_is_of(const struct vm_area_struct *vma, const struct zcipc_space *space)
 {
 	return (vma->vm_ops == &zcipc_window_ops || vma->vm_ops == &zcipc_pinnable_ops ||
-		vma->vm_ops == &zcipc_adopted_ops) && vma->vm_private_data == ep;
+		vma->vm_ops == &zcipc_adopted_ops) && vma->vm_private_data == space;
 }
 
 /*
- * The VMA that shows a file offset at an address where the endpoint's owner has not replaced it, or
- * NULL. The caller holds the mmap_lock and the endpoint's lock.
+ * The VMA that shows a file offset at an address where the space's owner has not replaced it, or
+ * NULL. The caller holds the mmap_lock and the space's lock.
  */
-struct vm_area_struct *zcipc_window_lookup(struct zcipc_endpoint *ep, unsigned long pgoff,
+struct vm_area_struct *zcipc_window_lookup(struct zcipc_space *space, unsigned long pgoff,
 					   unsigned long addr)
 {
-	const struct zcipc_window *window = zcipc_window_at(ep, pgoff);
+	const struct zcipc_window *window = zcipc_window_at(space, pgoff);
 	struct vm_area_struct *vma = window ? window->vma : NULL;
 
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&space->lock);
 	if (vma && zcipc_vma_is_attached(vma))
 		return vma;
-	vma = vma_lookup(ep->mm, addr);
-	if (!vma || !zcipc_vma_is_of(vma, ep))
+	vma = vma_lookup(space->mm, addr);
+	if (!vma || !zcipc_vma_is_of(vma, space))
 		return NULL;
 	return linear_page_index(vma, addr) == pgoff ? vma : NULL;
 }
 
 /* Does a range still show what it showed at first? As zcipc_window_lookup(). */
-static bool zcipc_window_shows(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long addr,
+static bool zcipc_window_shows(struct zcipc_space *space, unsigned long pgoff, unsigned long addr,
 			       unsigned long npages)
 {
 	unsigned long n;
 
 	while (npages) {
-		const struct vm_area_struct *vma = zcipc_window_lookup(ep, pgoff, addr);
+		const struct vm_area_struct *vma = zcipc_window_lookup(space, pgoff, addr);
 
 		if (!vma)
 			return false;
@@ -76,7 +73,7 @@ static bool zcipc_window_shows(struct zcipc_endpoint *ep, unsigned long pgoff, u
 
 /**
  * zcipc_window_find() - find the region that memory of the current task belongs to
- * @ep: the current task's endpoint
+ * @space: the current task's space
  * @addr: user address
  * @len: bytes
  * @share: it is to be shared; else what is a file's is as any other memory
@@ -87,9 +84,9 @@ static bool zcipc_window_shows(struct zcipc_endpoint *ep, unsigned long pgoff, u
  *
  * Context: May sleep; no lock is held.
  * Return: 0, or -ENOENT when it is not one region's, -EINVAL when it is, but not page-aligned,
- * -EOPNOTSUPP when it is a file's region's, but another endpoint's, or not all of it, -EINTR
+ * -EOPNOTSUPP when it is a file's region's, but another space's, or not all of it, -EINTR
  */
-int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned long len, bool share,
+int zcipc_window_find(struct zcipc_space *space, unsigned long addr, unsigned long len, bool share,
 		      u64 *token, u64 *offset)
 {
 	const struct vm_area_struct *vma;
@@ -97,73 +94,73 @@ int zcipc_window_find(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 	unsigned long pgoff, npages;
 	int ret;
 
-	ret = mmap_read_lock_killable(ep->mm);
+	ret = mmap_read_lock_killable(space->mm);
 	if (ret)
 		return ret;
 	ret = -ENOENT;
-	vma = vma_lookup(ep->mm, addr);
+	vma = vma_lookup(space->mm, addr);
 	if (!vma)
 		goto out;
 	pgoff = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
 	npages = (PAGE_ALIGN(addr + len) - (addr & PAGE_MASK)) >> PAGE_SHIFT;
-	mutex_lock(&ep->lock);
-	if (!zcipc_vma_is_of(vma, ep)) {
+	mutex_lock(&space->lock);
+	if (!zcipc_vma_is_of(vma, space)) {
 		if (share)
-			ret = zcipc_file_find(ep, vma, addr, npages, token, offset);
+			ret = zcipc_file_find(space, vma, addr, npages, token, offset);
 		if (!ret && !PAGE_ALIGNED(addr | len))
 			ret = -EINVAL;
 		goto unlock;
 	}
-	slot = zcipc_slot_find(ep, pgoff);
+	slot = zcipc_slot_find(space, pgoff);
 	if (slot && slot->pgoff + slot->npages - pgoff >= npages &&
-	    zcipc_window_shows(ep, pgoff, addr & PAGE_MASK, npages)) {
-		*token = slot->cap->token;
-		*offset = (u64)(slot->first + pgoff - slot->pgoff - slot->cap->first) << PAGE_SHIFT;
+	    zcipc_window_shows(space, pgoff, addr & PAGE_MASK, npages)) {
+		*token = slot->extent->token;
+		*offset = (u64)(slot->first + pgoff - slot->pgoff - slot->extent->first)
+			  << PAGE_SHIFT;
 		ret = PAGE_ALIGNED(addr | len) ? 0 : -EINVAL;
 	}
 unlock:
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&space->lock);
 out:
-	mmap_read_unlock(ep->mm);
+	mmap_read_unlock(space->mm);
 	return ret;
 }
 
 /* The kernel splits the VMA, or copies it: for mremap(), which then fails, or for a child. */
 static void zcipc_window_open(struct vm_area_struct *vma)
 {
-	struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct zcipc_space *space = vma->vm_private_data;
 	struct zcipc_window *window;
 
-	if (zcipc_pt_is_inherited(vma, ep->mm))
+	if (zcipc_pt_is_inherited(vma, space->mm))
 		return;
-	mutex_lock(&ep->lock);
-	window = zcipc_window_at(ep, vma->vm_pgoff);
+	mutex_lock(&space->lock);
+	window = zcipc_window_at(space, vma->vm_pgoff);
 	window->nvmas++;
 	window->vma = NULL;
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&space->lock);
 }
 
 /*
  * File offsets of a window are not mapped any more. Who has not heard of a slot there is not told
  * where it is; if there is no window any more, there is no slot.
  */
-static void zcipc_window_unplace(struct zcipc_endpoint *ep, unsigned long pgoff,
+static void zcipc_window_unplace(struct zcipc_space *space, unsigned long pgoff,
 				 unsigned long npages, bool gone)
 {
 	unsigned long end = pgoff + npages;
 	struct zcipc_region *region;
 	struct zcipc_slot *slot;
 
-	while ((slot = zcipc_slot_find_from(ep, pgoff)) && slot->pgoff < end) {
+	while ((slot = zcipc_slot_find_from(space, pgoff)) && slot->pgoff < end) {
 		pgoff = slot->pgoff + slot->npages;
-		if (slot == &slot->cap->slot)
-			slot->cap->msg.addr = 0;
+		space->ops->unplaced(slot);
 		if (!gone)
 			continue;
-		slot = zcipc_slot_find_locked(ep, slot->pgoff);
+		slot = zcipc_slot_find_locked(space, slot->pgoff);
 		if (!slot)
 			continue;
-		region = slot->cap->region;
+		region = slot->extent->region;
 		zcipc_slot_remove(slot);
 		mutex_unlock(&region->lock);
 		cond_resched();
@@ -172,35 +169,37 @@ static void zcipc_window_unplace(struct zcipc_endpoint *ep, unsigned long pgoff,
 
 static void zcipc_window_close(struct vm_area_struct *vma)
 {
-	struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct zcipc_space *space = vma->vm_private_data;
 	struct zcipc_window *window;
 	unsigned long npages;
 
-	if (vma->vm_mm != ep->mm)
+	if (vma->vm_mm != space->mm)
 		return;
-	mutex_lock(&ep->lock);
-	window = zcipc_window_at(ep, vma->vm_pgoff);
+	mutex_lock(&space->lock);
+	window = zcipc_window_at(space, vma->vm_pgoff);
 	/* The offset of what 6.1 takes back when it fails to split a VMA means nothing. */
 	if (vma->vm_start == vma->vm_end)
-		window = zcipc_window_around(ep, vma->vm_start) ?: window;
+		window = zcipc_window_around(space, vma->vm_start) ?: window;
 	window->vma = NULL;
 	if (!--window->nvmas) {
 		npages = window->npages;
 		/* Nothing new comes in, though the lock may be released, nor what was reserved. */
 		window->npages = 0;
 		window->id = 0;
-		zcipc_window_unplace(ep, zcipc_window_pgoff(window - ep->windows), npages, false);
-		zcipc_window_unplace(ep, zcipc_window_pgoff(window - ep->windows), npages, true);
+		zcipc_window_unplace(space, zcipc_window_pgoff(window - space->windows), npages,
+				     false);
+		zcipc_window_unplace(space, zcipc_window_pgoff(window - space->windows), npages,
+				     true);
 		window->npages = npages;
-		zcipc_window_end(ep, window);
-	} else if (vma->vm_start != vma->vm_end && !zcipc_endpoint_gone(ep)) {
-		zcipc_window_lose(ep, window, zcipc_window_index(vma->vm_pgoff), vma_pages(vma));
-		zcipc_window_unplace(ep, vma->vm_pgoff, vma_pages(vma), false);
+		zcipc_window_end(space, window);
+	} else if (vma->vm_start != vma->vm_end && !zcipc_space_gone(space)) {
+		zcipc_window_lose(space, window, zcipc_window_index(vma->vm_pgoff), vma_pages(vma));
+		zcipc_window_unplace(space, vma->vm_pgoff, vma_pages(vma), false);
 	}
 	/* Who waits for room may wait for ever. */
-	zcipc_endpoint_wake_all(ep);
-	mutex_unlock(&ep->lock);
-	zcipc_endpoint_unmapped(ep, vma);
+	space->ops->changed(space);
+	mutex_unlock(&space->lock);
+	zcipc_space_closed(space, vma);
 }
 
 /* The place is known to peers. */
@@ -235,15 +234,15 @@ static const struct vm_operations_struct zcipc_pinnable_ops = {
 /* What is counted of it does not change when the kernel splits the VMA. */
 void zcipc_outside_open(struct vm_area_struct *vma)
 {
-	struct zcipc_endpoint *ep = vma->vm_private_data;
+	struct zcipc_space *space = vma->vm_private_data;
 
-	zcipc_pt_is_inherited(vma, ep->mm);
+	zcipc_pt_is_inherited(vma, space->mm);
 }
 
 /* Its slot stays. */
 static void zcipc_exec_close(struct vm_area_struct *vma)
 {
-	zcipc_endpoint_unmapped(vma->vm_private_data, vma);
+	zcipc_space_closed(vma->vm_private_data, vma);
 }
 
 /* Never writable. */
@@ -257,10 +256,10 @@ static const struct vm_operations_struct zcipc_exec_ops = {
 };
 
 /* mmap() of a window. */
-static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *vma,
+static int zcipc_window_make(struct zcipc_space *space, struct vm_area_struct *vma,
 			     unsigned int which)
 {
-	struct zcipc_window *window = &ep->windows[which];
+	struct zcipc_window *window = &space->windows[which];
 	bool pinnable = which == ZCIPC_WINDOW_PINNABLE;
 	bool unpinnable = which == ZCIPC_WINDOW_UNPINNABLE;
 	unsigned long npages = vma_pages(vma);
@@ -274,31 +273,30 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
 		return -EOPNOTSUPP;
 	if (vma->vm_flags & VM_EXEC)
 		return -EACCES;
-	ret = zcipc_charge_overhead(ep->user, size);
+	ret = zcipc_charge_overhead(space->user, size);
 	if (ret)
 		return ret;
 	used = kvzalloc(size, GFP_KERNEL_ACCOUNT);
 	if (!used) {
-		zcipc_uncharge_overhead(ep->user, size);
+		zcipc_uncharge_overhead(space->user, size);
 		return -ENOMEM;
 	}
 
-	mutex_lock(&ep->lock);
+	mutex_lock(&space->lock);
 	if (window->used) {
 		ret = -EBUSY;
 	} else {
-		window->id = ++ep->window_id;
+		window->id = ++space->window_id;
 		window->addr = vma->vm_start;
 		window->npages = npages;
 		window->nvmas = 1;
 		window->vma = vma;
 		window->huge_low = npages;
-		zcipc_endpoint_seen(ep);
 		swap(window->used, used);
 	}
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&space->lock);
 	if (ret) {
-		zcipc_uncharge_overhead(ep->user, size);
+		zcipc_uncharge_overhead(space->user, size);
 		kvfree(used);
 		return ret;
 	}
@@ -313,7 +311,7 @@ static int zcipc_window_make(struct zcipc_endpoint *ep, struct vm_area_struct *v
  * mmap() of what ZCIPC_IOC_MAP gave an offset for, or of a part of it; or of memory that is being
  * adopted, in its place; or of a view.
  */
-static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
+static int zcipc_window_make_outside(struct zcipc_space *space, struct vm_area_struct *vma)
 {
 	unsigned long kind = VM_MIXEDMAP | VM_DONTDUMP;
 	const struct vm_operations_struct *ops = &zcipc_exec_ops;
@@ -323,9 +321,9 @@ static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_s
 	struct zcipc_slot *slot;
 	int ret = -EINVAL;
 
-	mutex_lock(&ep->lock);
-	slot = zcipc_slot_find(ep, vma->vm_pgoff);
-	adoption = zcipc_adoption_own(ep);
+	mutex_lock(&space->lock);
+	slot = zcipc_slot_find(space, vma->vm_pgoff);
+	adoption = zcipc_adoption_own(space);
 	if (adoption) {
 		slot = adoption->slot;
 		if (vma->vm_start >= adoption->start && vma->vm_end <= adoption->end &&
@@ -347,10 +345,10 @@ static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_s
 		ret = -EACCES;
 	} else if (slot && vma_pages(vma) <= slot->pgoff + slot->npages - vma->vm_pgoff) {
 		vma->vm_page_prot = zcipc_frame_pgprot(vma->vm_page_prot,
-						       slot->cap->region->cache);
+						       slot->extent->region->cache);
 		ret = 0;
 	}
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&space->lock);
 	/* It is kept by the current task, which is in zcipc_file_map(). */
 	if (view)
 		return zcipc_file_mmap(view, vma);
@@ -362,33 +360,25 @@ static int zcipc_window_make_outside(struct zcipc_endpoint *ep, struct vm_area_s
 }
 
 /**
- * zcipc_window_mmap() - mmap() of an endpoint
- * @ep: the endpoint
- * @vma: the new VMA
+ * zcipc_window_mmap() - mmap() of a space
+ * @space: the space
+ * @vma: the new VMA, in the space's mm, VM_SHARED, at an offset that is not a ring's
  *
  * Context: The caller holds the mmap_lock for writing.
- * Return: 0, or -EPERM from another address space, -EINVAL for what is not a shared mapping at an
- * offset that means something, -EACCES for a window that is executable and for executable memory
- * that is writable, -EBUSY if there is such a window, -EOPNOTSUPP for a cache policy that the
- * machine has not, -ENOMEM
+ * Return: 0, or -EINVAL for an offset that means nothing, -EACCES for a window that is executable
+ * and for executable memory that is writable, -EBUSY if there is such a window, -EOPNOTSUPP for a
+ * cache policy that the machine has not, -ENOMEM
  */
-int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
+int zcipc_window_mmap(struct zcipc_space *space, struct vm_area_struct *vma)
 {
 	int ret;
 
-	zcipc_test_point("mmap");
-	if (vma->vm_mm != ep->mm)
-		return -EPERM;
-	if (!(vma->vm_flags & VM_SHARED))
-		return -EINVAL;
-	if (vma->vm_pgoff >= ZCIPC_RING_START && vma->vm_pgoff < ZCIPC_RING_END)
-		return zcipc_ring_mmap(ep, vma);
 	if (vma->vm_pgoff < ZCIPC_OUTSIDE_START)
-		ret = zcipc_window_make(ep, vma, vma->vm_pgoff >> ZCIPC_WINDOW_SHIFT);
+		ret = zcipc_window_make(space, vma, vma->vm_pgoff >> ZCIPC_WINDOW_SHIFT);
 	else
-		ret = zcipc_window_make_outside(ep, vma);
+		ret = zcipc_window_make_outside(space, vma);
 	/* A view has its own ideas. */
-	if (ret || vma->vm_file->f_mapping != ep->inode->i_mapping)
+	if (ret || vma->vm_file->f_mapping != space->inode->i_mapping)
 		return ret;
 	/*
 	 * Not inherited, not grown, and, but for adopted memory, not dumped: the contents are also
@@ -397,8 +387,8 @@ int zcipc_window_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
 	 * pages.
 	 */
 	zcipc_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_SEQ_READ, 0);
-	vma->vm_private_data = ep;
+	vma->vm_private_data = space;
 	if (vma->vm_ops == &zcipc_adopted_ops)
-		ep->adopted_flags = vma->vm_flags & ~VM_DONTDUMP;
+		space->adopted_flags = vma->vm_flags & ~VM_DONTDUMP;
 	return 0;
 }

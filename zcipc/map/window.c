@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Windows: where in them things are placed. A place is a range of file offsets of the endpoint's
+ * Windows: where in them things are placed. A place is a range of file offsets of the space's
  * own inode.
  */
 #include <linux/bitmap.h>
@@ -11,8 +11,8 @@
 #include "mem/account.h"
 #include "mem/frame.h"
 #include "map/map.h"
+#include "map/space.h"
 #include "map/window.h"
-#include "ipc/endpoint.h"
 
 static_assert(ZCIPC_MAX_WINDOW_PAGES <= 1UL << ZCIPC_WINDOW_SHIFT);
 static_assert(ZCIPC_WINDOW_OFFSET(1) == 1ULL << (ZCIPC_WINDOW_SHIFT + PAGE_SHIFT));
@@ -20,18 +20,18 @@ static_assert(ZCIPC_RING_OFFSET == (u64)ZCIPC_RING_START << PAGE_SHIFT);
 static_assert(ZCIPC_RING_OFFSET_HEAD == (u64)ZCIPC_RING_HEAD_START << PAGE_SHIFT);
 
 /* User address of an offset in a window. */
-u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff)
+u64 zcipc_window_addr(struct zcipc_space *space, unsigned long pgoff)
 {
-	const struct zcipc_window *window = zcipc_window_at(ep, pgoff);
+	const struct zcipc_window *window = zcipc_window_at(space, pgoff);
 
 	return window->addr + (zcipc_window_index(pgoff) << PAGE_SHIFT);
 }
 
 /* Have any pages of a range of file offsets left their window? */
-bool zcipc_window_lost_any(struct zcipc_endpoint *ep, unsigned long pgoff,
+bool zcipc_window_lost_any(struct zcipc_space *space, unsigned long pgoff,
 			   unsigned long npages)
 {
-	const struct zcipc_window *window = zcipc_window_at(ep, pgoff);
+	const struct zcipc_window *window = zcipc_window_at(space, pgoff);
 	unsigned long start = zcipc_window_index(pgoff), end = start + npages, n, at;
 
 	for (; window && window->lost && start < end; start += n) {
@@ -148,7 +148,7 @@ static size_t zcipc_window_piece_size(const struct zcipc_window *window)
 }
 
 /* Makes sure that there is a bitmap. Returns 0, or -EDQUOT, -ENOMEM. */
-static int zcipc_window_make_piece(struct zcipc_endpoint *ep, struct zcipc_window *window,
+static int zcipc_window_make_piece(struct zcipc_space *space, struct zcipc_window *window,
 				   unsigned long **piece, gfp_t gfp)
 {
 	size_t size = zcipc_window_piece_size(window);
@@ -156,25 +156,25 @@ static int zcipc_window_make_piece(struct zcipc_endpoint *ep, struct zcipc_windo
 
 	if (*piece)
 		return 0;
-	ret = zcipc_charge_overhead(ep->user, size);
+	ret = zcipc_charge_overhead(space->user, size);
 	if (ret)
 		return ret;
 	*piece = kvzalloc(size, gfp | GFP_KERNEL_ACCOUNT);
 	if (*piece)
 		return 0;
-	zcipc_uncharge_overhead(ep->user, size);
+	zcipc_uncharge_overhead(space->user, size);
 	return -ENOMEM;
 }
 
 /* Marks pages that are not used as used, if there is memory to know that. */
-static int zcipc_window_take(struct zcipc_endpoint *ep, struct zcipc_window *window,
+static int zcipc_window_take(struct zcipc_space *space, struct zcipc_window *window,
 			     unsigned long start, unsigned long npages)
 {
 	unsigned long i, last = (start + npages - 1) / ZCIPC_WINDOW_PIECE;
 	int ret;
 
 	for (i = start / ZCIPC_WINDOW_PIECE; i <= last; i++) {
-		ret = zcipc_window_make_piece(ep, window, &window->used[i], ZCIPC_GFP_LOCKED);
+		ret = zcipc_window_make_piece(space, window, &window->used[i], ZCIPC_GFP_LOCKED);
 		if (ret)
 			return ret;
 	}
@@ -183,12 +183,12 @@ static int zcipc_window_take(struct zcipc_endpoint *ep, struct zcipc_window *win
 	return 0;
 }
 
-static void zcipc_window_free_piece(struct zcipc_endpoint *ep, struct zcipc_window *window,
+static void zcipc_window_free_piece(struct zcipc_space *space, struct zcipc_window *window,
 				    unsigned long *piece)
 {
 	if (!piece || piece == zcipc_window_all)
 		return;
-	zcipc_uncharge_overhead(ep->user, zcipc_window_piece_size(window));
+	zcipc_uncharge_overhead(space->user, zcipc_window_piece_size(window));
 	kvfree(piece);
 }
 
@@ -199,15 +199,15 @@ size_t zcipc_window_array_size(unsigned long npages)
 }
 
 /* The end of a window, or nothing if there is none. */
-void zcipc_window_end(struct zcipc_endpoint *ep, struct zcipc_window *window)
+void zcipc_window_end(struct zcipc_space *space, struct zcipc_window *window)
 {
 	unsigned long i, n = 2 * DIV_ROUND_UP(window->npages, ZCIPC_WINDOW_PIECE);
 
 	if (!window->used)
 		return;
 	for (i = 0; i < n; i++)
-		zcipc_window_free_piece(ep, window, window->used[i]);
-	zcipc_uncharge_overhead(ep->user, zcipc_window_array_size(window->npages));
+		zcipc_window_free_piece(space, window, window->used[i]);
+	zcipc_uncharge_overhead(space->user, zcipc_window_array_size(window->npages));
 	kvfree(window->used);
 	memset(window, 0, sizeof(*window));
 }
@@ -215,9 +215,9 @@ void zcipc_window_end(struct zcipc_endpoint *ep, struct zcipc_window *window)
 /*
  * Pages have left the window: somebody has unmapped them, or mapped something else there. Nothing
  * is placed there any more. Where there is no memory to note which pages these are, or the user may
- * have no more, the whole piece is given up. The caller holds the endpoint's lock.
+ * have no more, the whole piece is given up. The caller holds the space's lock.
  */
-void zcipc_window_lose(struct zcipc_endpoint *ep, struct zcipc_window *window,
+void zcipc_window_lose(struct zcipc_space *space, struct zcipc_window *window,
 		       unsigned long start, unsigned long npages)
 {
 	unsigned long end = start + npages, n, at;
@@ -234,13 +234,13 @@ void zcipc_window_lose(struct zcipc_endpoint *ep, struct zcipc_window *window,
 		if (*lost == zcipc_window_all)
 			continue;
 		if (n < ZCIPC_WINDOW_PIECE &&
-		    !zcipc_window_make_piece(ep, window, lost, ZCIPC_GFP_LOCKED) &&
-		    !zcipc_window_make_piece(ep, window, used, ZCIPC_GFP_LOCKED)) {
+		    !zcipc_window_make_piece(space, window, lost, ZCIPC_GFP_LOCKED) &&
+		    !zcipc_window_make_piece(space, window, used, ZCIPC_GFP_LOCKED)) {
 			bitmap_set(*lost, at, n);
 			bitmap_set(*used, at, n);
 			continue;
 		}
-		zcipc_window_free_piece(ep, window, *lost);
+		zcipc_window_free_piece(space, window, *lost);
 		*lost = zcipc_window_all;
 		if (*used)
 			memset(*used, 0xff, zcipc_window_piece_size(window));
@@ -250,7 +250,7 @@ void zcipc_window_lose(struct zcipc_endpoint *ep, struct zcipc_window *window,
 }
 
 /* Finds pages that begin @align pages behind a multiple of ZCIPC_HUGE_PAGES, and reserves them. */
-static int zcipc_window_reserve_huge(struct zcipc_endpoint *ep, struct zcipc_window *window,
+static int zcipc_window_reserve_huge(struct zcipc_space *space, struct zcipc_window *window,
 				     unsigned long npages, long align, unsigned long *start)
 {
 	unsigned long used = window->npages - window->huge_hint;
@@ -265,7 +265,7 @@ static int zcipc_window_reserve_huge(struct zcipc_endpoint *ep, struct zcipc_win
 		if (used < *start + npages)
 			first = false;
 	} while (used < *start + npages);
-	ret = zcipc_window_take(ep, window, *start, npages);
+	ret = zcipc_window_take(space, window, *start, npages);
 	/* Only what has no gap behind it says where the last gap is. */
 	if (!ret && first)
 		window->huge_hint = window->npages - *start;
@@ -273,33 +273,33 @@ static int zcipc_window_reserve_huge(struct zcipc_endpoint *ep, struct zcipc_win
 }
 
 /* Makes the hint that of a free page, or the end, and tries again. */
-static noinline int zcipc_window_reserve_later(struct zcipc_endpoint *ep, unsigned int which,
+static noinline int zcipc_window_reserve_later(struct zcipc_space *space, unsigned int which,
 					       unsigned long *pgoff)
 {
-	struct zcipc_window *window = &ep->windows[which];
+	struct zcipc_window *window = &space->windows[which];
 	int ret;
 
 	window->hint = zcipc_window_next_free(window, window->hint);
 	if (window->hint >= window->npages)
 		return -EAGAIN;
-	ret = zcipc_window_make_piece(ep, window,
+	ret = zcipc_window_make_piece(space, window,
 				      &window->used[window->hint / ZCIPC_WINDOW_PIECE],
 				      ZCIPC_GFP_LOCKED);
-	return ret ?: zcipc_window_reserve_one(ep, which, pgoff);
+	return ret ?: zcipc_window_reserve_one(space, which, pgoff);
 }
 
 /* zcipc_window_reserve(), of a single page. It is mostly where the hint says. */
-int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsigned long *pgoff)
+int zcipc_window_reserve_one(struct zcipc_space *space, unsigned int which, unsigned long *pgoff)
 {
-	struct zcipc_window *window = &ep->windows[which];
+	struct zcipc_window *window = &space->windows[which];
 	unsigned long start = window->hint, *piece;
 
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&space->lock);
 	if (start >= window->npages)
 		return window->npages ? -EAGAIN : -ENOBUFS;
 	piece = window->used[start / ZCIPC_WINDOW_PIECE];
 	if (!piece || test_bit(start % ZCIPC_WINDOW_PIECE, piece))
-		return zcipc_window_reserve_later(ep, which, pgoff);
+		return zcipc_window_reserve_later(space, which, pgoff);
 	__set_bit(start % ZCIPC_WINDOW_PIECE, piece);
 	window->nused++;
 	window->hint = start + 1;
@@ -308,18 +308,18 @@ int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsi
 }
 
 /* zcipc_window_reserve(), of any number of pages. */
-int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
+int zcipc_window_reserve_many(struct zcipc_space *space, unsigned int which, unsigned long npages,
 			      long align, unsigned long *pgoff)
 {
-	struct zcipc_window *window = &ep->windows[which];
+	struct zcipc_window *window = &space->windows[which];
 	unsigned long start, used;
 	int ret = -EAGAIN;
 
-	lockdep_assert_held(&ep->lock);
+	lockdep_assert_held(&space->lock);
 	if (npages > window->npages)
 		return -ENOBUFS;
 	if (align >= 0)
-		ret = zcipc_window_reserve_huge(ep, window, npages, align, &start);
+		ret = zcipc_window_reserve_huge(space, window, npages, align, &start);
 	if (!ret)
 		*pgoff = zcipc_window_pgoff(which) + start;
 	if (ret != -EAGAIN)
@@ -332,7 +332,7 @@ int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, uns
 		if (used == start + npages)
 			break;
 	}
-	ret = zcipc_window_take(ep, window, start, npages);
+	ret = zcipc_window_take(space, window, start, npages);
 	if (ret)
 		return ret;
 	/* Only what has no gap before it says where the first gap is. */
@@ -342,10 +342,10 @@ int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, uns
 	return 0;
 }
 
-void zcipc_window_free(struct zcipc_endpoint *ep, unsigned long pgoff,
+void zcipc_window_free(struct zcipc_space *space, unsigned long pgoff,
 		       unsigned long npages)
 {
-	struct zcipc_window *window = zcipc_window_at(ep, pgoff);
+	struct zcipc_window *window = zcipc_window_at(space, pgoff);
 	unsigned long start = zcipc_window_index(pgoff);
 
 	/*
@@ -369,9 +369,9 @@ void zcipc_window_free(struct zcipc_endpoint *ep, unsigned long pgoff,
 }
 
 /* How many pages of a window are free, at most. The caller holds the lock. */
-unsigned long zcipc_window_room(const struct zcipc_endpoint *ep, unsigned int which)
+unsigned long zcipc_window_room(const struct zcipc_space *space, unsigned int which)
 {
-	const struct zcipc_window *window = &ep->windows[which];
+	const struct zcipc_window *window = &space->windows[which];
 
 	return window->npages - min(window->npages, window->nused);
 }
@@ -380,55 +380,56 @@ unsigned long zcipc_window_room(const struct zcipc_endpoint *ep, unsigned int wh
  * Is there still the window where pages were reserved, and are they in it? The caller holds the
  * lock.
  */
-bool zcipc_window_has(struct zcipc_endpoint *ep, u32 id, unsigned long pgoff,
+bool zcipc_window_has(struct zcipc_space *space, u32 id, unsigned long pgoff,
 		      unsigned long npages)
 {
-	lockdep_assert_held(&ep->lock);
-	return zcipc_window_at(ep, pgoff)->id == id && !zcipc_window_lost_any(ep, pgoff, npages);
+	lockdep_assert_held(&space->lock);
+	return zcipc_window_at(space, pgoff)->id == id &&
+	       !zcipc_window_lost_any(space, pgoff, npages);
 }
 
-/* Takes zcipc_window_reserve() back. The caller holds the endpoint's lock. */
-void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages)
+/* Takes zcipc_window_reserve() back. The caller holds the space's lock. */
+void zcipc_window_release(struct zcipc_space *space, unsigned long pgoff, unsigned long npages)
 {
-	zcipc_window_free(ep, pgoff, npages);
+	zcipc_window_free(space, pgoff, npages);
 }
 
 /* May there be PMDs in a range of file offsets? They cannot be hidden, as PTEs can. */
-bool zcipc_window_may_be_huge(struct zcipc_endpoint *ep, unsigned long pgoff,
+bool zcipc_window_may_be_huge(struct zcipc_space *space, unsigned long pgoff,
 			      unsigned long npages)
 {
-	const struct zcipc_window *window = zcipc_window_at(ep, pgoff);
+	const struct zcipc_window *window = zcipc_window_at(space, pgoff);
 
 	return window && zcipc_window_index(pgoff) + npages > window->huge_low;
 }
 
 /**
  * zcipc_window_reserve_outside() - file offsets for what is not mapped in a window
- * @ep: the endpoint; the caller holds its lock
+ * @space: the space; the caller holds its lock
  * @npages: number of pages
  * @pgoff: [out] first page, as a file offset
  *
  * Return: 0, or -ENOBUFS when all have been used
  */
-int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages,
+int zcipc_window_reserve_outside(struct zcipc_space *space, unsigned long npages,
 				 unsigned long *pgoff)
 {
-	lockdep_assert_held(&ep->lock);
-	*pgoff = ep->next_outside ?: ZCIPC_OUTSIDE_START;
+	lockdep_assert_held(&space->lock);
+	*pgoff = space->next_outside ?: ZCIPC_OUTSIDE_START;
 	if (npages > ZCIPC_OUTSIDE_END - *pgoff)
 		return -ENOBUFS;
-	ep->next_outside = *pgoff + npages;
+	space->next_outside = *pgoff + npages;
 	return 0;
 }
 
 /* The window that an address is in, or NULL. */
-struct zcipc_window *zcipc_window_around(struct zcipc_endpoint *ep, unsigned long addr)
+struct zcipc_window *zcipc_window_around(struct zcipc_space *space, unsigned long addr)
 {
 	unsigned int i;
 
 	for (i = 0; i < ZCIPC_WINDOW_MAX; i++)
-		if (addr >= ep->windows[i].addr &&
-		    (addr - ep->windows[i].addr) >> PAGE_SHIFT < ep->windows[i].npages)
-			return &ep->windows[i];
+		if (addr >= space->windows[i].addr &&
+		    (addr - space->windows[i].addr) >> PAGE_SHIFT < space->windows[i].npages)
+			return &space->windows[i];
 	return NULL;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Windows: where an endpoint sees memory.
+ * Windows: where a space sees memory.
  */
 #ifndef ZCIPC_WINDOW_H
 #define ZCIPC_WINDOW_H
@@ -10,10 +10,10 @@
 
 #include <linux/zcipc.h>
 
-struct zcipc_endpoint;
+struct zcipc_space;
 
 /*
- * Windows of an endpoint: for DEFAULT, STREAMING, UNCACHED, what can be pinned for long, and what
+ * Windows of a space: for DEFAULT, STREAMING, UNCACHED, what can be pinned for long, and what
  * cannot be held at all. The last one is VM_PFNMAP, the others are VM_MIXEDMAP.
  */
 #define ZCIPC_WINDOW_PINNABLE	(ZCIPC_CACHE_WRITEBACK + 1)
@@ -30,7 +30,7 @@ struct zcipc_endpoint;
 #define ZCIPC_WINDOW_PIECE	262144UL
 
 /**
- * struct zcipc_window - where an endpoint sees memory of one kind
+ * struct zcipc_window - where a space sees memory of one kind
  * @id: another one for each window that there has been, 0: there is none
  * @addr: user address
  * @npages: its size, 0: there is no window
@@ -58,13 +58,13 @@ struct zcipc_window {
 	unsigned long huge_hint;
 };
 
-int zcipc_window_reserve_one(struct zcipc_endpoint *ep, unsigned int which, unsigned long *pgoff);
-int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, unsigned long npages,
+int zcipc_window_reserve_one(struct zcipc_space *space, unsigned int which, unsigned long *pgoff);
+int zcipc_window_reserve_many(struct zcipc_space *space, unsigned int which, unsigned long npages,
 			      long align, unsigned long *pgoff);
 
 /**
  * zcipc_window_reserve() - find room in a window
- * @ep: the endpoint; the caller holds its lock
+ * @space: the space; the caller holds its lock
  * @which: zcipc_region_window()
  * @npages: number of pages
  * @align: zcipc_region_alignment()
@@ -79,25 +79,25 @@ int zcipc_window_reserve_many(struct zcipc_endpoint *ep, unsigned int which, uns
  * Return: 0, or -ENOBUFS when the window could not have room even if it were empty, -EAGAIN when
  * there is no gap that is large enough, -EDQUOT, -ENOMEM
  */
-static inline int zcipc_window_reserve(struct zcipc_endpoint *ep, unsigned int which,
+static inline int zcipc_window_reserve(struct zcipc_space *space, unsigned int which,
 				       unsigned long npages, long align, unsigned long *pgoff)
 {
 	if (npages == 1)
-		return zcipc_window_reserve_one(ep, which, pgoff);
-	return zcipc_window_reserve_many(ep, which, npages, align, pgoff);
+		return zcipc_window_reserve_one(space, which, pgoff);
+	return zcipc_window_reserve_many(space, which, npages, align, pgoff);
 }
 
-int zcipc_window_reserve_outside(struct zcipc_endpoint *ep, unsigned long npages,
+int zcipc_window_reserve_outside(struct zcipc_space *space, unsigned long npages,
 				 unsigned long *pgoff);
 void zcipc_window_init(void);
-void zcipc_window_end(struct zcipc_endpoint *ep, struct zcipc_window *window);
-unsigned long zcipc_window_room(const struct zcipc_endpoint *ep, unsigned int which);
-bool zcipc_window_has(struct zcipc_endpoint *ep, u32 id, unsigned long pgoff,
+void zcipc_window_end(struct zcipc_space *space, struct zcipc_window *window);
+unsigned long zcipc_window_room(const struct zcipc_space *space, unsigned int which);
+bool zcipc_window_has(struct zcipc_space *space, u32 id, unsigned long pgoff,
 		      unsigned long npages);
-void zcipc_window_release(struct zcipc_endpoint *ep, unsigned long pgoff, unsigned long npages);
+void zcipc_window_release(struct zcipc_space *space, unsigned long pgoff, unsigned long npages);
 
 /**
- * struct zcipc_range - a range of file offsets of an endpoint
+ * struct zcipc_range - a range of file offsets of a space
  * @pgoff: first page
  * @npages: number of pages
  */
@@ -106,12 +106,12 @@ struct zcipc_range {
 	unsigned long npages;
 };
 
-/* Is a page of an endpoint's file in the window that is VM_PFNMAP? */
+/* Is a page of a space's file in the window that is VM_PFNMAP? */
 static inline bool zcipc_window_is_pfnmap(unsigned long pgoff)
 {
 	return pgoff >> ZCIPC_WINDOW_SHIFT == ZCIPC_WINDOW_UNPINNABLE;
 }
 
-u64 zcipc_window_addr(struct zcipc_endpoint *ep, unsigned long pgoff);
+u64 zcipc_window_addr(struct zcipc_space *space, unsigned long pgoff);
 
 #endif /* ZCIPC_WINDOW_H */

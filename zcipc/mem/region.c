@@ -50,7 +50,7 @@ static struct zcipc_region *zcipc_region_make(struct zcipc_user *user, unsigned 
 	region->npages = npages;
 	region->user = zcipc_user_ref(user);
 	mutex_init(&region->lock);
-	INIT_LIST_HEAD(&region->caps);
+	INIT_LIST_HEAD(&region->extents);
 	region->ranges = RB_ROOT_CACHED;
 	INIT_LIST_HEAD(&region->revoked);
 	INIT_WORK(&region->reap, zcipc_region_reaper);
@@ -137,7 +137,7 @@ static void zcipc_region_free(struct kref *kref)
 	struct zcipc_region *region = container_of(kref, struct zcipc_region, kref);
 	unsigned long i;
 
-	WARN_ON_ONCE(!list_empty(&region->caps) || !list_empty(&region->revoked));
+	WARN_ON_ONCE(!list_empty(&region->extents) || !list_empty(&region->revoked));
 	if (region->file)
 		fput(region->file);
 	/* First: parts of huge pages may be charged again. */

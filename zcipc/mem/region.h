@@ -48,8 +48,8 @@ struct zcipc_user;
  * @owned: in user->kept
  * @recycled: in the list of all of those
  * @lock: protects all that follows, and the PTEs that map the region
- * @caps: struct zcipc_cap.region_entry, and through them all slots
- * @ranges: the same capabilities, by their ranges
+ * @extents: what names it: struct zcipc_extent.region_entry; through them, all slots
+ * @ranges: the same extents, by their ranges
  * @revoked: capabilities that are dead, and still have to be taken out of their tables
  * @frames: NULL where they have been moved away
  * @nholes: how many are NULL
@@ -83,7 +83,7 @@ struct zcipc_region {
 	struct list_head recycled;
 
 	struct mutex lock; /* protects all that follows, and PTEs */
-	struct list_head caps;
+	struct list_head extents;
 	struct rb_root_cached ranges;
 	struct list_head revoked;
 	struct zcipc_frame **frames;

@@ -313,7 +313,7 @@ static int zcipc_batch_find_peer(struct zcipc_batch *b, struct zcipc_batch_entry
 	}
 	ret = zcipc_transfer_find_peer(&entry->t);
 	if (!ret && b->atomic && b->n > ZCIPC_BATCH_ATOMIC_OTHERS &&
-	    entry->t.dst->user != b->src->user)
+	    entry->t.dst->space.user != b->src->space.user)
 		ret = -E2BIG;
 	if (!ret && entry->t.dst != b->eps[b->neps - 1])
 		b->eps[b->neps++] = entry->t.dst;
@@ -325,8 +325,8 @@ static int zcipc_batch_alloc_entry(struct zcipc_batch_entry *entry)
 	int ret = zcipc_transfer_alloc(&entry->t);
 
 	if (!ret)
-		trace_zcipc_prepare(entry->t.src->id, entry->t.dst->id, entry->t.cmd->type,
-				    entry->t.npages);
+		trace_zcipc_prepare(entry->t.src->space.id, entry->t.dst->space.id,
+				    entry->t.cmd->type, entry->t.npages);
 	return ret;
 }
 
@@ -385,7 +385,7 @@ static __always_inline bool zcipc_batch_takes(struct zcipc_batch *b,
 					      const struct zcipc_region *region)
 {
 	unsigned long cost = b->cost + zcipc_batch_cost(&entry->t, region);
-	bool others = b->others || entry->t.dst->user != b->src->user;
+	bool others = b->others || entry->t.dst->space.user != b->src->space.user;
 
 	if (zcipc_batch_is_much(others, cost)) {
 		/* There has to be one. */
@@ -478,7 +478,7 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 	}
 	b->eps[b->neps++] = b->src;
 	b->sorted = true;
-	mutex_lock(&b->src->lock);
+	mutex_lock(&b->src->space.lock);
 	for (entry = b->entries; entry < end && !b->alone; entry++) {
 		neps = b->neps;
 		if (!entry->ret)
@@ -491,7 +491,7 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 			entry->ret = PTR_ERR(cap);
 			continue;
 		}
-		if (unlikely(!zcipc_batch_takes(b, entry, cap->region))) {
+		if (unlikely(!zcipc_batch_takes(b, entry, cap->extent.region))) {
 			unused = entry->t.borrowed ? NULL : entry->t.dst;
 			b->neps = neps;
 			memset(&entry->t, 0, sizeof(entry->t));
@@ -502,20 +502,20 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 		entry->from = cap;
 		if (b->atomic)
 			b->named[b->nnamed++] = (struct zcipc_batch_named){
-				.region = cap->region->id,
+				.region = cap->extent.region->id,
 				.t = &entry->t,
 				.index = entry - b->entries,
 			};
-		if (cap->region->id < region)
+		if (cap->extent.region->id < region)
 			b->sorted = false;
-		if (cap->region->id != region)
-			b->regions[b->nregions++] = zcipc_region_get(cap->region);
-		region = cap->region->id;
+		if (cap->extent.region->id != region)
+			b->regions[b->nregions++] = zcipc_region_get(cap->extent.region);
+		region = cap->extent.region->id;
 		b->nalloc += !entry->t.whole;
 		if (entry->t.cmd->type == ZCIPC_MOVE)
 			b->npages += entry->t.npages;
 	}
-	mutex_unlock(&b->src->lock);
+	mutex_unlock(&b->src->space.lock);
 	b->n = entry - b->entries;
 	if (unused)
 		zcipc_endpoint_put(unused);
@@ -533,8 +533,8 @@ static void zcipc_batch_prepare(struct zcipc_batch *b)
 
 static int zcipc_batch_compare_eps(const void *a, const void *b)
 {
-	u64 x = (*(struct zcipc_endpoint * const *)a)->id;
-	u64 y = (*(struct zcipc_endpoint * const *)b)->id;
+	u64 x = (*(struct zcipc_endpoint * const *)a)->space.id;
+	u64 y = (*(struct zcipc_endpoint * const *)b)->space.id;
 
 	return x < y ? -1 : x > y;
 }
@@ -563,7 +563,7 @@ static void zcipc_batch_lock_endpoints(struct zcipc_batch *b)
 	u32 i;
 
 	for (i = 0; i < b->neps; i++)
-		mutex_lock_nest_lock(&b->eps[i]->lock, &b->src->mm->mmap_lock);
+		mutex_lock_nest_lock(&b->eps[i]->space.lock, &b->src->space.mm->mmap_lock);
 }
 
 static void zcipc_batch_unlock_endpoints(struct zcipc_batch *b)
@@ -571,7 +571,7 @@ static void zcipc_batch_unlock_endpoints(struct zcipc_batch *b)
 	u32 i;
 
 	for (i = 0; i < b->neps; i++)
-		mutex_unlock(&b->eps[i]->lock);
+		mutex_unlock(&b->eps[i]->space.lock);
 }
 
 /* The capability of an entry, which may be revoked, or taken away by earlier entries. */
@@ -610,7 +610,8 @@ static void zcipc_batch_lock_new(struct zcipc_batch *b)
 
 	for (i = 0; b->is_long && i < b->n; i++)
 		if (b->entries[i].t.region)
-			mutex_lock_nest_lock(&b->entries[i].t.region->lock, &b->src->mm->mmap_lock);
+			mutex_lock_nest_lock(&b->entries[i].t.region->lock,
+					     &b->src->space.mm->mmap_lock);
 }
 
 static void zcipc_batch_unlock_new(struct zcipc_batch *b)
@@ -629,7 +630,7 @@ static void zcipc_batch_unlock_new(struct zcipc_batch *b)
  */
 static int zcipc_batch_lock_regions(struct zcipc_batch *b)
 {
-	struct mm_struct *mm = b->src->mm;
+	struct mm_struct *mm = b->src->space.mm;
 	struct zcipc_region *region;
 	u32 i, tries = 0;
 
@@ -675,7 +676,8 @@ static void zcipc_batch_look(struct zcipc_batch *b)
 			/* Who was found by a file descriptor says nothing of others. */
 			last = entry->t.cmd->flags & ZCIPC_F_PEER_FD ? NULL : entry->t.dst;
 			ret = 0;
-			if (entry->t.dst->dead || !atomic_read(&entry->t.dst->mm->mm_users))
+			if (entry->t.dst->space.dead ||
+			    !atomic_read(&entry->t.dst->space.mm->mm_users))
 				ret = -ESRCH;
 			else if (!zcipc_transfer_accepted(&entry->t))
 				ret = -EPERM;
@@ -690,7 +692,7 @@ static void zcipc_batch_look(struct zcipc_batch *b)
 			continue;
 		}
 		entry->from = cap;
-		cost += zcipc_batch_cost(&entry->t, cap->region);
+		cost += zcipc_batch_cost(&entry->t, cap->extent.region);
 		if (b->is_long || !zcipc_batch_is_much(b->others, cost))
 			continue;
 		b->rest_long = b->atomic;
@@ -723,13 +725,13 @@ static bool zcipc_batch_add_ranges(struct zcipc_batch *b, const struct zcipc_tra
 {
 	u32 old = b->nranges;
 	struct zcipc_slot *slot;
-	struct zcipc_cap *cap;
+	struct zcipc_extent *extent;
 
-	for (cap = zcipc_cap_overlap(region, NULL, t->first, t->npages); cap;
-	     cap = zcipc_cap_overlap(region, cap, t->first, t->npages)) {
-		if (cap->ep != b->src)
+	for (extent = zcipc_extent_next(region, NULL, t->first, t->npages); extent;
+	     extent = zcipc_extent_next(region, extent, t->first, t->npages)) {
+		if (extent->space != &b->src->space)
 			continue;
-		list_for_each_entry(slot, &cap->slots, cap_entry) {
+		list_for_each_entry(slot, &extent->slots, entry) {
 			unsigned long start = max(t->first, slot->first);
 			unsigned long end = min(t->first + t->npages, slot->first + slot->npages);
 
@@ -751,15 +753,16 @@ static struct zcipc_slot *zcipc_batch_carries(const struct zcipc_batch_entry *en
 {
 	const struct zcipc_transfer_state *t = &entry->t;
 	const struct zcipc_cap *cap = entry->from;
-	const struct zcipc_region *region = cap->region;
+	const struct zcipc_region *region = cap->extent.region;
 	struct zcipc_slot *slot;
 
 	if (t->cmd->type != ZCIPC_MOVE || t->cmd->cache != ZCIPC_CACHE_DEFAULT ||
 	    t->cmd->node != ZCIPC_NODE_ANY || region->npinned || region->parts || region->special ||
-	    region->file || cap->nslots != 1 || region->caps.next != &cap->region_entry ||
-	    region->caps.prev != &cap->region_entry)
+	    region->file || cap->extent.nslots != 1 ||
+	    region->extents.next != &cap->extent.region_entry ||
+	    region->extents.prev != &cap->extent.region_entry)
 		return NULL;
-	slot = list_first_entry(&cap->slots, struct zcipc_slot, cap_entry);
+	slot = list_first_entry(&cap->extent.slots, struct zcipc_slot, entry);
 	if (t->first < slot->first || t->first + t->npages > slot->first + slot->npages ||
 	    zcipc_slot_is_pfnmap(slot))
 		return NULL;
@@ -810,23 +813,24 @@ static void zcipc_batch_carry(struct zcipc_batch *b)
 			if (dst || t->dst == b->src)
 				break;
 			dst = t->dst;
-			b->carry.src = b->src;
-			b->carry.dst = dst;
-			if (dst->mm != b->src->mm) {
-				if (!mmget_not_zero(dst->mm))
+			b->carry.src = &b->src->space;
+			b->carry.dst = &dst->space;
+			if (dst->space.mm != b->src->space.mm) {
+				if (!mmget_not_zero(dst->space.mm))
 					break;
 				/* Nobody may wait for a second one. */
-				if (!mmap_read_trylock(dst->mm)) {
-					mmput_async(dst->mm);
+				if (!mmap_read_trylock(dst->space.mm)) {
+					mmput_async(dst->space.mm);
 					return;
 				}
-				b->carry_mm = dst->mm;
+				b->carry_mm = dst->space.mm;
 			}
 		}
-		if (zcipc_transfer_admit_plain(t, entry->from->region))
+		if (zcipc_transfer_admit_plain(t, entry->from->extent.region))
 			break;
 		entry->page = b->carry.n;
-		if (!zcipc_carry_list_add(&b->carry, slot, t)) {
+		if (!zcipc_carry_list_add(&b->carry, slot, t->first, t->npages, t->pgoff,
+					  t->rights & ZCIPC_RIGHT_WRITE)) {
 			zcipc_transfer_dismiss(t);
 			break;
 		}
@@ -866,7 +870,7 @@ static void zcipc_batch_add_carried(struct zcipc_batch *b, const struct zcipc_ba
 /* Takes all out of the sender's page tables that has to go. */
 static void zcipc_batch_unmap(struct zcipc_batch *b)
 {
-	bool watched = mm_has_notifiers(b->src->mm);
+	bool watched = mm_has_notifiers(b->src->space.mm);
 	unsigned int held;
 	u32 i;
 
@@ -881,22 +885,23 @@ static void zcipc_batch_unmap(struct zcipc_batch *b)
 			continue;
 		cond_resched();
 		if ((t->cmd->type == ZCIPC_MOVE || t->cmd->type == ZCIPC_COPY) &&
-		    !zcipc_region_has_many(b->entries[i].from->region))
-			t->unmapped = zcipc_batch_add_ranges(b, t, b->entries[i].from->region);
+		    !zcipc_region_has_many(b->entries[i].from->extent.region))
+			t->unmapped =
+				zcipc_batch_add_ranges(b, t, b->entries[i].from->extent.region);
 	}
 	if (!b->carry.n) {
-		zcipc_window_unmap_ranges(b->src, b->ranges, b->nranges);
+		zcipc_window_unmap_ranges(&b->src->space, b->ranges, b->nranges);
 		return;
 	}
 	/* Whatever is unmapped now, it flushes all. */
-	inc_tlb_flush_pending(b->src->mm);
+	inc_tlb_flush_pending(b->src->space.mm);
 	zcipc_carry_list_take(&b->carry);
 	/* That there is a VMA is known of these alone. */
 	b->ranges[b->nranges++] = (struct zcipc_range){
 		.pgoff = linear_page_index(b->carry.from, b->carry.pages->from), .npages = 1,
 	};
-	zcipc_window_unmap_ranges(b->src, b->ranges, b->nranges);
-	dec_tlb_flush_pending(b->src->mm);
+	zcipc_window_unmap_ranges(&b->src->space, b->ranges, b->nranges);
+	dec_tlb_flush_pending(b->src->space.mm);
 	zcipc_test_point("unmapped");
 	held = zcipc_carry_list_held(&b->carry, 0);
 	if (held == b->carry.n)
@@ -910,11 +915,11 @@ static void zcipc_batch_unmap(struct zcipc_batch *b)
 		if (held < entry->page + entry->t.npages) {
 			zcipc_batch_return(b, entry);
 			entry->t.unmapped = zcipc_batch_add_ranges(b, &entry->t,
-								   entry->from->region);
+								   entry->from->extent.region);
 			held = zcipc_carry_list_held(&b->carry, entry->page + entry->t.npages);
 		}
 	}
-	zcipc_window_unmap_ranges(b->src, b->ranges, b->nranges);
+	zcipc_window_unmap_ranges(&b->src->space, b->ranges, b->nranges);
 }
 
 /* Carries out what has been begun. */
@@ -925,7 +930,7 @@ static __always_inline void zcipc_batch_commit(struct zcipc_batch *b,
 	struct zcipc_transfer_state *t = &entry->t;
 
 	/* Of what is carried, the capability has one slot. */
-	if (t->carried && t->whole && !t->charged && cap->slots.next == &cap->slot.cap_entry) {
+	if (t->carried && t->whole && !t->charged && cap->extent.slots.next == &cap->slot.entry) {
 		zcipc_transfer_pass(t, cap);
 		entry->to = cap;
 	} else {
@@ -957,7 +962,7 @@ static u32 zcipc_batch_each(struct zcipc_batch *b)
 			cond_resched();
 		if (IS_ERR(cap))
 			entry->ret = PTR_ERR(cap);
-		else if (zcipc_batch_has_grown(&entry->t, cap->region))
+		else if (zcipc_batch_has_grown(&entry->t, cap->extent.region))
 			entry->ret = -E2BIG;
 		else
 			entry->ret = zcipc_transfer_begin(&entry->t, cap);
@@ -1005,9 +1010,9 @@ static u32 zcipc_batch_work(struct zcipc_batch *b, u32 *begun)
 	zcipc_test_point("long");
 	/* At once, unless that takes long itself. */
 	if (b->cost <= ZCIPC_BATCH_COST) {
-		mutex_lock(&b->src->lock);
+		mutex_lock(&b->src->space.lock);
 		zcipc_batch_unmap(b);
-		mutex_unlock(&b->src->lock);
+		mutex_unlock(&b->src->space.lock);
 	}
 	for (i = 0; i < b->n; i++) {
 		entry = &b->entries[i];
@@ -1053,7 +1058,7 @@ static void zcipc_batch_survey(struct zcipc_batch *b)
 	zcipc_test_point("surveys");
 	for (entry = b->entries; entry < end; entry++) {
 		entry->t.brief = false;
-		zcipc_transfer_survey(&entry->t, entry->from->region);
+		zcipc_transfer_survey(&entry->t, entry->from->extent.region);
 		cond_resched();
 	}
 	zcipc_batch_lock_endpoints(b);
@@ -1085,8 +1090,8 @@ static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
 			entry->ret = -EINVAL;
 		/* They are taken from the sender one by one, with all locks. */
 		if (!entry->ret && b->is_long && entry->t.cmd->type == ZCIPC_MOVE &&
-		    entry->t.npages == cap->npages) {
-			slots += cap->nslots;
+		    entry->t.npages == cap->extent.npages) {
+			slots += cap->extent.nslots;
 			if (zcipc_batch_is_much(b->others, slots))
 				entry->ret = -E2BIG;
 		}
@@ -1150,9 +1155,9 @@ static unsigned long zcipc_batch_shown(const struct zcipc_slot *slot)
 	unsigned long n;
 
 	/* A file's pages are not placed at all. */
-	if (!slot->cap || slot->cap->revoked)
+	if (!zcipc_cap_of(slot->extent) || slot->extent->revoked)
 		return 0;
-	frames = slot->cap->region->frames + slot->first;
+	frames = slot->extent->region->frames + slot->first;
 	for (n = 0; n < slot->npages && frames[n]; n++)
 		;
 	return n;
@@ -1166,7 +1171,7 @@ static unsigned long zcipc_batch_shown(const struct zcipc_slot *slot)
 static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 {
 	struct zcipc_endpoint *dst = b->entries[i].t.dst;
-	struct zcipc_populate populate = { .ep = dst };
+	struct zcipc_populate populate = { .space = &dst->space };
 
 	while (i < b->n && b->entries[i].t.dst == dst) {
 		struct zcipc_slot *slot = &b->entries[i].to->slot;
@@ -1178,16 +1183,16 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 		i = zcipc_batch_next(b, i + 1);
 		if (!npages)
 			continue;
-		if (slot->cap->region->nhuge) {
+		if (slot->extent->region->nhuge) {
 			if (locked)
 				zcipc_slot_populate_huge(slot, 0, slot->npages);
 			continue;
 		}
-		frames = slot->cap->region->frames + slot->first;
+		frames = slot->extent->region->frames + slot->first;
 		if (zcipc_slot_is_special(slot)) {
 			if (locked)
-				zcipc_window_populate(dst, pgoff, zcipc_slot_addr(slot), frames,
-						      npages, writable, true);
+				zcipc_window_populate(&dst->space, pgoff, zcipc_slot_addr(slot),
+						      frames, npages, writable, true);
 			continue;
 		}
 		if (npages == 1) {
@@ -1200,7 +1205,7 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 				    slot->writable != writable || !zcipc_batch_shown(slot) ||
 				    zcipc_slot_is_special(slot))
 					break;
-				frames[npages++] = slot->cap->region->frames[slot->first];
+				frames[npages++] = slot->extent->region->frames[slot->first];
 				i = zcipc_batch_next(b, i + 1);
 			}
 		}
@@ -1220,8 +1225,8 @@ static void zcipc_batch_populate(struct zcipc_batch *b)
 	u32 i = zcipc_batch_next(b, b->ncarried);
 
 	while (i < b->n) {
-		struct mm_struct *mm = b->entries[i].t.dst->mm;
-		bool own = mm == b->src->mm;
+		struct mm_struct *mm = b->entries[i].t.dst->space.mm;
+		bool own = mm == b->src->space.mm;
 		bool alive = own || mmget_not_zero(mm);
 		bool locked = own || (alive && mmap_read_trylock(mm));
 
@@ -1261,9 +1266,9 @@ static int zcipc_batch_locked(struct zcipc_batch *b, u32 *made)
 	/* Faults do it where that takes long. */
 	if (!b->is_long)
 		zcipc_batch_populate(b);
-	zcipc_count(b->src, NULL, BATCHES, !b->counted);
+	zcipc_count(&b->src->space, NULL, BATCHES, !b->counted);
 	b->counted = true;
-	zcipc_count(b->src, NULL, REMAP_CYCLES, get_cycles() - start);
+	zcipc_count(&b->src->space, NULL, REMAP_CYCLES, get_cycles() - start);
 	return ret;
 }
 
@@ -1279,9 +1284,9 @@ static void zcipc_batch_alone(struct zcipc_batch *b)
 	if (b->counted)
 		return;
 	b->counted = true;
-	mutex_lock(&b->src->lock);
-	zcipc_count(b->src, NULL, BATCHES, 1);
-	mutex_unlock(&b->src->lock);
+	mutex_lock(&b->src->space.lock);
+	zcipc_count(&b->src->space, NULL, BATCHES, 1);
+	mutex_unlock(&b->src->space.lock);
 }
 
 /*
@@ -1312,7 +1317,7 @@ static int zcipc_batch_part(struct zcipc_batch *b, u32 *made, int *result)
 	else
 		*result = zcipc_batch_locked(b, made);
 	zcipc_batch_unlock(b);
-	mmap_read_unlock(b->src->mm);
+	mmap_read_unlock(b->src->space.mm);
 	return 0;
 }
 

@@ -117,7 +117,7 @@ static int zcipc_direct_fill(struct zcipc_transfer_state *t)
 	if (direct->keep)
 		region = zcipc_recycle_take(&t->dst->kept, t->npages, 0);
 	if (!region)
-		region = zcipc_region_alloc(t->dst->user, t->npages, true);
+		region = zcipc_region_alloc(t->dst->space.user, t->npages, true);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
 	t->region = region;
@@ -132,7 +132,7 @@ static int zcipc_direct_fill(struct zcipc_transfer_state *t)
 	if (!ret && direct->npages)
 		ret = zcipc_import_pin(region, direct->first, direct->npages,
 				       direct->addr - direct->skip + (direct->first << PAGE_SHIFT),
-				       t->dst->pin_limit, t->dst->user == t->src->user);
+				       t->dst->pin_limit, t->dst->space.user == t->src->space.user);
 	return ret;
 }
 
@@ -171,7 +171,7 @@ int zcipc_direct_prepare(struct zcipc_transfer_state *t)
 static int zcipc_direct_expect_held(struct zcipc_transfer_state *t)
 {
 	unsigned long i, all = 0, end = t->direct->first + t->direct->npages;
-	bool others = t->dst->user != t->src->user, is_free;
+	bool others = t->dst->space.user != t->src->space.user, is_free;
 	struct zcipc_frame **frames = t->region->frames;
 	struct folio *huge = NULL;
 	struct zcipc_frame *spare;
@@ -215,7 +215,7 @@ static int zcipc_direct_zap(struct zcipc_transfer_state *t)
 {
 	struct zcipc_direct *direct = t->direct;
 	unsigned long from = direct->addr - direct->skip + (direct->first << PAGE_SHIFT);
-	struct mm_struct *mm = t->src->mm;
+	struct mm_struct *mm = t->src->space.mm;
 	int ret;
 
 	ret = mmap_write_lock_killable(mm);
@@ -237,7 +237,7 @@ static int zcipc_direct_zap(struct zcipc_transfer_state *t)
 static int zcipc_direct_take(struct zcipc_transfer_state *t)
 {
 	t->plan.take = true;
-	t->plan.others = t->dst->user != t->src->user;
+	t->plan.others = t->dst->space.user != t->src->space.user;
 	t->plan.strict = false;
 	WARN_ON_ONCE(zcipc_region_plan(t->region, 0, t->npages, GFP_KERNEL | __GFP_NOFAIL,
 				       &t->plan));
@@ -253,7 +253,7 @@ static int zcipc_direct_take(struct zcipc_transfer_state *t)
 /* Inserts the peer's PTEs, if its mmap_lock is to be had. */
 static void zcipc_direct_populate(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
-	struct mm_struct *mm = t->dst->mm;
+	struct mm_struct *mm = t->dst->space.mm;
 
 	if (!mmget_not_zero(mm))
 		return;
@@ -269,10 +269,10 @@ static int zcipc_direct_reserve(struct zcipc_transfer_state *t)
 {
 	int ret;
 
-	if (!atomic_read(&t->dst->mm->mm_users))
+	if (!atomic_read(&t->dst->space.mm->mm_users))
 		return -ESRCH;
 	ret = zcipc_transfer_may_send(t);
-	t->window = zcipc_region_window(t->dst, t->region, t->region->npinned, true);
+	t->window = zcipc_region_window(&t->dst->space, t->region, t->region->npinned, true);
 	if (!ret)
 		ret = zcipc_transfer_reserve(t, t->region);
 	if (!ret)
@@ -312,7 +312,7 @@ int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	} else {
 		zcipc_transfer_results(t, NULL);
 		cap = zcipc_transfer_deliver(t, t->region, NULL, ZCIPC_RIGHTS_ALL, false);
-		zcipc_count(t->src, NULL, REMAP_CYCLES, get_cycles() - start);
+		zcipc_count(&t->src->space, NULL, REMAP_CYCLES, get_cycles() - start);
 	}
 	*room_seq = t->dst->room_seq;
 	zcipc_endpoints_unlock(t->src, t->dst);

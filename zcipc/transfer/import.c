@@ -2,6 +2,7 @@
 /*
  * Imported memory: the caller's own, made a region that stays where it is, and ordinary again.
  */
+#include <linux/file.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
@@ -19,6 +20,7 @@
 #include "mem/pins.h"
 #include "mem/region.h"
 #include "map/adopted.h"
+#include "map/file.h"
 #include "map/insert.h"
 #include "map/memory.h"
 #include "map/slot.h"
@@ -64,20 +66,20 @@ static long zcipc_import_guard(unsigned long max)
 /*
  * Leaves an import VMAs to spare? At the limit no mmap() of the process works any more, and that of
  * zcipc_import_give_back_one() would not either. Modules cannot see the limit, so they have to try.
- * The caller holds ep->adopt_lock. Returns 0, or -ENOMEM, -ENOLCK, -EINTR.
+ * The caller holds ep->space.adopt_lock. Returns 0, or -ENOMEM, -ENOLCK, -EINTR.
  */
 static int zcipc_import_spare_vmas(struct zcipc_endpoint *ep)
 {
-	int count = READ_ONCE(ep->mm->map_count);
+	int count = READ_ONCE(ep->space.mm->map_count);
 	long n;
 
-	if (count + ZCIPC_SPARE_VMAS <= max(ep->known_vmas, ZCIPC_FEW_VMAS))
+	if (count + ZCIPC_SPARE_VMAS <= max(ep->space.known_vmas, ZCIPC_FEW_VMAS))
 		return 0;
 	n = zcipc_import_guard(ZCIPC_GUARD_VMAS);
 	if (n < 0)
 		/* Of what mlockall() would lock too much mmap() says it its way. */
 		return n == -EAGAIN ? -ENOLCK : n;
-	ep->known_vmas = min(count, READ_ONCE(ep->mm->map_count)) + n;
+	ep->space.known_vmas = min(count, READ_ONCE(ep->space.mm->map_count)) + n;
 	return n < ZCIPC_SPARE_VMAS ? -ENOMEM : 0;
 }
 
@@ -109,22 +111,22 @@ static int zcipc_import_install(struct zcipc_endpoint *ep, struct zcipc_cap *cap
 	unsigned long pgoff;
 	int ret;
 
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
 	if (!ret)
-		ret = zcipc_adopted_reserve(ep, adoption->start, region->npages, &pgoff);
+		ret = zcipc_adopted_reserve(&ep->space, adoption->start, region->npages, &pgoff);
 	if (!ret) {
 		zcipc_region_lock_new(region);
 		zcipc_cap_enter(cap, ep);
 		zcipc_cap_install(cap, region, NULL, 0, region->npages, ZCIPC_RIGHTS_ALL);
-		zcipc_slot_install(&cap->slot, cap, pgoff, 0, region->npages, true);
+		zcipc_slot_install(&cap->slot, &cap->extent, pgoff, 0, region->npages, true);
 		cap->slot.addr = adoption->start;
 		/* Nobody else can use it before its memory is where it belongs. */
-		cap->unready = true;
-		ep->adoption = adoption;
+		cap->extent.unready = true;
+		ep->space.adoption = adoption;
 		mutex_unlock(&region->lock);
 	}
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	return ret;
 }
 
@@ -148,7 +150,7 @@ static int zcipc_import_map(struct zcipc_ucmd *ucmd, struct zcipc_adoption *adop
 	unsigned long addr = adoption->start, end = adoption->end;
 	int ret;
 
-	zcipc_adopted_join(ucmd->ep, adoption);
+	zcipc_adopted_join(&ucmd->ep->space, adoption);
 	zcipc_test_point("joined");
 	ret = zcipc_import_map_range(ucmd->file, adoption, adoption->start, adoption->end);
 	if (!ret)
@@ -176,13 +178,13 @@ void zcipc_import_populate(struct zcipc_endpoint *ep, u64 token)
 	cap = zcipc_cap_find_region(ep, token);
 	if (IS_ERR(cap))
 		return;
-	if (mmap_read_trylock(ep->mm)) {
-		list_for_each_entry(slot, &cap->slots, cap_entry)
+	if (mmap_read_trylock(ep->space.mm)) {
+		list_for_each_entry(slot, &cap->extent.slots, entry)
 			if (!slot->view)
 				zcipc_slot_populate_long(slot);
-		mmap_read_unlock(ep->mm);
+		mmap_read_unlock(ep->space.mm);
 	}
-	zcipc_region_unlock_put(cap->region);
+	zcipc_region_unlock_put(cap->extent.region);
 }
 
 /**
@@ -212,7 +214,7 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 	ret = zcipc_import_check(addr, npages, &secret);
 	if (ret)
 		return ret;
-	region = zcipc_region_alloc(ep->user, npages, true);
+	region = zcipc_region_alloc(ep->space.user, npages, true);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
 	ret = zcipc_import_pin(region, 0, npages, addr, zcipc_pin_limit(), true);
@@ -225,7 +227,7 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 	}
 	cap->slot.secret = secret;
 	adoption.slot = &cap->slot;
-	ret = mutex_lock_killable(&ep->adopt_lock);
+	ret = mutex_lock_killable(&ep->space.adopt_lock);
 	if (ret)
 		goto out_free;
 	ret = zcipc_import_spare_vmas(ep);
@@ -234,27 +236,27 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 	ret = zcipc_import_install(ep, cap, region, &adoption);
 	if (ret)
 		goto out_unlock;
-	*token = cap->token;
+	*token = cap->extent.token;
 	*id = region->id;
 	ret = zcipc_import_map(ucmd, &adoption);
 	/* As in zcipc_import_zap(). */
 	zcipc_lru_drain();
 	zcipc_test_point("adopted");
-	mutex_lock(&ep->lock);
-	ep->adoption = NULL;
-	cap->unready = false;
+	mutex_lock(&ep->space.lock);
+	ep->space.adoption = NULL;
+	cap->extent.unready = false;
 	/* Another thread has unmapped all of it already, and will not do so again. */
 	gone = !ret && implicit && !cap->slot.nmapped;
 	if (ret || gone)
 		zcipc_cap_remove(cap);
 	else if (implicit)
 		cap->implicit = true;
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	cap = NULL;
 	if (gone) {
 		ret = -EFAULT;
 	} else if (!ret && adoption.emptied) {
-		zcipc_adopted_populate(ep, adoption.start, adoption.end);
+		zcipc_adopted_populate(&ep->space, adoption.start, adoption.end);
 	} else if (!ret) {
 		zcipc_import_populate(ep, *token);
 	} else if (zcipc_import_restore(region, 0, npages, addr)) {
@@ -262,7 +264,7 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 		send_sig(SIGKILL, current, 1);
 	}
 out_unlock:
-	mutex_unlock(&ep->adopt_lock);
+	mutex_unlock(&ep->space.adopt_lock);
 out_free:
 	zcipc_cap_free(cap);
 out:
@@ -275,14 +277,14 @@ void zcipc_import_forget(struct zcipc_endpoint *ep, u64 token)
 {
 	struct zcipc_cap *cap;
 
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	cap = zcipc_cap_find(ep, token);
-	if (!IS_ERR(cap) && (cap->region->file || !cap->nslots ||
+	if (!IS_ERR(cap) && (cap->extent.region->file || !cap->extent.nslots ||
 			     (cap->slot.addr && !cap->slot.nmapped)))
 		zcipc_cap_remove(cap);
 	else if (!IS_ERR(cap))
 		cap->implicit = true;
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 }
 
 /*
@@ -297,15 +299,15 @@ static long zcipc_import_copy_some(struct zcipc_endpoint *ep, u64 token, unsigne
 	struct zcipc_cap *cap;
 	unsigned long i;
 
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	cap = zcipc_cap_find_locked(ep, ep, token);
 	if (IS_ERR(cap)) {
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&ep->space.lock);
 		return PTR_ERR(cap);
 	}
-	region = cap->region;
-	n = min(n, cap->npages - min(at, cap->npages));
-	at += cap->first;
+	region = cap->extent.region;
+	n = min(n, cap->extent.npages - min(at, cap->extent.npages));
+	at += cap->extent.first;
 	if (region->npinned && zcipc_region_count_pins(region, at, n)) {
 		zcipc_region_unmap(region, at, n, NULL);
 		for (i = 0; i < n; i++) {
@@ -317,11 +319,11 @@ static long zcipc_import_copy_some(struct zcipc_endpoint *ep, u64 token, unsigne
 			frames[i] = NULL;
 			zcipc_frame_put(frame, region->user);
 			*copied += PAGE_SIZE;
-			zcipc_count(ep, region, COPIED_MEMORY, PAGE_SIZE);
+			zcipc_count(&ep->space, region, COPIED_MEMORY, PAGE_SIZE);
 		}
 	}
 	mutex_unlock(&region->lock);
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	return n;
 }
 
@@ -368,16 +370,16 @@ static int zcipc_import_fill(struct zcipc_endpoint *ep, const struct zcipc_adopt
 	for (addr = to->addr; addr < to->end; addr += PAGE_SIZE, i++) {
 		struct page *page = NULL;
 
-		mutex_lock(&ep->lock);
+		mutex_lock(&ep->space.lock);
 		cap = zcipc_cap_find_locked(ep, ep, to->token);
 		if (!IS_ERR(cap)) {
-			if (cap->region->frames[i]) {
-				page = zcipc_frame_page(cap->region->frames[i]);
+			if (cap->extent.region->frames[i]) {
+				page = zcipc_frame_page(cap->extent.region->frames[i]);
 				get_page(page);
 			}
-			mutex_unlock(&cap->region->lock);
+			mutex_unlock(&cap->extent.region->lock);
 		}
-		mutex_unlock(&ep->lock);
+		mutex_unlock(&ep->space.lock);
 		cond_resched();
 		if (IS_ERR(cap))
 			return 0;
@@ -399,11 +401,11 @@ static bool zcipc_import_keep(struct zcipc_endpoint *ep, u64 token)
 	bool implicit = false;
 	struct zcipc_cap *cap;
 
-	mutex_lock(&ep->lock);
+	mutex_lock(&ep->space.lock);
 	cap = zcipc_cap_find(ep, token);
 	if (!IS_ERR(cap))
 		swap(cap->implicit, implicit);
-	mutex_unlock(&ep->lock);
+	mutex_unlock(&ep->space.lock);
 	return implicit;
 }
 
@@ -422,7 +424,7 @@ static int zcipc_import_give_back_one(struct zcipc_endpoint *ep, const struct zc
 				    MAP_PRIVATE | MAP_ANONYMOUS, 0);
 	zcipc_test_point("emptied");
 	/* mmap() may have taken away what was there before it failed. */
-	if (ret && zcipc_adopted_find(ep, part->addr, part->end, &still) &&
+	if (ret && zcipc_adopted_find(&ep->space, part->addr, part->end, &still) &&
 	    still.addr == part->addr)
 		goto out;
 	if (!ret)
@@ -442,8 +444,61 @@ int zcipc_import_give_back(struct zcipc_endpoint *ep, u64 token, unsigned long a
 	struct zcipc_adopted part;
 	int ret = 0;
 
-	for (; !ret && zcipc_adopted_find(ep, addr, end, &part); addr = part.end)
+	for (; !ret && zcipc_adopted_find(&ep->space, addr, end, &part); addr = part.end)
 		if (!token || part.token == token)
 			ret = zcipc_import_give_back_one(ep, &part, copied);
+	return ret;
+}
+
+/**
+ * zcipc_import_file() - make a region of shared memory of the current task
+ * @ep: the task's endpoint
+ * @addr: user address
+ * @npages: how much
+ * @implicit: the capability is to go with the last that is derived from it
+ * @token: [out] a capability with the rights that the mapping has, and GRANT
+ * @id: [out] the region
+ *
+ * Context: May sleep; no lock is held.
+ * Return: 0, or -EFAULT, -EACCES, -EOPNOTSUPP, -ENOBUFS, -EDQUOT, -ENOMEM, -EINTR
+ */
+int zcipc_import_file(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
+		      bool implicit, u64 *token, u64 *id)
+{
+	struct zcipc_region *region;
+	struct zcipc_cap *cap;
+	unsigned long pgoff;
+	struct file *file;
+	u32 rights;
+	int ret;
+
+	file = zcipc_file_get(addr, npages, &pgoff, &rights);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	region = zcipc_region_alloc_file(ep->space.user, npages, file, pgoff);
+	if (IS_ERR(region)) {
+		fput(file);
+		return PTR_ERR(region);
+	}
+	ret = -ENOMEM;
+	cap = zcipc_cap_alloc(NUMA_NO_NODE);
+	if (!cap)
+		goto out;
+	mutex_lock(&ep->space.lock);
+	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
+	if (!ret) {
+		zcipc_region_lock_new(region);
+		zcipc_cap_enter(cap, ep);
+		zcipc_cap_install(cap, region, NULL, 0, npages, rights);
+		mutex_unlock(&region->lock);
+		cap->implicit = implicit;
+		*token = cap->extent.token;
+		*id = region->id;
+		cap = NULL;
+	}
+	mutex_unlock(&ep->space.lock);
+	zcipc_cap_free(cap);
+out:
+	zcipc_region_put(region);
 	return ret;
 }

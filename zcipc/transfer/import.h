@@ -17,5 +17,7 @@ void zcipc_import_forget(struct zcipc_endpoint *ep, u64 token);
 int zcipc_import_copy_all(struct zcipc_endpoint *ep, u64 token, u64 *copied);
 int zcipc_import_give_back(struct zcipc_endpoint *ep, u64 token, unsigned long addr,
 			   unsigned long end, u64 *copied);
+int zcipc_import_file(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
+		      bool implicit, u64 *token, u64 *id);
 
 #endif /* ZCIPC_IMPORT_H */

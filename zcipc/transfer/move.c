@@ -73,17 +73,18 @@ static bool zcipc_move_is_usual(const struct zcipc_transfer *cmd)
 /* The only mapping of a region that can go this way, or NULL. Sets whether it is a huge frame. */
 static struct zcipc_slot *zcipc_move_slot(struct zcipc_move *m)
 {
-	const struct zcipc_region *region = m->cap->region;
+	const struct zcipc_region *region = m->cap->extent.region;
 	unsigned long npages = region->npages;
 	struct zcipc_slot *slot = &m->cap->slot;
 	const struct zcipc_frame *frame;
 	unsigned long i;
 
 	/* That slot goes over with the capability. */
-	if (m->cap->revoked || m->cap->npages != npages || !(m->cap->rights & ZCIPC_RIGHT_MOVE) ||
+	if (m->cap->extent.revoked || m->cap->extent.npages != npages ||
+	    !(m->cap->rights & ZCIPC_RIGHT_MOVE) ||
 	    (m->cmd->len && m->cmd->len != npages << PAGE_SHIFT) ||
-	    region->user != m->dst->user || !list_is_singular(&region->caps) ||
-	    m->cap->nslots != 1 || m->cap->slots.next != &slot->cap_entry ||
+	    region->user != m->dst->space.user || !list_is_singular(&region->extents) ||
+	    m->cap->extent.nslots != 1 || m->cap->extent.slots.next != &slot->entry ||
 	    slot->npages != npages || zcipc_slot_is_pfnmap(slot))
 		return NULL;
 	m->huge = npages == ZCIPC_HUGE_PAGES && region->nhuge && !region->npinned;
@@ -104,13 +105,14 @@ static struct zcipc_slot *zcipc_move_slot(struct zcipc_move *m)
 /* Takes a place in the peer's window, if there is one, and room for the rest. */
 static bool zcipc_move_reserve(struct zcipc_move *m)
 {
-	const struct zcipc_region *region = m->cap->region;
-	unsigned int window = zcipc_region_window(m->dst, region, region->npinned,
+	const struct zcipc_region *region = m->cap->extent.region;
+	unsigned int window = zcipc_region_window(&m->dst->space, region, region->npinned,
 						  m->cap->rights & ZCIPC_RIGHT_WRITE);
 
 	return zcipc_message_room(m->dst) &&
 	       !zcipc_cap_reserve(m->dst, 1, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN) &&
-	       !zcipc_window_reserve(m->dst, window, region->npages, m->huge ? 0 : -1, &m->pgoff);
+	       !zcipc_window_reserve(&m->dst->space, window, region->npages, m->huge ? 0 : -1,
+				     &m->pgoff);
 }
 
 /* Takes the frame out of the sender's page table, unless somebody holds it. */
@@ -118,10 +120,10 @@ static bool zcipc_move_take(struct zcipc_move *m, struct zcipc_slot *slot)
 {
 	zcipc_test_point("looked");
 	if (!m->huge)
-		return zcipc_carry_few_out(&m->to, slot, m->dst, m->pgoff);
+		return zcipc_carry_few_out(&m->to, slot, &m->dst->space, m->pgoff);
 	zcipc_slot_unmap(slot);
 	zcipc_test_point("unmapped");
-	return zcipc_huge_refs(m->cap->region->frames[0]) <= 0;
+	return zcipc_huge_refs(m->cap->extent.region->frames[0]) <= 0;
 }
 
 /* What cannot fail. */
@@ -129,23 +131,25 @@ static void zcipc_move_commit(struct zcipc_move *m)
 {
 	struct zcipc_transfer *cmd = m->cmd;
 	struct zcipc_cap *cap = m->cap;
-	struct zcipc_region *region = cap->region;
+	struct zcipc_region *region = cap->extent.region;
 	u64 addr;
 
 	/* Not before it is sure that it goes this way. */
-	trace_zcipc_prepare(m->src->id, m->dst->id, ZCIPC_MOVE, region->npages);
+	trace_zcipc_prepare(m->src->space.id, m->dst->space.id, ZCIPC_MOVE, region->npages);
 	cmd->pages = region->npages;
 	cmd->copied = 0;
 	cmd->migrated = 0;
 	cmd->off_node = 0;
 	cmd->result = 0;
-	zcipc_count(m->src, region, MOVES, 1);
-	zcipc_count(m->src, region, PAGES, region->npages);
-	trace_zcipc_commit(m->src->id, m->dst->id, ZCIPC_MOVE, region->id, region->npages, 0);
+	zcipc_count(&m->src->space, region, MOVES, 1);
+	zcipc_count(&m->src->space, region, PAGES, region->npages);
+	trace_zcipc_commit(m->src->space.id, m->dst->space.id, ZCIPC_MOVE, region->id,
+			   region->npages, 0);
 	zcipc_cap_pass(cap, m->dst);
-	addr = zcipc_slot_pass(&cap->slot, m->src, m->pgoff, cap->rights & ZCIPC_RIGHT_WRITE);
+	addr = zcipc_slot_pass(&cap->slot, &m->src->space, m->pgoff,
+			       cap->rights & ZCIPC_RIGHT_WRITE);
 	zcipc_endpoint_made_room(m->src);
-	cmd->peer_cap = cap->token;
+	cmd->peer_cap = cap->extent.token;
 	zcipc_test_point("committed");
 	if (m->huge)
 		zcipc_slot_populate_block(&cap->slot);
@@ -165,7 +169,7 @@ static bool zcipc_move_region(struct zcipc_move *m)
 	if (!slot || !zcipc_move_reserve(m))
 		return false;
 	if (!zcipc_move_take(m, slot)) {
-		zcipc_window_release(m->dst, m->pgoff, m->cap->region->npages);
+		zcipc_window_release(&m->dst->space, m->pgoff, m->cap->extent.region->npages);
 		return false;
 	}
 	zcipc_move_commit(m);
@@ -175,17 +179,17 @@ static bool zcipc_move_region(struct zcipc_move *m)
 /* Under both endpoints' locks. The peer's address space exists. */
 static bool zcipc_move_locked(struct zcipc_move *m)
 {
-	struct mm_struct *mm = m->dst->mm;
+	struct mm_struct *mm = m->dst->space.mm;
 	struct zcipc_region *region;
 	cycles_t start = get_cycles();
 	bool done = false;
 
-	if (m->dst->dead || !zcipc_endpoint_accepts(m->dst, m->src))
+	if (m->dst->space.dead || !zcipc_endpoint_accepts(m->dst, m->src))
 		return false;
 	m->cap = zcipc_cap_find(m->src, m->cmd->cap);
 	if (IS_ERR(m->cap))
 		return false;
-	region = m->cap->region;
+	region = m->cap->extent.region;
 	zcipc_test_point("found");
 	/* Whoever has to wait for it goes the long way. */
 	if (!mutex_trylock(&region->lock))
@@ -196,7 +200,7 @@ static bool zcipc_move_locked(struct zcipc_move *m)
 	}
 	mutex_unlock(&region->lock);
 	if (done)
-		zcipc_count(m->src, NULL, REMAP_CYCLES, get_cycles() - start);
+		zcipc_count(&m->src->space, NULL, REMAP_CYCLES, get_cycles() - start);
 	return done;
 }
 
@@ -220,7 +224,7 @@ bool zcipc_move_short(struct zcipc_ucmd *ucmd)
 	m.dst = zcipc_endpoint_get(m.cmd->peer);
 	if (IS_ERR(m.dst))
 		return false;
-	mm = m.dst->mm;
+	mm = m.dst->space.mm;
 	if (m.src == m.dst || zcipc_ucmd_probe(ucmd) || !mmget_not_zero(mm))
 		goto out_put;
 	zcipc_test_point("prepared");

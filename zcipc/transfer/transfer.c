@@ -192,12 +192,13 @@ struct zcipc_cap *zcipc_transfer_look(struct zcipc_transfer_state *t)
 
 	if (IS_ERR(cap))
 		return cap;
-	t->whole = t->cmd->type == ZCIPC_MOVE && t->npages == cap->region->npages;
+	t->whole = t->cmd->type == ZCIPC_MOVE && t->npages == cap->extent.region->npages;
 	if (t->whole)
 		return cap;
 	t->copy = zcipc_transfer_copies(t->cmd, (u64)t->npages << PAGE_SHIFT);
 	/* What a user moves to itself is charged already. */
-	t->charge = t->cmd->type != ZCIPC_MOVE || t->dst->user != READ_ONCE(cap->region->user);
+	t->charge = t->cmd->type != ZCIPC_MOVE ||
+		    t->dst->space.user != READ_ONCE(cap->extent.region->user);
 	return cap;
 }
 
@@ -220,7 +221,7 @@ int zcipc_transfer_alloc(struct zcipc_transfer_state *t)
 	if (!t->cap)
 		return -ENOMEM;
 	if (t->cmd->type == ZCIPC_COPY || t->cmd->type == ZCIPC_MOVE) {
-		region = zcipc_region_alloc(t->dst->user, zcipc_transfer_span(t), t->charge);
+		region = zcipc_region_alloc(t->dst->space.user, zcipc_transfer_span(t), t->charge);
 		if (IS_ERR(region))
 			return PTR_ERR(region);
 		t->region = region;
@@ -237,9 +238,9 @@ static int zcipc_transfer_prepare(struct zcipc_transfer_state *t)
 
 	if (t->direct && !t->direct->snapshot)
 		return zcipc_direct_prepare(t);
-	mutex_lock(&t->src->lock);
+	mutex_lock(&t->src->space.lock);
 	cap = zcipc_transfer_look(t);
-	mutex_unlock(&t->src->lock);
+	mutex_unlock(&t->src->space.lock);
 	return IS_ERR(cap) ? PTR_ERR(cap) : zcipc_transfer_alloc(t);
 }
 
@@ -261,10 +262,11 @@ void zcipc_transfer_free_all(struct zcipc_transfer_state *t)
 static bool zcipc_transfer_others_hold(const struct zcipc_transfer_state *t,
 				       const struct zcipc_cap *cap)
 {
-	struct zcipc_region *region = cap->region;
-	struct zcipc_cap *other = zcipc_cap_overlap(region, NULL, t->first, t->npages);
+	struct zcipc_region *region = cap->extent.region;
+	struct zcipc_extent *other = zcipc_extent_next(region, NULL, t->first, t->npages);
 
-	return other != cap || zcipc_cap_overlap(region, other, t->first, t->npages);
+	return other != &cap->extent ||
+	       zcipc_extent_next(region, other, t->first, t->npages);
 }
 
 /* Takes room in the peer's queue, table and window, or none. */
@@ -289,11 +291,11 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_re
 			align = -1;
 		if (t->mend)
 			align = 0;
-		ret = zcipc_window_reserve(dst, t->window, zcipc_transfer_span(t), align,
+		ret = zcipc_window_reserve(&dst->space, t->window, zcipc_transfer_span(t), align,
 					   &t->pgoff);
 		if (ret)
 			return ret;
-		t->window_id = dst->windows[t->window].id;
+		t->window_id = dst->space.windows[t->window].id;
 	}
 	dst->nreserved++;
 	return 0;
@@ -301,11 +303,11 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_re
 
 void zcipc_transfer_unreserve(struct zcipc_transfer_state *t)
 {
-	zcipc_uncharge_pins(t->dst->user, t->pins);
+	zcipc_uncharge_pins(t->dst->space.user, t->pins);
 	t->dst->nreserved--;
 	/* The owner may have unmapped it since, and mapped another one. */
-	if (zcipc_transfer_places(t) && t->dst->windows[t->window].id == t->window_id)
-		zcipc_window_release(t->dst, t->pgoff, zcipc_transfer_span(t));
+	if (zcipc_transfer_places(t) && t->dst->space.windows[t->window].id == t->window_id)
+		zcipc_window_release(&t->dst->space, t->pgoff, zcipc_transfer_span(t));
 }
 
 /* Are blocks of a region to be made huge frames again, before there is a snapshot? */
@@ -334,9 +336,9 @@ void zcipc_transfer_survey(struct zcipc_transfer_state *t, const struct zcipc_re
 	if (!t->present)
 		return;
 	if (region->npinned &&
-	    (type == ZCIPC_COPY || (type == ZCIPC_MOVE && t->dst->user != region->user)))
+	    (type == ZCIPC_COPY || (type == ZCIPC_MOVE && t->dst->space.user != region->user)))
 		t->npinned = zcipc_region_count_pins(region, t->first, t->npages);
-	if ((type == ZCIPC_COPY || type == ZCIPC_MOVE) && t->dst->user != region->user)
+	if ((type == ZCIPC_COPY || type == ZCIPC_MOVE) && t->dst->space.user != region->user)
 		t->nloose = zcipc_region_count_loose(region, t->first, t->npages, &t->npinned);
 	t->mend = zcipc_transfer_mends(t) && zcipc_cow_is_torn(region, t->first, t->npages);
 }
@@ -349,7 +351,7 @@ static int zcipc_transfer_charge_pins(struct zcipc_transfer_state *t)
 	t->pins = 0;
 	if (!t->npinned || t->copy)
 		return 0;
-	ret = zcipc_charge_pins(t->dst->user, t->npinned, t->dst->pin_limit);
+	ret = zcipc_charge_pins(t->dst->space.user, t->npinned, t->dst->pin_limit);
 	if (!ret)
 		t->pins = t->npinned;
 	return ret;
@@ -389,8 +391,8 @@ static int zcipc_transfer_take_mixed(struct zcipc_transfer_state *t, struct zcip
 	if (ret)
 		return ret;
 	/* Nothing can fail after that. */
-	if (zcipc_carry_out(t->carry, region, t->first + head, t->npages - head, t->src, t->dst,
-			    t->pgoff + head))
+	if (zcipc_carry_out(t->carry, region, t->first + head, t->npages - head, &t->src->space,
+			    &t->dst->space, t->pgoff + head))
 		return 0;
 	zcipc_region_plan_free(&t->plan);
 	return -EAGAIN;
@@ -402,15 +404,15 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 	int ret;
 
 	/* A new region is charged from the beginning. */
-	t->charged = !t->region && t->dst->user != region->user;
+	t->charged = !t->region && t->dst->space.user != region->user;
 	if (t->charged) {
-		ret = zcipc_charge(t->dst->user, region->ncharged);
+		ret = zcipc_charge(t->dst->space.user, region->ncharged);
 		if (ret)
 			return ret;
 	}
 	/* Who would pay was a guess. */
-	if (t->region && !t->region->ncharged && t->dst->user != region->user) {
-		ret = zcipc_charge(t->dst->user, t->npages);
+	if (t->region && !t->region->ncharged && t->dst->space.user != region->user) {
+		ret = zcipc_charge(t->dst->space.user, t->npages);
 		if (ret)
 			return ret;
 		t->region->ncharged = t->npages;
@@ -418,11 +420,11 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 	if (t->carried)
 		return 0;
 	t->plan.take = true;
-	t->plan.others = t->dst->user != region->user;
+	t->plan.others = t->dst->space.user != region->user;
 	if (t->carry && !t->set_cache && !t->nloose && t->plan.node == NUMA_NO_NODE) {
 		/* Where that works nothing is to be replaced. */
-		if (zcipc_carry_out(t->carry, region, t->first, t->npages, t->src, t->dst,
-				    t->pgoff))
+		if (zcipc_carry_out(t->carry, region, t->first, t->npages, &t->src->space,
+				    &t->dst->space, t->pgoff))
 			return 0;
 		if (region->nhuge) {
 			ret = zcipc_transfer_take_mixed(t, region);
@@ -432,16 +434,17 @@ static int zcipc_transfer_take(struct zcipc_transfer_state *t, struct zcipc_regi
 				goto out_uncharge;
 			zcipc_transfer_plan(t);
 			t->plan.take = true;
-			t->plan.others = t->dst->user != region->user;
+			t->plan.others = t->dst->space.user != region->user;
 		}
 	}
-	if (!t->unmapped || !list_is_singular(&region->caps))
-		zcipc_region_unmap(region, t->first, t->npages, t->unmapped ? t->src : NULL);
+	if (!t->unmapped || !list_is_singular(&region->extents))
+		zcipc_region_unmap(region, t->first, t->npages,
+				   t->unmapped ? &t->src->space : NULL);
 	zcipc_test_point("unmapped");
 	ret = zcipc_region_plan(region, t->first, t->npages, ZCIPC_GFP_LOCKED, &t->plan);
 out_uncharge:
 	if (ret && t->charged)
-		zcipc_uncharge(t->dst->user, region->ncharged);
+		zcipc_uncharge(t->dst->space.user, region->ncharged);
 	return ret;
 }
 
@@ -452,13 +455,14 @@ static int zcipc_transfer_copy(struct zcipc_transfer_state *t, struct zcipc_regi
 	unsigned long at = t->direct ? t->direct->first : 0;
 	bool frozen = zcipc_cow_look(region, t->first, t->npages) == ZCIPC_COW_NOTHING;
 	bool carried = !frozen && t->carry &&
-		       zcipc_carry_freeze(t->carry, region, t->first, t->npages, t->src,
-					  t->src->mm == t->dst->mm, true);
+		       zcipc_carry_freeze(t->carry, region, t->first, t->npages, &t->src->space,
+					  t->src->space.mm == t->dst->space.mm, true);
 	int ret;
 
 	/* The instant is now: whoever writes next waits for the region's lock. */
 	if (!frozen && !carried)
-		zcipc_region_unmap(region, t->first, t->npages, t->unmapped ? t->src : NULL);
+		zcipc_region_unmap(region, t->first, t->npages,
+				   t->unmapped ? &t->src->space : NULL);
 	zcipc_test_point("frozen");
 	/* What has been carried nobody holds. */
 	ret = zcipc_cow_copy(region, t->first, t->npages, t->region, at, t->cache, node,
@@ -484,7 +488,7 @@ static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_
 	if (t->mend)
 		t->plan.mended = zcipc_cow_mend(region, t->first, t->npages);
 	/* Others of the batch, and what has been done just now, may have changed that. */
-	if (t->dst->user != region->user)
+	if (t->dst->space.user != region->user)
 		t->nloose = zcipc_region_count_loose(region, t->first, t->npages, &unused);
 	freeze = zcipc_cow_look(region, t->first, t->npages);
 	if (freeze == ZCIPC_COW_NOTHING && !t->nloose) {
@@ -495,15 +499,15 @@ static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_
 	/* PTEs of huge frames do not last: who writes to one that is his alone again unmaps it. */
 	if (freeze == ZCIPC_COW_ALL && t->carry && !t->nloose &&
 	    (t->plan.mended || zcipc_region_alignment(region, t->first, t->npages, true) < 0) &&
-	    zcipc_carry_freeze(t->carry, region, t->first, t->npages, t->src,
-			       t->src->mm == t->dst->mm, false)) {
+	    zcipc_carry_freeze(t->carry, region, t->first, t->npages, &t->src->space,
+			       t->src->space.mm == t->dst->space.mm, false)) {
 		zcipc_test_point("frozen");
 		zcipc_cow_share(region, t->first, t->npages, t->region, at);
 		zcipc_carry_thaw(t->carry);
 		return 0;
 	}
 	ret = zcipc_cow_snapshot(region, t->first, t->npages, t->region, at,
-				 t->unmapped ? t->src : NULL, freeze,
+				 t->unmapped ? &t->src->space : NULL, freeze,
 				 t->cmd->flags & ZCIPC_F_STRICT, &t->plan);
 	if (ret || t->plan.node == NUMA_NO_NODE || !(t->plan.held + t->plan.nloose))
 		return ret;
@@ -515,7 +519,7 @@ static int zcipc_transfer_snapshot(struct zcipc_transfer_state *t, struct zcipc_
 /* Brings the frames of a range that is not moved to a node, if they are nobody else's. */
 static int zcipc_transfer_migrate(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
-	struct zcipc_region *region = cap->region;
+	struct zcipc_region *region = cap->extent.region;
 	int ret;
 
 	t->plan.off_node = zcipc_region_off_node(region, t->first, t->npages, t->plan.node);
@@ -535,7 +539,7 @@ static int zcipc_transfer_migrate(struct zcipc_transfer_state *t, struct zcipc_c
 static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 					const struct zcipc_cap *cap)
 {
-	const struct zcipc_region *region = cap->region;
+	const struct zcipc_region *region = cap->extent.region;
 	u32 type = t->cmd->type;
 
 	t->cache = t->cmd->cache;
@@ -553,16 +557,18 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
 	if (t->cache != region->cache)
 		t->window = t->cache;
 	else if (type == ZCIPC_COPY) /* which nobody can pin for long */
-		t->window = zcipc_region_window(t->dst, region, t->copy ? 0 : t->npinned, false);
+		t->window = zcipc_region_window(&t->dst->space, region, t->copy ? 0 : t->npinned,
+						false);
 	else
-		t->window = zcipc_region_window(t->dst, region, region->npinned,
+		t->window = zcipc_region_window(&t->dst->space, region, region->npinned,
 						t->rights & ZCIPC_RIGHT_WRITE);
 	if (!t->set_cache)
 		return 0;
 	if (t->keep_cache || region->npinned || region->pinnable)
 		return -EOPNOTSUPP;
 	/* Both will have it, in windows for the new policy, so it is the whole region's. */
-	if (type == ZCIPC_SHARE && (!list_is_singular(&region->caps) || !list_empty(&cap->slots)))
+	if (type == ZCIPC_SHARE &&
+	    (!list_is_singular(&region->extents) || !list_empty(&cap->extent.slots)))
 		return -EBUSY;
 	return 0;
 }
@@ -579,7 +585,7 @@ static int zcipc_transfer_may_set_cache(struct zcipc_transfer_state *t,
  */
 int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
-	struct zcipc_region *region = cap->region;
+	struct zcipc_region *region = cap->extent.region;
 	u32 type = t->cmd->type;
 	int ret;
 
@@ -600,8 +606,8 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	    zcipc_cap_depth(cap) >= ZCIPC_MAX_DEPTH)
 		return -ENOBUFS;
 	/* All mappings of the capability are removed, with the locks of both endpoints. */
-	if (type == ZCIPC_MOVE && t->npages == cap->npages && t->dst->user != t->src->user &&
-	    cap->nslots > ZCIPC_LONG_MAPPED)
+	if (type == ZCIPC_MOVE && t->npages == cap->extent.npages &&
+	    t->dst->space.user != t->src->space.user && cap->extent.nslots > ZCIPC_LONG_MAPPED)
 		return -E2BIG;
 	ret = zcipc_transfer_may_set_cache(t, cap);
 	if (!ret && t->brief && !t->copy && !t->set_cache && t->nloose > ZCIPC_LONG_COPIES)
@@ -613,7 +619,7 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	t->mend = t->mend && !t->copy;
 	ret = zcipc_transfer_reserve(t, region);
 	if (ret)
-		zcipc_uncharge_pins(t->dst->user, t->pins);
+		zcipc_uncharge_pins(t->dst->space.user, t->pins);
 	t->admitted = !ret;
 	return ret;
 }
@@ -632,13 +638,13 @@ int zcipc_transfer_admit_plain(struct zcipc_transfer_state *t, const struct zcip
 	if (!zcipc_message_room(dst))
 		return -EAGAIN;
 	t->cache = region->cache;
-	t->window = zcipc_region_window(dst, region, region->npinned,
+	t->window = zcipc_region_window(&dst->space, region, region->npinned,
 					t->rights & ZCIPC_RIGHT_WRITE);
 	ret = zcipc_cap_reserve(dst, 1, ZCIPC_GFP_LOCKED) ?:
-	      zcipc_window_reserve(dst, t->window, t->npages, -1, &t->pgoff);
+	      zcipc_window_reserve(&dst->space, t->window, t->npages, -1, &t->pgoff);
 	if (ret)
 		return ret;
-	t->window_id = dst->windows[t->window].id;
+	t->window_id = dst->space.windows[t->window].id;
 	dst->nreserved++;
 	t->admitted = true;
 	return 0;
@@ -654,7 +660,7 @@ void zcipc_transfer_dismiss(struct zcipc_transfer_state *t)
 /* What can fail after zcipc_transfer_admit(). Needs the lock of the region alone. */
 int zcipc_transfer_work(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
-	struct zcipc_region *region = cap->region;
+	struct zcipc_region *region = cap->extent.region;
 	u32 type = t->cmd->type;
 	int ret = 0;
 
@@ -681,7 +687,7 @@ int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *c
 	/* Other transfers of the same batch may have moved pages away. */
 	if (!t->admitted)
 		ret = zcipc_transfer_admit(t, cap);
-	else if (!zcipc_region_present(cap->region, t->first, t->npages))
+	else if (!zcipc_region_present(cap->extent.region, t->first, t->npages))
 		ret = -ENOENT;
 	if (!ret)
 		ret = zcipc_transfer_work(t, cap);
@@ -695,14 +701,14 @@ void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	zcipc_region_plan_free(&t->plan);
 	if (t->charged)
-		zcipc_uncharge(t->dst->user, cap->region->ncharged);
+		zcipc_uncharge(t->dst->space.user, cap->extent.region->ncharged);
 	zcipc_transfer_dismiss(t);
 }
 
 /* What has been copied need not be pinned. */
 static void zcipc_transfer_settle_pins(struct zcipc_transfer_state *t, unsigned long npinned)
 {
-	zcipc_uncharge_pins(t->dst->user, t->pins - npinned);
+	zcipc_uncharge_pins(t->dst->space.user, t->pins - npinned);
 	t->pins = 0;
 }
 
@@ -712,8 +718,8 @@ static void zcipc_transfer_settle_pins(struct zcipc_transfer_state *t, unsigned 
  */
 static void zcipc_transfer_revoke_others(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
-	struct zcipc_region *region = cap->region;
-	unsigned long first = cap->first + (t->cmd->offset >> PAGE_SHIFT);
+	struct zcipc_region *region = cap->extent.region;
+	unsigned long first = cap->extent.first + (t->cmd->offset >> PAGE_SHIFT);
 
 	zcipc_test_point("revokes");
 	t->revokes = false;
@@ -735,7 +741,7 @@ static void zcipc_transfer_settle(struct zcipc_transfer_state *t, struct zcipc_r
 	if (t->pins)
 		zcipc_transfer_settle_pins(t, zcipc_region_count_pins(region, first, t->npages));
 	if (t->charged)
-		zcipc_region_own(region, t->dst->user);
+		zcipc_region_own(region, t->dst->space.user);
 	if (t->region)
 		zcipc_region_split(region, first, t->region);
 }
@@ -751,7 +757,8 @@ static void zcipc_transfer_settle(struct zcipc_transfer_state *t, struct zcipc_r
 void zcipc_transfer_finish(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	zcipc_test_point("settles");
-	zcipc_transfer_settle(t, cap->region, cap->first + (t->cmd->offset >> PAGE_SHIFT));
+	zcipc_transfer_settle(t, cap->extent.region,
+			      cap->extent.first + (t->cmd->offset >> PAGE_SHIFT));
 	if (t->revokes)
 		zcipc_transfer_revoke_others(t, cap);
 }
@@ -759,7 +766,7 @@ void zcipc_transfer_finish(struct zcipc_transfer_state *t, struct zcipc_cap *cap
 /* The part of a MOVE that cannot fail. The region is the sender's no longer. */
 static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
-	struct zcipc_region *region = cap->region;
+	struct zcipc_region *region = cap->extent.region;
 
 	t->revokes = t->cmd->flags & ZCIPC_F_REVOKE_OTHERS;
 	if (t->revokes && t->brief)
@@ -772,7 +779,7 @@ static void zcipc_transfer_take_commit(struct zcipc_transfer_state *t, struct zc
 		return;
 	}
 	zcipc_region_inherit(region, t->region);
-	if (t->npages == cap->npages) {
+	if (t->npages == cap->extent.npages) {
 		zcipc_cap_detach(cap, t->revokes);
 		zcipc_endpoint_made_room(t->src);
 		t->gone = cap;
@@ -812,20 +819,20 @@ static void zcipc_transfer_count(struct zcipc_transfer_state *t, struct zcipc_re
 	/* Parts of pages are copied in any case. */
 	unsigned long npages = t->direct ? t->direct->npages : t->npages;
 
-	zcipc_count_add(t->src, region, stats[t->cmd->type], 1);
+	zcipc_count_add(&t->src->space, region, stats[t->cmd->type], 1);
 	if (t->cmd->type == ZCIPC_GRANTED)
 		return;
 	/* To share a part with another policy all of the region is copied. */
 	t->cmd->pages = npages - min(npages, copied >> PAGE_SHIFT);
-	zcipc_count(t->src, region, PAGES, t->cmd->pages);
+	zcipc_count(&t->src->space, region, PAGES, t->cmd->pages);
 	if (!copied)
 		return;
-	zcipc_count(t->src, region, COPIED_HELD, t->plan.held);
-	zcipc_count(t->src, region, COPIED_NODE, t->plan.migrated);
-	zcipc_count(t->src, region, COPIED_AUTO, zcipc_transfer_auto(t));
-	zcipc_count(t->src, region, COPIED_CACHE, zcipc_transfer_recached(t));
-	zcipc_count(t->src, region, COPIED_MENDED, t->plan.mended);
-	zcipc_count(t->src, region, COPIED_PARTS, loose);
+	zcipc_count(&t->src->space, region, COPIED_HELD, t->plan.held);
+	zcipc_count(&t->src->space, region, COPIED_NODE, t->plan.migrated);
+	zcipc_count(&t->src->space, region, COPIED_AUTO, zcipc_transfer_auto(t));
+	zcipc_count(&t->src->space, region, COPIED_CACHE, zcipc_transfer_recached(t));
+	zcipc_count(&t->src->space, region, COPIED_MENDED, t->plan.mended);
+	zcipc_count(&t->src->space, region, COPIED_PARTS, loose);
 }
 
 /* Notes what a transfer that is being carried out does. */
@@ -837,13 +844,13 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 
 	t->dst->nreserved--;
 	zcipc_transfer_count(t, region);
-	trace_zcipc_commit(t->src->id, t->dst->id, cmd->type,
+	trace_zcipc_commit(t->src->space.id, t->dst->space.id, cmd->type,
 			   t->region ? t->region->id : region->id, t->npages,
 			   copied + t->plan.migrated);
 	cmd->copied = copied + zcipc_transfer_auto(t);
 	if (t->direct) {
 		cmd->copied += t->direct->copied;
-		zcipc_count(t->src, NULL, COPIED_MEMORY, t->direct->copied);
+		zcipc_count(&t->src->space, NULL, COPIED_MEMORY, t->direct->copied);
 	}
 	cmd->migrated = t->plan.migrated;
 	cmd->off_node = t->plan.off_node;
@@ -863,11 +870,11 @@ static void zcipc_transfer_tell(struct zcipc_transfer_state *t, struct zcipc_cap
 	struct zcipc_transfer *cmd = t->cmd;
 	u64 len = direct ? direct->len : (u64)t->npages << PAGE_SHIFT;
 
-	cap->msg = zcipc_message_of_transfer(cmd->type, cap->region->id, addr,
+	cap->msg = zcipc_message_of_transfer(cmd->type, cap->extent.region->id, addr,
 					     direct ? direct->skip : 0, len, cmd->cookie,
 					     sender_rights,
 					     t->file && cmd->type != ZCIPC_GRANTED);
-	cmd->peer_cap = cap->token;
+	cmd->peer_cap = cap->extent.token;
 	zcipc_message_queue(t->dst, &cap->msg, t->src);
 }
 
@@ -897,8 +904,8 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 				  t->rights);
 	}
 	if (zcipc_transfer_places(t)) {
-		zcipc_slot_install(&cap->slot, cap, t->pgoff, t->first, zcipc_transfer_span(t),
-				   t->rights & ZCIPC_RIGHT_WRITE);
+		zcipc_slot_install(&cap->slot, &cap->extent, t->pgoff, t->first,
+				   zcipc_transfer_span(t), t->rights & ZCIPC_RIGHT_WRITE);
 		zcipc_test_point("committed");
 		if (t->carry && t->carry->out)
 			zcipc_carry_in(t->carry, &cap->slot);
@@ -921,27 +928,27 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
  */
 void zcipc_transfer_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
-	struct zcipc_region *region = cap->region;
+	struct zcipc_region *region = cap->extent.region;
 	struct zcipc_transfer *cmd = t->cmd;
 	u32 sender_rights = cap->rights;
 	u64 addr;
 
 	t->dst->nreserved--;
-	zcipc_count(t->src, region, MOVES, 1);
-	zcipc_count(t->src, region, PAGES, t->npages);
-	trace_zcipc_commit(t->src->id, t->dst->id, cmd->type, region->id, t->npages, 0);
+	zcipc_count(&t->src->space, region, MOVES, 1);
+	zcipc_count(&t->src->space, region, PAGES, t->npages);
+	trace_zcipc_commit(t->src->space.id, t->dst->space.id, cmd->type, region->id, t->npages, 0);
 	cmd->pages = t->npages;
 	cmd->copied = 0;
 	cmd->migrated = 0;
 	cmd->off_node = 0;
 	zcipc_cap_pass(cap, t->dst);
 	cap->rights = t->rights;
-	addr = zcipc_slot_pass(&cap->slot, t->src, t->pgoff, t->rights & ZCIPC_RIGHT_WRITE);
+	addr = zcipc_slot_pass(&cap->slot, &t->src->space, t->pgoff, t->rights & ZCIPC_RIGHT_WRITE);
 	zcipc_test_point("committed");
 	cap->msg = zcipc_message_of_transfer(cmd->type, region->id, addr, 0,
 					     (u64)t->npages << PAGE_SHIFT, cmd->cookie,
 					     sender_rights, false);
-	cmd->peer_cap = cap->token;
+	cmd->peer_cap = cap->extent.token;
 	zcipc_message_queue(t->dst, &cap->msg, t->src);
 }
 
@@ -959,7 +966,7 @@ void zcipc_transfer_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
 					bool populate)
 {
-	struct zcipc_region *region = cap->region;
+	struct zcipc_region *region = cap->extent.region;
 	struct zcipc_transfer *cmd = t->cmd;
 	u32 sender_rights = cap->rights;
 
@@ -995,7 +1002,7 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 /* May the peer be sent to? Under its lock. */
 int zcipc_transfer_may_send(const struct zcipc_transfer_state *t)
 {
-	if (t->dst->dead)
+	if (t->dst->space.dead)
 		return -ESRCH;
 	return zcipc_transfer_accepted(t) ? 0 : -EPERM;
 }
@@ -1006,7 +1013,7 @@ int zcipc_transfer_recheck(struct zcipc_transfer_state *t)
 	int ret = zcipc_transfer_may_send(t);
 
 	if (ret || !zcipc_transfer_places(t) ||
-	    zcipc_window_has(t->dst, t->window_id, t->pgoff, zcipc_transfer_span(t)))
+	    zcipc_window_has(&t->dst->space, t->window_id, t->pgoff, zcipc_transfer_span(t)))
 		return ret;
 	t->again = true;
 	return -EAGAIN;
@@ -1019,7 +1026,7 @@ int zcipc_transfer_recheck(struct zcipc_transfer_state *t)
 static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	struct zcipc_endpoint *src = t->src, *dst = t->dst;
-	struct zcipc_region *region = cap->region;
+	struct zcipc_region *region = cap->extent.region;
 	struct zcipc_cap *from = cap;
 	int ret;
 
@@ -1055,9 +1062,9 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 		/* First, as nobody else is to have it mapped by PMDs then. */
 		zcipc_transfer_finish(t, from);
 		if (zcipc_transfer_places(t) && !zcipc_transfer_lazy(t) &&
-		    mmap_read_trylock(dst->mm)) {
+		    mmap_read_trylock(dst->space.mm)) {
 			zcipc_slot_populate_long(&cap->slot);
-			mmap_read_unlock(dst->mm);
+			mmap_read_unlock(dst->space.mm);
 		}
 	}
 	if (t->region)
@@ -1075,7 +1082,7 @@ bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 
 	/* Each page is looked at. */
 	if (n > ZCIPC_LONG_PAGES &&
-	    (region->nholes || (region->npinned && t->dst->user != READ_ONCE(region->user))))
+	    (region->nholes || (region->npinned && t->dst->space.user != READ_ONCE(region->user))))
 		return true;
 	if (!zcipc_transfer_places(t) || region->file)
 		return false;
@@ -1107,7 +1114,7 @@ bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 /* Under both endpoints' locks. The peer's address space exists. */
 static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 {
-	struct mm_struct *mm = t->dst->mm;
+	struct mm_struct *mm = t->dst->space.mm;
 	struct zcipc_carry carry;
 	struct zcipc_region *region;
 	struct zcipc_cap *cap;
@@ -1124,10 +1131,10 @@ static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 	cap = zcipc_cap_lock_region(cap, t->dst);
 	if (!cap)
 		return -ESTALE;
-	region = cap->region;
+	region = cap->extent.region;
 	/* The locks may have been released. */
 	ret = zcipc_transfer_may_send(t);
-	if (!ret && cap->revoked)
+	if (!ret && cap->extent.revoked)
 		ret = -ESTALE;
 	if (ret)
 		goto out_unlock;
@@ -1161,7 +1168,7 @@ out_unlock:
 /* One try. Sets @room_seq to what it was when there was no room. */
 static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 {
-	struct mm_struct *mm = t->dst->mm;
+	struct mm_struct *mm = t->dst->space.mm;
 	cycles_t start;
 	int ret;
 
@@ -1173,7 +1180,7 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	start = get_cycles();
 	ret = zcipc_transfer_locked(t);
 	if (!ret && t->cmd->type != ZCIPC_GRANTED)
-		zcipc_count(t->src, NULL, REMAP_CYCLES, get_cycles() - start);
+		zcipc_count(&t->src->space, NULL, REMAP_CYCLES, get_cycles() - start);
 	*room_seq = t->dst->room_seq;
 	zcipc_endpoints_unlock(t->src, t->dst);
 	/* If the peer has exited this takes its address space down: not in our context. */
@@ -1238,7 +1245,7 @@ int zcipc_transfer_make(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
 		ret = zcipc_transfer_prepare(&t);
 	if (ret)
 		goto out_free;
-	trace_zcipc_prepare(t.src->id, t.dst->id, cmd->type, t.npages);
+	trace_zcipc_prepare(t.src->space.id, t.dst->space.id, cmd->type, t.npages);
 	zcipc_test_point("prepared");
 
 	while ((ret = zcipc_transfer_try(&t, &room_seq)) == -EAGAIN) {
@@ -1314,10 +1321,10 @@ static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer 
 	as_region.len = direct.npages << PAGE_SHIFT;
 	from = direct.addr - direct.skip + (direct.first << PAGE_SHIFT);
 	if (cmd->type == ZCIPC_COPY && direct.npages)
-		ret = zcipc_window_find(ucmd->ep, from, as_region.len, false,
+		ret = zcipc_window_find(&ucmd->ep->space, from, as_region.len, false,
 					&as_region.cap, &as_region.offset);
 	else
-		ret = zcipc_window_find(ucmd->ep, direct.addr, direct.len,
+		ret = zcipc_window_find(&ucmd->ep->space, direct.addr, direct.len,
 					cmd->type == ZCIPC_SHARE, &as_region.cap,
 					&as_region.offset);
 	if (ret == -ENOENT && (cmd->type == ZCIPC_MOVE || !direct.npages ||
@@ -1338,7 +1345,7 @@ static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer 
 	}
 	if (ret == -EOPNOTSUPP && cmd->type == ZCIPC_SHARE) {
 		as_region.offset = 0;
-		ret = zcipc_file_import(ucmd->ep, from, direct.npages, true, &as_region.cap, &id);
+		ret = zcipc_import_file(ucmd->ep, from, direct.npages, true, &as_region.cap, &id);
 		file = !ret;
 	}
 	direct.snapshot = cmd->type == ZCIPC_COPY;

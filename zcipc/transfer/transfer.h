@@ -141,8 +141,8 @@ int zcipc_transfer_make(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
 static inline int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	/* Of what is carried, nothing is left to be done but the charge. */
-	if (t->carried && t->dst->user == cap->region->user &&
-	    zcipc_region_present(cap->region, t->first, t->npages))
+	if (t->carried && t->dst->space.user == cap->extent.region->user &&
+	    zcipc_region_present(cap->extent.region, t->first, t->npages))
 		return 0;
 	return zcipc_transfer_begin_any(t, cap);
 }

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Spaces: their inodes, files of those, and their locks.
+ */
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/mount.h>
+#include <linux/pseudo_fs.h>
+
+#include "mem/account.h"
+#include "mem/region.h"
+#include "map/space.h"
+#include "map/window.h"
+
+static struct vfsmount *zcipc_mnt;
+
+/**
+ * zcipc_space_begin() - an empty space
+ * @space: all zero but for @mm, @user and @id, which belong to the caller
+ * @ops: what its owner has to know
+ *
+ * Context: May sleep.
+ * Return: 0, and zcipc_space_end() must follow; or -ENOMEM
+ */
+int zcipc_space_begin(struct zcipc_space *space, const struct zcipc_space_ops *ops)
+{
+	space->ops = ops;
+	mutex_init(&space->lock);
+	mutex_init(&space->adopt_lock);
+	init_rwsem(&space->hide_lock);
+	space->slots = RB_ROOT;
+	space->inode = alloc_anon_inode(zcipc_mnt->mnt_sb);
+	if (IS_ERR(space->inode))
+		return PTR_ERR(space->inode);
+	i_size_write(space->inode, MAX_LFS_FILESIZE);
+	return 0;
+}
+
+/* The end of a space. It has no slots. */
+void zcipc_space_end(struct zcipc_space *space)
+{
+	int i;
+
+	WARN_ON_ONCE(!RB_EMPTY_ROOT(&space->slots));
+	for (i = 0; i < ZCIPC_WINDOW_MAX; i++)
+		zcipc_window_end(space, &space->windows[i]);
+	iput(space->inode);
+}
+
+/* Takes the locks of two spaces, which may be the same, in the order that everybody does. */
+void zcipc_spaces_lock(struct zcipc_space *a, struct zcipc_space *b)
+{
+	if (a->id > b->id)
+		swap(a, b);
+	mutex_lock(&a->lock);
+	if (a != b)
+		mutex_lock_nested(&b->lock, SINGLE_DEPTH_NESTING);
+}
+
+void zcipc_spaces_unlock(struct zcipc_space *a, struct zcipc_space *b)
+{
+	mutex_unlock(&a->lock);
+	if (a != b)
+		mutex_unlock(&b->lock);
+}
+
+/* zcipc_region_lock(), of one that somebody else has locked. */
+void zcipc_region_wait(struct zcipc_region *region, struct zcipc_space *space,
+		       struct zcipc_space *other)
+{
+	zcipc_region_get(region);
+	zcipc_spaces_unlock(space, other);
+	mutex_lock(&region->lock);
+	zcipc_spaces_lock(space, other);
+}
+
+static int zcipc_init_fs_context(struct fs_context *fc)
+{
+	return init_pseudo(fc, 0x7a636970) ? 0 : -ENOMEM;
+}
+
+/* No owner: the mount would keep the module from being unloaded. Open files do. */
+static struct file_system_type zcipc_fs_type = {
+	.name = "zcipc",
+	.init_fs_context = zcipc_init_fs_context,
+	.kill_sb = kill_anon_super,
+};
+
+/* A file that is nobody's yet, of a space's own inode, or an errno. */
+struct file *zcipc_space_file(struct zcipc_space *space, int flags,
+			      const struct file_operations *fops)
+{
+	struct file *file;
+
+	ihold(space->inode);
+	file = alloc_file_pseudo(space->inode, zcipc_mnt, "zcipc", flags, fops);
+	if (IS_ERR(file))
+		iput(space->inode);
+	return file;
+}
+
+int zcipc_space_init(void)
+{
+	zcipc_mnt = kern_mount(&zcipc_fs_type);
+	return PTR_ERR_OR_ZERO(zcipc_mnt);
+}
+
+void zcipc_space_exit(void)
+{
+	kern_unmount(zcipc_mnt);
+}
