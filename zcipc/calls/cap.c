@@ -19,6 +19,7 @@
 #include "map/file.h"
 #include "map/insert.h"
 #include "map/slot.h"
+#include "map/vma.h"
 #include "map/window.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
@@ -204,8 +205,8 @@ int zcipc_cap_unmap(struct zcipc_ucmd *ucmd)
 		return -EOPNOTSUPP;
 	if (!PAGE_ALIGNED(cmd->addr))
 		return -EINVAL;
-	ret = zcipc_slot_remove_at(&ep->space, offset ? cmd->addr : zcipc_untagged(cmd->addr),
-				   offset);
+	ret = zcipc_window_remove_at(&ep->space, offset ? cmd->addr : zcipc_untagged(cmd->addr),
+				     offset);
 	if (ret)
 		return ret;
 	mutex_lock(&ep->space.lock);

@@ -24,9 +24,9 @@
 #include "base/trace.h"
 #include "mem/account.h"
 #include "mem/region.h"
-#include "map/file.h"
 #include "map/slot.h"
 #include "map/unmap.h"
+#include "map/view.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "ipc/notify.h"
@@ -599,7 +599,7 @@ static void zcipc_cap_kill(struct zcipc_cap *cap, struct zcipc_endpoint *revoker
 	zcipc_cap_set_revoked(cap, revoker);
 	list_for_each_entry(slot, &cap->extent.slots, entry) {
 		if (slot->view)
-			zcipc_file_kill(slot->view);
+			zcipc_view_kill(slot->view);
 		else if (mapped)
 			zcipc_slot_unmap(slot);
 	}

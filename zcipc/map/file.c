@@ -34,6 +34,7 @@
 #include "map/pt.h"
 #include "map/slot.h"
 #include "map/space.h"
+#include "map/view.h"
 #include "map/window.h"
 
 /*
@@ -44,42 +45,6 @@
 
 /* What a view takes, with its file. */
 #define ZCIPC_VIEW_BYTES	(kmalloc_size_roundup(sizeof(struct zcipc_view)) + 512)
-
-/**
- * struct zcipc_view - how a space sees a range of a file
- * @orig: what the file's own mappings have, or NULL before the first one
- * @holder: the endpoint's file: it is not closed before the mapping is gone
- * @space: that endpoint's
- * @real: the region's file
- * @file: VMAs have a reference to this one; the view goes with it
- * @slot: what it shows, or NULL; space->lock
- * @mapper: the task that may map it now, or NULL; space->lock
- * @nvmas: its VMAs; space->lock
- * @unmapped: somebody is unmapping it; space->lock
- * @left: it is counted in space->ndead_views; space->lock
- * @pgoff: where it begins in the file, in pages
- * @npages: its length
- * @writable: it may be written to
- * @lock: PTEs are inserted under it
- * @dead: and from now on none are
- */
-struct zcipc_view {
-	const struct vm_operations_struct *orig;
-	struct file *holder;
-	struct zcipc_space *space;
-	struct file *real;
-	struct file *file;
-	struct zcipc_slot *slot;
-	struct task_struct *mapper;
-	unsigned int nvmas;
-	bool unmapped;
-	bool left;
-	unsigned long pgoff;
-	unsigned long npages;
-	bool writable;
-	spinlock_t lock; /* PTEs */
-	bool dead;
-};
 
 static vm_fault_t zcipc_view_fault(struct vm_fault *vmf);
 
@@ -184,7 +149,7 @@ static void zcipc_view_remove_slot(struct zcipc_view *view, bool unmap)
 	waited = !zcipc_region_lock(region, space, space);
 	/* It is always the same one's. */
 	if (view->slot && unmap)
-		zcipc_file_unmap(view);
+		zcipc_view_unmap(view);
 	if (view->slot)
 		zcipc_slot_remove(view->slot);
 	mutex_unlock(&region->lock);
@@ -417,39 +382,6 @@ bool zcipc_file_may_mmap(struct zcipc_view *view, struct vm_area_struct *vma)
 	view->mapper = NULL;
 	view->nvmas = 1;
 	return true;
-}
-
-/* From here on faults bring nothing back. zcipc_file_unmap_range() must follow. */
-void zcipc_file_kill(struct zcipc_view *view)
-{
-	spin_lock(&view->lock);
-	view->dead = true;
-	spin_unlock(&view->lock);
-}
-
-/* Takes a range of a file's region out of all page tables. The caller holds the region's lock. */
-void zcipc_file_unmap_range(struct zcipc_region *region, unsigned long first, unsigned long npages)
-{
-	unmap_mapping_pages(region->file->f_mapping, region->file_pgoff + first, npages, false);
-	zcipc_stat_inc(SHOOTDOWNS);
-}
-
-/* Takes what a view shows out of all page tables for good. The caller holds the region's lock. */
-void zcipc_file_unmap(struct zcipc_view *view)
-{
-	zcipc_file_kill(view);
-	unmap_mapping_pages(view->real->f_mapping, view->pgoff, view->npages, false);
-	zcipc_stat_inc(SHOOTDOWNS);
-}
-
-/* Its slot goes: it is dead, or not mapped. The caller holds the space's lock. */
-void zcipc_file_detach(struct zcipc_view *view)
-{
-	view->slot = NULL;
-	if (!view->nvmas)
-		return;
-	view->left = true;
-	view->space->ndead_views++;
 }
 
 /**

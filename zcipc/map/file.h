@@ -17,11 +17,6 @@ struct zcipc_view;
 
 int zcipc_file_mmap(struct zcipc_view *view, struct vm_area_struct *vma);
 bool zcipc_file_may_mmap(struct zcipc_view *view, struct vm_area_struct *vma);
-void zcipc_file_kill(struct zcipc_view *view);
-void zcipc_file_unmap_range(struct zcipc_region *region, unsigned long first,
-			    unsigned long npages);
-void zcipc_file_unmap(struct zcipc_view *view);
-void zcipc_file_detach(struct zcipc_view *view);
 struct file *zcipc_file_view(struct file *holder, struct zcipc_space *space,
 			     struct zcipc_region *region, unsigned long first,
 			     unsigned long npages, bool writable);

@@ -72,7 +72,7 @@ vm_fault_t zcipc_window_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t e
 int zcipc_window_access(struct vm_area_struct *vma, unsigned long addr, void *buf, int len,
 			int write);
 
-/* vma.c */
+/* space.c */
 int zcipc_window_mremap(struct vm_area_struct *vma);
 void zcipc_outside_open(struct vm_area_struct *vma);
 

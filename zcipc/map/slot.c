@@ -10,11 +10,11 @@
 #include "mem/account.h"
 #include "mem/region.h"
 #include "map/fault.h"
-#include "map/file.h"
 #include "map/map.h"
 #include "map/slot.h"
 #include "map/space.h"
 #include "map/unmap.h"
+#include "map/view.h"
 #include "map/window.h"
 
 /* Where a slot is: a user address, or the file offset of one that is executable. */
@@ -169,7 +169,7 @@ static __always_inline void zcipc_slot_leave(struct zcipc_slot *slot, struct zci
 		space->last_slot = NULL;
 	zcipc_window_free(space, slot->pgoff, slot->npages);
 	if (slot->view)
-		zcipc_file_detach(slot->view);
+		zcipc_view_detach(slot->view);
 	zcipc_count(space, NULL, MAPS, -1);
 }
 
@@ -251,53 +251,4 @@ struct zcipc_slot *zcipc_slot_find_locked(struct zcipc_space *space, unsigned lo
 		zcipc_region_unlock_put(region);
 	}
 	return slot;
-}
-
-/* The slot that begins at a user address. The caller holds the space's lock. */
-static struct zcipc_slot *zcipc_slot_find_addr(struct zcipc_space *space, u64 addr)
-{
-	const struct zcipc_window *window = zcipc_window_around(space, addr);
-
-	if (!window)
-		return NULL;
-	return zcipc_slot_find(space, zcipc_window_pgoff(window - space->windows) +
-			       ((addr - window->addr) >> PAGE_SHIFT));
-}
-
-/**
- * zcipc_slot_remove_at() - unmap and remove the slot that begins somewhere
- * @space: the space
- * @addr: as zcipc_slot_addr() says
- * @exec: it is executable, and @addr a file offset
- *
- * Context: May sleep; no lock is held. The current task is the space's.
- * Return: 0, or -ENOENT, -EINTR
- */
-int zcipc_slot_remove_at(struct zcipc_space *space, u64 addr, bool exec)
-{
-	struct zcipc_region *region;
-	struct zcipc_slot *slot;
-	int ret = -ENOENT;
-
-	mutex_lock(&space->lock);
-	slot = exec ? zcipc_slot_find(space, addr >> PAGE_SHIFT) :
-		      zcipc_slot_find_addr(space, addr);
-	if (slot)
-		slot = zcipc_slot_find_locked(space, slot->pgoff);
-	if (slot) {
-		region = slot->extent->region;
-		if (zcipc_slot_is_exec(slot) == exec && zcipc_slot_addr(slot) == addr) {
-			/* It takes its time, and the region's lock keeps the slot. */
-			mutex_unlock(&space->lock);
-			if (slot->npages > ZCIPC_LONG_PAGES)
-				zcipc_test_point("long");
-			zcipc_slot_unmap(slot);
-			mutex_lock(&space->lock);
-			zcipc_slot_remove(slot);
-			ret = 0;
-		}
-		mutex_unlock(&region->lock);
-	}
-	mutex_unlock(&space->lock);
-	return ret && !exec ? zcipc_file_unmap_at(space, addr, 0) : ret;
 }

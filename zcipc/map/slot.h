@@ -63,7 +63,6 @@ void zcipc_slot_install(struct zcipc_slot *slot, struct zcipc_extent *extent, un
 void zcipc_slot_remove(struct zcipc_slot *slot);
 u64 zcipc_slot_pass(struct zcipc_slot *slot, struct zcipc_space *from, unsigned long pgoff,
 		    bool writable);
-int zcipc_slot_remove_at(struct zcipc_space *space, u64 addr, bool exec);
 struct zcipc_slot *zcipc_slot_find(struct zcipc_space *space, unsigned long pgoff);
 u64 zcipc_slot_addr(const struct zcipc_slot *slot);
 

@@ -9,6 +9,8 @@
 
 #include "mem/account.h"
 #include "mem/region.h"
+#include "map/map.h"
+#include "map/pt.h"
 #include "map/space.h"
 #include "map/window.h"
 
@@ -62,6 +64,20 @@ void zcipc_spaces_unlock(struct zcipc_space *a, struct zcipc_space *b)
 	mutex_unlock(&a->lock);
 	if (a != b)
 		mutex_unlock(&b->lock);
+}
+
+/* The place is known to peers. */
+int zcipc_window_mremap(struct vm_area_struct *vma)
+{
+	return -EINVAL;
+}
+
+/* What is counted of it does not change when the kernel splits the VMA. */
+void zcipc_outside_open(struct vm_area_struct *vma)
+{
+	struct zcipc_space *space = vma->vm_private_data;
+
+	zcipc_pt_is_inherited(vma, space->mm);
 }
 
 /* zcipc_region_lock(), of one that somebody else has locked. */

@@ -12,13 +12,13 @@
 #include "base/test.h"
 #include "base/trace.h"
 #include "map/extent.h"
-#include "map/file.h"
 #include "map/map.h"
 #include "map/pt.h"
 #include "map/slot.h"
 #include "map/space.h"
 #include "map/unmap.h"
 #include "map/vma.h"
+#include "map/view.h"
 #include "map/window.h"
 
 /* The most pages between two ranges that are unmapped together. */
@@ -66,7 +66,7 @@ void zcipc_window_unmap(struct zcipc_space *space, unsigned long pgoff, unsigned
 void zcipc_slot_unmap(struct zcipc_slot *slot)
 {
 	if (slot->view)
-		zcipc_file_unmap(slot->view);
+		zcipc_view_unmap(slot->view);
 	else
 		zcipc_window_unmap(slot->extent->space, slot->pgoff, slot->npages);
 }

@@ -20,37 +20,9 @@
 #include "map/pt.h"
 #include "map/slot.h"
 #include "map/space.h"
+#include "map/unmap.h"
 #include "map/vma.h"
 #include "map/window.h"
-
-static const struct vm_operations_struct zcipc_window_ops;
-static const struct vm_operations_struct zcipc_pinnable_ops;
-
-/* Is it a part of a window of a space, or of memory that it adopted? */
-static bool zcipc_vma_is_of(const struct vm_area_struct *vma, const struct zcipc_space *space)
-{
-	return (vma->vm_ops == &zcipc_window_ops || vma->vm_ops == &zcipc_pinnable_ops ||
-		vma->vm_ops == &zcipc_adopted_ops) && vma->vm_private_data == space;
-}
-
-/*
- * The VMA that shows a file offset at an address where the space's owner has not replaced it, or
- * NULL. The caller holds the mmap_lock and the space's lock.
- */
-struct vm_area_struct *zcipc_window_lookup(struct zcipc_space *space, unsigned long pgoff,
-					   unsigned long addr)
-{
-	const struct zcipc_window *window = zcipc_window_at(space, pgoff);
-	struct vm_area_struct *vma = window ? window->vma : NULL;
-
-	lockdep_assert_held(&space->lock);
-	if (vma && zcipc_vma_is_attached(vma))
-		return vma;
-	vma = vma_lookup(space->mm, addr);
-	if (!vma || !zcipc_vma_is_of(vma, space))
-		return NULL;
-	return linear_page_index(vma, addr) == pgoff ? vma : NULL;
-}
 
 /* Does a range still show what it showed at first? As zcipc_window_lookup(). */
 static bool zcipc_window_shows(struct zcipc_space *space, unsigned long pgoff, unsigned long addr,
@@ -104,7 +76,7 @@ int zcipc_window_find(struct zcipc_space *space, unsigned long addr, unsigned lo
 	pgoff = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
 	npages = (PAGE_ALIGN(addr + len) - (addr & PAGE_MASK)) >> PAGE_SHIFT;
 	mutex_lock(&space->lock);
-	if (!zcipc_vma_is_of(vma, space)) {
+	if (!zcipc_window_is_vma(space, vma)) {
 		if (share)
 			ret = zcipc_file_find(space, vma, addr, npages, token, offset);
 		if (!ret && !PAGE_ALIGNED(addr | len))
@@ -112,7 +84,8 @@ int zcipc_window_find(struct zcipc_space *space, unsigned long addr, unsigned lo
 		goto unlock;
 	}
 	slot = zcipc_slot_find(space, pgoff);
-	if (slot && slot->pgoff + slot->npages - pgoff >= npages &&
+	if (slot && !zcipc_slot_is_exec(slot) &&
+	    slot->pgoff + slot->npages - pgoff >= npages &&
 	    zcipc_window_shows(space, pgoff, addr & PAGE_MASK, npages)) {
 		*token = slot->extent->token;
 		*offset = (u64)(slot->first + pgoff - slot->pgoff - slot->extent->first)
@@ -124,6 +97,55 @@ unlock:
 out:
 	mmap_read_unlock(space->mm);
 	return ret;
+}
+
+/* The slot that begins at a user address. The caller holds the space's lock. */
+static struct zcipc_slot *zcipc_window_find_slot(struct zcipc_space *space, u64 addr)
+{
+	const struct zcipc_window *window = zcipc_window_around(space, addr);
+
+	if (!window)
+		return NULL;
+	return zcipc_slot_find(space, zcipc_window_pgoff(window - space->windows) +
+			       ((addr - window->addr) >> PAGE_SHIFT));
+}
+
+/**
+ * zcipc_window_remove_at() - unmap and remove the slot that begins somewhere
+ * @space: the space
+ * @addr: as zcipc_slot_addr() says
+ * @exec: it is executable, and @addr a file offset
+ *
+ * Context: May sleep; no lock is held. The current task is the space's.
+ * Return: 0, or -ENOENT, -EINTR
+ */
+int zcipc_window_remove_at(struct zcipc_space *space, u64 addr, bool exec)
+{
+	struct zcipc_region *region;
+	struct zcipc_slot *slot;
+	int ret = -ENOENT;
+
+	mutex_lock(&space->lock);
+	slot = exec ? zcipc_slot_find(space, addr >> PAGE_SHIFT) :
+		      zcipc_window_find_slot(space, addr);
+	if (slot)
+		slot = zcipc_slot_find_locked(space, slot->pgoff);
+	if (slot) {
+		region = slot->extent->region;
+		if (zcipc_slot_is_exec(slot) == exec && zcipc_slot_addr(slot) == addr) {
+			/* It takes its time, and the region's lock keeps the slot. */
+			mutex_unlock(&space->lock);
+			if (slot->npages > ZCIPC_LONG_PAGES)
+				zcipc_test_point("long");
+			zcipc_slot_unmap(slot);
+			mutex_lock(&space->lock);
+			zcipc_slot_remove(slot);
+			ret = 0;
+		}
+		mutex_unlock(&region->lock);
+	}
+	mutex_unlock(&space->lock);
+	return ret && !exec ? zcipc_file_unmap_at(space, addr, 0) : ret;
 }
 
 /* The kernel splits the VMA, or copies it: for mremap(), which then fails, or for a child. */
@@ -202,12 +224,6 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 	zcipc_space_closed(space, vma);
 }
 
-/* The place is known to peers. */
-int zcipc_window_mremap(struct vm_area_struct *vma)
-{
-	return -EINVAL;
-}
-
 static const struct vm_operations_struct zcipc_window_ops = {
 	.open = zcipc_window_open,
 	.close = zcipc_window_close,
@@ -230,14 +246,6 @@ static const struct vm_operations_struct zcipc_pinnable_ops = {
 	.fault = zcipc_window_fault,
 	.map_pages = zcipc_window_map_pages,
 };
-
-/* What is counted of it does not change when the kernel splits the VMA. */
-void zcipc_outside_open(struct vm_area_struct *vma)
-{
-	struct zcipc_space *space = vma->vm_private_data;
-
-	zcipc_pt_is_inherited(vma, space->mm);
-}
 
 /* Its slot stays. */
 static void zcipc_exec_close(struct vm_area_struct *vma)

@@ -13,7 +13,6 @@ struct zcipc_space;
 int zcipc_window_mmap(struct zcipc_space *space, struct vm_area_struct *vma);
 int zcipc_window_find(struct zcipc_space *space, unsigned long addr, unsigned long len, bool share,
 		      u64 *token, u64 *offset);
-struct vm_area_struct *zcipc_window_lookup(struct zcipc_space *space, unsigned long pgoff,
-					   unsigned long addr);
+int zcipc_window_remove_at(struct zcipc_space *space, u64 addr, bool exec);
 
 #endif /* ZCIPC_VMA_H */

@@ -4,9 +4,12 @@
  * own inode.
  */
 #include <linux/bitmap.h>
+#include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/slab.h>
 
+#include "base/compat.h"
 #include "base/limits.h"
 #include "mem/account.h"
 #include "mem/frame.h"
@@ -432,4 +435,29 @@ struct zcipc_window *zcipc_window_around(struct zcipc_space *space, unsigned lon
 		    (addr - space->windows[i].addr) >> PAGE_SHIFT < space->windows[i].npages)
 			return &space->windows[i];
 	return NULL;
+}
+
+/* Does a VMA show something of a space, in a window or outside, or its ring? */
+bool zcipc_window_is_vma(const struct zcipc_space *space, const struct vm_area_struct *vma)
+{
+	return vma->vm_file && vma->vm_file->f_mapping == space->inode->i_mapping;
+}
+
+/*
+ * The VMA that shows a file offset at an address where the space's owner has not replaced it, or
+ * NULL. The caller holds the mmap_lock and the space's lock.
+ */
+struct vm_area_struct *zcipc_window_lookup(struct zcipc_space *space, unsigned long pgoff,
+					   unsigned long addr)
+{
+	const struct zcipc_window *window = zcipc_window_at(space, pgoff);
+	struct vm_area_struct *vma = window ? window->vma : NULL;
+
+	lockdep_assert_held(&space->lock);
+	if (vma && zcipc_vma_is_attached(vma))
+		return vma;
+	vma = vma_lookup(space->mm, addr);
+	if (!vma || !zcipc_window_is_vma(space, vma))
+		return NULL;
+	return linear_page_index(vma, addr) == pgoff ? vma : NULL;
 }

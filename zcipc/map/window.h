@@ -113,5 +113,8 @@ static inline bool zcipc_window_is_pfnmap(unsigned long pgoff)
 }
 
 u64 zcipc_window_addr(struct zcipc_space *space, unsigned long pgoff);
+bool zcipc_window_is_vma(const struct zcipc_space *space, const struct vm_area_struct *vma);
+struct vm_area_struct *zcipc_window_lookup(struct zcipc_space *space, unsigned long pgoff,
+					   unsigned long addr);
 
 #endif /* ZCIPC_WINDOW_H */
