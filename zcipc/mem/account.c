@@ -22,7 +22,6 @@
 #include <linux/zcipc.h>
 
 #include "mem/account.h"
-#include "mem/recycle.h"
 
 static unsigned long quota_mib;
 module_param(quota_mib, ulong, 0644);
@@ -232,12 +231,20 @@ static bool zcipc_owner_charge(struct zcipc_owner *owner, long bytes)
 	return false;
 }
 
+static bool (*zcipc_account_free)(struct zcipc_user *user);
+
+/* How to free something of a user that is only kept for later use: returns whether it has. */
+void zcipc_account_init(bool (*free)(struct zcipc_user *user))
+{
+	zcipc_account_free = free;
+}
+
 /* Charges bytes to whoever has the limits of a user. Returns 0, or -EDQUOT. */
 static int zcipc_charge_owner(struct zcipc_user *user, long bytes)
 {
 	/* What is kept for later use is no reason to refuse. */
 	while (bytes && user->owner && !zcipc_owner_charge(user->owner, bytes))
-		if (!zcipc_recycle_free(user))
+		if (!zcipc_account_free(user))
 			return -EDQUOT;
 	return 0;
 }

@@ -40,6 +40,7 @@ struct zcipc_user {
 	struct list_head kept;
 };
 
+void zcipc_account_init(bool (*free)(struct zcipc_user *user));
 struct zcipc_user *zcipc_user_get(void);
 struct zcipc_user *zcipc_user_ref(struct zcipc_user *user);
 void zcipc_user_put(struct zcipc_user *user);

@@ -23,12 +23,6 @@
 #include "mem/pins.h"
 #include "mem/pool.h"
 
-/* Pages on a node, or, for NUMA_NO_NODE, where the current task's memory policy has them. */
-struct page *zcipc_pages_alloc(gfp_t gfp, int node, unsigned int order)
-{
-	return node == NUMA_NO_NODE ? alloc_pages(gfp, order) : alloc_pages_node(node, gfp, order);
-}
-
 static struct zcipc_frame *zcipc_frame_make(struct page *page, unsigned int cache)
 {
 	set_page_private(page, ZCIPC_FRAME_ONE | cache << ZCIPC_FRAME_CACHE_SHIFT);
@@ -98,18 +92,10 @@ struct zcipc_frame *zcipc_frame_copy_cached(struct zcipc_frame *frame, struct zc
 /* One more region has this frame, a @user's. The caller holds the lock of one that has it. */
 void zcipc_frame_share(struct zcipc_frame *frame, struct zcipc_user *user)
 {
-	atomic_long_t *state = zcipc_frame_state(frame);
-
 	if (zcipc_frame_in_huge(frame))
 		zcipc_parts_join(zcipc_frame_parts(frame), user, 1, true);
-	if (zcipc_frame_exclusive(frame)) {
-		atomic_long_set(state, (atomic_long_read(state) + ZCIPC_FRAME_ONE) |
-				ZCIPC_FRAME_WAS_SHARED);
-		if (zcipc_frame_is_part(frame))
-			atomic_inc(&zcipc_frame_huge(frame)->nshared);
-	} else {
-		atomic_long_add(ZCIPC_FRAME_ONE, state);
-	}
+	if (zcipc_state_share(zcipc_frame_state(frame)) && zcipc_frame_is_part(frame))
+		atomic_inc(&zcipc_frame_huge(frame)->nshared);
 }
 
 /* Nobody holds it: the only region that has it may write to it again. */
@@ -120,14 +106,19 @@ void zcipc_frame_reuse(struct zcipc_frame *frame)
 		atomic_dec(&zcipc_frame_huge(frame)->nshared);
 }
 
-/* zcipc_frame_put() of what is no part of a huge page, or whose user has left that already. */
-void zcipc_frame_put_left(struct zcipc_frame *frame)
+/*
+ * One region less has this frame, which is not mapped for that region any more. @user: whose it is;
+ * NULL if the frame was never a region's.
+ */
+void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user)
 {
 	unsigned int cache = zcipc_frame_cache(frame);
 	struct page *page;
 
-	if (!zcipc_frame_exclusive(frame) &&
-	    atomic_long_sub_return(ZCIPC_FRAME_ONE, zcipc_frame_state(frame)) >= ZCIPC_FRAME_ONE)
+	/* First: when no region has it any more it may go with the last of the others. */
+	if (zcipc_frame_in_huge(frame))
+		zcipc_parts_leave(zcipc_frame_parts(frame), user, 1);
+	if (!zcipc_state_leave(zcipc_frame_state(frame)))
 		return;
 	zcipc_stat_dec(FRAMES);
 	if (zcipc_frame_is_imported(frame)) {
@@ -144,18 +135,6 @@ void zcipc_frame_put_left(struct zcipc_frame *frame)
 		zcipc_pool_put(page, cache);
 	else
 		put_page(page);
-}
-
-/*
- * One region less has this frame, which is not mapped for that region any more. @user: whose it is;
- * NULL if the frame was never a region's.
- */
-void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user)
-{
-	/* First: when no region has it any more it may go with the last of the others. */
-	if (zcipc_frame_in_huge(frame))
-		zcipc_parts_leave(zcipc_frame_parts(frame), user, 1);
-	zcipc_frame_put_left(frame);
 }
 
 /**

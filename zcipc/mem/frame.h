@@ -17,7 +17,6 @@ struct zcipc_frame;
 struct zcipc_import;
 struct zcipc_user;
 
-struct page *zcipc_pages_alloc(gfp_t gfp, int node, unsigned int order);
 struct zcipc_frame *zcipc_frame_alloc(gfp_t gfp, int node);
 struct zcipc_frame *zcipc_frame_alloc_cached(struct zcipc_user *user, unsigned int cache,
 					     gfp_t gfp, int node);
@@ -27,8 +26,13 @@ struct zcipc_frame *zcipc_frame_copy_cached(struct zcipc_frame *frame, struct zc
 void zcipc_frame_share(struct zcipc_frame *frame, struct zcipc_user *user);
 void zcipc_frame_reuse(struct zcipc_frame *frame);
 void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user);
-void zcipc_frame_put_left(struct zcipc_frame *frame);
 bool zcipc_frame_held(struct zcipc_frame *frame, int extra, unsigned int *nheld);
+
+/* Pages on a node, or, for NUMA_NO_NODE, where the current task's memory policy has them. */
+static inline struct page *zcipc_pages_alloc(gfp_t gfp, int node, unsigned int order)
+{
+	return node == NUMA_NO_NODE ? alloc_pages(gfp, order) : alloc_pages_node(node, gfp, order);
+}
 
 /**
  * struct zcipc_imported - a frame that was somebody's memory before
@@ -161,6 +165,30 @@ static inline bool zcipc_frame_in_huge(const struct zcipc_frame *frame)
 	       folio_test_large(page_folio(zcipc_frame_page(frame)));
 }
 
+static inline bool zcipc_state_exclusive(const atomic_long_t *state)
+{
+	return (atomic_long_read(state) & ~ZCIPC_FRAME_CACHE_MASK) == ZCIPC_FRAME_ONE;
+}
+
+/* One more region has the frame. Returns whether it was exclusive. */
+static inline bool zcipc_state_share(atomic_long_t *state)
+{
+	if (!zcipc_state_exclusive(state)) {
+		atomic_long_add(ZCIPC_FRAME_ONE, state);
+		return false;
+	}
+	atomic_long_set(state, (atomic_long_read(state) + ZCIPC_FRAME_ONE) |
+			ZCIPC_FRAME_WAS_SHARED);
+	return true;
+}
+
+/* One region less has the frame. Returns whether that was the last one. */
+static inline bool zcipc_state_leave(atomic_long_t *state)
+{
+	return zcipc_state_exclusive(state) ||
+	       atomic_long_sub_return(ZCIPC_FRAME_ONE, state) < ZCIPC_FRAME_ONE;
+}
+
 /**
  * zcipc_frame_exclusive() - may the region write to this frame in place?
  * @frame: of a region whose lock the caller holds
@@ -170,8 +198,7 @@ static inline bool zcipc_frame_in_huge(const struct zcipc_frame *frame)
  */
 static inline bool zcipc_frame_exclusive(const struct zcipc_frame *frame)
 {
-	return (atomic_long_read(zcipc_frame_state(frame)) & ~ZCIPC_FRAME_CACHE_MASK) ==
-	       ZCIPC_FRAME_ONE;
+	return zcipc_state_exclusive(zcipc_frame_state(frame));
 }
 
 /* As zcipc_frame_exclusive(), but others may have references from the time when it was shared. */

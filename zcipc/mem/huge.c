@@ -151,23 +151,15 @@ void zcipc_huge_share(struct zcipc_frame *frame, struct zcipc_user *user)
 	struct zcipc_huge_frame *huge;
 	unsigned int i, n = 0;
 
+	zcipc_parts_join(zcipc_frame_parts(frame), user, ZCIPC_HUGE_PAGES, true);
 	if (zcipc_frame_is_imported(frame)) {
 		for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
-			zcipc_frame_share(zcipc_frame_of(zcipc_huge_imported(frame) + i), user);
+			zcipc_state_share(&zcipc_huge_imported(frame)[i].state);
 		return;
 	}
 	huge = zcipc_frame_huge(frame);
-	zcipc_parts_join(&huge->parts, user, ZCIPC_HUGE_PAGES, true);
-	for (i = 0; i < ZCIPC_HUGE_PAGES; i++) {
-		/* It is this region's alone, and stays so for as long as its lock is held. */
-		if (atomic_long_read(&huge->state[i]) == ZCIPC_FRAME_ONE) {
-			atomic_long_set(&huge->state[i],
-					2 * ZCIPC_FRAME_ONE | ZCIPC_FRAME_WAS_SHARED);
-			n++;
-		} else {
-			atomic_long_add(ZCIPC_FRAME_ONE, &huge->state[i]);
-		}
-	}
+	for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
+		n += zcipc_state_share(&huge->state[i]);
 	if (n)
 		atomic_add(n, &huge->nshared);
 }
@@ -208,8 +200,12 @@ void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user)
 		struct zcipc_imported *parts = zcipc_huge_imported(frame);
 
 		zcipc_parts_leave(zcipc_frame_parts(frame), user, ZCIPC_HUGE_PAGES);
-		for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
-			zcipc_frame_put_left(zcipc_frame_of(parts + i));
+		for (i = 0; i < ZCIPC_HUGE_PAGES; i++) {
+			if (!zcipc_state_leave(&parts[i].state))
+				continue;
+			zcipc_stat_dec(FRAMES);
+			zcipc_import_put(parts + i);
+		}
 		return;
 	}
 	huge = zcipc_frame_huge(frame);
@@ -236,7 +232,8 @@ void zcipc_huge_reuse(struct zcipc_frame *frame)
 
 	if (zcipc_frame_is_imported(frame)) {
 		for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
-			zcipc_frame_reuse(zcipc_frame_of(zcipc_huge_imported(frame) + i));
+			atomic_long_andnot(ZCIPC_FRAME_WAS_SHARED,
+					   &zcipc_huge_imported(frame)[i].state);
 		return;
 	}
 	huge = zcipc_frame_huge(frame);

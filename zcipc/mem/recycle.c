@@ -108,7 +108,7 @@ void zcipc_recycle_end(struct zcipc_kept *kept)
 }
 
 /* A user has no room: frees some that is kept of his. Returns whether there was anything. */
-bool zcipc_recycle_free(struct zcipc_user *user)
+static bool zcipc_recycle_free(struct zcipc_user *user)
 {
 	return READ_ONCE(zcipc_recycled_pages) && zcipc_recycle_drain(NULL, user, ULONG_MAX);
 }
@@ -217,6 +217,7 @@ static unsigned long zcipc_recycle_shrink(struct shrinker *shrinker, struct shri
 
 int zcipc_recycle_init(void)
 {
+	zcipc_account_init(zcipc_recycle_free);
 	zcipc_recycle_shrinker = zcipc_shrinker_register(zcipc_recycle_shrink_count,
 							 zcipc_recycle_shrink);
 	return zcipc_recycle_shrinker ? 0 : -ENOMEM;

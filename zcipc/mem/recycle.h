@@ -27,7 +27,6 @@ struct zcipc_kept {
 
 void zcipc_recycle_begin(struct zcipc_kept *kept, struct zcipc_user *user);
 void zcipc_recycle_end(struct zcipc_kept *kept);
-bool zcipc_recycle_free(struct zcipc_user *user);
 bool zcipc_recycle_keep(struct zcipc_kept *kept, struct zcipc_region *region);
 struct zcipc_region *zcipc_recycle_take(struct zcipc_kept *kept, unsigned long npages, u32 flags);
 int zcipc_recycle_init(void);

@@ -304,13 +304,6 @@ void zcipc_region_pay_parts(const struct zcipc_region *region)
 	}
 }
 
-/* A block is a huge frame. */
-void zcipc_region_set_huge(struct zcipc_region *region, unsigned long first)
-{
-	__set_bit(first / ZCIPC_HUGE_PAGES, region->huge);
-	region->nhuge++;
-}
-
 /* The block that a page is in is no huge frame any more. PMDs must go before the lock does. */
 void zcipc_region_clear_huge(struct zcipc_region *region, unsigned long index)
 {

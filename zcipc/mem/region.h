@@ -156,7 +156,6 @@ void zcipc_region_set_frame(struct zcipc_region *region, unsigned long index,
 			    struct zcipc_frame *frame);
 void zcipc_region_share_huge(const struct zcipc_region *region, unsigned long first,
 			     struct zcipc_region *other, unsigned long at, unsigned long npages);
-void zcipc_region_set_huge(struct zcipc_region *region, unsigned long first);
 void zcipc_region_clear_huge(struct zcipc_region *region, unsigned long index);
 long zcipc_region_alignment(const struct zcipc_region *region, unsigned long first,
 			    unsigned long npages, bool only);
@@ -189,6 +188,13 @@ static inline void zcipc_region_count_uses(struct zcipc_region *region, long n)
 static inline bool zcipc_region_has_many(const struct zcipc_region *region)
 {
 	return READ_ONCE(region->nuses) > ZCIPC_LONG_USES;
+}
+
+/* A block is a huge frame. */
+static inline void zcipc_region_set_huge(struct zcipc_region *region, unsigned long first)
+{
+	__set_bit(first / ZCIPC_HUGE_PAGES, region->huge);
+	region->nhuge++;
 }
 
 /* Is the block that a page is in a huge frame? */
