@@ -23,6 +23,7 @@
 #include "map/window.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
+#include "ipc/life.h"
 #include "ipc/ring.h"
 #include "ipc/queue.h"
 #include "transfer/batch.h"
@@ -246,9 +247,12 @@ static int __init zcipc_init(void)
 	ret = zcipc_recycle_init();
 	if (ret)
 		goto err_huge;
-	ret = zcipc_cap_init();
+	ret = zcipc_table_init();
 	if (ret)
 		goto err_recycle;
+	ret = zcipc_cap_init();
+	if (ret)
+		goto err_table;
 	ret = zcipc_endpoint_init(&zcipc_fops);
 	if (ret)
 		goto err_cap;
@@ -262,6 +266,8 @@ err_endpoint:
 	zcipc_endpoint_exit();
 err_cap:
 	zcipc_cap_exit();
+err_table:
+	zcipc_table_exit();
 err_recycle:
 	zcipc_recycle_exit();
 err_huge:
@@ -275,6 +281,7 @@ static void __exit zcipc_exit(void)
 	misc_deregister(&zcipc_device);
 	/* A worker may have the last reference to an endpoint, which must go before the mount. */
 	zcipc_cap_exit();
+	zcipc_table_exit();
 	zcipc_endpoint_exit();
 	zcipc_recycle_exit();
 	zcipc_pool_exit();

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Capabilities: an endpoint's table, look-up by token, the tree of what is derived from what, and
- * the calls that use nothing else.
- *
- * A token is an index and a generation, which grows each time that a capability gets that index. So
- * a token is never made twice, and one that is not in the table can be told apart: it is stale if
- * its index has had that generation, and otherwise never existed here.
+ * Capabilities: the tree of what is derived from what, and how they come and go.
  *
  * The capabilities of a tree are in the tables of many endpoints, whose locks cannot all be held.
  * So they are revoked in two steps. The first, zcipc_cap_kill(), needs only the region's lock: it
@@ -14,191 +9,25 @@
  * owners.
  */
 #include <linux/highmem.h>
-#include <linux/log2.h>
-#include <linux/random.h>
 #include <linux/slab.h>
 
 #include "base/counters.h"
 #include "base/limits.h"
 #include "base/test.h"
 #include "base/trace.h"
-#include "mem/account.h"
 #include "mem/region.h"
 #include "map/slot.h"
 #include "map/unmap.h"
 #include "map/view.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
-#include "ipc/notify.h"
+#include "ipc/message.h"
+#include "ipc/notice.h"
 #include "ipc/queue.h"
 #include "ipc/room.h"
 
-static_assert(ilog2(ZCIPC_MAX_CAPS) <= ZCIPC_TOKEN_INDEX_BITS);
-/* A free entry has room for an index, a generation, and what tells it from a pointer. */
-static_assert(BITS_PER_LONG == 64);
-
-static struct kmem_cache *zcipc_caps;
-
-/* Capabilities are charged so many at a time, and no longer when there are that many less. */
-#define ZCIPC_CAPS_PAID		16U
-#define ZCIPC_CAPS_SPARE	1024U
-
 /* For what nobody has the time to wait for. */
 struct workqueue_struct *zcipc_workers;
-
-/* A capability that is in no table yet, in memory of a NUMA node, or NULL. */
-struct zcipc_cap *zcipc_cap_alloc(int node)
-{
-	struct zcipc_cap *cap = kmem_cache_alloc_node(zcipc_caps, GFP_KERNEL | __GFP_ZERO, node);
-
-	if (cap) {
-		INIT_LIST_HEAD(&cap->children);
-		INIT_LIST_HEAD(&cap->sibling);
-		zcipc_extent_init(&cap->extent);
-		INIT_LIST_HEAD(&cap->notices);
-		INIT_LIST_HEAD(&cap->msg.entry);
-	}
-	return cap;
-}
-
-/* A free entry is an odd number: the index's last generation, and the next free index. */
-static __always_inline void *zcipc_cap_free_entry(u64 generation, u32 next)
-{
-	return (void *)((generation << ZCIPC_TOKEN_INDEX_BITS | next) << 1 | 1);
-}
-
-static __always_inline u32 zcipc_cap_entry_next(const void *entry)
-{
-	return (unsigned long)entry >> 1 & ZCIPC_TOKEN_INDEX_MASK;
-}
-
-/* The generation that an index has, or had last. */
-static __always_inline u64 zcipc_cap_entry_generation(const void *entry)
-{
-	if (zcipc_cap_entry_is_free(entry))
-		return (unsigned long)entry >> (ZCIPC_TOKEN_INDEX_BITS + 1);
-	return ((const struct zcipc_cap *)entry)->extent.token >> ZCIPC_TOKEN_INDEX_BITS;
-}
-
-/* Charges what capabilities need. With __GFP_NOFAIL it does. */
-static int zcipc_cap_charge(struct zcipc_endpoint *ep, size_t bytes, gfp_t gfp)
-{
-	if (!(gfp & __GFP_NOFAIL))
-		return zcipc_charge_overhead(ep->space.user, bytes);
-	zcipc_charge_overhead_force(ep->space.user, bytes);
-	return 0;
-}
-
-static int zcipc_cap_grow_table(struct zcipc_endpoint *ep, gfp_t gfp)
-{
-	u32 size = max(16U, 2 * ep->caps_size);
-	void **caps;
-	int ret;
-	u32 i;
-
-	if (size > ZCIPC_MAX_CAPS)
-		return -ENOBUFS;
-	caps = kvmalloc_array(size, sizeof(*caps), gfp | GFP_KERNEL_ACCOUNT);
-	if (!caps)
-		return -ENOMEM;
-	ret = zcipc_cap_charge(ep, (size - ep->caps_size) * sizeof(*caps), gfp);
-	if (ret) {
-		kvfree(caps);
-		return ret;
-	}
-	if (ep->caps_size)
-		memcpy(caps, ep->caps, array_size(ep->caps_size, sizeof(*caps)));
-	/* A free entry has a bit less for it, and there is to be room to grow. */
-	if (!ep->first_generation)
-		ep->first_generation = get_random_u64() >> (ZCIPC_TOKEN_INDEX_BITS + 2) | 1;
-	for (i = ep->caps_size; i < size; i++)
-		caps[i] = zcipc_cap_free_entry(ep->first_generation - 1, i + 1);
-	/* There can be free ones still: a batch reserves many at once. Behind the last is none. */
-	caps[size - 1] = zcipc_cap_free_entry(ep->first_generation - 1,
-					      ep->caps_size ? ep->caps_free : 0);
-	kvfree(ep->caps);
-	ep->caps = caps;
-	ep->caps_free = ep->caps_size;
-	ep->caps_size = size;
-	return 0;
-}
-
-/* zcipc_cap_reserve(), when there is no place yet. */
-int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
-{
-	u32 more;
-	int ret;
-
-	lockdep_assert_held(&ep->space.lock);
-	/* Half of the indices are never needed but for what comes back from dead peers. */
-	if (ep->ncaps + n > ZCIPC_MAX_CAPS / 2 && !(gfp & __GFP_NOFAIL))
-		return -ENOBUFS;
-	while (ep->ncaps + n > ep->caps_size) {
-		ret = zcipc_cap_grow_table(ep, gfp);
-		if (ret)
-			return ret;
-	}
-	if (ep->ncaps + n <= ep->caps_paid)
-		return 0;
-	more = ALIGN(ep->ncaps + n, ZCIPC_CAPS_PAID) - ep->caps_paid;
-	ret = zcipc_cap_charge(ep, more * kmem_cache_size(zcipc_caps), gfp);
-	if (!ret)
-		ep->caps_paid += more;
-	return ret;
-}
-
-/* There are fewer than have been paid for. */
-static noinline void zcipc_cap_refund(struct zcipc_endpoint *ep, u32 n)
-{
-	ep->caps_paid -= n;
-	zcipc_uncharge_overhead(ep->space.user, n * kmem_cache_size(zcipc_caps));
-}
-
-/* The end of an endpoint's table. */
-void zcipc_cap_free_table(struct zcipc_endpoint *ep)
-{
-	zcipc_cap_refund(ep, ep->caps_paid);
-	zcipc_uncharge_overhead(ep->space.user, ep->caps_size * sizeof(*ep->caps));
-	kvfree(ep->caps);
-}
-
-static __always_inline void zcipc_cap_enter_table(struct zcipc_cap *cap,
-						  struct zcipc_endpoint *ep)
-{
-	u32 index = ep->caps_free;
-	void *entry = ep->caps[index];
-
-	lockdep_assert_held(&ep->space.lock);
-	ep->caps_free = zcipc_cap_entry_next(entry);
-	ep->caps[index] = cap;
-	ep->ncaps++;
-	cap->extent.token = (((unsigned long)entry >> (ZCIPC_TOKEN_INDEX_BITS + 1)) + 1)
-		     << ZCIPC_TOKEN_INDEX_BITS | index;
-	cap->extent.space = &ep->space;
-}
-
-/**
- * zcipc_cap_enter() - enter a capability in an endpoint's table: it gets its token
- * @cap: in no table
- * @ep: the endpoint; the caller has held its lock since zcipc_cap_reserve()
- */
-void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep)
-{
-	zcipc_cap_enter_table(cap, ep);
-}
-
-static __always_inline void zcipc_cap_erase(struct zcipc_cap *cap)
-{
-	struct zcipc_endpoint *ep = zcipc_cap_ep(cap);
-	u32 index = cap->extent.token & ZCIPC_TOKEN_INDEX_MASK;
-
-	ep->caps[index] = zcipc_cap_free_entry(cap->extent.token >> ZCIPC_TOKEN_INDEX_BITS,
-					       ep->caps_free);
-	ep->caps_free = index;
-	ep->ncaps--;
-	if (unlikely(ep->caps_paid >= ep->ncaps + ep->nreserved + ZCIPC_CAPS_SPARE))
-		zcipc_cap_refund(ep, ZCIPC_CAPS_SPARE / 2);
-}
 
 /* It is as good as gone, but for the table. */
 static void zcipc_cap_set_revoked(struct zcipc_cap *cap, struct zcipc_endpoint *revoker)
@@ -279,6 +108,18 @@ static void zcipc_cap_leave_tree(struct zcipc_cap *cap, bool stay)
 		zcipc_cap_lost_child(cap->parent);
 }
 
+/* A capability leaves its endpoint: nobody hears what has not been received about it. */
+static void zcipc_notices_end(struct zcipc_cap *cap)
+{
+	struct zcipc_notice *notice, *next;
+
+	lockdep_assert_held(&zcipc_cap_ep(cap)->space.lock);
+	list_for_each_entry_safe(notice, next, &cap->notices, entry) {
+		zcipc_message_unqueue(zcipc_cap_ep(cap), &notice->msg);
+		zcipc_notice_free(zcipc_cap_ep(cap), notice);
+	}
+}
+
 /**
  * zcipc_cap_detach() - take a capability and its slots out of everything
  * @cap: the capability; the caller holds the locks of its endpoint and region, and has unmapped
@@ -298,18 +139,6 @@ void zcipc_cap_detach(struct zcipc_cap *cap, bool stay)
 	zcipc_message_unqueue(zcipc_cap_ep(cap), &cap->msg);
 	zcipc_notices_end(cap);
 	zcipc_stat_dec(CAPS);
-}
-
-/* Frees a capability that is in no table, and its region with the last one. May be NULL. */
-void zcipc_cap_free(struct zcipc_cap *cap)
-{
-	if (!cap)
-		return;
-	if (cap->extent.region)
-		zcipc_region_put(cap->extent.region);
-	if (cap->revoker)
-		zcipc_endpoint_put(cap->revoker);
-	kmem_cache_free(zcipc_caps, cap);
 }
 
 /**
@@ -487,20 +316,6 @@ void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to)
 {
 	zcipc_cap_remove_slots(cap);
 	zcipc_cap_pass(cap, to);
-}
-
-/* Why zcipc_cap_find() did not find a token. */
-struct zcipc_cap *zcipc_cap_missing(const struct zcipc_endpoint *ep, u64 token)
-{
-	u64 generation = token >> ZCIPC_TOKEN_INDEX_BITS;
-	u32 index = token & ZCIPC_TOKEN_INDEX_MASK;
-
-	if (index >= ep->caps_size || generation < ep->first_generation)
-		return ERR_PTR(-ENOENT);
-	index = array_index_nospec(index, ep->caps_size);
-	if (generation > zcipc_cap_entry_generation(ep->caps[index]))
-		return ERR_PTR(-ENOENT);
-	return ERR_PTR(-ESTALE);
 }
 
 /**
@@ -767,20 +582,12 @@ static void zcipc_cap_reap_work(struct work_struct *work)
 
 int zcipc_cap_init(void)
 {
-	zcipc_caps = KMEM_CACHE(zcipc_cap, SLAB_ACCOUNT);
-	if (!zcipc_caps)
-		return -ENOMEM;
 	zcipc_region_init(zcipc_cap_reap_work);
 	zcipc_workers = alloc_workqueue("zcipc", WQ_UNBOUND, 0);
-	if (!zcipc_workers) {
-		kmem_cache_destroy(zcipc_caps);
-		return -ENOMEM;
-	}
-	return 0;
+	return zcipc_workers ? 0 : -ENOMEM;
 }
 
 void zcipc_cap_exit(void)
 {
 	destroy_workqueue(zcipc_workers);
-	kmem_cache_destroy(zcipc_caps);
 }

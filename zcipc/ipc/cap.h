@@ -14,106 +14,24 @@
 #include <linux/types.h>
 #include <linux/workqueue.h>
 
-#include "base/limits.h"
-#include "map/extent.h"
-#include "map/slot.h"
+#include "mem/region.h"
 #include "ipc/endpoint.h"
-#include "ipc/queue.h"
+#include "ipc/table.h"
 
-struct zcipc_region;
-
-/**
- * struct zcipc_cap - a capability: what one endpoint may do with a range of a region
- * @extent: the range, and where it is mapped; the space is that of whose table it is in
- * @rights: enum zcipc_right
- * @implicit: nobody has been told the token. Of adopted memory: goes when that is unmapped. Of a
- *	file: goes with the last that is derived from it
- * @revoker: who revoked it, with a reference; region->lock
- * @parent: what it is derived from, or NULL; region->lock, as the next two
- * @children: what is derived from it
- * @sibling: in parent->children
- * @slot: the first of extent.slots, if it came with one
- * @notices: notifications of the endpoint that it has not received; its lock, as the next one
- * @msg: tells the endpoint of it
- */
-struct zcipc_cap {
-	struct zcipc_extent extent;
-	u32 rights;
-	bool implicit;
-	struct zcipc_endpoint *revoker;
-	struct zcipc_cap *parent;
-	struct list_head children;
-	struct list_head sibling;
-	struct zcipc_slot slot;
-	struct list_head notices;
-	struct zcipc_message msg;
-};
-
-/* In whose table it is. */
-static inline struct zcipc_endpoint *zcipc_cap_ep(const struct zcipc_cap *cap)
-{
-	return container_of(cap->extent.space, struct zcipc_endpoint, space);
-}
-
-static inline struct zcipc_cap *zcipc_cap_of(struct zcipc_extent *extent)
-{
-	return container_of(extent, struct zcipc_cap, extent);
-}
-
-#define ZCIPC_TOKEN_INDEX_BITS	20
-#define ZCIPC_TOKEN_INDEX_MASK	((1ULL << ZCIPC_TOKEN_INDEX_BITS) - 1)
+struct zcipc_slot;
 
 extern struct workqueue_struct *zcipc_workers;
 
-struct zcipc_cap *zcipc_cap_alloc(int node);
-int zcipc_cap_reserve_more(struct zcipc_endpoint *ep, u32 n, gfp_t gfp);
-
-/**
- * zcipc_cap_reserve() - make sure that zcipc_cap_enter() has a place
- * @ep: the endpoint; the caller holds its lock until then, or counts what it will enter as reserved
- * @n: number of capabilities that are to be entered, besides those that are reserved
- * @gfp: for the table; with __GFP_NOFAIL the limit does not count either
- *
- * Return: 0, or -ENOBUFS, -EDQUOT, -ENOMEM
- */
-static inline int zcipc_cap_reserve(struct zcipc_endpoint *ep, u32 n, gfp_t gfp)
+/* Frees a capability that is in no table, and its region with the last one. May be NULL. */
+static inline void zcipc_cap_free(struct zcipc_cap *cap)
 {
-	n += ep->nreserved;
-	if (likely(ep->ncaps + n <= min(ep->caps_paid, ZCIPC_MAX_CAPS / 2)))
-		return 0;
-	return zcipc_cap_reserve_more(ep, n, gfp);
-}
-
-/*
- * Is a token, which zcipc_cap_find() has found, still that of a capability, which may be gone by
- * now? @ep's lock is held, and tables do not shrink.
- */
-static inline bool zcipc_cap_is_at(const struct zcipc_endpoint *ep, const struct zcipc_cap *cap,
-				   u64 token)
-{
-	return ep->caps[token & ZCIPC_TOKEN_INDEX_MASK] == cap && cap->extent.token == token &&
-	       !READ_ONCE(cap->extent.revoked);
-}
-
-/* Tables have odd numbers in their free entries. */
-static inline bool zcipc_cap_entry_is_free(const void *entry)
-{
-	return (unsigned long)entry & 1;
-}
-
-/* The capability that has a token, revoked or not, or NULL. */
-static inline struct zcipc_cap *zcipc_cap_at(struct zcipc_endpoint *ep, u64 token)
-{
-	u32 index = token & ZCIPC_TOKEN_INDEX_MASK;
-	void *entry;
-
-	lockdep_assert_held(&ep->space.lock);
-	if (index >= ep->caps_size)
-		return NULL;
-	entry = ep->caps[array_index_nospec(index, ep->caps_size)];
-	if (zcipc_cap_entry_is_free(entry) || ((struct zcipc_cap *)entry)->extent.token != token)
-		return NULL;
-	return entry;
+	if (!cap)
+		return;
+	if (cap->extent.region)
+		zcipc_region_put(cap->extent.region);
+	if (cap->revoker)
+		zcipc_endpoint_put(cap->revoker);
+	zcipc_cap_release(cap);
 }
 
 u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_endpoint *revoker);
@@ -121,26 +39,6 @@ void zcipc_cap_remove_locked(struct zcipc_cap *cap);
 void zcipc_cap_forget(struct zcipc_cap *cap);
 void zcipc_cap_unplaced(struct zcipc_slot *slot);
 bool zcipc_cap_emptied(struct zcipc_slot *slot);
-struct zcipc_cap *zcipc_cap_missing(const struct zcipc_endpoint *ep, u64 token);
-
-/**
- * zcipc_cap_find() - look a token up
- * @ep: the endpoint; the caller holds its lock
- * @token: what user space gave
- *
- * It may be revoked as long as its region's lock is not held.
- *
- * Return: the capability, or -ESTALE when it is gone, -ENOENT when it never was
- */
-static inline struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 token)
-{
-	struct zcipc_cap *cap = zcipc_cap_at(ep, token);
-
-	if (unlikely(!cap))
-		return zcipc_cap_missing(ep, token);
-	return READ_ONCE(cap->extent.revoked) || cap->extent.unready ? ERR_PTR(-ESTALE) : cap;
-}
-
 /**
  * zcipc_cap_range() - check a range that user space gave
  * @cap: the capability
@@ -167,15 +65,12 @@ static inline int zcipc_cap_range(const struct zcipc_cap *cap, u64 offset, u64 l
 	return 0;
 }
 
-void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep);
 void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region,
 		       struct zcipc_cap *parent, unsigned long first, unsigned long npages,
 		       u32 rights);
 void zcipc_cap_detach(struct zcipc_cap *cap, bool stay);
-void zcipc_cap_free(struct zcipc_cap *cap);
 void zcipc_cap_remove(struct zcipc_cap *cap);
 void zcipc_cap_remove_token(struct zcipc_endpoint *ep, u64 token);
-void zcipc_cap_free_table(struct zcipc_endpoint *ep);
 void zcipc_cap_remove_all(struct zcipc_endpoint *ep);
 void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to);
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to);

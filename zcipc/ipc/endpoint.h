@@ -34,10 +34,10 @@
 #include "map/space.h"
 
 struct cred;
+struct mmu_notifier;
 struct pid;
 struct zcipc_accept;
 struct zcipc_adoption;
-struct zcipc_mm;
 struct zcipc_notice;
 struct zcipc_receive_ring;
 struct zcipc_slot;
@@ -49,8 +49,8 @@ struct zcipc_user;
  * @rcu: for kfree_rcu(): look-ups by id
  * @cred: the opener's
  * @watch: sees to it that the end of @mm is noticed; has a reference while it is queued
- * @zmm: tells of that, where no VMA would; or NULL. Changes once, under @lock
- * @mm_entry: in zmm->endpoints, unless it is dead
+ * @notifier: tells of that, where no VMA would; or NULL. Changes once, under the lock
+ * @mm_entry: in the list of those that the notifier tells of, unless it is dead
  * @pid: the opener's thread group, which a later process with the same number does not match
  * @pin_limit: pages that @user may have pinned, as it was when the endpoint was opened
  * @kept: regions that it has dropped, and may want again
@@ -82,7 +82,7 @@ struct zcipc_endpoint {
 	struct kref kref;
 	struct rcu_head rcu;
 	struct delayed_work watch;
-	struct zcipc_mm *zmm;
+	struct mmu_notifier *notifier;
 	struct list_head mm_entry;
 	const struct cred *cred;
 	struct pid *pid;
@@ -113,8 +113,9 @@ struct zcipc_endpoint {
 	int node;
 };
 
-struct zcipc_endpoint *zcipc_endpoint_create(void);
-void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep);
+struct zcipc_endpoint *zcipc_endpoint_alloc(const struct zcipc_space_ops *ops);
+int zcipc_endpoint_publish(struct zcipc_endpoint *ep);
+void zcipc_endpoint_unpublish(struct zcipc_endpoint *ep);
 struct zcipc_endpoint *zcipc_endpoint_get(u64 id);
 struct zcipc_endpoint *zcipc_endpoint_get_fd(u64 fd);
 void zcipc_endpoint_put(struct zcipc_endpoint *ep);

@@ -2,91 +2,20 @@
 /*
  * Notifications: messages about memory that the receiver has already.
  *
- * A capability has but one message of its own, which tells that it came. So a notification has
- * memory for itself. It goes when its capability does, or when it is received; then the endpoint
- * keeps one for the next, so that who notifies and receives by turns allocates nothing.
- *
  * Nothing is derived or mapped, so no mmap_lock is needed. The locks of both endpoints and of the
  * region keep the two capabilities as they are until the message is in the queue. There whoever
  * takes the receiver's away finds it.
  */
-#include <linux/slab.h>
-
 #include <linux/zcipc.h>
 
-#include "base/limits.h"
 #include "base/trace.h"
-#include "mem/account.h"
 #include "mem/region.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
+#include "ipc/notice.h"
 #include "ipc/notify.h"
 #include "ipc/policy.h"
 #include "ipc/queue.h"
-
-/* What one takes. */
-#define ZCIPC_NOTICE_BYTES	kmalloc_size_roundup(sizeof(struct zcipc_notice))
-
-/*
- * Memory for one, charged to whom it is for, or -EDQUOT, -ENOMEM. The caller holds the endpoint's
- * lock, and others wait for that.
- */
-static struct zcipc_notice *zcipc_notice_alloc(struct zcipc_endpoint *ep)
-{
-	struct zcipc_notice *notice = NULL;
-	int ret;
-
-	swap(ep->spare, notice);
-	if (notice)
-		return notice;
-	ret = zcipc_charge_overhead(ep->space.user, ZCIPC_NOTICE_BYTES);
-	if (ret)
-		return ERR_PTR(ret);
-	notice = kmalloc(sizeof(*notice), ZCIPC_GFP_LOCKED | __GFP_ACCOUNT);
-	if (notice)
-		return notice;
-	zcipc_uncharge_overhead(ep->space.user, ZCIPC_NOTICE_BYTES);
-	return ERR_PTR(-ENOMEM);
-}
-
-/* Frees a notification that is nowhere, or NULL. */
-void zcipc_notice_release(struct zcipc_endpoint *ep, struct zcipc_notice *notice)
-{
-	if (!notice)
-		return;
-	zcipc_uncharge_overhead(ep->space.user, ZCIPC_NOTICE_BYTES);
-	kfree(notice);
-}
-
-/**
- * zcipc_notice_free() - the end of a notification that is in no queue any more
- * @ep: whom it is for; the caller holds its lock
- * @notice: the notification
- */
-void zcipc_notice_free(struct zcipc_endpoint *ep, struct zcipc_notice *notice)
-{
-	lockdep_assert_held(&ep->space.lock);
-	list_del(&notice->entry);
-	swap(ep->spare, notice);
-	zcipc_notice_release(ep, notice);
-}
-
-/**
- * zcipc_notices_end() - a capability leaves its endpoint
- * @cap: the capability; the caller holds its endpoint's lock
- *
- * Nobody hears what has not been received about it.
- */
-void zcipc_notices_end(struct zcipc_cap *cap)
-{
-	struct zcipc_notice *notice, *next;
-
-	lockdep_assert_held(&zcipc_cap_ep(cap)->space.lock);
-	list_for_each_entry_safe(notice, next, &cap->notices, entry) {
-		zcipc_message_unqueue(zcipc_cap_ep(cap), &notice->msg);
-		zcipc_notice_free(zcipc_cap_ep(cap), notice);
-	}
-}
 
 /*
  * What of the peer's a notification is about: a capability for what @cap is for, or an error that

@@ -1,153 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Messages.
+ * Queues of messages.
  */
 #ifndef ZCIPC_QUEUE_H
 #define ZCIPC_QUEUE_H
 
-#include <linux/list.h>
-#include <linux/mm.h>
 #include <linux/types.h>
-#include <linux/uidgid.h>
-
-#include <linux/zcipc.h>
 
 #include "ipc/endpoint.h"
-
-struct pid;
-struct zcipc_cap;
-
-/**
- * struct zcipc_message - tells an endpoint what it got. Part of a capability, or a notification
- * @entry: in ep->messages or the ring's, or empty
- * @type: enum zcipc_type or enum zcipc_message_type
- * @flags: enum zcipc_message_flags
- * @region: the region's id
- * @addr: where it is mapped, or 0; of a notification it is found out when it is received
- * @offset: where it begins in the capability's range, in bytes
- * @len: bytes
- * @cookie: the sender's
- * @sender: endpoint id
- * @pid: the sender's thread group, with a reference until the message is received
- * @uid: the sender's effective user
- * @sender_rights: what the sender had, and gets back if it comes back
- * @unheard: the capability was revoked before the endpoint received the message, and never will
- * @unmapped: it is a range of a file, which the endpoint has to map when it receives this
- * @shown: it has been put into a ring: the owner may know of it, though it has not received it
- * @number: which in the ring
- */
-struct zcipc_message {
-	struct list_head entry;
-	u32 type;
-	u32 flags;
-	u64 region;
-	u64 addr;
-	u64 offset;
-	u64 len;
-	u64 cookie;
-	u64 sender;
-	struct pid *pid;
-	kuid_t uid;
-	u32 sender_rights;
-	bool unheard;
-	bool unmapped;
-	bool shown;
-	u32 number;
-};
-
-/*
- * What messages say. No message is another one that has been changed: there is a function for each
- * kind, which names all members but those that zcipc_message_queue() sets.
- */
-static __always_inline struct zcipc_message
-zcipc_message_of_transfer(u32 type, u64 region, u64 addr, u64 offset, u64 len, u64 cookie,
-			  u32 sender_rights, bool unmapped)
-{
-	return (struct zcipc_message) {
-		.type = type,
-		.flags = 0,
-		.region = region,
-		.addr = addr,
-		.offset = offset,
-		.len = len,
-		.cookie = cookie,
-		.sender_rights = sender_rights,
-		.unheard = false,
-		.unmapped = unmapped,
-		.shown = false,
-		.number = 0,
-	};
-}
-
-/* Of a MOVE that comes back to its sender, in whose window it is not. */
-static inline struct zcipc_message zcipc_message_returned(const struct zcipc_message *sent)
-{
-	return (struct zcipc_message) {
-		.type = sent->type,
-		.flags = ZCIPC_MESSAGE_RETURNED,
-		.region = sent->region,
-		.addr = 0,
-		.offset = sent->offset,
-		.len = sent->len,
-		.cookie = sent->cookie,
-		.sender_rights = sent->sender_rights,
-		.unheard = false,
-		.unmapped = false,
-		.shown = false,
-		.number = 0,
-	};
-}
-
-/* Of a capability that has been revoked. Nothing of the region is left to it but its id. */
-static inline struct zcipc_message zcipc_message_of_end(u64 region, unsigned long npages)
-{
-	return (struct zcipc_message) {
-		.type = ZCIPC_REVOKED,
-		.flags = 0,
-		.region = region,
-		.addr = 0,
-		.offset = 0,
-		.len = (u64)npages << PAGE_SHIFT,
-		.cookie = 0,
-		.sender_rights = 0,
-		.unheard = false,
-		.unmapped = false,
-		.shown = false,
-		.number = 0,
-	};
-}
-
-/* Of a notification: where it is mapped is looked up when it is received. */
-static inline struct zcipc_message zcipc_message_of_notice(u64 region, u64 offset, u64 len,
-							   u64 cookie)
-{
-	return (struct zcipc_message) {
-		.type = ZCIPC_NOTIFIED,
-		.flags = 0,
-		.region = region,
-		.addr = 0,
-		.offset = offset,
-		.len = len,
-		.cookie = cookie,
-		.sender_rights = 0,
-		.unheard = false,
-		.unmapped = false,
-		.shown = false,
-		.number = 0,
-	};
-}
+#include "ipc/message.h"
 
 void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
 			 const struct zcipc_endpoint *sender);
-bool zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg);
-struct zcipc_message *zcipc_message_valid(struct zcipc_endpoint *ep, struct list_head *messages);
-void zcipc_message_describe(const struct zcipc_message *msg, struct zcipc_recv *recv);
-void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg,
-			    const struct zcipc_recv *recv);
-void zcipc_message_return_all(struct zcipc_endpoint *ep);
 bool zcipc_message_waits(struct zcipc_endpoint *ep);
 struct zcipc_message *zcipc_message_first(struct zcipc_endpoint *ep);
-struct zcipc_cap *zcipc_message_cap(const struct zcipc_message *msg);
 bool zcipc_message_make_room(struct zcipc_endpoint *ep);
 
 static inline bool zcipc_message_fits(const struct zcipc_endpoint *ep)

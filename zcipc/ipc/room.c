@@ -71,23 +71,6 @@ void zcipc_endpoint_made_room(struct zcipc_endpoint *ep)
 	zcipc_endpoint_wake_next(ep, NULL);
 }
 
-/* As zcipc_endpoint_made_room(), while the ring is being updated, which cannot be done twice. */
-void zcipc_endpoint_made_room_in_ring(struct zcipc_endpoint *ep)
-{
-	lockdep_assert_held(&ep->space.lock);
-	WRITE_ONCE(ep->room_seq, ep->room_seq + 1);
-	if (wq_has_sleeper(&ep->room_wait))
-		wake_up(&ep->room_wait);
-}
-
-/* Whoever waits for room may have another answer now. The caller holds the lock. */
-void zcipc_endpoint_wake_all(struct zcipc_endpoint *ep)
-{
-	lockdep_assert_held(&ep->space.lock);
-	WRITE_ONCE(ep->room_seq, ep->room_seq + 1);
-	wake_up_all(&ep->room_wait);
-}
-
 /**
  * zcipc_endpoint_wait_room() - wait until there is more room, or the endpoint is dead
  * @ep: the endpoint

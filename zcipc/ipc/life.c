@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Endpoints: how they come to life, and die.
+ *
+ * An endpoint dies when its address space does or its file is released, whichever comes first: a
+ * child that inherited the file descriptor must not keep what was sent to its parent, and nor must
+ * what a process executes later. An endpoint stays in memory until the last reference is gone.
+ *
+ * What is mapped from an endpoint tells of the end of the address space, when it is closed. Of an
+ * endpoint that has nothing mapped for a while an MMU notifier does, which all of an address space
+ * have in common. Not of all: whoever has one pays for it each time that anything is unmapped.
+ */
+#include <linux/fs.h>
+#include <linux/mmu_notifier.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+
+#include "base/test.h"
+#include "mem/recycle.h"
+#include "map/space.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/giveback.h"
+#include "ipc/life.h"
+#include "ipc/room.h"
+
+/* An endpoint has so long to map something. */
+#define ZCIPC_WATCH_DELAY	(HZ / 4)
+
+/**
+ * struct zcipc_mm - an address space with endpoints that nothing is mapped from
+ * @notifier: tells when it ends; a reference for each endpoint that has ever been such a one
+ * @lock: protects @endpoints
+ * @endpoints: which are these, if they are not dead
+ */
+struct zcipc_mm {
+	struct mmu_notifier notifier;
+	struct mutex lock; /* protects endpoints */
+	struct list_head endpoints;
+};
+
+/* An endpoint that is not dead, with a reference, or NULL. */
+static struct zcipc_endpoint *zcipc_mm_first(struct zcipc_mm *zmm)
+{
+	struct zcipc_endpoint *ep;
+
+	mutex_lock(&zmm->lock);
+	ep = list_first_entry_or_null(&zmm->endpoints, struct zcipc_endpoint, mm_entry);
+	if (ep) {
+		kref_get(&ep->kref);
+		list_del_init(&ep->mm_entry);
+	}
+	mutex_unlock(&zmm->lock);
+	return ep;
+}
+
+/*
+ * The address space ends: by exit or exec of the last one who used it. Files may live on, in other
+ * processes or in what has been executed.
+ */
+static void zcipc_mm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
+{
+	struct zcipc_mm *zmm = container_of(notifier, struct zcipc_mm, notifier);
+	struct zcipc_endpoint *ep;
+
+	while ((ep = zcipc_mm_first(zmm))) {
+		zcipc_endpoint_shutdown(ep);
+		zcipc_endpoint_put(ep);
+	}
+}
+
+static struct mmu_notifier *zcipc_mm_alloc(struct mm_struct *mm)
+{
+	struct zcipc_mm *zmm = kzalloc(sizeof(*zmm), GFP_KERNEL);
+
+	if (!zmm)
+		return ERR_PTR(-ENOMEM);
+	mutex_init(&zmm->lock);
+	INIT_LIST_HEAD(&zmm->endpoints);
+	return &zmm->notifier;
+}
+
+static void zcipc_mm_free(struct mmu_notifier *notifier)
+{
+	kfree(container_of(notifier, struct zcipc_mm, notifier));
+}
+
+static const struct mmu_notifier_ops zcipc_mm_ops = {
+	.release = zcipc_mm_release,
+	.alloc_notifier = zcipc_mm_alloc,
+	.free_notifier = zcipc_mm_free,
+};
+
+/*
+ * Has an endpoint told when its address space ends, which somebody uses. Returns false if that is
+ * to be tried again: nobody waits for whoever has the mmap_lock.
+ */
+static bool zcipc_mm_watch(struct zcipc_endpoint *ep)
+{
+	struct mmu_notifier *notifier;
+	struct zcipc_mm *zmm;
+
+	if (rwsem_is_locked(&ep->space.mm->mmap_lock))
+		return false;
+	notifier = mmu_notifier_get(&zcipc_mm_ops, ep->space.mm);
+	if (IS_ERR(notifier))
+		return false;
+	zmm = container_of(notifier, struct zcipc_mm, notifier);
+	mutex_lock(&ep->space.lock);
+	ep->notifier = notifier;
+	if (!ep->space.dead) {
+		mutex_lock(&zmm->lock);
+		list_add_tail(&ep->mm_entry, &zmm->endpoints);
+		mutex_unlock(&zmm->lock);
+	}
+	mutex_unlock(&ep->space.lock);
+	return true;
+}
+
+/* Not of one that is dead: its shutdown sees to it that nothing is queued, or will be. */
+static void zcipc_endpoint_watch_soon(struct zcipc_endpoint *ep)
+{
+	mutex_lock(&ep->space.lock);
+	kref_get(&ep->kref);
+	if (ep->space.dead || ep->notifier ||
+	    !queue_delayed_work(zcipc_workers, &ep->watch, ZCIPC_WATCH_DELAY))
+		zcipc_endpoint_put(ep);
+	mutex_unlock(&ep->space.lock);
+}
+
+/* An endpoint has existed for a while, or something of it has been unmapped. */
+static void zcipc_endpoint_watch(struct work_struct *work)
+{
+	struct zcipc_endpoint *ep = container_of(to_delayed_work(work), struct zcipc_endpoint,
+						 watch);
+
+	if (!mmget_not_zero(ep->space.mm)) {
+		zcipc_endpoint_shutdown(ep);
+	} else {
+		/* What is mapped from it has its inode, but for views, which do not count. */
+		if (!READ_ONCE(ep->space.dead) && !ep->notifier &&
+		    !mapping_mapped(ep->space.inode->i_mapping) && !zcipc_mm_watch(ep))
+			zcipc_endpoint_watch_soon(ep);
+		/* If it ends with this, others do not wait for that. */
+		mmput_async(ep->space.mm);
+	}
+	zcipc_endpoint_put(ep);
+}
+
+/*
+ * Something that was mapped from an endpoint is closed. If the address space goes away, the
+ * endpoint does, although a child may keep the file open.
+ */
+static void zcipc_endpoint_closed(struct zcipc_space *space)
+{
+	struct zcipc_endpoint *ep = container_of(space, struct zcipc_endpoint, space);
+
+	if (!atomic_read(&space->mm->mm_users))
+		zcipc_endpoint_shutdown(ep);
+	else
+		zcipc_endpoint_watch_soon(ep);
+}
+
+static void zcipc_endpoint_changed(struct zcipc_space *space)
+{
+	zcipc_endpoint_wake_all(container_of(space, struct zcipc_endpoint, space));
+}
+
+static const struct zcipc_space_ops zcipc_life_ops = {
+	.changed = zcipc_endpoint_changed,
+	.closed = zcipc_endpoint_closed,
+	.unplaced = zcipc_cap_unplaced,
+	.emptied = zcipc_cap_emptied,
+};
+
+/**
+ * zcipc_endpoint_create() - an endpoint for the current process
+ *
+ * Context: May sleep.
+ * Return: the endpoint with one reference, or -EDQUOT, -ENOMEM
+ */
+struct zcipc_endpoint *zcipc_endpoint_create(void)
+{
+	struct zcipc_endpoint *ep = zcipc_endpoint_alloc(&zcipc_life_ops);
+	int ret;
+
+	if (IS_ERR(ep))
+		return ep;
+	INIT_DELAYED_WORK(&ep->watch, zcipc_endpoint_watch);
+	ret = zcipc_endpoint_publish(ep);
+	if (ret) {
+		zcipc_endpoint_put(ep);
+		return ERR_PTR(ret);
+	}
+	zcipc_endpoint_watch_soon(ep);
+	return ep;
+}
+
+/**
+ * zcipc_endpoint_shutdown() - everything comes to an end
+ * @ep: the endpoint. Only the first call does something.
+ *
+ * What was moved to the endpoint and not received goes back to the senders, all else is dropped.
+ *
+ * Context: May sleep. The caller may hold the mmap_lock of the endpoint's own mm if nobody uses
+ * that any more.
+ */
+void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep)
+{
+	struct mmu_notifier *notifier;
+	struct zcipc_mm *zmm;
+	bool first;
+
+	mutex_lock(&ep->space.lock);
+	first = !ep->space.dead;
+	WRITE_ONCE(ep->space.dead, true);
+	notifier = ep->notifier;
+	mutex_unlock(&ep->space.lock);
+	if (!first)
+		return;
+	if (cancel_delayed_work(&ep->watch))
+		zcipc_endpoint_put(ep);
+	if (notifier) {
+		zmm = container_of(notifier, struct zcipc_mm, notifier);
+		mutex_lock(&zmm->lock);
+		list_del_init(&ep->mm_entry);
+		mutex_unlock(&zmm->lock);
+	}
+	zcipc_endpoint_unpublish(ep);
+	wake_up_all(&ep->recv_wait);
+	wake_up_all(&ep->room_wait);
+	zcipc_test_point("shutdown");
+
+	zcipc_message_return_all(ep);
+	mutex_lock(&ep->space.lock);
+	zcipc_cap_remove_all(ep);
+	mutex_unlock(&ep->space.lock);
+	zcipc_recycle_end(&ep->kept);
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Messages: what one is about, and how it leaves the queue.
+ *
+ * A message is a part of the capability that it tells of, and goes with it. Only one that tells
+ * that a capability is gone is all that is left of it, and is freed when it has been received. So
+ * are notifications, of which a capability has any number.
+ */
+#include <linux/list.h>
+#include <linux/pid.h>
+
+#include <linux/zcipc.h>
+
+#include "base/counters.h"
+#include "base/trace.h"
+#include "map/slot.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/message.h"
+#include "ipc/notice.h"
+
+static struct zcipc_notice *zcipc_message_notice(const struct zcipc_message *msg)
+{
+	return container_of(msg, struct zcipc_notice, msg);
+}
+
+/* The capability that a message tells of. */
+struct zcipc_cap *zcipc_message_cap(const struct zcipc_message *msg)
+{
+	if (msg->type == ZCIPC_NOTIFIED)
+		return zcipc_message_notice(msg)->cap;
+	return container_of(msg, struct zcipc_cap, msg);
+}
+
+/* Takes a message out of the queue. Returns whether it was there. */
+bool zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg)
+{
+	lockdep_assert_held(&ep->space.lock);
+	if (list_empty(&msg->entry))
+		return false;
+	list_del_init(&msg->entry);
+	put_pid(msg->pid);
+	WRITE_ONCE(ep->nmessages, ep->nmessages - 1);
+	zcipc_stat_dec(MESSAGES);
+	return true;
+}
+
+/* The oldest message of a list that is still true, or NULL. */
+struct zcipc_message *zcipc_message_valid(struct zcipc_endpoint *ep, struct list_head *messages)
+{
+	struct zcipc_message *msg;
+
+	lockdep_assert_held(&ep->space.lock);
+	while ((msg = list_first_entry_or_null(messages, struct zcipc_message, entry))) {
+		if (zcipc_message_alone(msg) || !READ_ONCE(zcipc_message_cap(msg)->extent.revoked))
+			break;
+		/* Nor will zcipc_cap_bury() tell that it is gone. */
+		msg->unheard = !msg->shown;
+		zcipc_message_unqueue(ep, msg);
+	}
+	return msg;
+}
+
+/* What the receiver is told, but for the sender's ids. */
+void zcipc_message_describe(const struct zcipc_message *msg, struct zcipc_recv *recv)
+{
+	const struct zcipc_cap *cap = zcipc_message_cap(msg);
+
+	recv->type = msg->type;
+	recv->rights = cap->rights;
+	recv->cap = cap->extent.token;
+	recv->region = msg->region;
+	recv->addr = msg->addr;
+	if (msg->type == ZCIPC_NOTIFIED)
+		recv->addr = zcipc_slots_addr(&cap->extent, msg->offset, msg->len);
+	recv->len = msg->len;
+	recv->cookie = msg->cookie;
+	recv->sender = msg->sender;
+	recv->message_flags = msg->flags;
+	recv->offset = msg->offset;
+}
+
+/* Takes a message that the receiver has got out of the queue. The caller holds the lock. */
+void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg,
+			    const struct zcipc_recv *recv)
+{
+	zcipc_message_unqueue(ep, msg);
+	if (zcipc_message_alone(msg))
+		zcipc_cap_free(zcipc_message_cap(msg));
+	else if (msg->type == ZCIPC_NOTIFIED)
+		zcipc_notice_free(ep, zcipc_message_notice(msg));
+	zcipc_count(&ep->space, NULL, RECEIVED, 1);
+	trace_zcipc_receive(ep->space.id, recv);
+}
