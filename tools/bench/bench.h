@@ -4,7 +4,7 @@
  *
  * zcipc-bench.c	options, the two processes that play ping-pong, the clock, the figures
  * peers.c		what every kernel has
- * zcipc.c		MOVE, SHARE and COPY
+ * transfers.c		MOVE, SHARE and COPY
  */
 #ifndef ZCIPC_BENCH_H
 #define ZCIPC_BENCH_H

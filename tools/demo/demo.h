@@ -5,7 +5,7 @@
  * zcipc-demo.c		options, the file, the table
  * run.c		one run: the producer and the consumer process, the clock, the digest
  * kernel.c		the mechanisms that every kernel has
- * zcipc.c		MOVE, SHARE and COPY
+ * transfers.c		MOVE, SHARE and COPY
  */
 #ifndef ZCIPC_DEMO_H
 #define ZCIPC_DEMO_H
