@@ -4,6 +4,9 @@
  */
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -13,7 +16,8 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
-#include "bench.h"
+#include "base.h"
+#include "mechanism.h"
 
 /* Of Linux 6.8. */
 #ifndef UFFDIO_MOVE
@@ -150,7 +154,7 @@ static void readv_start(struct side *s)
 	two_buffers(s);
 	s->sh->addr[s->me] = s->tx;
 	s->sh->pid[s->me] = getpid();
-	barrier(s);
+	barrier(s->sh->barrier, s->me);
 	/* Where Yama restricts who may look into whom. Elsewhere it is an error that is none. */
 	prctl(PR_SET_PTRACER, s->sh->pid[!s->me], 0, 0, 0);
 }

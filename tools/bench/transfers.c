@@ -4,10 +4,14 @@
  */
 #include <fcntl.h>
 #include <linux/zcipc.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#include "bench.h"
+#include "base.h"
+#include "mechanism.h"
+#include "transfers.h"
 
 #define AUTO_COPY_MAX	"/sys/module/zcipc/parameters/auto_copy_max"
 
@@ -155,7 +159,7 @@ static void start(struct side *s)
 		die("mmap of the window");
 	if (!s->me)
 		carry(s);
-	barrier(s);
+	barrier(s->sh->barrier, s->me);
 }
 
 /* One region, that goes back and forth. */
@@ -299,7 +303,7 @@ static void once_start(struct side *s)
 	transfer(s, &cmd);
 	s->peer_cap = cmd.peer_cap;
 	zcipc_receive(s);
-	barrier(s);
+	barrier(s->sh->barrier, s->me);
 }
 
 /* ... a notification says that there is something in the region, and where, */

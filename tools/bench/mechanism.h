@@ -1,25 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the parts of the benchmark share.
- *
- * zcipc-bench.c	options, the two processes that play ping-pong, the clock, the figures
- * peers.c		what every kernel has
- * transfers.c		MOVE, SHARE and COPY
+ * A mechanism: what zcipc-bench.c has it do, and what zcipc-bench.c gives it for that.
  */
-#ifndef ZCIPC_BENCH_H
-#define ZCIPC_BENCH_H
+#ifndef ZCIPC_MECHANISM_H
+#define ZCIPC_MECHANISM_H
 
-#include <errno.h>
 #include <linux/types.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/types.h>
-#include <unistd.h>
 
-#define PAGE		4096UL
-#define HUGE_PAGE	(2UL << 20)
 #define BATCH		256
 
 /**
@@ -141,44 +129,7 @@ struct mechanism {
 	void (*finish)(struct side *s);
 };
 
-/**
- * struct load - what else the endpoints have to carry
- * @endpoints: other endpoints
- * @regions: other regions, in the window of the sender
- * @queues: other endpoints whose queues are full
- */
-struct load {
-	long endpoints, regions, queues;
-};
-
+/* What Linux has, and what zcipc has: peers.c, transfers.c. A name of NULL ends each. */
 extern const struct mechanism peers[], zcipcs[];
-extern struct load load;
 
-/* Bytes of kernel memory for each frame of 4 KiB, or part of 2 MiB, beside the frame itself. */
-double frame_overhead(bool huge);
-
-/* Says what happened, and errno. Returns the status with which to exit. */
-int complain(const char *fmt, ...);
-
-#define die(...)	_exit(complain(__VA_ARGS__))
-
-/* Not a call that failed, but a message that is not what it should be. */
-#define wrong(...) do {					\
-	errno = EBADMSG;				\
-	die(__VA_ARGS__);				\
-} while (0)
-
-void barrier(struct side *s);
-/* Announces message @n, and waits for it. */
-void post(__u32 *turn, __u32 n);
-void await(__u32 *turn, __u32 n);
-
-char *private_memory(size_t len, bool huge);
-char *shared_memory(size_t len);
-
-/* Marks every @step-th page. */
-void stamp(char *p, size_t npages, __u64 seq, size_t step);
-/* Touches every page. Returns how many do not have their mark. */
-size_t touch(const char *p, size_t npages, __u64 seq);
-
-#endif /* ZCIPC_BENCH_H */
+#endif /* ZCIPC_MECHANISM_H */
