@@ -18,9 +18,9 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "base.h"
+#include "clock.h"
 #include "mechanism.h"
 #include "transfers.h"
 
@@ -32,14 +32,6 @@ enum outcome { GOOD, BAD, NONE };
 
 static bool icount;
 static double clock_cost, wake;
-
-static long long now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
 
 static int compare(const void *a, const void *b)
 {
@@ -566,29 +558,15 @@ static bool measure_scaling(void)
 	return ok;
 }
 
-/*
- * The kernel still does things in the background after boot. Sleeps, which takes no time where
- * instructions are counted, then waits until a loop takes as long as it has instructions.
- */
-static void settle(void)
+/* Sleeping takes no time where instructions are counted. */
+static void wait_until_idle(void)
 {
-	const long n = 10 * 1000 * 1000;
-	int tries;
+	double per_insn;
 
 	sleep(30);
-	for (tries = 0; tries < 300; tries++) {
-		long left = n;
-		long long start = now();
-		double per_insn;
-
-		/* Two instructions each time, on any machine. */
-		do
-			__asm__ volatile("" : "+r" (left));
-		while (--left);
-		per_insn = (now() - start) / (2.0 * n);
-		if (per_insn > 0.99 && per_insn < 1.01)
-			return;
-	}
+	per_insn = settle();
+	if (per_insn > 0.99 && per_insn < 1.01)
+		return;
 	errno = ETIMEDOUT;
 	die("the guest is never idle, or its nanoseconds are no instructions");
 }
@@ -717,7 +695,7 @@ int main(int argc, char **argv)
 	setrlimit(RLIMIT_NOFILE, &nofile);
 	setrlimit(RLIMIT_MEMLOCK, &memlock);
 	if (icount)
-		settle();
+		wait_until_idle();
 	calibrate();
 	for (i = optind; i < argc; i++)
 		ok &= measure(find(argv[i]), min, max);

@@ -19,8 +19,9 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 #define WINDOW_LEN	(64UL << 20)
 
@@ -46,39 +47,6 @@
 #define MAX_HUGE_HOP		60
 
 static size_t page_size;
-
-static long long now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC_RAW, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
-
-/*
- * The kernel still does things in the background after boot. Waits until a loop takes as long as it
- * has instructions. Returns the last time per instruction.
- */
-static double settle(void)
-{
-	const long n = 10 * 1000 * 1000;
-	double per_insn = 0;
-	int tries;
-
-	for (tries = 0; tries < 300; tries++) {
-		long left = n;
-		long long start = now();
-
-		/* Two instructions each time, on any machine. */
-		do
-			__asm__ volatile("" : "+r" (left));
-		while (--left);
-		per_insn = (now() - start) / (2.0 * n);
-		if (per_insn > 0.99 && per_insn < 1.01)
-			break;
-	}
-	return per_insn;
-}
 
 static int compare(const void *a, const void *b)
 {

@@ -31,6 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 #define WINDOW_LEN	(256UL << 20)
 #define PAGE		4096UL
 #define BATCH		ZCIPC_MAX_BATCH
@@ -51,14 +53,6 @@ static void die(const char *what)
 {
 	fprintf(stderr, "zcipc-latency: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-static long long now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC_RAW, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
 /**
