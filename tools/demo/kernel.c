@@ -10,7 +10,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "demo.h"
+#include "base.h"
+#include "mechanism.h"
 
 /* Touched pages, so that the first use of the buffer does not count. */
 static void *buffer_alloc(size_t len)

@@ -28,41 +28,19 @@
 
 #include <openssl/evp.h>
 
-#include "demo.h"
+#include "base.h"
+#include "mechanism.h"
+#include "run.h"
 
 enum { PRODUCER, CONSUMER, NROLES };
 
 static const char * const role_name[NROLES] = { "producer", "consumer" };
-const char *role = "";
-const char *clear_line = "";
 
 /* What the processes of a run and their parent have in common. */
 struct board {
 	__u64 start_ns;
 	struct result result;
 };
-
-size_t page_size(void)
-{
-	return sysconf(_SC_PAGESIZE);
-}
-
-size_t page_align(size_t len)
-{
-	return (len + page_size() - 1) & ~(page_size() - 1);
-}
-
-char *human(char buf[HUMAN_LEN], __u64 bytes)
-{
-	static const char * const unit[] = { " B", " KiB", " MiB", " GiB" };
-	unsigned int i = 0;
-	double n = bytes;
-
-	for (; n >= 1024 && i < 3; i++)
-		n /= 1024;
-	snprintf(buf, HUMAN_LEN, "%.*f%s", n != (__u64)n, n, bytes ? unit[i] : "");
-	return buf;
-}
 
 /* --- the digest */
 

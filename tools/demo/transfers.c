@@ -10,7 +10,8 @@
 
 #include <linux/zcipc.h>
 
-#include "demo.h"
+#include "base.h"
+#include "mechanism.h"
 
 /* The message being filled and the one before it, with as much again to spare. */
 #define WINDOW_MESSAGES		4

@@ -11,7 +11,9 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "demo.h"
+#include "base.h"
+#include "mechanism.h"
+#include "run.h"
 
 /* The pipe is first because the others are compared with it. */
 static const struct mechanism * const mechanisms[] = {

@@ -1,24 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the parts of the demo share.
- *
- * zcipc-demo.c		options, the file, the table
- * run.c		one run: the producer and the consumer process, the clock, the digest
- * kernel.c		the mechanisms that every kernel has
- * transfers.c		MOVE, SHARE and COPY
+ * A mechanism: what run.c has it do. Each is in kernel.c or transfers.c.
  */
-#ifndef ZCIPC_DEMO_H
-#define ZCIPC_DEMO_H
+#ifndef ZCIPC_MECHANISM_H
+#define ZCIPC_MECHANISM_H
 
-#include <errno.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <linux/types.h>
-
-#define SHA256_LEN	32
-#define HUMAN_LEN	16
+#include <stdbool.h>
+#include <stddef.h>
 
 /**
  * struct side - one process's view of a mechanism
@@ -82,61 +71,4 @@ struct mechanism {
 extern const struct mechanism mech_pipe, mech_readv, mech_memfd;
 extern const struct mechanism mech_copy, mech_share, mech_move;
 
-/**
- * struct result - what a run found
- * @messages: how many were needed
- * @ns: nanoseconds, the median of the timed parts
- * @faults: page faults of the consumer in the timed parts
- * @copied: bytes copied by the hand-overs
- * @copied_write: bytes copied because the producer wrote to what it had sent
- * @digest: SHA-256 of what the consumer received
- */
-struct result {
-	__u64 messages;
-	__u64 ns;
-	__u64 faults;
-	__u64 copied;
-	__u64 copied_write;
-	unsigned char digest[SHA256_LEN];
-};
-
-/**
- * struct run - one way through the file
- * @mech: the mechanism
- * @size: bytes, the message size
- * @file: the contents
- * @len: bytes, how much of it is sent
- * @nth: how many runs came before
- * @nruns: how many there are
- */
-struct run {
-	const struct mechanism *mech;
-	size_t size;
-	const unsigned char *file;
-	size_t len;
-	unsigned int nth;
-	unsigned int nruns;
-};
-
-bool run_once(const struct run *run, struct result *result);
-void sha256(const void *data, size_t len, unsigned char digest[SHA256_LEN]);
-
-/* What errors begin with: the end of a progress line that is on the screen, and who it is. */
-extern const char *clear_line;
-extern const char *role;
-
-#define warn(format, ...)							\
-	fprintf(stderr, "%szcipc-demo: %s" format "\n", clear_line, role, ##__VA_ARGS__)
-
-#define die(format, ...) do {							\
-	warn(format, ##__VA_ARGS__);						\
-	exit(1);								\
-} while (0)
-
-#define die_errno(format, ...)	die(format ": %s", ##__VA_ARGS__, strerror(errno))
-
-char *human(char buf[HUMAN_LEN], __u64 bytes);
-size_t page_size(void);
-size_t page_align(size_t len);
-
-#endif /* ZCIPC_DEMO_H */
+#endif /* ZCIPC_MECHANISM_H */
