@@ -3,13 +3,12 @@
  * MOVE, SHARE and COPY.
  */
 #include <fcntl.h>
-#include <linux/zcipc.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #include "base.h"
+#include "libzcipc.h"
 #include "mechanism.h"
 #include "transfers.h"
 
@@ -19,6 +18,9 @@
 
 struct load load;
 
+/* This process's. */
+static struct zcipc_endpoint endpoint;
+
 /* Where the pages of a batch are. */
 static char *pages[BATCH];
 
@@ -26,12 +28,12 @@ static unsigned int old_auto_copy_max;
 
 static const char *device_missing(const struct mechanism *mech)
 {
-	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
+	struct zcipc_endpoint e;
 
 	(void)mech;
-	if (fd < 0)
+	if (zcipc_open(&e, 0, 0))
 		return "no " ZCIPC_DEVICE;
-	close(fd);
+	zcipc_close(&e);
 	return NULL;
 }
 
@@ -43,35 +45,25 @@ static const char *auto_missing(const struct mechanism *mech)
 	return device_missing(mech);
 }
 
-static int open_endpoint(__u64 *id)
+static struct zcipc_endpoint open_endpoint(size_t window_len)
 {
-	struct zcipc_info info = { .size = sizeof(info) };
-	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
+	struct zcipc_endpoint e;
 
-	if (fd < 0)
+	if (zcipc_open(&e, window_len, 0))
 		die(ZCIPC_DEVICE);
-	if (ioctl(fd, ZCIPC_IOC_INFO, &info))
-		die("INFO");
-	*id = info.endpoint;
-	return fd;
+	return e;
 }
 
-static __u64 create(int fd, size_t len, __u32 flags, char **addr)
+static char *create(const struct zcipc_endpoint *e, size_t len, __u32 flags, __u64 *cap)
 {
-	struct zcipc_region_create create = {
-		.size = sizeof(create),
-		.flags = ZCIPC_CREATE_MAP | flags,
-		.len = len,
-		.node = ZCIPC_NODE_ANY,
-	};
+	struct zcipc_region_create region = zcipc_region_init(len, flags);
 
-	if (ioctl(fd, ZCIPC_IOC_REGION_CREATE, &create))
+	if (zcipc_create(e, &region))
 		die("REGION_CREATE of %zu bytes", len);
-	if (flags & ZCIPC_CREATE_HUGE && create.huge != create.len)
-		wrong("%llu of %llu bytes are in 2 MiB frames", create.huge, create.len);
-	if (addr)
-		*addr = (char *)create.addr;
-	return create.cap;
+	if (flags & ZCIPC_CREATE_HUGE && region.huge != region.len)
+		wrong("%llu of %llu bytes are in 2 MiB frames", region.huge, region.len);
+	*cap = region.cap;
+	return (char *)region.addr;
 }
 
 /* Which frames the mechanism is about. */
@@ -82,83 +74,75 @@ static __u32 create_flags(const struct side *s)
 	       s->mech->flags & FAST ? ZCIPC_CREATE_UNPINNABLE : 0;
 }
 
-static void transfer_init(struct zcipc_transfer *cmd, struct side *s, __u32 type, __u64 cap)
+static __u64 peer(const struct side *s)
 {
-	memset(cmd, 0, sizeof(*cmd));
-	cmd->size = sizeof(*cmd);
-	cmd->type = type;
-	cmd->rights = type == ZCIPC_SHARE ? ZCIPC_RIGHT_READ : 0;
-	cmd->cap = cap;
-	cmd->peer = s->sh->endpoint[!s->me];
-	cmd->node = ZCIPC_NODE_ANY;
+	return s->sh->endpoint[!s->me];
 }
 
-static void transfer(struct side *s, struct zcipc_transfer *cmd)
+static void transfer(const struct side *s, struct zcipc_transfer *cmd)
 {
 	/* What was written to after the last snapshot goes back to its 2 MiB frames. */
 	const size_t max = s->mech->written ? (s->npages * s->mech->written / 100 + 1) * PAGE : 0;
 
-	if (ioctl(s->own_fd, ZCIPC_IOC_TRANSFER, cmd))
+	if (zcipc_transfer(&endpoint, cmd))
 		die("TRANSFER");
 	if (cmd->copied > max)
 		wrong("TRANSFER copied %llu bytes", cmd->copied);
 }
 
-static void grant(int fd, __u64 cap, __u64 peer)
+static void grant(__u64 cap, __u64 to)
 {
 	struct zcipc_grant cmd = {
-		.size = sizeof(cmd), .cap = cap, .peer = peer, .rights = ZCIPC_RIGHT_READ,
+		.size = sizeof(cmd), .cap = cap, .peer = to, .rights = ZCIPC_RIGHT_READ,
 	};
 
-	if (ioctl(fd, ZCIPC_IOC_GRANT, &cmd))
+	if (ioctl(endpoint.fd, ZCIPC_IOC_GRANT, &cmd))
 		die("GRANT");
 }
 
 static char *receive(struct side *s)
 {
-	struct zcipc_recv cmd = { .size = sizeof(cmd) };
+	struct zcipc_recv msg;
 
-	if (ioctl(s->own_fd, ZCIPC_IOC_RECV, &cmd))
+	if (zcipc_receive(&endpoint, &msg))
 		die("RECV");
-	s->got = cmd.cap;
-	return (char *)cmd.addr;
+	s->got = msg.cap;
+	return (char *)msg.addr;
 }
 
 static void drop(struct side *s)
 {
-	struct zcipc_drop cmd = { .size = sizeof(cmd), .cap = s->got };
-
-	if (ioctl(s->own_fd, ZCIPC_IOC_DROP, &cmd))
+	if (zcipc_drop(&endpoint, s->got))
 		die("DROP");
 }
 
-static void carry(struct side *s)
+static void carry(void)
 {
-	__u64 cap, id;
+	__u64 cap;
 	long i, j;
 
 	for (i = 0; i < load.regions; i++)
-		create(s->own_fd, PAGE, 0, NULL);
+		create(&endpoint, PAGE, 0, &cap);
 	for (i = 0; i < load.endpoints; i++)
-		open_endpoint(&id);
+		open_endpoint(0);
 	if (!load.queues)
 		return;
-	cap = create(s->own_fd, PAGE, 0, NULL);
+	create(&endpoint, PAGE, 0, &cap);
 	for (i = 0; i < load.queues; i++) {
-		open_endpoint(&id);
+		struct zcipc_endpoint other = open_endpoint(0);
+
 		for (j = 0; j < 1024; j++)
-			grant(s->own_fd, cap, id);
+			grant(cap, other.id);
 	}
 }
 
 /* Both have endpoints afterwards, that know each other. */
 static void start(struct side *s)
 {
-	s->own_fd = open_endpoint(&s->sh->endpoint[s->me]);
-	if (mmap(NULL, WINDOW_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, s->own_fd, 0) == MAP_FAILED)
-		die("mmap of the window");
+	endpoint = open_endpoint(WINDOW_LEN);
+	s->sh->endpoint[s->me] = endpoint.id;
 	if (!s->me)
-		carry(s);
+		carry();
 	barrier(s->sh->barrier, s->me);
 }
 
@@ -167,29 +151,25 @@ static void move_start(struct side *s)
 {
 	start(s);
 	if (!s->me)
-		s->cap = create(s->own_fd, s->len, create_flags(s), &s->tx);
+		s->tx = create(&endpoint, s->len, create_flags(s), &s->cap);
 }
 
 /* So does memory that was there before. */
 static void import_start(struct side *s)
 {
-	struct zcipc_region_import cmd = { .size = sizeof(cmd), .len = s->len };
-
 	start(s);
 	if (s->me)
 		return;
 	s->tx = private_memory(s->len, s->mech->flags & HUGE);
-	cmd.addr = (unsigned long)s->tx;
-	if (ioctl(s->own_fd, ZCIPC_IOC_REGION_IMPORT, &cmd))
+	if (zcipc_import(&endpoint, s->tx, s->len, &s->cap))
 		die("REGION_IMPORT");
-	s->cap = cmd.cap;
 }
 
 /* Each has one of its own. */
 static void both_start(struct side *s)
 {
 	start(s);
-	s->cap = create(s->own_fd, s->len, create_flags(s), &s->tx);
+	s->tx = create(&endpoint, s->len, create_flags(s), &s->cap);
 }
 
 static void auto_copy_max(const char *mode, unsigned int *bytes)
@@ -222,11 +202,10 @@ static void auto_finish(struct side *s)
 	auto_copy_max("we", &old_auto_copy_max);
 }
 
-static void zcipc_send(struct side *s)
+static void region_send(struct side *s)
 {
-	struct zcipc_transfer cmd;
+	struct zcipc_transfer cmd = zcipc_transfer_init(s->mech->option, s->cap, peer(s));
 
-	transfer_init(&cmd, s, s->mech->option, s->cap);
 	transfer(s, &cmd);
 }
 
@@ -234,21 +213,18 @@ static void zcipc_send(struct side *s)
 static void snapshot_send(struct side *s)
 {
 	const bool memory = s->mech->option & ZCIPC_F_FROM_MEMORY;
-	struct zcipc_transfer cmd;
+	struct zcipc_transfer cmd = memory ?
+		zcipc_memory_init(ZCIPC_COPY, s->tx, s->len, peer(s)) :
+		zcipc_transfer_init(ZCIPC_COPY, s->cap, peer(s));
 
-	transfer_init(&cmd, s, ZCIPC_COPY, memory ? 0 : s->cap);
 	cmd.flags = s->mech->option;
-	if (memory) {
-		cmd.offset = (unsigned long)s->tx;
-		cmd.len = s->len;
-	}
-	if (ioctl(s->own_fd, ZCIPC_IOC_TRANSFER, &cmd))
+	if (zcipc_transfer(&endpoint, &cmd))
 		die("TRANSFER");
 	if (cmd.copied != (cmd.flags & ZCIPC_F_AUTO ? s->len : 0))
 		wrong("TRANSFER copied %llu bytes", cmd.copied);
 }
 
-static void zcipc_receive(struct side *s)
+static void message_receive(struct side *s)
 {
 	s->rx = receive(s);
 }
@@ -267,8 +243,8 @@ static struct zcipc_ring_head *ring_head;
 static void polled_start(struct side *s)
 {
 	move_start(s);
-	ring = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, s->own_fd, ZCIPC_RING_OFFSET);
-	ring_head = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, s->own_fd,
+	ring = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, endpoint.fd, ZCIPC_RING_OFFSET);
+	ring_head = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, endpoint.fd,
 			 ZCIPC_RING_OFFSET_HEAD);
 	if (ring == MAP_FAILED || ring_head == MAP_FAILED)
 		die("mmap of a ring");
@@ -299,10 +275,10 @@ static void once_start(struct side *s)
 	struct zcipc_transfer cmd;
 
 	both_start(s);
-	transfer_init(&cmd, s, ZCIPC_SHARE, s->cap);
+	cmd = zcipc_transfer_init(ZCIPC_SHARE, s->cap, peer(s));
 	transfer(s, &cmd);
 	s->peer_cap = cmd.peer_cap;
-	zcipc_receive(s);
+	message_receive(s);
 	barrier(s->sh->barrier, s->me);
 }
 
@@ -310,11 +286,11 @@ static void once_start(struct side *s)
 static void once_send(struct side *s)
 {
 	struct zcipc_notify cmd = {
-		.size = sizeof(cmd), .cap = s->cap, .peer = s->sh->endpoint[!s->me],
-		.peer_cap = s->peer_cap, .len = s->len,
+		.size = sizeof(cmd), .cap = s->cap, .peer = peer(s), .peer_cap = s->peer_cap,
+		.len = s->len,
 	};
 
-	if (ioctl(s->own_fd, ZCIPC_IOC_NOTIFY, &cmd))
+	if (ioctl(endpoint.fd, ZCIPC_IOC_NOTIFY, &cmd))
 		die("NOTIFY");
 }
 
@@ -326,7 +302,7 @@ static void nothing(struct side *s)
 
 static void stream_take(struct side *s)
 {
-	s->cap = create(s->own_fd, s->len, create_flags(s) | ZCIPC_CREATE_RECYCLED, &s->tx);
+	s->tx = create(&endpoint, s->len, create_flags(s) | ZCIPC_CREATE_RECYCLED, &s->cap);
 }
 
 /* Memory that is no region. */
@@ -346,26 +322,23 @@ static void memory_take(struct side *s)
 
 static void direct_send(struct side *s)
 {
-	struct zcipc_transfer cmd;
+	struct zcipc_transfer cmd = zcipc_memory_init(ZCIPC_MOVE, s->tx, s->len, peer(s));
 
-	transfer_init(&cmd, s, ZCIPC_MOVE, 0);
-	cmd.flags = ZCIPC_F_FROM_MEMORY;
-	cmd.offset = (unsigned long)s->tx;
-	cmd.len = s->len;
 	transfer(s, &cmd);
 }
 
 /* One-page regions in every second slot of the sender. */
 static void batch_start(struct side *s)
 {
+	__u64 between;
 	int i;
 
 	start(s);
 	if (s->me)
 		return;
 	for (i = 0; i < BATCH; i++) {
-		s->caps[i] = create(s->own_fd, PAGE, 0, &pages[i]);
-		create(s->own_fd, PAGE, 0, NULL);
+		pages[i] = create(&endpoint, PAGE, 0, &s->caps[i]);
+		create(&endpoint, PAGE, 0, &between);
 	}
 }
 
@@ -380,17 +353,11 @@ static void batch_take(struct side *s)
 static void batch_send(struct side *s)
 {
 	struct zcipc_transfer transfers[BATCH];
-	struct zcipc_transfer_batch cmd = {
-		.size = sizeof(cmd),
-		.transfers = (unsigned long)transfers,
-		.ntransfers = BATCH,
-		.transfer_size = sizeof(transfers[0]),
-	};
 	int i;
 
 	for (i = 0; i < BATCH; i++)
-		transfer_init(&transfers[i], s, ZCIPC_MOVE, s->caps[i]);
-	if (ioctl(s->own_fd, ZCIPC_IOC_TRANSFER_BATCH, &cmd) || cmd.done != BATCH)
+		transfers[i] = zcipc_transfer_init(ZCIPC_MOVE, s->caps[i], peer(s));
+	if (zcipc_transfer_batch(&endpoint, transfers, BATCH, 0) != BATCH)
 		die("TRANSFER_BATCH");
 }
 
@@ -432,21 +399,16 @@ static double kernel_memory(void)
 double frame_overhead(bool huge)
 {
 	const size_t len = 4 << 20, n = 64;
+	struct zcipc_endpoint e = open_endpoint(0);
 	double before, after;
-	__u64 id;
-	int fd = open_endpoint(&id);
 	size_t i;
 
 	before = kernel_memory();
 	for (i = 0; i < n; i++) {
-		struct zcipc_region_create create = {
-			.size = sizeof(create),
-			.flags = huge ? ZCIPC_CREATE_HUGE : ZCIPC_CREATE_NO_HUGE,
-			.len = len,
-			.node = ZCIPC_NODE_ANY,
-		};
+		struct zcipc_region_create region = zcipc_region_init(len, 0);
 
-		if (ioctl(fd, ZCIPC_IOC_REGION_CREATE, &create))
+		region.flags = huge ? ZCIPC_CREATE_HUGE : ZCIPC_CREATE_NO_HUGE;
+		if (zcipc_create(&e, &region))
 			die("REGION_CREATE of %zu bytes", len);
 	}
 	after = kernel_memory();
@@ -456,106 +418,106 @@ double frame_overhead(bool huge)
 const struct mechanism zcipcs[] = {
 	{ .name = "zcipc-move-4k", .option = ZCIPC_MOVE, .flags = SMALL,
 	  .missing = device_missing,
-	  .start = move_start, .send = zcipc_send, .receive = move_receive },
+	  .start = move_start, .send = region_send, .receive = move_receive },
 	{ .name = "zcipc-move-2m", .option = ZCIPC_MOVE, .flags = HUGE, .min = PAGE,
 	  .missing = device_missing,
-	  .start = move_start, .send = zcipc_send, .receive = move_receive },
+	  .start = move_start, .send = region_send, .receive = move_receive },
 	{ .name = "zcipc-move-polled", .option = ZCIPC_MOVE, .flags = NOTIFY | POLLED | SMALL,
 	  .missing = device_missing,
-	  .start = polled_start, .send = zcipc_send, .receive = polled_receive },
+	  .start = polled_start, .send = region_send, .receive = polled_receive },
 	{ .name = "zcipc-move-2m-polled", .option = ZCIPC_MOVE, .flags = NOTIFY | POLLED | HUGE,
 	  .min = PAGE, .missing = device_missing,
-	  .start = polled_start, .send = zcipc_send, .receive = polled_receive },
+	  .start = polled_start, .send = region_send, .receive = polled_receive },
 	{ .name = "zcipc-move-fast-polled", .option = ZCIPC_MOVE, .flags = NOTIFY | POLLED | FAST,
 	  .missing = device_missing,
-	  .start = polled_start, .send = zcipc_send, .receive = polled_receive },
+	  .start = polled_start, .send = region_send, .receive = polled_receive },
 	{ .name = "zcipc-move-fast", .option = ZCIPC_MOVE, .flags = FAST,
 	  .missing = device_missing,
-	  .start = move_start, .send = zcipc_send, .receive = move_receive },
+	  .start = move_start, .send = region_send, .receive = move_receive },
 	{ .name = "zcipc-move-imported", .option = ZCIPC_MOVE, .missing = device_missing,
-	  .start = import_start, .send = zcipc_send, .receive = move_receive },
+	  .start = import_start, .send = region_send, .receive = move_receive },
 	{ .name = "zcipc-move-imported-2m", .option = ZCIPC_MOVE, .flags = HUGE,
 	  .missing = device_missing,
-	  .start = import_start, .send = zcipc_send, .receive = move_receive },
+	  .start = import_start, .send = region_send, .receive = move_receive },
 	{ .name = "zcipc-direct", .flags = UNTIMED, .missing = device_missing,
-	  .start = direct_start, .send = direct_send, .receive = zcipc_receive,
+	  .start = direct_start, .send = direct_send, .receive = message_receive,
 	  .release = drop },
 	{ .name = "zcipc-direct-2m", .flags = UNTIMED | HUGE, .missing = device_missing,
-	  .start = direct_start, .send = direct_send, .receive = zcipc_receive,
+	  .start = direct_start, .send = direct_send, .receive = message_receive,
 	  .release = drop },
 	{ .name = "zcipc-stream-4k", .option = ZCIPC_MOVE, .flags = SMALL,
 	  .missing = device_missing,
-	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
+	  .start = start, .take = stream_take, .send = region_send, .receive = message_receive,
 	  .release = drop },
 	{ .name = "zcipc-stream-fast", .option = ZCIPC_MOVE, .flags = FAST,
 	  .missing = device_missing,
-	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
+	  .start = start, .take = stream_take, .send = region_send, .receive = message_receive,
 	  .release = drop },
 	{ .name = "zcipc-stream-2m", .option = ZCIPC_MOVE, .flags = HUGE,
 	  .missing = device_missing,
-	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
+	  .start = start, .take = stream_take, .send = region_send, .receive = message_receive,
 	  .release = drop },
 	{ .name = "zcipc-share", .option = ZCIPC_SHARE, .missing = device_missing,
-	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
 	{ .name = "zcipc-share-once", .option = ZCIPC_SHARE, .flags = WITH_WAKE,
 	  .missing = device_missing,
-	  .start = once_start, .send = once_send, .receive = zcipc_receive },
+	  .start = once_start, .send = once_send, .receive = message_receive },
 	{ .name = "zcipc-share-futex", .option = ZCIPC_SHARE, .flags = WITH_WAKE | NOTIFY,
 	  .missing = device_missing, .start = once_start, .send = nothing },
 	{ .name = "zcipc-copy-0", .option = ZCIPC_COPY, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT,
-	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
 	{ .name = "zcipc-copy-1", .option = ZCIPC_COPY, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .min = 1 << 20, .written = 1,
-	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
 	{ .name = "zcipc-copy-100", .option = ZCIPC_COPY, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .written = 100,
-	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
 	{ .name = "zcipc-copy-4k-0", .option = ZCIPC_COPY, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | SMALL,
-	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
 	{ .name = "zcipc-copy-fast-0", .option = ZCIPC_COPY, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | FAST,
-	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
 	{ .name = "zcipc-copy-fast-1", .option = ZCIPC_COPY, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | FAST, .min = 1 << 20, .written = 1,
-	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
 	{ .name = "zcipc-copy-fast-100", .option = ZCIPC_COPY, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | FAST, .written = 100,
-	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
 	{ .name = "zcipc-copy-4k-100", .option = ZCIPC_COPY, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | SMALL, .written = 100,
-	  .start = both_start, .send = zcipc_send, .receive = zcipc_receive, .release = drop },
+	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
 	{ .name = "zcipc-copy-2m-100", .option = ZCIPC_F_BREAK_HUGE, .missing = device_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | HUGE, .written = 100,
-	  .start = both_start, .send = snapshot_send, .receive = zcipc_receive, .release = drop },
+	  .start = both_start, .send = snapshot_send, .receive = message_receive, .release = drop },
 	{ .name = "zcipc-auto-0", .option = ZCIPC_F_AUTO, .missing = auto_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .max = 1 << 20,
-	  .start = auto_start, .send = snapshot_send, .receive = zcipc_receive,
+	  .start = auto_start, .send = snapshot_send, .receive = message_receive,
 	  .release = drop, .finish = auto_finish },
 	{ .name = "zcipc-auto-100", .option = ZCIPC_F_AUTO, .missing = auto_missing,
 	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .max = 1 << 20, .written = 100,
-	  .start = auto_start, .send = snapshot_send, .receive = zcipc_receive,
+	  .start = auto_start, .send = snapshot_send, .receive = message_receive,
 	  .release = drop, .finish = auto_finish },
 	{ .name = "zcipc-copy-memory", .option = ZCIPC_F_FROM_MEMORY | ZCIPC_F_IMPORT,
 	  .missing = device_missing, .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .max = 1 << 20,
 	  .start = start, .take = memory_take, .send = snapshot_send,
-	  .receive = zcipc_receive, .release = drop },
+	  .receive = message_receive, .release = drop },
 	{ .name = "zcipc-auto-memory", .option = ZCIPC_F_FROM_MEMORY | ZCIPC_F_AUTO,
 	  .missing = auto_missing, .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .max = 1 << 20,
 	  .start = auto_start, .take = memory_take, .send = snapshot_send,
-	  .receive = zcipc_receive, .release = drop, .finish = auto_finish },
+	  .receive = message_receive, .release = drop, .finish = auto_finish },
 	{ .name = "zcipc-batch-256", .missing = device_missing,
 	  .flags = UNTIMED | OWN_TOUCH | ENTRIES, .min = BATCH * PAGE, .max = BATCH * PAGE,
 	  .start = batch_start, .take = batch_take, .send = batch_send,
 	  .receive = batch_receive },
 	{ .name = "zcipc-msg-64k", .option = ZCIPC_MOVE, .flags = UNTIMED | HUGE,
 	  .min = 64 << 10, .max = 64 << 10, .missing = device_missing,
-	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
+	  .start = start, .take = stream_take, .send = region_send, .receive = message_receive,
 	  .release = drop },
 	{ .name = "zcipc-msg-1m", .option = ZCIPC_MOVE, .flags = UNTIMED | HUGE,
 	  .min = 1 << 20, .max = 1 << 20, .missing = device_missing,
-	  .start = start, .take = stream_take, .send = zcipc_send, .receive = zcipc_receive,
+	  .start = start, .take = stream_take, .send = region_send, .receive = message_receive,
 	  .release = drop },
 	{ .name = NULL },
 };

@@ -8,20 +8,19 @@
  * Two processes play ping-pong with a region; each touches every page it gets. A pipe that carries
  * one byte back and forth shows what waking each other up costs without any transfer.
  */
-#include <errno.h>
+#include <err.h>
 #include <fcntl.h>
-#include <linux/zcipc.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "libzcipc.h"
 
 #define WINDOW_LEN	(64UL << 20)
 
@@ -61,77 +60,51 @@ static double median(long long *samples)
 	return samples[SAMPLES / 2];
 }
 
-static void die(const char *what)
+static struct zcipc_endpoint open_endpoint(void)
 {
-	fprintf(stderr, "zcipc-icount: %s: %s\n", what, strerror(errno));
-	exit(1);
+	struct zcipc_endpoint e;
+
+	if (zcipc_open(&e, WINDOW_LEN, 0))
+		err(1, ZCIPC_DEVICE);
+	return e;
 }
 
-static int open_endpoint(__u64 *id)
+static __u64 create(const struct zcipc_endpoint *e, size_t npages)
 {
-	struct zcipc_info info = { .size = sizeof(info) };
-	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
+	struct zcipc_region_create region = zcipc_region_init(npages * page_size, 0);
 
-	if (fd < 0)
-		die(ZCIPC_DEVICE);
-	if (mmap(NULL, WINDOW_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED)
-		die("mmap");
-	if (ioctl(fd, ZCIPC_IOC_INFO, &info))
-		die("INFO");
-	*id = info.endpoint;
-	return fd;
+	if (zcipc_create(e, &region))
+		err(1, "REGION_CREATE");
+	return region.cap;
 }
 
-static __u64 create(int fd, size_t npages)
+static void transfer(const struct zcipc_endpoint *e, __u64 cap, __u64 peer, __u32 type)
 {
-	struct zcipc_region_create create = {
-		.size = sizeof(create),
-		.flags = ZCIPC_CREATE_MAP,
-		.len = npages * page_size,
-		.node = ZCIPC_NODE_ANY,
-	};
+	struct zcipc_transfer transfer = zcipc_transfer_init(type, cap, peer);
 
-	if (ioctl(fd, ZCIPC_IOC_REGION_CREATE, &create))
-		die("REGION_CREATE");
-	return create.cap;
-}
-
-static void transfer(int fd, __u64 cap, __u64 peer, __u32 type)
-{
-	struct zcipc_transfer transfer = {
-		.size = sizeof(transfer),
-		.type = type,
-		.rights = type == ZCIPC_SHARE ? ZCIPC_RIGHT_READ : 0,
-		.cap = cap,
-		.peer = peer,
-		.node = ZCIPC_NODE_ANY,
-	};
-
-	if (ioctl(fd, ZCIPC_IOC_TRANSFER, &transfer))
-		die("TRANSFER");
+	if (zcipc_transfer(e, &transfer))
+		err(1, "TRANSFER");
 	if (transfer.copied)
 		fprintf(stderr, "zcipc-icount: %llu bytes copied\n", transfer.copied);
 }
 
 /* Receives, reads from every page, and returns the capability. */
-static __u64 receive(int fd)
+static __u64 receive(const struct zcipc_endpoint *e)
 {
-	struct zcipc_recv recv = { .size = sizeof(recv) };
+	struct zcipc_recv msg;
 	size_t offset;
 
-	if (ioctl(fd, ZCIPC_IOC_RECV, &recv))
-		die("RECV");
-	for (offset = 0; offset < recv.len; offset += page_size)
-		(void)*(volatile char *)(recv.addr + offset);
-	return recv.cap;
+	if (zcipc_receive(e, &msg))
+		err(1, "RECV");
+	for (offset = 0; offset < msg.len; offset += page_size)
+		(void)*(volatile char *)(msg.addr + offset);
+	return msg.cap;
 }
 
-static void drop(int fd, __u64 cap)
+static void drop(const struct zcipc_endpoint *e, __u64 cap)
 {
-	struct zcipc_drop drop = { .size = sizeof(drop), .cap = cap };
-
-	if (ioctl(fd, ZCIPC_IOC_DROP, &drop))
-		die("DROP");
+	if (zcipc_drop(e, cap))
+		err(1, "DROP");
 }
 
 static long faults(void)
@@ -147,34 +120,35 @@ static double ping_pong(size_t npages, long *nfaults)
 {
 	int to_child[2], to_parent[2];
 	long long samples[SAMPLES];
-	__u64 own, peer, cap;
+	struct zcipc_endpoint e;
+	__u64 peer, cap;
 	long before = 0;
 	pid_t child;
-	int fd, i;
+	int i;
 
 	if (pipe(to_child) || pipe(to_parent))
-		die("pipe");
+		err(1, "pipe");
 	child = fork();
 	if (child < 0)
-		die("fork");
-	fd = open_endpoint(&own);
+		err(1, "fork");
+	e = open_endpoint();
 	if (!child) {
-		if (write(to_parent[1], &own, sizeof(own)) != sizeof(own) ||
+		if (write(to_parent[1], &e.id, sizeof(e.id)) != sizeof(e.id) ||
 		    read(to_child[0], &peer, sizeof(peer)) != sizeof(peer))
-			die("pipe");
+			err(1, "pipe");
 		for (i = -2; i <= SAMPLES; i++)
-			transfer(fd, receive(fd), peer, ZCIPC_MOVE);
+			transfer(&e, receive(&e), peer, ZCIPC_MOVE);
 		/* Keep the endpoint until the last message is received. */
 		(void)!read(to_child[0], &peer, 1);
 		_exit(0);
 	}
-	if (write(to_child[1], &own, sizeof(own)) != sizeof(own) ||
+	if (write(to_child[1], &e.id, sizeof(e.id)) != sizeof(e.id) ||
 	    read(to_parent[0], &peer, sizeof(peer)) != sizeof(peer))
-		die("pipe");
-	cap = create(fd, npages);
+		err(1, "pipe");
+	cap = create(&e, npages);
 	/* The first hop allocates page tables. */
-	transfer(fd, cap, peer, ZCIPC_MOVE);
-	cap = receive(fd);
+	transfer(&e, cap, peer, ZCIPC_MOVE);
+	cap = receive(&e);
 	/* So does this process, which shares its own memory with the child, stack and all. */
 	memset(samples, 0, sizeof(samples));
 	for (i = -2; i < SAMPLES; i++) {
@@ -184,16 +158,16 @@ static double ping_pong(size_t npages, long *nfaults)
 		if (i <= 0)
 			before = faults();
 		start = now();
-		transfer(fd, cap, peer, ZCIPC_MOVE);
-		cap = receive(fd);
+		transfer(&e, cap, peer, ZCIPC_MOVE);
+		cap = receive(&e);
 		if (i >= 0)
 			samples[i] = now() - start;
 	}
 	*nfaults = faults() - before;
 	if (write(to_child[1], "", 1) != 1)
-		die("pipe");
+		err(1, "pipe");
 	waitpid(child, NULL, 0);
-	close(fd);
+	zcipc_close(&e);
 	return median(samples) / 2;
 }
 
@@ -207,10 +181,10 @@ static double pipe_ping_pong(void)
 	int i;
 
 	if (pipe(to_child) || pipe(to_parent))
-		die("pipe");
+		err(1, "pipe");
 	child = fork();
 	if (child < 0)
-		die("fork");
+		err(1, "fork");
 	for (i = 0; i < SAMPLES; i++) {
 		samples[i] = now();
 		if (!child) {
@@ -218,7 +192,7 @@ static double pipe_ping_pong(void)
 			    write(to_parent[1], &byte, 1) != 1)
 				_exit(1);
 		} else if (write(to_child[1], &byte, 1) != 1 || read(to_parent[0], &byte, 1) != 1) {
-			die("pipe");
+			err(1, "pipe");
 		}
 		samples[i] = now() - samples[i];
 	}
@@ -232,28 +206,27 @@ static double pipe_ping_pong(void)
 static double alone(size_t npages, __u32 type)
 {
 	long long samples[SAMPLES];
-	__u64 id[2], cap, got;
-	int fd[2], i;
+	struct zcipc_endpoint e[2] = { open_endpoint(), open_endpoint() };
+	__u64 cap, got;
+	int i;
 
-	fd[0] = open_endpoint(&id[0]);
-	fd[1] = open_endpoint(&id[1]);
-	cap = create(fd[0], npages);
+	cap = create(&e[0], npages);
 	for (i = -2; i < SAMPLES; i++) {
 		int from = type == ZCIPC_MOVE ? i & 1 : 0;
 		long long start = now();
 
-		transfer(fd[from], cap, id[!from], type);
-		got = receive(fd[!from]);
+		transfer(&e[from], cap, e[!from].id, type);
+		got = receive(&e[!from]);
 		/* The first ones allocate page tables. */
 		if (i >= 0)
 			samples[i] = now() - start;
 		if (type == ZCIPC_MOVE)
 			cap = got;
 		else
-			drop(fd[1], got);
+			drop(&e[1], got);
 	}
-	close(fd[0]);
-	close(fd[1]);
+	zcipc_close(&e[0]);
+	zcipc_close(&e[1]);
 	return median(samples);
 }
 
@@ -264,47 +237,34 @@ static double alone(size_t npages, __u32 type)
 static double scattered(bool batched, double *back)
 {
 	struct zcipc_transfer transfers[BATCH];
-	struct zcipc_transfer_batch batch = {
-		.size = sizeof(batch),
-		.transfers = (unsigned long)transfers,
-		.ntransfers = BATCH,
-		.transfer_size = sizeof(transfers[0]),
-	};
 	long long samples[2][SAMPLES];
-	__u64 id[2], caps[BATCH];
-	int fd[2], i, j;
+	struct zcipc_endpoint e[2] = { open_endpoint(), open_endpoint() };
+	__u64 caps[BATCH];
+	int i, j;
 
-	fd[0] = open_endpoint(&id[0]);
-	fd[1] = open_endpoint(&id[1]);
 	for (j = 0; j < BATCH; j++) {
-		caps[j] = create(fd[0], 1);
-		create(fd[0], 1);
+		caps[j] = create(&e[0], 1);
+		create(&e[0], 1);
 	}
-	memset(transfers, 0, sizeof(transfers));
 	for (i = -2; i < 2 * SAMPLES; i++) {
 		int from = i & 1;
 		long long start;
 
-		for (j = 0; j < BATCH; j++) {
-			transfers[j].size = sizeof(transfers[j]);
-			transfers[j].type = ZCIPC_MOVE;
-			transfers[j].cap = caps[j];
-			transfers[j].peer = id[!from];
-			transfers[j].node = ZCIPC_NODE_ANY;
-		}
+		for (j = 0; j < BATCH; j++)
+			transfers[j] = zcipc_transfer_init(ZCIPC_MOVE, caps[j], e[!from].id);
 		start = now();
 		if (!batched)
 			for (j = 0; j < BATCH; j++)
-				transfer(fd[from], caps[j], id[!from], ZCIPC_MOVE);
-		else if (ioctl(fd[from], ZCIPC_IOC_TRANSFER_BATCH, &batch) || batch.done != BATCH)
-			die("TRANSFER_BATCH");
+				transfer(&e[from], caps[j], e[!from].id, ZCIPC_MOVE);
+		else if (zcipc_transfer_batch(&e[from], transfers, BATCH, 0) != BATCH)
+			err(1, "TRANSFER_BATCH");
 		if (i >= 0)
 			samples[from][i / 2] = now() - start;
 		for (j = 0; j < BATCH; j++)
-			caps[j] = receive(fd[!from]);
+			caps[j] = receive(&e[!from]);
 	}
-	close(fd[0]);
-	close(fd[1]);
+	zcipc_close(&e[0]);
+	zcipc_close(&e[1]);
 	*back = median(samples[1]) / BATCH;
 	return median(samples[0]) / BATCH;
 }
@@ -319,55 +279,40 @@ struct imported {
 /* Is imported memory mapped by PMDs in windows of any kind? */
 static bool imports_by_pmds(void)
 {
-	struct zcipc_info info = { .size = sizeof(info) };
-	int fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
-	bool does;
+	struct zcipc_endpoint e = open_endpoint();
 
-	if (fd < 0 || ioctl(fd, ZCIPC_IOC_INFO, &info))
-		die("INFO");
-	does = info.features & ZCIPC_FEATURE_HUGE_IMPORT;
-	close(fd);
-	return does;
+	zcipc_close(&e);
+	return e.features & ZCIPC_FEATURE_HUGE_IMPORT;
 }
 
 /* A window of so many pages for what nobody can hold. */
-static void map_unpinnable(int fd, size_t npages)
+static void map_unpinnable(const struct zcipc_endpoint *e, size_t npages)
 {
-	const size_t len = 4 * npages * page_size, align = 2UL << 20;
-	char *p = mmap(NULL, len + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED ||
-	    mmap((void *)(((unsigned long)p + align - 1) & ~(align - 1)), len,
-		 PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+	if (mmap(NULL, 4 * npages * page_size, PROT_READ | PROT_WRITE, MAP_SHARED, e->fd,
 		 ZCIPC_WINDOW_OFFSET_UNPINNABLE) == MAP_FAILED)
-		die("mmap");
+		err(1, "mmap");
 }
 
 static struct imported imported(size_t npages, bool huge, bool unpinnable)
 {
 	const size_t len = npages * page_size, align = 2UL << 20;
 	long long samples[3][SAMPLES];
-	int fd[2], i, k, rounds = 10;
-	__u64 id[2], cap;
+	struct zcipc_endpoint e[2] = { open_endpoint(), open_endpoint() };
+	int i, k, rounds = 10;
+	__u64 cap;
 	char *p, *area;
 
-	fd[0] = open_endpoint(&id[0]);
-	fd[1] = open_endpoint(&id[1]);
 	if (unpinnable) {
-		map_unpinnable(fd[0], npages);
-		map_unpinnable(fd[1], npages);
+		map_unpinnable(&e[0], npages);
+		map_unpinnable(&e[1], npages);
 	}
 	area = mmap(NULL, len + align, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (area == MAP_FAILED)
-		die("mmap");
+		err(1, "mmap");
 	p = (char *)(((unsigned long)area + align - 1) & ~(align - 1));
 	madvise(p, len, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	for (i = -2; i < SAMPLES; i++) {
-		struct zcipc_transfer cmd = {
-			.size = sizeof(cmd), .flags = ZCIPC_F_FROM_MEMORY, .type = ZCIPC_MOVE,
-			.peer = id[1], .offset = (unsigned long)p, .len = len,
-			.node = ZCIPC_NODE_ANY,
-		};
+		struct zcipc_transfer move = zcipc_memory_init(ZCIPC_MOVE, p, len, e[1].id);
 		long long start;
 
 		if (i >= rounds) {
@@ -376,17 +321,14 @@ static struct imported imported(size_t npages, bool huge, bool unpinnable)
 		}
 		memset(p, 1, len);
 		start = now();
-		if (ioctl(fd[0], ZCIPC_IOC_TRANSFER, &cmd) || cmd.copied)
-			die("TRANSFER from memory");
-		cap = receive(fd[1]);
+		if (zcipc_transfer(&e[0], &move) || move.copied)
+			err(1, "TRANSFER from memory");
+		cap = receive(&e[1]);
 		if (i >= 0)
 			samples[0][i] = now() - start;
-		drop(fd[1], cap);
+		drop(&e[1], cap);
 	}
 	for (i = -2; i < SAMPLES; i++) {
-		struct zcipc_region_import cmd = {
-			.size = sizeof(cmd), .addr = (unsigned long)p, .len = len,
-		};
 		long long start;
 
 		if (i >= rounds) {
@@ -399,23 +341,22 @@ static struct imported imported(size_t npages, bool huge, bool unpinnable)
 		madvise(p, len, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 		memset(p, 1, len);
 		start = now();
-		if (ioctl(fd[0], ZCIPC_IOC_REGION_IMPORT, &cmd))
-			die("REGION_IMPORT");
+		if (zcipc_import(&e[0], p, len, &cap))
+			err(1, "REGION_IMPORT");
 		if (i >= 0)
 			samples[1][i] = now() - start;
-		cap = cmd.cap;
 		for (k = 0; k < 4; k++) {
 			start = now();
-			transfer(fd[k & 1], cap, id[!(k & 1)], ZCIPC_MOVE);
-			cap = receive(fd[!(k & 1)]);
+			transfer(&e[k & 1], cap, e[!(k & 1)].id, ZCIPC_MOVE);
+			cap = receive(&e[!(k & 1)]);
 			if (i >= 0)
 				samples[2][i] = now() - start;
 		}
-		drop(fd[0], cap);
+		drop(&e[0], cap);
 	}
 	munmap(area, len + align);
-	close(fd[0]);
-	close(fd[1]);
+	zcipc_close(&e[0]);
+	zcipc_close(&e[1]);
 	return (struct imported){
 		.direct = median(samples[0]),
 		.adopt = median(samples[1]),
@@ -449,7 +390,7 @@ static void switch_off(void)
 		snprintf(path, sizeof(path), "/sys/module/zcipc/parameters/%s", values[i][0]);
 		fd = open(path, O_WRONLY | O_CLOEXEC);
 		if (fd < 0 || write(fd, values[i][1], 1) != 1)
-			die(path);
+			err(1, "%s", path);
 		close(fd);
 	}
 }

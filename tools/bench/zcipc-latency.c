@@ -13,16 +13,15 @@
  * Boot with preempt=full: then the victim also wakes up where the kernel would not let others run
  * by itself.
  */
+#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/zcipc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/poll.h>
 #include <sys/prctl.h>
@@ -32,6 +31,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "libzcipc.h"
 
 #define WINDOW_LEN	(256UL << 20)
 #define PAGE		4096UL
@@ -49,137 +49,79 @@
 /* What the worst call may take. */
 #define MAX_INSNS	200000
 
-static void die(const char *what)
+static void *map_window(const struct zcipc_endpoint *e, __u64 offset)
 {
-	fprintf(stderr, "zcipc-latency: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-/**
- * struct endpoint - one that is open
- * @fd: file descriptor
- * @id: endpoint id
- * @window: address of its window
- */
-struct endpoint {
-	int fd;
-	__u64 id;
-	char *window;
-};
-
-static void *map_window(int fd, off_t offset)
-{
-	void *p = mmap(NULL, WINDOW_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
+	void *p = mmap(NULL, WINDOW_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, e->fd, offset);
 
 	if (p == MAP_FAILED)
-		die("mmap");
+		err(1, "mmap");
 	return p;
 }
 
-static void open_endpoint(struct endpoint *e)
+static struct zcipc_endpoint open_endpoint(int flags)
 {
-	struct zcipc_info info = { .size = sizeof(info) };
+	struct zcipc_endpoint e;
 
-	e->fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	if (e->fd < 0)
-		die(ZCIPC_DEVICE);
-	e->window = map_window(e->fd, 0);
-	if (ioctl(e->fd, ZCIPC_IOC_INFO, &info))
-		die("INFO");
-	e->id = info.endpoint;
+	if (zcipc_open(&e, WINDOW_LEN, flags))
+		err(1, ZCIPC_DEVICE);
+	return e;
 }
 
-static __u64 create(const struct endpoint *e, unsigned long len, __u32 flags, __u32 cache)
+static __u64 create_region(const struct zcipc_endpoint *e, struct zcipc_region_create region)
 {
-	struct zcipc_region_create cmd = {
-		.size = sizeof(cmd), .flags = flags, .len = len, .cache = cache,
-		.node = ZCIPC_NODE_ANY,
-	};
-
 	/* What was freed before may still be on its way. */
-	while (ioctl(e->fd, ZCIPC_IOC_REGION_CREATE, &cmd)) {
+	while (zcipc_create(e, &region)) {
 		if (errno != EDQUOT && errno != EAGAIN)
-			die("REGION_CREATE");
+			err(1, "REGION_CREATE");
 		usleep(1000);
 	}
-	return cmd.cap;
+	return region.cap;
 }
 
-static struct zcipc_transfer transfer_of(__u32 type, __u64 cap, __u64 peer, unsigned long offset,
-					 unsigned long len)
+static __u64 create(const struct zcipc_endpoint *e, size_t len, __u32 flags)
 {
-	return (struct zcipc_transfer) {
-		.size = sizeof(struct zcipc_transfer), .type = type, .cap = cap, .peer = peer,
-		.rights = type == ZCIPC_SHARE ? ZCIPC_RIGHT_READ : 0,
-		.offset = offset, .len = len, .node = ZCIPC_NODE_ANY,
-	};
+	return create_region(e, zcipc_region_init(len, flags));
 }
 
-/* Returns 0 or an errno; @got: the peer's capability */
-static int transfer(const struct endpoint *e, __u32 type, __u64 cap, __u64 peer,
-		    unsigned long offset, unsigned long len, __u64 *got)
+/* @len: 0: all from @offset on */
+static struct zcipc_transfer transfer_of(__u32 type, __u64 cap, __u64 peer, size_t offset,
+					 size_t len)
+{
+	struct zcipc_transfer transfer = zcipc_transfer_init(type, cap, peer);
+
+	transfer.offset = offset;
+	transfer.len = len;
+	return transfer;
+}
+
+static int transfer(const struct zcipc_endpoint *e, __u32 type, __u64 cap, __u64 peer,
+		    size_t offset, size_t len)
 {
 	struct zcipc_transfer cmd = transfer_of(type, cap, peer, offset, len);
 
-	if (ioctl(e->fd, ZCIPC_IOC_TRANSFER, &cmd))
-		return errno;
-	if (got)
-		*got = cmd.peer_cap;
-	return 0;
+	return zcipc_transfer(e, &cmd);
 }
 
-static int from_memory(const struct endpoint *e, __u32 type, void *p, unsigned long len,
-		       __u64 peer)
-{
-	struct zcipc_transfer cmd = transfer_of(type, 0, peer, (unsigned long)p, len);
-
-	cmd.flags = ZCIPC_F_FROM_MEMORY;
-	return ioctl(e->fd, ZCIPC_IOC_TRANSFER, &cmd) ? errno : 0;
-}
-
-static int batch(const struct endpoint *e, struct zcipc_transfer *transfers, int n, __u32 flags)
-{
-	struct zcipc_transfer_batch cmd = {
-		.size = sizeof(cmd), .flags = flags, .transfers = (unsigned long)transfers,
-		.ntransfers = n, .transfer_size = sizeof(*transfers),
-	};
-
-	return ioctl(e->fd, ZCIPC_IOC_TRANSFER_BATCH, &cmd) ? errno : 0;
-}
-
-static void drop(const struct endpoint *e, __u64 cap)
-{
-	struct zcipc_drop cmd = { .size = sizeof(cmd), .cap = cap };
-
-	ioctl(e->fd, ZCIPC_IOC_DROP, &cmd);
-}
-
-static void revoke_cap(const struct endpoint *e, __u64 cap, __u32 flags)
+static void revoke_cap(const struct zcipc_endpoint *e, __u64 cap, __u32 flags)
 {
 	struct zcipc_revoke cmd = { .size = sizeof(cmd), .flags = flags, .cap = cap };
 
 	if (ioctl(e->fd, ZCIPC_IOC_REVOKE, &cmd))
-		die("REVOKE");
-}
-
-static int receive(const struct endpoint *e, struct zcipc_recv *cmd)
-{
-	*cmd = (struct zcipc_recv) { .size = sizeof(*cmd) };
-	return ioctl(e->fd, ZCIPC_IOC_RECV, cmd) ? errno : 0;
+		err(1, "REVOKE");
 }
 
 /* Receives all that there is, reads from it, and gives it up. */
-static void drain(const struct endpoint *e)
+static void drain(const struct zcipc_endpoint *e)
 {
 	struct zcipc_recv msg;
 	unsigned long i;
 
-	while (!receive(e, &msg)) {
+	while (!zcipc_receive(e, &msg)) {
 		if (msg.type == ZCIPC_REVOKED || msg.type == ZCIPC_NOTIFIED)
 			continue;
 		for (i = 0; msg.addr && i < msg.len && i < 512 * PAGE; i += PAGE)
 			(void)*(volatile char *)(msg.addr + i);
-		drop(e, msg.cap);
+		zcipc_drop(e, msg.cap);
 	}
 }
 
@@ -193,8 +135,8 @@ static void drain(const struct endpoint *e)
  * @transfers: for batches
  */
 struct attacker {
-	struct endpoint a;
-	struct endpoint b;
+	struct zcipc_endpoint a;
+	struct zcipc_endpoint b;
 	__u64 victim;
 	__u64 cap;
 	char *memory;
@@ -203,49 +145,50 @@ struct attacker {
 
 static void share_page(struct attacker *at)
 {
-	if (transfer(&at->a, ZCIPC_SHARE, at->cap, at->victim, 0, PAGE, NULL))
-		die("SHARE");
+	if (transfer(&at->a, ZCIPC_SHARE, at->cap, at->victim, 0, PAGE))
+		err(1, "SHARE");
 }
 
 static void have_pinnable(struct attacker *at)
 {
-	map_window(at->a.fd, ZCIPC_WINDOW_OFFSET_PINNABLE);
-	at->cap = create(&at->a, MUCH, ZCIPC_CREATE_PINNABLE | ZCIPC_CREATE_NO_HUGE, 0);
+	struct zcipc_region_create region = zcipc_region_init(MUCH, 0);
+
+	map_window(&at->a, ZCIPC_WINDOW_OFFSET_PINNABLE);
+	region.flags = ZCIPC_CREATE_PINNABLE | ZCIPC_CREATE_NO_HUGE;
+	at->cap = create_region(&at->a, region);
 	share_page(at);
 }
 
 static void have_much(struct attacker *at)
 {
-	at->cap = create(&at->a, MUCH, ZCIPC_CREATE_MAP | ZCIPC_CREATE_NO_HUGE, 0);
+	at->cap = create(&at->a, MUCH, ZCIPC_CREATE_NO_HUGE);
 }
 
 static void have_huge(struct attacker *at)
 {
-	at->cap = create(&at->a, MUCH, ZCIPC_CREATE_MAP | ZCIPC_CREATE_HUGE, 0);
+	at->cap = create(&at->a, MUCH, ZCIPC_CREATE_HUGE);
 }
 
 static void have_holes(struct attacker *at)
 {
 	have_much(at);
-	if (transfer(&at->a, ZCIPC_MOVE, at->cap, at->b.id, MUCH - PAGE, PAGE, NULL))
-		die("MOVE");
+	if (transfer(&at->a, ZCIPC_MOVE, at->cap, at->b.id, MUCH - PAGE, PAGE))
+		err(1, "MOVE");
 }
 
 static void have_uncached(struct attacker *at)
 {
-	map_window(at->a.fd, ZCIPC_WINDOW_OFFSET(ZCIPC_CACHE_UNCACHED));
-	at->cap = create(&at->a, 8 << 20, ZCIPC_CREATE_MAP, ZCIPC_CACHE_UNCACHED);
+	struct zcipc_region_create region = zcipc_region_init(8 << 20, 0);
+
+	map_window(&at->a, ZCIPC_WINDOW_OFFSET(ZCIPC_CACHE_UNCACHED));
+	region.cache = ZCIPC_CACHE_UNCACHED;
+	at->cap = create_region(&at->a, region);
 }
 
 static void have_imported(struct attacker *at)
 {
-	struct zcipc_region_import cmd = {
-		.size = sizeof(cmd), .addr = (unsigned long)at->memory, .len = 6 << 20,
-	};
-
-	if (ioctl(at->a.fd, ZCIPC_IOC_REGION_IMPORT, &cmd))
-		die("REGION_IMPORT");
-	at->cap = cmd.cap;
+	if (zcipc_import(&at->a, at->memory, 6 << 20, &at->cap))
+		err(1, "REGION_IMPORT");
 }
 
 /* A page that many capabilities name, one of them the victim's. */
@@ -255,15 +198,15 @@ static void have_grants(struct attacker *at)
 	struct zcipc_recv msg;
 	int i;
 
-	at->cap = create(&at->a, PAGE, ZCIPC_CREATE_MAP, 0);
+	at->cap = create(&at->a, PAGE, 0);
 	share_page(at);
 	for (i = 0; i < 20000; i++) {
 		cmd.cap = at->cap;
 		cmd.peer = at->b.id;
 		cmd.rights = ZCIPC_RIGHT_READ;
 		if (ioctl(at->a.fd, ZCIPC_IOC_GRANT, &cmd))
-			die("GRANT");
-		receive(&at->b, &msg);
+			err(1, "GRANT");
+		zcipc_receive(&at->b, &msg);
 	}
 }
 
@@ -283,17 +226,22 @@ static void map_often(struct attacker *at, int n)
 
 static void have_maps(struct attacker *at)
 {
-	at->cap = create(&at->a, PAGE, ZCIPC_CREATE_MAP, 0);
+	at->cap = create(&at->a, PAGE, 0);
 	share_page(at);
 	map_often(at, 20000);
 }
 
+static void give_away(struct attacker *at)
+{
+	if (transfer(&at->a, ZCIPC_MOVE, at->cap, at->victim, 0, 0))
+		zcipc_drop(&at->a, at->cap);
+}
+
 static void move_mapped_times(struct attacker *at, int n)
 {
-	at->cap = create(&at->a, PAGE, ZCIPC_CREATE_MAP, 0);
+	at->cap = create(&at->a, PAGE, 0);
 	map_often(at, n);
-	if (transfer(&at->a, ZCIPC_MOVE, at->cap, at->victim, 0, 0, NULL))
-		drop(&at->a, at->cap);
+	give_away(at);
 }
 
 static void move_mapped(struct attacker *at)
@@ -309,18 +257,18 @@ static void move_mapped_some(struct attacker *at)
 
 static void have_pages(struct attacker *at)
 {
-	at->cap = create(&at->a, BATCH * PAGE, ZCIPC_CREATE_MAP | ZCIPC_CREATE_NO_HUGE, 0);
+	at->cap = create(&at->a, BATCH * PAGE, ZCIPC_CREATE_NO_HUGE);
 }
 
 static void copy_aside(struct attacker *at)
 {
-	transfer(&at->a, ZCIPC_COPY, at->cap, at->b.id, 0, 0, NULL);
+	transfer(&at->a, ZCIPC_COPY, at->cap, at->b.id, 0, 0);
 	drain(&at->b);
 }
 
 static void copy(struct attacker *at)
 {
-	transfer(&at->a, ZCIPC_COPY, at->cap, at->victim, 0, 0, NULL);
+	transfer(&at->a, ZCIPC_COPY, at->cap, at->victim, 0, 0);
 }
 
 static void copy_and_write(struct attacker *at)
@@ -335,49 +283,46 @@ static void copy_and_write(struct attacker *at)
 static void move(struct attacker *at)
 {
 	have_much(at);
-	if (transfer(&at->a, ZCIPC_MOVE, at->cap, at->victim, 0, 0, NULL))
-		drop(&at->a, at->cap);
+	give_away(at);
 }
 
 /* As much as is moved at once, that is, with the locks of both endpoints. */
 static void move_some(struct attacker *at)
 {
-	at->cap = create(&at->a, 1024 * PAGE, ZCIPC_CREATE_MAP | ZCIPC_CREATE_NO_HUGE, 0);
-	if (transfer(&at->a, ZCIPC_MOVE, at->cap, at->victim, 0, 0, NULL))
-		drop(&at->a, at->cap);
+	at->cap = create(&at->a, 1024 * PAGE, ZCIPC_CREATE_NO_HUGE);
+	give_away(at);
 }
 
 static void share_some(struct attacker *at)
 {
-	at->cap = create(&at->a, 256 * PAGE, ZCIPC_CREATE_MAP | ZCIPC_CREATE_NO_HUGE, 0);
-	transfer(&at->a, ZCIPC_SHARE, at->cap, at->victim, 0, 0, NULL);
+	at->cap = create(&at->a, 256 * PAGE, ZCIPC_CREATE_NO_HUGE);
+	transfer(&at->a, ZCIPC_SHARE, at->cap, at->victim, 0, 0);
 	revoke_cap(&at->a, at->cap, 0);
 }
 
 static void copy_some(struct attacker *at)
 {
-	at->cap = create(&at->a, 512 * PAGE, ZCIPC_CREATE_MAP | ZCIPC_CREATE_NO_HUGE, 0);
-	transfer(&at->a, ZCIPC_COPY, at->cap, at->victim, 0, 0, NULL);
-	drop(&at->a, at->cap);
+	at->cap = create(&at->a, 512 * PAGE, ZCIPC_CREATE_NO_HUGE);
+	transfer(&at->a, ZCIPC_COPY, at->cap, at->victim, 0, 0);
+	zcipc_drop(&at->a, at->cap);
 }
 
 static void move_huge(struct attacker *at)
 {
 	have_huge(at);
-	if (transfer(&at->a, ZCIPC_MOVE, at->cap, at->victim, 0, 0, NULL))
-		drop(&at->a, at->cap);
+	give_away(at);
 }
 
 static void share_and_revoke(struct attacker *at)
 {
-	transfer(&at->a, ZCIPC_SHARE, at->cap, at->victim, 0, 0, NULL);
+	transfer(&at->a, ZCIPC_SHARE, at->cap, at->victim, 0, 0);
 	sched_yield();
 	revoke_cap(&at->a, at->cap, ZCIPC_REVOKE_KEEP);
 }
 
 static void copy_and_fail(struct attacker *at)
 {
-	transfer(&at->a, ZCIPC_MOVE, at->cap, at->victim, 0, 0, NULL);
+	transfer(&at->a, ZCIPC_MOVE, at->cap, at->victim, 0, 0);
 	copy(at);
 }
 
@@ -392,36 +337,36 @@ static void fill_batch(struct attacker *at, __u32 type)
 static void batch_shares(struct attacker *at)
 {
 	fill_batch(at, ZCIPC_SHARE);
-	batch(&at->a, at->transfers, BATCH, 0);
+	zcipc_transfer_batch(&at->a, at->transfers, BATCH, 0);
 	revoke_cap(&at->a, at->cap, ZCIPC_REVOKE_KEEP);
 }
 
 static void batch_copies(struct attacker *at)
 {
 	fill_batch(at, ZCIPC_COPY);
-	batch(&at->a, at->transfers, BATCH, 0);
+	zcipc_transfer_batch(&at->a, at->transfers, BATCH, 0);
 }
 
 static void batch_moves(struct attacker *at)
 {
 	have_pages(at);
 	fill_batch(at, ZCIPC_MOVE);
-	batch(&at->a, at->transfers, BATCH, 0);
-	drop(&at->a, at->cap);
+	zcipc_transfer_batch(&at->a, at->transfers, BATCH, 0);
+	zcipc_drop(&at->a, at->cap);
 }
 
 static void atomic_copies(struct attacker *at)
 {
 	fill_batch(at, ZCIPC_COPY);
-	batch(&at->a, at->transfers, ATOMIC, ZCIPC_F_ATOMIC);
+	zcipc_transfer_batch(&at->a, at->transfers, ATOMIC, ZCIPC_F_ATOMIC);
 }
 
 static void atomic_moves(struct attacker *at)
 {
 	have_pages(at);
 	fill_batch(at, ZCIPC_MOVE);
-	batch(&at->a, at->transfers, ATOMIC, ZCIPC_F_ATOMIC);
-	drop(&at->a, at->cap);
+	zcipc_transfer_batch(&at->a, at->transfers, ATOMIC, ZCIPC_F_ATOMIC);
+	zcipc_drop(&at->a, at->cap);
 }
 
 /* All but the last can be done. */
@@ -429,18 +374,22 @@ static void atomic_fails(struct attacker *at)
 {
 	fill_batch(at, ZCIPC_MOVE);
 	at->transfers[ATOMIC - 1].cap = 0;
-	batch(&at->a, at->transfers, ATOMIC, ZCIPC_F_ATOMIC);
+	zcipc_transfer_batch(&at->a, at->transfers, ATOMIC, ZCIPC_F_ATOMIC);
 }
 
 static void direct_copy(struct attacker *at)
 {
-	from_memory(&at->a, ZCIPC_COPY, at->memory, MUCH, at->victim);
+	struct zcipc_transfer cmd = zcipc_memory_init(ZCIPC_COPY, at->memory, MUCH, at->victim);
+
+	zcipc_transfer(&at->a, &cmd);
 }
 
 static void direct_move(struct attacker *at)
 {
+	struct zcipc_transfer cmd = zcipc_memory_init(ZCIPC_MOVE, at->memory, MUCH, at->victim);
+
 	memset(at->memory, 1, MUCH);
-	from_memory(&at->a, ZCIPC_MOVE, at->memory, MUCH, at->victim);
+	zcipc_transfer(&at->a, &cmd);
 }
 
 /* What the victim has of an endpoint that dies. */
@@ -448,14 +397,13 @@ static void die_with_shares(struct attacker *at)
 {
 	struct attacker other = { .victim = at->victim };
 
-	open_endpoint(&other.a);
+	other.a = open_endpoint(O_NONBLOCK);
 	have_pages(&other);
-	memcpy(&at->a, &other.a, sizeof(at->a));
+	at->a = other.a;
 	at->cap = other.cap;
 	fill_batch(at, ZCIPC_SHARE);
-	batch(&other.a, at->transfers, BATCH, 0);
-	munmap(other.a.window, WINDOW_LEN);
-	close(other.a.fd);
+	zcipc_transfer_batch(&other.a, at->transfers, BATCH, 0);
+	zcipc_close(&other.a);
 }
 
 /* A window in which much that the victim has, too, is mapped goes. */
@@ -472,7 +420,7 @@ static void unmap_window(struct attacker *at)
 			break;
 	}
 	munmap(at->a.window, WINDOW_LEN);
-	at->a.window = map_window(at->a.fd, 0);
+	at->a.window = map_window(&at->a, 0);
 }
 
 static void notify(struct attacker *at)
@@ -490,21 +438,19 @@ static void have_file(struct attacker *at)
 	int fd = memfd_create("zcipc-latency", MFD_CLOEXEC);
 
 	if (fd < 0 || ftruncate(fd, MUCH))
-		die("memfd_create");
+		err(1, "memfd_create");
 	at->memory = mmap(NULL, MUCH, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at->memory == MAP_FAILED)
-		die("mmap");
+		err(1, "mmap");
 	memset(at->memory, 1, MUCH);
 }
 
 static void share_file(struct attacker *at)
 {
-	struct zcipc_transfer cmd = transfer_of(ZCIPC_SHARE, 0, at->victim,
-						(unsigned long)at->memory, MUCH);
+	struct zcipc_transfer cmd = zcipc_memory_init(ZCIPC_SHARE, at->memory, MUCH, at->victim);
 	struct zcipc_revoke revoke = { .size = sizeof(revoke), .peer = at->victim };
 
-	cmd.flags = ZCIPC_F_FROM_MEMORY;
-	if (ioctl(at->a.fd, ZCIPC_IOC_TRANSFER, &cmd))
+	if (zcipc_transfer(&at->a, &cmd))
 		return;
 	usleep(1000);
 	revoke.cap = cmd.peer_cap;
@@ -524,11 +470,10 @@ static void have_senders(struct attacker *at)
 		if (fork())
 			continue;
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		open_endpoint(&other.a);
-		fcntl(other.a.fd, F_SETFL, 0);
+		other.a = open_endpoint(0);
 		have_pages(&other);
 		for (;;) {
-			transfer(&other.a, ZCIPC_SHARE, other.cap, other.victim, 0, PAGE, NULL);
+			transfer(&other.a, ZCIPC_SHARE, other.cap, other.victim, 0, PAGE);
 			/* All of them are to leave some time to who has no real-time priority. */
 			usleep(2000);
 		}
@@ -537,7 +482,7 @@ static void have_senders(struct attacker *at)
 
 static void share(struct attacker *at)
 {
-	transfer(&at->a, ZCIPC_SHARE, at->cap, at->victim, 0, PAGE, NULL);
+	transfer(&at->a, ZCIPC_SHARE, at->cap, at->victim, 0, PAGE);
 }
 
 /* What tells something, of something large. */
@@ -548,17 +493,17 @@ static void ask(struct attacker *at)
 	struct zcipc_lookup lookup = { .size = sizeof(lookup), .pid = getppid() };
 
 	if (ioctl(at->a.fd, ZCIPC_IOC_REGION_QUERY, &query))
-		die("REGION_QUERY");
+		err(1, "REGION_QUERY");
 	if (ioctl(at->a.fd, ZCIPC_IOC_STATS, &stats))
-		die("STATS");
+		err(1, "STATS");
 	ioctl(at->a.fd, ZCIPC_IOC_LOOKUP, &lookup);
 }
 
 static void have_shared(struct attacker *at)
 {
 	have_much(at);
-	if (transfer(&at->a, ZCIPC_SHARE, at->cap, at->victim, 0, 0, NULL))
-		die("SHARE");
+	if (transfer(&at->a, ZCIPC_SHARE, at->cap, at->victim, 0, 0))
+		err(1, "SHARE");
 }
 
 static const struct attack {
@@ -611,44 +556,45 @@ static const struct attack {
  * @msg: the last message
  */
 struct victim {
-	struct endpoint a;
-	struct endpoint b;
+	struct zcipc_endpoint a;
+	struct zcipc_endpoint b;
 	__u64 cap;
 	struct zcipc_recv msg;
 };
 
 static void call_create(struct victim *v)
 {
-	struct zcipc_region_create cmd = {
-		.size = sizeof(cmd), .flags = ZCIPC_CREATE_MAP, .len = PAGE, .node = ZCIPC_NODE_ANY,
-	};
+	struct zcipc_region_create region = zcipc_region_init(PAGE, 0);
 
-	if (ioctl(v->a.fd, ZCIPC_IOC_REGION_CREATE, &cmd)) {
+	if (zcipc_create(&v->a, &region)) {
 		/* The window or the quota is full of what has been sent. */
 		if (errno != EAGAIN && errno != EDQUOT)
-			die("REGION_CREATE");
+			err(1, "REGION_CREATE");
 		return;
 	}
-	*(volatile char *)cmd.addr = 1;
-	drop(&v->a, cmd.cap);
+	*(volatile char *)region.addr = 1;
+	zcipc_drop(&v->a, region.cap);
 }
 
 static void call_receive(struct victim *v)
 {
-	receive(&v->a, &v->msg);
+	zcipc_receive(&v->a, &v->msg);
 }
 
 static void call_move(struct victim *v)
 {
+	struct zcipc_transfer there = zcipc_transfer_init(ZCIPC_MOVE, v->cap, v->a.id), back;
 	struct zcipc_recv msg;
 
-	if (transfer(&v->b, ZCIPC_MOVE, v->cap, v->a.id, 0, 0, &v->cap)) {
+	if (zcipc_transfer(&v->b, &there)) {
 		if (errno != EAGAIN && errno != EDQUOT)
-			die("MOVE");
+			err(1, "MOVE");
 		return;
 	}
-	if (transfer(&v->a, ZCIPC_MOVE, v->cap, v->b.id, 0, 0, &v->cap) || receive(&v->b, &msg))
-		die("MOVE back");
+	back = zcipc_transfer_init(ZCIPC_MOVE, there.peer_cap, v->b.id);
+	if (zcipc_transfer(&v->a, &back) || zcipc_receive(&v->b, &msg))
+		err(1, "MOVE back");
+	v->cap = back.peer_cap;
 }
 
 static void call_mmap(struct victim *v)
@@ -657,7 +603,7 @@ static void call_mmap(struct victim *v)
 
 	(void)v;
 	if (p == MAP_FAILED)
-		die("mmap");
+		err(1, "mmap");
 	munmap(p, PAGE);
 }
 
@@ -667,7 +613,7 @@ static void call_config(struct victim *v)
 	struct pollfd pfd = { .fd = v->a.fd, .events = POLLIN };
 
 	if (ioctl(v->a.fd, ZCIPC_IOC_ENDPOINT_CONFIG, &cmd))
-		die("ENDPOINT_CONFIG");
+		err(1, "ENDPOINT_CONFIG");
 	poll(&pfd, 1, 0);
 }
 
@@ -703,13 +649,13 @@ struct shared {
 static void become(int user)
 {
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || setgid(user) || setuid(user))
-		die("setuid");
+		err(1, "setuid");
 }
 
 static void pass_id(int fd, __u64 id)
 {
 	if (write(fd, &id, sizeof(id)) != sizeof(id))
-		die("write");
+		err(1, "write");
 }
 
 static __u64 take_id(int fd)
@@ -717,7 +663,7 @@ static __u64 take_id(int fd)
 	__u64 id;
 
 	if (read(fd, &id, sizeof(id)) != sizeof(id))
-		die("read");
+		err(1, "read");
 	return id;
 }
 
@@ -729,14 +675,14 @@ static void harm(const struct attack *attack, struct shared *shared, int from, i
 
 	/* Nobody else is to run while the victim waits for this process. */
 	if (sched_setscheduler(0, SCHED_FIFO, &param))
-		die("sched_setscheduler");
+		err(1, "sched_setscheduler");
 	become(1000);
 	at.victim = take_id(from);
-	open_endpoint(&at.a);
-	open_endpoint(&at.b);
+	at.a = open_endpoint(O_NONBLOCK);
+	at.b = open_endpoint(O_NONBLOCK);
 	at.memory = mmap(NULL, MUCH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at.memory == MAP_FAILED)
-		die("mmap");
+		err(1, "mmap");
 	madvise(at.memory, MUCH, MADV_NOHUGEPAGE);
 	memset(at.memory, 1, MUCH);
 	if (attack->setup)
@@ -763,13 +709,13 @@ static void suffer(struct shared *shared, int from, int to)
 	unsigned int i;
 
 	if (mlockall(MCL_CURRENT) || sched_setscheduler(0, SCHED_FIFO, &param))
-		die("sched_setscheduler");
+		err(1, "sched_setscheduler");
 	become(1001);
-	open_endpoint(&v.a);
-	open_endpoint(&v.b);
-	v.cap = create(&v.b, PAGE, ZCIPC_CREATE_MAP, 0);
+	v.a = open_endpoint(O_NONBLOCK);
+	v.b = open_endpoint(O_NONBLOCK);
+	v.cap = create(&v.b, PAGE, 0);
 	if (ioctl(v.a.fd, ZCIPC_IOC_ENDPOINT_CONFIG, &config))
-		die("ENDPOINT_CONFIG");
+		err(1, "ENDPOINT_CONFIG");
 	pass_id(to, v.a.id);
 	take_id(from);
 	drain(&v.a);
@@ -791,7 +737,7 @@ static void suffer(struct shared *shared, int from, int to)
 		if (end - start > shared->worst[call])
 			shared->worst[call] = end - start;
 		if (v.msg.cap && v.msg.type != ZCIPC_REVOKED && v.msg.type != ZCIPC_NOTIFIED)
-			drop(&v.a, v.msg.cap);
+			zcipc_drop(&v.a, v.msg.cap);
 		v.msg.cap = 0;
 		drain(&v.a);
 	}
@@ -806,7 +752,7 @@ static void run(const struct attack *attack, struct shared *shared)
 
 	memset(shared, 0, sizeof(*shared));
 	if (pipe(to_attacker) || pipe(to_victim))
-		die("pipe");
+		err(1, "pipe");
 	fflush(stdout);
 	attacker = fork();
 	if (!attacker) {
@@ -821,15 +767,15 @@ static void run(const struct attack *attack, struct shared *shared)
 		suffer(shared, to_victim[0], to_attacker[1]);
 	}
 	if (attacker < 0 || victim < 0)
-		die("fork");
+		err(1, "fork");
 	close(to_attacker[0]);
 	close(to_attacker[1]);
 	close(to_victim[0]);
 	close(to_victim[1]);
 	if (waitpid(victim, &status, 0) != victim || status)
-		die("the victim has failed");
+		err(1, "the victim has failed");
 	if (waitpid(attacker, &status, WNOHANG))
-		die("the attacker has failed");
+		err(1, "the attacker has failed");
 	kill(attacker, SIGKILL);
 	waitpid(attacker, &status, 0);
 }
@@ -845,15 +791,15 @@ int main(int argc, char **argv)
 
 	/* Who has to end an attack does not wait for it. */
 	if (sched_setscheduler(0, SCHED_FIFO, &param))
-		die("sched_setscheduler");
+		err(1, "sched_setscheduler");
 	/* No real-time task is to be stopped for a while. */
 	f = fopen("/proc/sys/kernel/sched_rt_runtime_us", "w");
 	if (!f || fputs("-1", f) < 0 || fclose(f))
-		die("sched_rt_runtime_us");
+		err(1, "sched_rt_runtime_us");
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		      -1, 0);
 	if (shared == MAP_FAILED)
-		die("mmap");
+		err(1, "mmap");
 	printf("%-36s %7s", "worst call while a stranger does", "rounds");
 	for (k = 0; k < NCALLS; k++)
 		printf(" %7s", calls[k].name);
