@@ -4,108 +4,90 @@
  * consumer finds it in its window and drops it.
  */
 
-#include <fcntl.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-
-#include <linux/zcipc.h>
-
 #include "base.h"
+#include "libzcipc.h"
 #include "mechanism.h"
 
 /* The message being filled and the one before it, with as much again to spare. */
 #define WINDOW_MESSAGES		4
 
-static void zcipc_call(struct side *side, unsigned long call, const char *name, void *arg)
-{
-	if (ioctl(side->fd, call, arg))
-		die_errno("%s", name);
-}
+/* It belongs to the process that opens it, so there is none before the fork. */
+static struct zcipc_endpoint endpoint;
 
-/* The endpoint belongs to the process that opens it, so this comes after the fork. */
-static void zcipc_start(struct side *side)
+static void start_producer(struct side *side)
 {
-	side->fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC);
-	if (side->fd < 0)
+	if (zcipc_open(&endpoint, WINDOW_MESSAGES * side->size, 0))
 		die_errno("cannot open %s (is the module loaded?)", ZCIPC_DEVICE);
-	if (mmap(NULL, WINDOW_MESSAGES * side->size, PROT_READ | PROT_WRITE, MAP_SHARED, side->fd,
-		 0) == MAP_FAILED)
-		die_errno("mmap of the window");
 }
 
-static __u64 zcipc_start_consumer(struct side *side)
+static __u64 start_consumer(struct side *side)
 {
-	struct zcipc_info info = { .size = sizeof(info) };
-
-	zcipc_start(side);
-	zcipc_call(side, ZCIPC_IOC_INFO, "INFO", &info);
-	return info.endpoint;
+	start_producer(side);
+	return endpoint.id;
 }
 
-static void zcipc_prepare(struct side *side, size_t len)
+static void region_prepare(struct side *side, size_t len)
 {
-	struct zcipc_region_create create = {
-		.size	= sizeof(create),
-		.flags	= ZCIPC_CREATE_MAP,
-		.len	= page_align(len),
-		.node	= ZCIPC_NODE_ANY,
-	};
+	struct zcipc_region_create region = zcipc_region_init(page_align(len), 0);
 
-	zcipc_call(side, ZCIPC_IOC_REGION_CREATE, "REGION_CREATE", &create);
-	side->token = create.cap;
-	side->data = (void *)(unsigned long)create.addr;
+	if (zcipc_create(&endpoint, &region))
+		die_errno("REGION_CREATE");
+	side->token = region.cap;
+	side->data = (void *)(unsigned long)region.addr;
 }
 
-static void zcipc_send(struct side *side, size_t len)
+static void region_send(struct side *side, size_t len)
 {
-	struct zcipc_transfer transfer = {
-		.size	= sizeof(transfer),
-		.type	= side->mech->type,
-		.rights	= side->mech->type == ZCIPC_SHARE ? ZCIPC_RIGHT_READ : 0,
-		.cap	= side->token,
-		.peer	= side->peer,
-		.cookie	= len,
-		.node	= ZCIPC_NODE_ANY,
-	};
+	struct zcipc_transfer transfer = zcipc_transfer_init(side->mech->type, side->token,
+							     side->peer);
 
-	zcipc_call(side, ZCIPC_IOC_TRANSFER, "TRANSFER", &transfer);
+	transfer.cookie = len;
+	if (zcipc_transfer(&endpoint, &transfer))
+		die_errno("TRANSFER");
 	side->copied += transfer.copied;
 }
 
-static size_t zcipc_receive(struct side *side)
+static size_t region_receive(struct side *side)
 {
-	struct zcipc_recv recv = { .size = sizeof(recv) };
+	struct zcipc_recv msg;
 
-	zcipc_call(side, ZCIPC_IOC_RECV, "RECV", &recv);
-	if (recv.type != side->mech->type || recv.len != page_align(recv.cookie))
-		die("received type %u with %llu of %llu bytes", recv.type,
-		    (unsigned long long)recv.cookie, (unsigned long long)recv.len);
-	if (recv.type == ZCIPC_SHARE && recv.rights != ZCIPC_RIGHT_READ)
-		die("received rights %#x instead of READ", recv.rights);
-	side->token = recv.cap;
-	side->data = (void *)(unsigned long)recv.addr;
-	return recv.cookie;
+	if (zcipc_receive(&endpoint, &msg))
+		die_errno("RECV");
+	if (msg.type != side->mech->type || msg.len != page_align(msg.cookie))
+		die("received type %u with %llu of %llu bytes", msg.type,
+		    (unsigned long long)msg.cookie, (unsigned long long)msg.len);
+	if (msg.type == ZCIPC_SHARE && msg.rights != ZCIPC_RIGHT_READ)
+		die("received rights %#x instead of READ", msg.rights);
+	side->token = msg.cap;
+	side->data = (void *)(unsigned long)msg.addr;
+	return msg.cookie;
 }
 
-static void zcipc_drop(struct side *side, size_t len)
+static void region_drop(struct side *side, size_t len)
 {
-	struct zcipc_drop drop = { .size = sizeof(drop), .cap = side->token };
-
 	(void)len;
-	zcipc_call(side, ZCIPC_IOC_DROP, "DROP", &drop);
+	if (zcipc_drop(&endpoint, side->token))
+		die_errno("DROP");
+}
+
+/* Bytes copied by writes to what is in a snapshot, everybody's. */
+static __u64 copied_by_writes(void)
+{
+	struct zcipc_stats stats = { .size = sizeof(stats) };
+
+	if (ioctl(endpoint.fd, ZCIPC_IOC_STATS, &stats))
+		die_errno("STATS");
+	return stats.copied_write;
 }
 
 /* What the consumer has is a snapshot: it must not see this. */
-static void zcipc_overwrite(struct side *side, size_t len)
+static void region_overwrite(struct side *side, size_t len)
 {
-	struct zcipc_stats before = { .size = sizeof(before) };
-	struct zcipc_stats after = { .size = sizeof(after) };
+	__u64 before = copied_by_writes();
 
-	zcipc_call(side, ZCIPC_IOC_STATS, "STATS", &before);
 	memset(side->data, 0xa5, page_align(len));
-	zcipc_call(side, ZCIPC_IOC_STATS, "STATS", &after);
-	side->copied_write += after.copied_write - before.copied_write;
-	zcipc_drop(side, len);
+	side->copied_write += copied_by_writes() - before;
+	region_drop(side, len);
 }
 
 const struct mechanism mech_copy = {
@@ -114,13 +96,13 @@ const struct mechanism mech_copy = {
 	.type		= ZCIPC_COPY,
 	.copies_write	= true,
 	.zero		= true,
-	.start_consumer	= zcipc_start_consumer,
-	.start_producer	= zcipc_start,
-	.prepare	= zcipc_prepare,
-	.send		= zcipc_send,
-	.receive	= zcipc_receive,
-	.finish		= zcipc_overwrite,
-	.release	= zcipc_drop,
+	.start_consumer	= start_consumer,
+	.start_producer	= start_producer,
+	.prepare	= region_prepare,
+	.send		= region_send,
+	.receive	= region_receive,
+	.finish		= region_overwrite,
+	.release	= region_drop,
 };
 
 const struct mechanism mech_share = {
@@ -128,13 +110,13 @@ const struct mechanism mech_share = {
 	.name		= "zcipc SHARE",
 	.type		= ZCIPC_SHARE,
 	.zero		= true,
-	.start_consumer	= zcipc_start_consumer,
-	.start_producer	= zcipc_start,
-	.prepare	= zcipc_prepare,
-	.send		= zcipc_send,
-	.receive	= zcipc_receive,
-	.finish		= zcipc_drop,
-	.release	= zcipc_drop,
+	.start_consumer	= start_consumer,
+	.start_producer	= start_producer,
+	.prepare	= region_prepare,
+	.send		= region_send,
+	.receive	= region_receive,
+	.finish		= region_drop,
+	.release	= region_drop,
 };
 
 const struct mechanism mech_move = {
@@ -142,10 +124,10 @@ const struct mechanism mech_move = {
 	.name		= "zcipc MOVE",
 	.type		= ZCIPC_MOVE,
 	.zero		= true,
-	.start_consumer	= zcipc_start_consumer,
-	.start_producer	= zcipc_start,
-	.prepare	= zcipc_prepare,
-	.send		= zcipc_send,
-	.receive	= zcipc_receive,
-	.release	= zcipc_drop,
+	.start_consumer	= start_consumer,
+	.start_producer	= start_producer,
+	.prepare	= region_prepare,
+	.send		= region_send,
+	.receive	= region_receive,
+	.release	= region_drop,
 };
