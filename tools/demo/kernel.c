@@ -24,19 +24,15 @@ static void *buffer_alloc(size_t len)
 	return buf;
 }
 
-static void buffer_start(struct side *side)
-{
-	side->data = buffer_alloc(side->size);
-}
-
 /*
  * With a page in front. The kernel aligns large buffers for huge pages, and when the source and the
  * destination of a copy are the same distance from such an address, an emulated CPU finds place for
  * only one of them in its TLB: 12 times slower, which says nothing about the mechanism.
  */
-static void buffer_start_apart(struct side *side)
+static __u64 buffer_start_apart(struct side *side)
 {
 	side->data = (char *)buffer_alloc(page_size() + side->size) + page_size();
+	return 0;
 }
 
 static void buffer_prepare(struct side *side, size_t len)
@@ -66,12 +62,6 @@ static void pipe_connect(int fd[2], size_t size)
 		if (capacity < page_size())
 			die_errno("F_SETPIPE_SZ");
 	}
-}
-
-static __u64 pipe_start_consumer(struct side *side)
-{
-	buffer_start_apart(side);
-	return 0;
 }
 
 static void pipe_send(struct side *side, size_t len)
@@ -119,8 +109,7 @@ const struct mechanism mech_pipe = {
 	.name		= "pipe",
 	.copies		= 2,
 	.connect	= pipe_connect,
-	.start_consumer	= pipe_start_consumer,
-	.start_producer	= buffer_start_apart,
+	.start		= buffer_start_apart,
 	.prepare	= buffer_prepare,
 	.send		= pipe_send,
 	.receive	= pipe_receive,
@@ -134,17 +123,16 @@ struct readv_header {
 	size_t len;
 };
 
-static __u64 readv_start_consumer(struct side *side)
+static __u64 readv_start(struct side *side)
 {
-	buffer_start_apart(side);
-	return getpid();
-}
-
-static void readv_start_producer(struct side *side)
-{
-	buffer_start(side);
+	if (!side->peer) {
+		buffer_start_apart(side);
+		return getpid();
+	}
+	side->data = buffer_alloc(side->size);
 	/* Where Yama restricts who may look into whom. Elsewhere it is an error that is none. */
 	prctl(PR_SET_PTRACER, (unsigned long)side->peer, 0, 0, 0);
+	return 0;
 }
 
 static void readv_send(struct side *side, size_t len)
@@ -181,8 +169,7 @@ const struct mechanism mech_readv = {
 	.name		= "process_vm_readv",
 	.copies		= 1,
 	.connect	= socket_connect,
-	.start_consumer	= readv_start_consumer,
-	.start_producer	= readv_start_producer,
+	.start		= readv_start,
 	.prepare	= buffer_prepare,
 	.send		= readv_send,
 	.receive	= readv_receive,

@@ -14,7 +14,7 @@
  * @mech: the mechanism
  * @size: bytes, the longest message; a multiple of the page size
  * @fd: its end of what @mech->connect made, or what it opened itself
- * @peer: in the producer what the consumer's start returned
+ * @peer: in the producer what the consumer's start returned, in the consumer 0
  * @data: the message: where the producer fills it in, where the consumer found it
  * @token: what names @data for the mechanism, if it needs that
  * @copied: bytes that the hand-overs copied, as far as the mechanism counts them itself
@@ -40,8 +40,7 @@ struct side {
  * @copies_write: the producer's overwriting of a sent message copies it
  * @zero: it promises a hand-over without a copy and without a fault of the receiver
  * @connect: before the fork: makes the consumer's and the producer's end, in this order
- * @start_consumer: gets the consumer ready; the result becomes the producer's @peer
- * @start_producer: gets the producer ready
+ * @start: gets either ready, the consumer first; what it returns there is the producer's @peer
  * @prepare: producer: makes @data point to memory for the next message of @len bytes
  * @send: producer: hands over @len bytes. The timed part begins before this ...
  * @receive: consumer: waits for a message, sets @data, returns its length. ... and ends after this
@@ -59,8 +58,7 @@ struct mechanism {
 	bool copies_write;
 	bool zero;
 	void (*connect)(int fd[2], size_t size);
-	__u64 (*start_consumer)(struct side *side);
-	void (*start_producer)(struct side *side);
+	__u64 (*start)(struct side *side);
 	void (*prepare)(struct side *side, size_t len);
 	void (*send)(struct side *side, size_t len);
 	size_t (*receive)(struct side *side);

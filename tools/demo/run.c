@@ -146,8 +146,8 @@ static void produce(const struct run *run, struct side *side, int control, struc
 	size_t offset;
 
 	side->peer = hear(control);
-	if (mech->start_producer)
-		mech->start_producer(side);
+	if (mech->start)
+		mech->start(side);
 
 	produce_one(run, side, control, board, 0);
 	side->copied = 0;
@@ -234,7 +234,7 @@ static void consume(const struct run *run, struct side *side, int control, struc
 
 	if (!ns)
 		die_errno("calloc");
-	tell(control, run->mech->start_consumer ? run->mech->start_consumer(side) : 0);
+	tell(control, run->mech->start ? run->mech->start(side) : 0);
 	tell(control, DONE);
 	consume_one(run, side, control, board, 0, NULL);
 	for (offset = 0; offset < run->len; offset += run->size) {

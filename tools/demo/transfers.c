@@ -14,15 +14,10 @@
 /* It belongs to the process that opens it, so there is none before the fork. */
 static struct zcipc_endpoint endpoint;
 
-static void start_producer(struct side *side)
+static __u64 endpoint_start(struct side *side)
 {
 	if (zcipc_open(&endpoint, WINDOW_MESSAGES * side->size, 0))
 		die_errno("cannot open %s (is the module loaded?)", ZCIPC_DEVICE);
-}
-
-static __u64 start_consumer(struct side *side)
-{
-	start_producer(side);
 	return endpoint.id;
 }
 
@@ -96,8 +91,7 @@ const struct mechanism mech_copy = {
 	.type		= ZCIPC_COPY,
 	.copies_write	= true,
 	.zero		= true,
-	.start_consumer	= start_consumer,
-	.start_producer	= start_producer,
+	.start		= endpoint_start,
 	.prepare	= region_prepare,
 	.send		= region_send,
 	.receive	= region_receive,
@@ -110,8 +104,7 @@ const struct mechanism mech_share = {
 	.name		= "zcipc SHARE",
 	.type		= ZCIPC_SHARE,
 	.zero		= true,
-	.start_consumer	= start_consumer,
-	.start_producer	= start_producer,
+	.start		= endpoint_start,
 	.prepare	= region_prepare,
 	.send		= region_send,
 	.receive	= region_receive,
@@ -124,8 +117,7 @@ const struct mechanism mech_move = {
 	.name		= "zcipc MOVE",
 	.type		= ZCIPC_MOVE,
 	.zero		= true,
-	.start_consumer	= start_consumer,
-	.start_producer	= start_producer,
+	.start		= endpoint_start,
 	.prepare	= region_prepare,
 	.send		= region_send,
 	.receive	= region_receive,
