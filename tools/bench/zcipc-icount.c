@@ -25,6 +25,8 @@
 #define WINDOW_LEN	(64UL << 20)
 
 #define SAMPLES		100
+/* Of what takes long. */
+#define FEW_SAMPLES	10
 
 /* What a hop may cost: of one page beyond what waking up costs, and a page of 1024. */
 #define MAX_FIXED	6500
@@ -54,10 +56,10 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double median(long long *samples)
+static double median(long long *samples, int n)
 {
-	qsort(samples, SAMPLES, sizeof(*samples), compare);
-	return samples[SAMPLES / 2];
+	qsort(samples, n, sizeof(*samples), compare);
+	return samples[n / 2];
 }
 
 static struct zcipc_endpoint open_endpoint(void)
@@ -168,7 +170,7 @@ static double ping_pong(size_t npages, long *nfaults)
 		err(1, "pipe");
 	waitpid(child, NULL, 0);
 	zcipc_close(&e);
-	return median(samples) / 2;
+	return median(samples, SAMPLES) / 2;
 }
 
 /* The same with one byte in a pipe: two system calls and a wake-up. */
@@ -199,7 +201,7 @@ static double pipe_ping_pong(void)
 	if (!child)
 		_exit(0);
 	waitpid(child, NULL, 0);
-	return median(samples) / 2;
+	return median(samples, SAMPLES) / 2;
 }
 
 /* Two endpoints of one process: nobody sleeps, so this is what the two calls cost by themselves. */
@@ -227,7 +229,7 @@ static double alone(size_t npages, __u32 type)
 	}
 	zcipc_close(&e[0]);
 	zcipc_close(&e[1]);
-	return median(samples);
+	return median(samples, SAMPLES);
 }
 
 /*
@@ -265,8 +267,8 @@ static double scattered(bool batched, double *back)
 	}
 	zcipc_close(&e[0]);
 	zcipc_close(&e[1]);
-	*back = median(samples[1]) / BATCH;
-	return median(samples[0]) / BATCH;
+	*back = median(samples[1], SAMPLES) / BATCH;
+	return median(samples[0], SAMPLES) / BATCH;
 }
 
 /* What memory that was there before costs. */
@@ -296,9 +298,9 @@ static void map_unpinnable(const struct zcipc_endpoint *e, size_t npages)
 static struct imported imported(size_t npages, bool huge, bool unpinnable)
 {
 	const size_t len = npages * page_size, align = 2UL << 20;
-	long long samples[3][SAMPLES];
+	long long samples[3][FEW_SAMPLES];
 	struct zcipc_endpoint e[2] = { open_endpoint(), open_endpoint() };
-	int i, k, rounds = 10;
+	int i, k;
 	__u64 cap;
 	char *p, *area;
 
@@ -311,14 +313,10 @@ static struct imported imported(size_t npages, bool huge, bool unpinnable)
 		err(1, "mmap");
 	p = (char *)(((unsigned long)area + align - 1) & ~(align - 1));
 	madvise(p, len, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	for (i = -2; i < SAMPLES; i++) {
+	for (i = -2; i < FEW_SAMPLES; i++) {
 		struct zcipc_transfer move = zcipc_memory_init(ZCIPC_MOVE, p, len, e[1].id);
 		long long start;
 
-		if (i >= rounds) {
-			samples[0][i] = samples[0][i - rounds];
-			continue;
-		}
 		memset(p, 1, len);
 		start = now();
 		if (zcipc_transfer(&e[0], &move) || move.copied)
@@ -328,14 +326,9 @@ static struct imported imported(size_t npages, bool huge, bool unpinnable)
 			samples[0][i] = now() - start;
 		drop(&e[1], cap);
 	}
-	for (i = -2; i < SAMPLES; i++) {
+	for (i = -2; i < FEW_SAMPLES; i++) {
 		long long start;
 
-		if (i >= rounds) {
-			samples[1][i] = samples[1][i - rounds];
-			samples[2][i] = samples[2][i - rounds];
-			continue;
-		}
 		p = mmap(p, len, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 		madvise(p, len, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
@@ -358,9 +351,9 @@ static struct imported imported(size_t npages, bool huge, bool unpinnable)
 	zcipc_close(&e[0]);
 	zcipc_close(&e[1]);
 	return (struct imported){
-		.direct = median(samples[0]),
-		.adopt = median(samples[1]),
-		.hop = median(samples[2]),
+		.direct = median(samples[0], FEW_SAMPLES),
+		.adopt = median(samples[1], FEW_SAMPLES),
+		.hop = median(samples[2], FEW_SAMPLES),
 	};
 }
 
