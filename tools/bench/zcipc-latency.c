@@ -211,11 +211,11 @@ static void have_grants(struct attacker *at)
 }
 
 /* As often as it can be mapped, or @n times. */
-static void map_often(struct attacker *at, int n)
+static void map_often(struct attacker *at, int n, size_t len)
 {
 	while (n--) {
 		struct zcipc_map cmd = {
-			.size = sizeof(cmd), .cap = at->cap, .len = PAGE,
+			.size = sizeof(cmd), .cap = at->cap, .len = len,
 			.rights = ZCIPC_RIGHT_READ,
 		};
 
@@ -228,7 +228,7 @@ static void have_maps(struct attacker *at)
 {
 	at->cap = create(&at->a, PAGE, 0);
 	share_page(at);
-	map_often(at, 20000);
+	map_often(at, 20000, PAGE);
 }
 
 static void give_away(struct attacker *at)
@@ -240,7 +240,7 @@ static void give_away(struct attacker *at)
 static void move_mapped_times(struct attacker *at, int n)
 {
 	at->cap = create(&at->a, PAGE, 0);
-	map_often(at, n);
+	map_often(at, n, PAGE);
 	give_away(at);
 }
 
@@ -409,16 +409,7 @@ static void die_with_shares(struct attacker *at)
 /* A window in which much that the victim has, too, is mapped goes. */
 static void unmap_window(struct attacker *at)
 {
-	int i;
-
-	for (i = 0; i < 200; i++) {
-		struct zcipc_map cmd = {
-			.size = sizeof(cmd), .cap = at->cap, .rights = ZCIPC_RIGHT_READ,
-		};
-
-		if (ioctl(at->a.fd, ZCIPC_IOC_MAP, &cmd))
-			break;
-	}
+	map_often(at, 200, 0);
 	munmap(at->a.window, WINDOW_LEN);
 	at->a.window = map_window(&at->a, 0);
 }
