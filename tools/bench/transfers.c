@@ -16,6 +16,9 @@
 
 #define WINDOW_LEN	(16UL << 30)
 
+/* How a COPY is driven: what counts is how long the sender waits for its snapshot. */
+#define COPIED		(NOTIFY | UNTIMED | SHORT | SNAPSHOT)
+
 struct load load;
 
 /* This process's. */
@@ -26,7 +29,7 @@ static char *pages[BATCH];
 
 static unsigned int old_auto_copy_max;
 
-static const char *device_missing(const struct mechanism *mech)
+static const char *no_device(const struct mechanism *mech)
 {
 	struct zcipc_endpoint e;
 
@@ -38,11 +41,11 @@ static const char *device_missing(const struct mechanism *mech)
 }
 
 /* Can it be said how much ZCIPC_F_AUTO copies? */
-static const char *auto_missing(const struct mechanism *mech)
+static const char *no_auto(const struct mechanism *mech)
 {
 	if (access(AUTO_COPY_MAX, W_OK))
 		return "cannot write to " AUTO_COPY_MAX;
-	return device_missing(mech);
+	return no_device(mech);
 }
 
 static struct zcipc_endpoint open_endpoint(size_t window_len)
@@ -100,7 +103,7 @@ static void grant(__u64 cap, __u64 to)
 		die("GRANT");
 }
 
-static char *receive(struct side *s)
+static char *take_message(struct side *s)
 {
 	struct zcipc_recv msg;
 
@@ -224,15 +227,15 @@ static void snapshot_send(struct side *s)
 		wrong("TRANSFER copied %llu bytes", cmd.copied);
 }
 
-static void message_receive(struct side *s)
+static void receive(struct side *s)
 {
-	s->rx = receive(s);
+	s->rx = take_message(s);
 }
 
 /* What was received is the next to be sent. */
 static void move_receive(struct side *s)
 {
-	s->rx = receive(s);
+	s->rx = take_message(s);
 	s->tx = s->rx;
 	s->cap = s->got;
 }
@@ -278,7 +281,7 @@ static void once_start(struct side *s)
 	cmd = zcipc_transfer_init(ZCIPC_SHARE, s->cap, peer(s));
 	transfer(s, &cmd);
 	s->peer_cap = cmd.peer_cap;
-	message_receive(s);
+	receive(s);
 	barrier(s->sh->barrier, s->me);
 }
 
@@ -366,7 +369,7 @@ static void batch_receive(struct side *s)
 	int i;
 
 	for (i = 0; i < BATCH; i++) {
-		pages[i] = receive(s);
+		pages[i] = take_message(s);
 		s->caps[i] = s->got;
 		if (touch(pages[i], 1, s->seq))
 			wrong("page %d of the batch", i);
@@ -416,108 +419,93 @@ double frame_overhead(bool huge)
 }
 
 const struct mechanism zcipcs[] = {
-	{ .name = "zcipc-move-4k", .option = ZCIPC_MOVE, .flags = SMALL,
-	  .missing = device_missing,
+	{ .name = "zcipc-move-4k", .option = ZCIPC_MOVE, .flags = SMALL, .missing = no_device,
 	  .start = move_start, .send = region_send, .receive = move_receive },
 	{ .name = "zcipc-move-2m", .option = ZCIPC_MOVE, .flags = HUGE, .min = PAGE,
-	  .missing = device_missing,
+	  .missing = no_device,
 	  .start = move_start, .send = region_send, .receive = move_receive },
 	{ .name = "zcipc-move-polled", .option = ZCIPC_MOVE, .flags = NOTIFY | POLLED | SMALL,
-	  .missing = device_missing,
+	  .missing = no_device,
 	  .start = polled_start, .send = region_send, .receive = polled_receive },
 	{ .name = "zcipc-move-2m-polled", .option = ZCIPC_MOVE, .flags = NOTIFY | POLLED | HUGE,
-	  .min = PAGE, .missing = device_missing,
+	  .min = PAGE, .missing = no_device,
 	  .start = polled_start, .send = region_send, .receive = polled_receive },
-	{ .name = "zcipc-move-fast-polled", .option = ZCIPC_MOVE, .flags = NOTIFY | POLLED | FAST,
-	  .missing = device_missing,
+	{ .name = "zcipc-move-fast-polled", .option = ZCIPC_MOVE,
+	  .flags = NOTIFY | POLLED | FAST, .missing = no_device,
 	  .start = polled_start, .send = region_send, .receive = polled_receive },
-	{ .name = "zcipc-move-fast", .option = ZCIPC_MOVE, .flags = FAST,
-	  .missing = device_missing,
+	{ .name = "zcipc-move-fast", .option = ZCIPC_MOVE, .flags = FAST, .missing = no_device,
 	  .start = move_start, .send = region_send, .receive = move_receive },
-	{ .name = "zcipc-move-imported", .option = ZCIPC_MOVE, .missing = device_missing,
+	{ .name = "zcipc-move-imported", .option = ZCIPC_MOVE, .missing = no_device,
 	  .start = import_start, .send = region_send, .receive = move_receive },
 	{ .name = "zcipc-move-imported-2m", .option = ZCIPC_MOVE, .flags = HUGE,
-	  .missing = device_missing,
+	  .missing = no_device,
 	  .start = import_start, .send = region_send, .receive = move_receive },
-	{ .name = "zcipc-direct", .flags = UNTIMED, .missing = device_missing,
-	  .start = direct_start, .send = direct_send, .receive = message_receive,
+	{ .name = "zcipc-direct", .flags = UNTIMED, .missing = no_device,
+	  .start = direct_start, .send = direct_send, .receive = receive, .release = drop },
+	{ .name = "zcipc-direct-2m", .flags = UNTIMED | HUGE, .missing = no_device,
+	  .start = direct_start, .send = direct_send, .receive = receive, .release = drop },
+	{ .name = "zcipc-stream-4k", .option = ZCIPC_MOVE, .flags = SMALL, .missing = no_device,
+	  .start = start, .take = stream_take, .send = region_send, .receive = receive,
 	  .release = drop },
-	{ .name = "zcipc-direct-2m", .flags = UNTIMED | HUGE, .missing = device_missing,
-	  .start = direct_start, .send = direct_send, .receive = message_receive,
+	{ .name = "zcipc-stream-fast", .option = ZCIPC_MOVE, .flags = FAST, .missing = no_device,
+	  .start = start, .take = stream_take, .send = region_send, .receive = receive,
 	  .release = drop },
-	{ .name = "zcipc-stream-4k", .option = ZCIPC_MOVE, .flags = SMALL,
-	  .missing = device_missing,
-	  .start = start, .take = stream_take, .send = region_send, .receive = message_receive,
+	{ .name = "zcipc-stream-2m", .option = ZCIPC_MOVE, .flags = HUGE, .missing = no_device,
+	  .start = start, .take = stream_take, .send = region_send, .receive = receive,
 	  .release = drop },
-	{ .name = "zcipc-stream-fast", .option = ZCIPC_MOVE, .flags = FAST,
-	  .missing = device_missing,
-	  .start = start, .take = stream_take, .send = region_send, .receive = message_receive,
-	  .release = drop },
-	{ .name = "zcipc-stream-2m", .option = ZCIPC_MOVE, .flags = HUGE,
-	  .missing = device_missing,
-	  .start = start, .take = stream_take, .send = region_send, .receive = message_receive,
-	  .release = drop },
-	{ .name = "zcipc-share", .option = ZCIPC_SHARE, .missing = device_missing,
-	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
+	{ .name = "zcipc-share", .option = ZCIPC_SHARE, .missing = no_device,
+	  .start = both_start, .send = region_send, .receive = receive, .release = drop },
 	{ .name = "zcipc-share-once", .option = ZCIPC_SHARE, .flags = WITH_WAKE,
-	  .missing = device_missing,
-	  .start = once_start, .send = once_send, .receive = message_receive },
+	  .missing = no_device, .start = once_start, .send = once_send, .receive = receive },
 	{ .name = "zcipc-share-futex", .option = ZCIPC_SHARE, .flags = WITH_WAKE | NOTIFY,
-	  .missing = device_missing, .start = once_start, .send = nothing },
-	{ .name = "zcipc-copy-0", .option = ZCIPC_COPY, .missing = device_missing,
-	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT,
-	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
-	{ .name = "zcipc-copy-1", .option = ZCIPC_COPY, .missing = device_missing,
-	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .min = 1 << 20, .written = 1,
-	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
-	{ .name = "zcipc-copy-100", .option = ZCIPC_COPY, .missing = device_missing,
-	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .written = 100,
-	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
-	{ .name = "zcipc-copy-4k-0", .option = ZCIPC_COPY, .missing = device_missing,
-	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | SMALL,
-	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
-	{ .name = "zcipc-copy-fast-0", .option = ZCIPC_COPY, .missing = device_missing,
-	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | FAST,
-	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
-	{ .name = "zcipc-copy-fast-1", .option = ZCIPC_COPY, .missing = device_missing,
-	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | FAST, .min = 1 << 20, .written = 1,
-	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
-	{ .name = "zcipc-copy-fast-100", .option = ZCIPC_COPY, .missing = device_missing,
-	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | FAST, .written = 100,
-	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
-	{ .name = "zcipc-copy-4k-100", .option = ZCIPC_COPY, .missing = device_missing,
-	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | SMALL, .written = 100,
-	  .start = both_start, .send = region_send, .receive = message_receive, .release = drop },
-	{ .name = "zcipc-copy-2m-100", .option = ZCIPC_F_BREAK_HUGE, .missing = device_missing,
-	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT | HUGE, .written = 100,
-	  .start = both_start, .send = snapshot_send, .receive = message_receive, .release = drop },
-	{ .name = "zcipc-auto-0", .option = ZCIPC_F_AUTO, .missing = auto_missing,
-	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .max = 1 << 20,
-	  .start = auto_start, .send = snapshot_send, .receive = message_receive,
+	  .missing = no_device, .start = once_start, .send = nothing },
+	{ .name = "zcipc-copy-0", .option = ZCIPC_COPY, .flags = COPIED, .missing = no_device,
+	  .start = both_start, .send = region_send, .receive = receive, .release = drop },
+	{ .name = "zcipc-copy-1", .option = ZCIPC_COPY, .flags = COPIED, .written = 1,
+	  .min = 1 << 20, .missing = no_device,
+	  .start = both_start, .send = region_send, .receive = receive, .release = drop },
+	{ .name = "zcipc-copy-100", .option = ZCIPC_COPY, .flags = COPIED, .written = 100,
+	  .missing = no_device,
+	  .start = both_start, .send = region_send, .receive = receive, .release = drop },
+	{ .name = "zcipc-copy-4k-0", .option = ZCIPC_COPY, .flags = COPIED | SMALL,
+	  .missing = no_device,
+	  .start = both_start, .send = region_send, .receive = receive, .release = drop },
+	{ .name = "zcipc-copy-fast-0", .option = ZCIPC_COPY, .flags = COPIED | FAST,
+	  .missing = no_device,
+	  .start = both_start, .send = region_send, .receive = receive, .release = drop },
+	{ .name = "zcipc-copy-fast-1", .option = ZCIPC_COPY, .flags = COPIED | FAST,
+	  .written = 1, .min = 1 << 20, .missing = no_device,
+	  .start = both_start, .send = region_send, .receive = receive, .release = drop },
+	{ .name = "zcipc-copy-fast-100", .option = ZCIPC_COPY, .flags = COPIED | FAST,
+	  .written = 100, .missing = no_device,
+	  .start = both_start, .send = region_send, .receive = receive, .release = drop },
+	{ .name = "zcipc-copy-4k-100", .option = ZCIPC_COPY, .flags = COPIED | SMALL,
+	  .written = 100, .missing = no_device,
+	  .start = both_start, .send = region_send, .receive = receive, .release = drop },
+	{ .name = "zcipc-copy-2m-100", .option = ZCIPC_F_BREAK_HUGE, .flags = COPIED | HUGE,
+	  .written = 100, .missing = no_device,
+	  .start = both_start, .send = snapshot_send, .receive = receive, .release = drop },
+	{ .name = "zcipc-auto-0", .option = ZCIPC_F_AUTO, .flags = COPIED, .max = 1 << 20,
+	  .missing = no_auto, .start = auto_start, .send = snapshot_send, .receive = receive,
 	  .release = drop, .finish = auto_finish },
-	{ .name = "zcipc-auto-100", .option = ZCIPC_F_AUTO, .missing = auto_missing,
-	  .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .max = 1 << 20, .written = 100,
-	  .start = auto_start, .send = snapshot_send, .receive = message_receive,
-	  .release = drop, .finish = auto_finish },
+	{ .name = "zcipc-auto-100", .option = ZCIPC_F_AUTO, .flags = COPIED, .written = 100,
+	  .max = 1 << 20, .missing = no_auto, .start = auto_start, .send = snapshot_send,
+	  .receive = receive, .release = drop, .finish = auto_finish },
 	{ .name = "zcipc-copy-memory", .option = ZCIPC_F_FROM_MEMORY | ZCIPC_F_IMPORT,
-	  .missing = device_missing, .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .max = 1 << 20,
-	  .start = start, .take = memory_take, .send = snapshot_send,
-	  .receive = message_receive, .release = drop },
+	  .flags = COPIED, .max = 1 << 20, .missing = no_device, .start = start,
+	  .take = memory_take, .send = snapshot_send, .receive = receive, .release = drop },
 	{ .name = "zcipc-auto-memory", .option = ZCIPC_F_FROM_MEMORY | ZCIPC_F_AUTO,
-	  .missing = auto_missing, .flags = NOTIFY | UNTIMED | SHORT | SNAPSHOT, .max = 1 << 20,
-	  .start = auto_start, .take = memory_take, .send = snapshot_send,
-	  .receive = message_receive, .release = drop, .finish = auto_finish },
-	{ .name = "zcipc-batch-256", .missing = device_missing,
-	  .flags = UNTIMED | OWN_TOUCH | ENTRIES, .min = BATCH * PAGE, .max = BATCH * PAGE,
-	  .start = batch_start, .take = batch_take, .send = batch_send,
-	  .receive = batch_receive },
+	  .flags = COPIED, .max = 1 << 20, .missing = no_auto,
+	  .start = auto_start, .take = memory_take, .send = snapshot_send, .receive = receive,
+	  .release = drop, .finish = auto_finish },
+	{ .name = "zcipc-batch-256", .flags = UNTIMED | OWN_TOUCH | ENTRIES, .min = BATCH * PAGE,
+	  .max = BATCH * PAGE, .missing = no_device,
+	  .start = batch_start, .take = batch_take, .send = batch_send, .receive = batch_receive },
 	{ .name = "zcipc-msg-64k", .option = ZCIPC_MOVE, .flags = UNTIMED | HUGE,
-	  .min = 64 << 10, .max = 64 << 10, .missing = device_missing,
-	  .start = start, .take = stream_take, .send = region_send, .receive = message_receive,
-	  .release = drop },
-	{ .name = "zcipc-msg-1m", .option = ZCIPC_MOVE, .flags = UNTIMED | HUGE,
-	  .min = 1 << 20, .max = 1 << 20, .missing = device_missing,
-	  .start = start, .take = stream_take, .send = region_send, .receive = message_receive,
-	  .release = drop },
+	  .min = 64 << 10, .max = 64 << 10, .missing = no_device, .start = start,
+	  .take = stream_take, .send = region_send, .receive = receive, .release = drop },
+	{ .name = "zcipc-msg-1m", .option = ZCIPC_MOVE, .flags = UNTIMED | HUGE, .min = 1 << 20,
+	  .max = 1 << 20, .missing = no_device, .start = start, .take = stream_take,
+	  .send = region_send, .receive = receive, .release = drop },
 	{ .name = NULL },
 };
