@@ -24,20 +24,6 @@ static inline unsigned long zcipc_window_pgoff(unsigned int which)
 	return (unsigned long)which << ZCIPC_WINDOW_SHIFT;
 }
 
-/* Which page of its window a file offset is. */
-static inline unsigned long zcipc_window_index(unsigned long pgoff)
-{
-	return pgoff & ((1UL << ZCIPC_WINDOW_SHIFT) - 1);
-}
-
-/* The window that a file offset belongs to, which need not be there, or NULL. */
-static inline struct zcipc_window *zcipc_window_at(struct zcipc_space *space, unsigned long pgoff)
-{
-	unsigned long which = pgoff >> ZCIPC_WINDOW_SHIFT;
-
-	return which < ZCIPC_WINDOW_MAX ? &space->windows[which] : NULL;
-}
-
 static inline bool zcipc_slot_is_exec(const struct zcipc_slot *slot)
 {
 	return slot->pgoff >= ZCIPC_OUTSIDE_START && !slot->addr && !slot->view;
@@ -49,8 +35,7 @@ bool zcipc_window_lost_any(struct zcipc_space *space, unsigned long pgoff,
 size_t zcipc_window_array_size(unsigned long npages);
 void zcipc_window_lose(struct zcipc_space *space, struct zcipc_window *window,
 		       unsigned long start, unsigned long npages);
-void zcipc_window_free(struct zcipc_space *space, unsigned long pgoff,
-		       unsigned long npages);
+void zcipc_window_unmark(struct zcipc_window *window, unsigned long start, unsigned long npages);
 bool zcipc_window_may_be_huge(struct zcipc_space *space, unsigned long pgoff,
 			      unsigned long npages);
 struct zcipc_window *zcipc_window_around(struct zcipc_space *space, unsigned long addr);
@@ -80,5 +65,32 @@ void zcipc_outside_open(struct vm_area_struct *vma);
 bool zcipc_adopted_shows(const struct vm_area_struct *vma, const struct zcipc_slot *slot);
 struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_space *space);
 extern const struct vm_operations_struct zcipc_adopted_ops;
+
+/* Frees places in a window. The caller holds the lock. */
+static inline void zcipc_window_free(struct zcipc_space *space, unsigned long pgoff,
+				     unsigned long npages)
+{
+	struct zcipc_window *window = zcipc_window_at(space, pgoff);
+	unsigned long start = zcipc_window_index(pgoff);
+
+	/*
+	 * Those outside of windows need not be free. What is adopted has those of its address: when
+	 * the last page of it is not mapped any more, there is no PTE left.
+	 */
+	if (!window)
+		return;
+	window->nused -= npages;
+	if (npages == 1 && likely(!window->lost))
+		__clear_bit(start % ZCIPC_WINDOW_PIECE, window->used[start / ZCIPC_WINDOW_PIECE]);
+	else
+		zcipc_window_unmark(window, start, npages);
+	window->hint = min(window->hint, start);
+	if (window->huge_hint)
+		window->huge_hint = min(window->huge_hint,
+					window->npages - min(window->npages, start + npages));
+	/* Where PMDs may be: what is at the end of an empty window can be used in any way. */
+	if (!window->nused)
+		window->huge_low = window->npages;
+}
 
 #endif /* ZCIPC_MAP_H */

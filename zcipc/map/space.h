@@ -104,6 +104,28 @@ struct zcipc_space {
 	u64 stats[ZCIPC_STAT_COUNT];
 };
 
+/* Which page of its window a file offset is. */
+static inline unsigned long zcipc_window_index(unsigned long pgoff)
+{
+	return pgoff & ((1UL << ZCIPC_WINDOW_SHIFT) - 1);
+}
+
+/* The window that a file offset belongs to, which need not be there, or NULL. */
+static inline struct zcipc_window *zcipc_window_at(struct zcipc_space *space, unsigned long pgoff)
+{
+	unsigned long which = pgoff >> ZCIPC_WINDOW_SHIFT;
+
+	return which < ZCIPC_WINDOW_MAX ? &space->windows[which] : NULL;
+}
+
+/* User address of an offset in a window. */
+static inline u64 zcipc_window_addr(struct zcipc_space *space, unsigned long pgoff)
+{
+	const struct zcipc_window *window = zcipc_window_at(space, pgoff);
+
+	return window->addr + (zcipc_window_index(pgoff) << PAGE_SHIFT);
+}
+
 int zcipc_space_begin(struct zcipc_space *space, const struct zcipc_space_ops *ops);
 void zcipc_space_end(struct zcipc_space *space);
 void zcipc_spaces_lock(struct zcipc_space *a, struct zcipc_space *b);

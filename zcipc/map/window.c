@@ -22,14 +22,6 @@ static_assert(ZCIPC_WINDOW_OFFSET(1) == 1ULL << (ZCIPC_WINDOW_SHIFT + PAGE_SHIFT
 static_assert(ZCIPC_RING_OFFSET == (u64)ZCIPC_RING_START << PAGE_SHIFT);
 static_assert(ZCIPC_RING_OFFSET_HEAD == (u64)ZCIPC_RING_HEAD_START << PAGE_SHIFT);
 
-/* User address of an offset in a window. */
-u64 zcipc_window_addr(struct zcipc_space *space, unsigned long pgoff)
-{
-	const struct zcipc_window *window = zcipc_window_at(space, pgoff);
-
-	return window->addr + (zcipc_window_index(pgoff) << PAGE_SHIFT);
-}
-
 /* Have any pages of a range of file offsets left their window? */
 bool zcipc_window_lost_any(struct zcipc_space *space, unsigned long pgoff,
 			   unsigned long npages)
@@ -124,8 +116,7 @@ static __always_inline void zcipc_window_mark(struct zcipc_window *window, unsig
 }
 
 /* Notes that pages are not used, but for what has left the window. */
-static noinline void zcipc_window_unmark(struct zcipc_window *window, unsigned long start,
-					 unsigned long npages)
+void zcipc_window_unmark(struct zcipc_window *window, unsigned long start, unsigned long npages)
 {
 	unsigned long end = start + npages, n, at, bit;
 
@@ -343,32 +334,6 @@ int zcipc_window_reserve_many(struct zcipc_space *space, unsigned int which, uns
 		window->hint = start + npages;
 	*pgoff = zcipc_window_pgoff(which) + start;
 	return 0;
-}
-
-void zcipc_window_free(struct zcipc_space *space, unsigned long pgoff,
-		       unsigned long npages)
-{
-	struct zcipc_window *window = zcipc_window_at(space, pgoff);
-	unsigned long start = zcipc_window_index(pgoff);
-
-	/*
-	 * Those outside of windows need not be free. What is adopted has those of its address: when
-	 * the last page of it is not mapped any more, there is no PTE left.
-	 */
-	if (!window)
-		return;
-	window->nused -= npages;
-	if (npages == 1 && likely(!window->lost))
-		__clear_bit(start % ZCIPC_WINDOW_PIECE, window->used[start / ZCIPC_WINDOW_PIECE]);
-	else
-		zcipc_window_unmark(window, start, npages);
-	window->hint = min(window->hint, start);
-	if (window->huge_hint)
-		window->huge_hint = min(window->huge_hint,
-					window->npages - min(window->npages, start + npages));
-	/* Where PMDs may be: what is at the end of an empty window can be used in any way. */
-	if (!window->nused)
-		window->huge_low = window->npages;
 }
 
 /* How many pages of a window are free, at most. The caller holds the lock. */

@@ -112,7 +112,6 @@ static inline bool zcipc_window_is_pfnmap(unsigned long pgoff)
 	return pgoff >> ZCIPC_WINDOW_SHIFT == ZCIPC_WINDOW_UNPINNABLE;
 }
 
-u64 zcipc_window_addr(struct zcipc_space *space, unsigned long pgoff);
 bool zcipc_window_is_vma(const struct zcipc_space *space, const struct vm_area_struct *vma);
 struct vm_area_struct *zcipc_window_lookup(struct zcipc_space *space, unsigned long pgoff,
 					   unsigned long addr);
