@@ -179,6 +179,8 @@ void zcipc_cap_remove_locked(struct zcipc_cap *cap)
 	struct zcipc_endpoint *ep = zcipc_cap_ep(cap);
 	struct zcipc_slot *slot;
 
+	lockdep_assert_held(&ep->space.lock);
+	lockdep_assert_held(&region->lock);
 	if (is_long) {
 		mutex_unlock(&ep->space.lock);
 		zcipc_test_point("long");

@@ -191,6 +191,8 @@ static bool zcipc_carry_out_locked(struct zcipc_carry *carry, struct zcipc_slot 
 	struct mm_struct *mm = slot->extent->space->mm;
 	bool huge = slot->extent->region->nhuge;
 
+	lockdep_assert_held(&mm->mmap_lock);
+	lockdep_assert_held(&slot->extent->region->lock);
 	end.addr = zcipc_slot_addr(slot) + (skip << PAGE_SHIFT);
 	end.vma = zcipc_window_lookup(slot->extent->space, slot->pgoff + skip, end.addr);
 	if (!end.vma || end.addr + size > end.vma->vm_end)
@@ -391,6 +393,8 @@ static bool zcipc_carry_few_locked(const struct zcipc_slot *slot)
 	pte_t *ptep;
 	bool all;
 
+	lockdep_assert_held(&src->mm->mmap_lock);
+	lockdep_assert_held(&slot->extent->region->lock);
 	vma = zcipc_window_lookup(src, slot->pgoff, addr);
 	if (!vma || userfaultfd_wp(vma) || addr + (npages << PAGE_SHIFT) > vma->vm_end)
 		return false;

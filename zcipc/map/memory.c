@@ -42,6 +42,7 @@ static int zcipc_import_check_locked(unsigned long addr, unsigned long npages, b
 	struct vm_area_struct *vma;
 	int ret = 0;
 
+	lockdep_assert_held(&current->mm->mmap_lock);
 	while (!ret && addr < end) {
 		vma = vma_lookup(current->mm, addr);
 		ret = vma ? zcipc_import_check_vma(vma, secret) : -EFAULT;
