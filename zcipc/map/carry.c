@@ -4,19 +4,44 @@
  * receiver's. The page's reference and count of mappings go along. To unmap a page and to map it
  * again gives both back and takes them again, for the same page, which costs several times as much.
  *
- * As always when PTEs go away nobody knows that nobody uses them until all TLBs are flushed. Core
- * mm does that for whoever says, by inc_tlb_flush_pending(), that there are changes it does not
- * know of, when it unmaps anything of the same address space.
- *
- * It is for what nearly all MOVEs are: of a range that the sender alone has mapped, once, and
- * whose pages nobody holds. Whatever is different goes the other way, after all has been put back.
- *
+ * It is for what nearly all MOVEs are: of a range that the sender alone has mapped, once, and whose
+ * pages nobody holds. Whatever is different goes the other way, after all has been put back.
  * Snapshots do the same within the sender's page tables, where the PTEs come back read-only. For
  * batches there are lists of pages, which are taken and inserted one page table after the other.
  *
- * A single PTE is not worth the flush of all TLB entries. It is made special instead, which is how
- * core mm is told that it has nothing to count there, and then unmapped as any other: see
- * zcipc_carry_page_out(). PMDs have nothing to be carried, since nobody counts them.
+ * From when a PTE is taken until it is made anew its reference and its mapping are the carry's. So
+ * each that has been taken is made in one place: in the receiver's table, or in that where it was.
+ * That must not fail. The receiver's VMA and tables are looked for, and made, before anything is
+ * taken; a table that has gone again meanwhile is made until it stays.
+ *
+ * Locks. The caller has the region's, and those of both spaces: so nobody inserts a PTE of the
+ * range, and its frames and slots stay. The receiver's mmap_lock is held until the PTEs are there,
+ * the sender's while they can still come back: for reading, which keeps VMAs, fork() and mremap()
+ * out. Nobody waits for one while he has the other. Meanwhile threads that touch the range have
+ * faults, and wait for the locks of space and region.
+ *
+ * TLBs. As always when PTEs go away nobody knows that nobody uses them until all TLBs are flushed.
+ * Core mm does that for whoever says, by inc_tlb_flush_pending(), that there are changes it does
+ * not know of, when it unmaps anything of the same address space. That is asked for after the last
+ * PTE is taken. It also tells MMU notifiers of the range; for a list the caller sees to that.
+ *
+ * get_user_pages(). Only when TLBs are flushed it is counted who has a reference beyond the
+ * region's and that of the PTE: one that was taken without locks, by a PTE that was still there, is
+ * seen, or is given back by who took it (see pt.c). If there is any all is put back. From then on
+ * there is no PTE to get one by.
+ *
+ * rmap and reclaim look for none of the module's pages, so nobody minds that a page is counted as
+ * mapped while no PTE shows it. Resident pages are counted for each address space: who carries from
+ * one to another corrects both. Newer kernels note of large folios also which address spaces have
+ * them mapped (CONFIG_MM_ID). Parts of these are not carried to another one.
+ *
+ * A single PTE, or a few, are not worth the flush of all TLB entries. They are made special
+ * instead, which is how core mm is told that it has nothing to count there, and then unmapped as
+ * any other: what is flushed is these pages alone. get_user_pages() fails meanwhile. As long as
+ * nobody holds a page that is as if it was called later.
+ *
+ * Special PTEs of a region are carried with nothing to count. They are not made ordinary ones, nor
+ * the other way round. PMDs have nothing to be carried, since nobody counts them.
  */
 #include <linux/bitmap.h>
 #include <linux/mm.h>
@@ -240,7 +265,7 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 	unsigned long addr;
 	bool done = false;
 
-	/* Of large folios newer kernels count who has mapped them, besides how often. */
+	/* See above: of large folios it is noted who has mapped them. */
 	if (IS_ENABLED(CONFIG_MM_ID) && src->mm != dst->mm && (region->parts || region->npinned))
 		return false;
 	/* The receiver is to have PMDs where it can. */
@@ -429,10 +454,6 @@ static bool zcipc_carry_few_locked(const struct zcipc_slot *slot)
  *	holds the locks of its space, which is the current task's, and of its region
  * @dst: the receiver; the caller holds its lock, and its mmap_lock
  * @pgoff: where it is to be mapped there, as a file offset
- *
- * Core mm counts nothing for a special PTE. So that is what it is told to unmap, and to flush from
- * the TLBs, these pages alone. Meanwhile get_user_pages() fails. As long as nobody holds a page
- * that is as if it was called later.
  *
  * Return: true when the PTEs are taken, and nobody holds a page: zcipc_carry_few_in() must follow.
  * Otherwise all is as it was.

@@ -3,10 +3,46 @@
  * Snapshots. A frame that belongs to several regions is read-only in all their mappings. The first
  * write by one of them gives that region a copy of its own. See frame.c for who counts what.
  *
- * Mappings become read-only by going away: faults bring them back without the write bit. To take
- * just the write bit away would be cheaper, but not enough: the PTE would still be dirty, and
- * mprotect() and userfaultfd make a dirty PTE of a shared mapping writable without asking anybody.
- * For the same reason a PTE that is inserted read-only must be clean.
+ * What always holds, and is changed under the lock of a region that has the frame:
+ *
+ *   A frame is exclusive, or no PTE of it is writable. It is exclusive when one region has it, and
+ *   it has not been shared since somebody last made sure that nobody holds it.
+ *
+ *   A frame never changes by a region's mappings while more than one region has it.
+ *
+ * For who holds the region's lock an exclusive frame stays exclusive: see frame.c. Of a shared one
+ * the others may let go at any time. Who does not see that makes a copy that was not needed.
+ *
+ * The instant of a snapshot is when the last mapping of the range has gone. Until then all writes
+ * are in it. Who writes later has a fault, and waits for the region's lock, which is held until all
+ * frames are shared. Mappings become read-only by going away: faults bring them back without the
+ * write bit. To take just the write bit away would be cheaper, but not enough: the PTE would still
+ * be dirty, and mprotect() and userfaultfd make a dirty PTE of a shared mapping writable without
+ * asking anybody. For the same reason a PTE that is inserted read-only must be clean.
+ *
+ * Mappings are not all by which somebody can write. Who has a page for I/O does it without a fault.
+ * So after the unmap, when get_user_pages() finds nothing there any more, references are counted:
+ * of a frame that somebody holds the snapshot gets a copy, and the region keeps it, which is what
+ * the holder expects. Frames that are shared already can only be held for reading. Those of
+ * pinnable regions, which anybody may be about to pin for long, are always copied.
+ *
+ * A write finds one of three things. The frame is exclusive: it is mapped writable. The region
+ * alone has it, but it was shared once: somebody may hold it for reading from that time, who must
+ * not see what is written now. So all mappings go, references are counted, and if there are none it
+ * is exclusive again. Otherwise the region gets a copy. Then all its mappings of the page have to
+ * go, as they show the old frame, before that one is put: the other regions have it, or nobody.
+ *
+ * References. A region's share in a frame is a number in the frame (zcipc_frame_share()), and no
+ * page reference. A copy comes with the first one, and zcipc_frame_put() gives up the old one. What
+ * a write may need is allocated without locks, as a spare: who has to free the memory for it may be
+ * waiting for them. The caller tries again with that, and frees what was not needed.
+ *
+ * A block that is a huge frame is shared, reused and, where that was asked for, copied as a whole.
+ * A write to a part that others have, too, takes it apart for its region: a PMD is writable as a
+ * whole.
+ *
+ * rmap and reclaim know none of these pages, so nobody else makes PTEs read-only or takes them away
+ * to write back: see pt.c. What a fork() of the owner's inherits is no mapping.
  */
 #include <linux/highmem.h>
 #include <linux/sched.h>
@@ -326,10 +362,7 @@ static int zcipc_cow_snapshot_parts(struct zcipc_region *region, unsigned long i
  * @strict: fail instead of copying what somebody holds
  * @plan: says where copies are to be; its counts are increased by what is copied
  *
- * The instant is when the last mapping has gone: what was written until then is in, and later
- * writers wait for the region's lock. A frame with a pin could be written to through the pin
- * later: the snapshot gets a copy, and the region keeps the frame for itself, as the owner of the
- * pin expects. So it is with all frames of a region from which pins are expected.
+ * Freezes the range, then shares its frames, or copies those that somebody holds.
  *
  * Return: 0, or -EBUSY (strict), -ENOMEM, -EINTR; then @snapshot may have some frames, and
  * @region's contents and rights are as they were.
@@ -448,7 +481,7 @@ void zcipc_cow_spare_put(struct zcipc_frame *spare)
  * @spare: [in, out] what it did not need, or NULL; [out] what it needs, or NULL without memory
  * @huge: a huge frame, if there is one to be had without waiting
  *
- * Context: May sleep. Not under locks: who has to free the memory may wait for them.
+ * Context: May sleep; no lock is held.
  */
 void zcipc_cow_spare(struct zcipc_frame **spare, bool huge)
 {
@@ -509,15 +542,9 @@ int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned lo
  * @spare: what zcipc_cow_spare() allocated, or NULL; taken if a copy is needed
  * @extra: references to the page that the caller knows of
  *
- * A frame that belongs to this region alone is reused, unless somebody has held it since it was
- * shared: it may be a reader who must not see what is written from now on.
- *
- * All mappings of the page go: so that its references can be counted, and so that all see the copy.
- * The caller inserts it for the one who wrote; faults bring it back to the others.
- *
- * A huge frame that is not all the region's own is none any more after that, as far as the region
- * goes: a PMD is writable as a whole. But see zcipc_cow_breaks_huge(): then all of it is copied, if
- * @spare is huge, too, and stays huge.
+ * All mappings of the page go. The caller inserts it for the one who wrote; faults bring it back to
+ * the others. A huge frame that is not all the region's own is none any more after that, unless
+ * zcipc_cow_breaks_huge() and @spare is huge, too: then all of it is copied.
  *
  * Return: 0, or -EAGAIN when a spare frame is needed
  */

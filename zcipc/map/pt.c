@@ -1,15 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Page tables of windows and of adopted memory. All the module's VMAs are VM_MIXEDMAP or VM_PFNMAP,
- * and what is in their tables is the module's: no other file walks to an entry.
+ * Page tables of what a space shows: the only file that walks to an entry. VMAs of windows, of
+ * executable memory and of adopted memory are VM_MIXEDMAP or VM_PFNMAP, and the module alone fills
+ * their tables. (Views are VMAs of files: core mm fills those.)
+ *
+ * There are three kinds of entries. An ordinary PTE has a page reference, and counts as a mapping
+ * and as a resident page: core mm does that when it inserts one (vm_insert_pages()), and takes it
+ * back when one goes. A special PTE has nothing: as far as core mm goes there is no page. What is
+ * imported has such, and so has all that nobody is to hold, and all in a VMA that is VM_PFNMAP. A
+ * PMD has nothing either. The regions' own reference keeps what these two show.
+ *
+ * An entry shows what the slot's region has at that place, or is none. It is writable only if slot
+ * and frame are, and clean if it is not: see cow.c. Entries are made under the locks of the space
+ * and of the region, and the mmap_lock or the VMA's lock. Core mm makes none but for core dumps
+ * (adopted.c), and takes some away at any time. So none is never wrong: a fault brings back what is
+ * to be there. unmap.c hides some for a moment.
  *
  * What can happen to a table. The tables above it stay for as long as the VMA does, that is, while
  * the caller holds the mmap_lock or the VMA's lock. The page table itself need not: newer kernels
- * take one away that MADV_DONTNEED finds empty, under no more than the VMA's lock for reading.
- * They clear the PMD with the table's lock, and free the table by RCU. So an entry is looked for,
+ * take one away that MADV_DONTNEED finds empty, under no more than the VMA's lock for reading. They
+ * clear the PMD with the table's lock, and free the table by RCU. So an entry is looked for,
  * locked, and looked for again, as core mm's pte_offset_map_lock() does, which modules cannot call;
- * and no pointer into a table outlives its lock. A table that was there a moment ago may have to
- * be made anew.
+ * and no pointer into a table outlives its lock. A table that was there a moment ago may have to be
+ * made anew.
  *
  * Where nothing may fail any more, since PTEs have been taken that must go somewhere, a table is
  * made again and again until it stays long enough. With PF_MEMALLOC that can use the reserves, and
@@ -20,6 +33,19 @@
  * into one (contpte) as the last of them is set, be they of parts of a huge frame, and whatever
  * changes one of them takes that apart first. Meanwhile all are none, with the table locked: who
  * touches them has a fault, which finds that there is nothing to do.
+ *
+ * Who else looks at entries:
+ *
+ * get_user_pages() without locks. It takes a reference to an ordinary PTE's page, looks at the PTE
+ * again, and gives the reference back if that is another one. So whoever has cleared a PTE and then
+ * counts references sees each that lasts, and perhaps one that is about to go. With locks it takes
+ * its reference with the table's lock. By a special PTE it gets nothing in either way.
+ *
+ * rmap and reclaim. Pages of the module's are in no LRU list and have no mapping: nobody looks for
+ * their PTEs. Imported ones are anonymous, but special PTEs are no mappings of theirs, and the pins
+ * keep core mm from moving them.
+ *
+ * fork(). These VMAs are VM_DONTCOPY. If madvise() has ended that: see zcipc_pt_is_inherited().
  */
 #include <linux/fs.h>
 #include <linux/pagemap.h>

@@ -1,7 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Windows: where in them things are placed. A place is a range of file offsets of the space's
- * own inode.
+ * Windows: where in them things are placed. A place is a range of file offsets of the space's own
+ * inode. Offset and address differ by a constant for as long as the window is there: mremap() of it
+ * is refused, and it does not grow.
+ *
+ * Each window has bitmaps of its pages, one for each ZCIPC_WINDOW_PIECE of them where there has
+ * been something. They are charged to the owner. A bit of @used says that a slot has the page, that
+ * a transfer has reserved it, or that it is lost; one of @lost that the owner has unmapped it, or
+ * mapped something else over it. Nothing is ever placed again where a page is lost: what is at that
+ * address is none of the module's business. If there is no memory to note that, or the owner may
+ * have no more, all of the piece is given up (zcipc_window_all).
+ *
+ * All this is changed under the space's lock. Who reserves a place holds no reference: it is the
+ * transfer's until zcipc_slot_install() or zcipc_window_release(), and the window may be unmapped
+ * meanwhile. So a transfer that has released the lock asks again (zcipc_window_has()): by the
+ * window's id, since another one may have taken its place, and by what is lost.
+ *
+ * A place is freed when its slot is removed, and that is only when no PTE of it is left. Otherwise
+ * the next one who gets it would show what was there, or vm_insert_pages() would find the old PTE.
+ * With the PTE the TLB entry has gone. A reference that get_user_pages() took by it is one to the
+ * page, not to the place: it does not matter who has that next.
+ *
+ * Free places are taken from the beginning, first fit, so that there are page tables already, and
+ * few of them. Where PTEs have been, the page table stays, and no PMD can be inserted for as long
+ * as the window is there. So what PMDs are to show is placed from the end, at an address with the
+ * right offset in 2 MiB. Where the two meet, in a window that is nearly full, PTEs have to do. PMDs
+ * cannot be hidden, as PTEs can: @huge_low says from which page on there may be some.
+ *
+ * @hint and @huge_hint say up to where, from either end, all is used: so many small messages cost
+ * no search. They go on only by what leaves no gap behind.
+ *
+ * Of VMAs there is no list. Mostly one shows all of a window, and is remembered (@vma), until core
+ * mm splits it or closes one: zcipc_window_open(), zcipc_window_close(). Where core mm can tell
+ * that it is still attached it needs not be looked up (zcipc_window_lookup()). It is used under the
+ * mmap_lock, which keeps it, and the space's lock, under which it is forgotten. A child that got a
+ * copy of it by fork() is another mm, and none of the window's: zcipc_pt_is_inherited().
+ *
+ * Executable and adopted memory, and views of files, have offsets outside of all windows, where no
+ * place is free again, or where it follows from the address: see map.h.
+ *
+ * rmap and reclaim know nothing of windows. The inode's address_space has their VMAs, for
+ * unmap_mapping_pages(), and no pages.
  */
 #include <linux/bitmap.h>
 #include <linux/fs.h>

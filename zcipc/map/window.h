@@ -70,11 +70,7 @@ int zcipc_window_reserve_many(struct zcipc_space *space, unsigned int which, uns
  * @align: zcipc_region_alignment()
  * @pgoff: [out] first page, as a file offset
  *
- * What PMDs are to show lies at the window's end, since PTEs leave their page tables behind, where
- * no PMD can be.
- *
- * First fit, so that page tables which are there already are used again. zcipc_slot_install() or
- * zcipc_window_release() must follow.
+ * zcipc_slot_install() or zcipc_window_release() must follow.
  *
  * Return: 0, or -ENOBUFS when the window could not have room even if it were empty, -EAGAIN when
  * there is no gap that is large enough, -EDQUOT, -ENOMEM
