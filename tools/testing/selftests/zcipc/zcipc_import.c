@@ -8,16 +8,18 @@
  */
 #include <linux/io_uring.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
-#include "zcipc_fuse.h"
 #include "zcipc_utils.h"
+#include "lib/fuse.h"
 
 #define N 8
 #define HUGE (2UL << 20)

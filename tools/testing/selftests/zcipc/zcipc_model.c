@@ -14,7 +14,8 @@
  * nothing, each with a seed of its own: what a failure prints repeats the episode that failed. In
  * the first test that always fails at the same operation.
  */
-#include "zcipc_chance.h"
+#include "zcipc_utils.h"
+#include "lib/chance.h"
 
 #include <poll.h>
 
@@ -1063,7 +1064,7 @@ static void op_revoke(struct side *side)
 	};
 	struct side *owner = side;
 	unsigned int i, start, n;
-	struct cap *cap;
+	struct cap *cap = NULL;
 
 	if (percent(40) && ncaps) {
 		/* Somebody else's, derived from a capability of ours if there is one. */

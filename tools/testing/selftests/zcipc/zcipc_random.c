@@ -18,7 +18,8 @@
  *
  * ZCIPC_SEED, ZCIPC_SECONDS (of each test): see zcipc_model.c.
  */
-#include "zcipc_chance.h"
+#include "zcipc_utils.h"
+#include "lib/chance.h"
 
 #include <sys/wait.h>
 

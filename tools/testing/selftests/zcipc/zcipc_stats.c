@@ -24,7 +24,6 @@
 #define DEBUGFS	"/sys/kernel/debug/zcipc"
 #define TRACEFS	"/sys/kernel/tracing"
 #define EVENTS	TRACEFS "/events/zcipc/enable"
-#define QUOTA	"/sys/module/zcipc/parameters/quota_mib"
 
 /* The counters that follow from what was done alone. @text: as fdinfo and debugfs call it. */
 static const struct counter {

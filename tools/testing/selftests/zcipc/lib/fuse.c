@@ -1,56 +1,25 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
-/*
- * A file whose reads and writes end when a test wants them to: a FUSE file system that is nothing
- * but this file, and is mounted nowhere. Who reads it waits until the test serves it. The server is
- * whoever calls fuse_serve(), there is no thread for it.
- */
-#ifndef __SELFTEST_ZCIPC_FUSE
-#define __SELFTEST_ZCIPC_FUSE
+// SPDX-License-Identifier: GPL-2.0-only
+#include "fuse.h"
 
-#include <linux/fuse.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <linux/mount.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-#include "zcipc_utils.h"
-
-/* What the file consists of. */
-#define STALLED_BYTE	0xee
-#define STALLED_WORD	0xeeeeeeeeeeeeeeeeULL
-
-/* More than anybody reads or writes at once, and room for the headers. */
-#define STALLED_MAX	262144
+/* Room for the headers, too. */
 #define STALLED_BUFFER	(STALLED_MAX + 4096)
-
-/**
- * struct stalled - such a file
- * @dev: the server's end, -1: there is no file
- * @mount: the file system
- * @fd: the file
- * @size: its length
- * @open_flags: FOPEN_x
- * @flags: O_x
- * @opened: fd is what open() returned
- * @got: what was written to it last
- * @ngot: length of that
- */
-struct stalled {
-	int dev;
-	int mount;
-	int fd;
-	size_t size;
-	__u32 open_flags;
-	int flags;
-	bool opened;
-	char got[STALLED_MAX];
-	size_t ngot;
-};
 
 static char stalled_request[STALLED_BUFFER];
 static char stalled_answer[STALLED_BUFFER];
 
 /* Does somebody wait? */
-static bool stalled_waits(const struct stalled *f, int ms)
+bool stalled_waits(const struct stalled *f, int ms)
 {
 	struct pollfd pfd = { .fd = f->dev, .events = POLLIN };
 
@@ -58,7 +27,7 @@ static bool stalled_waits(const struct stalled *f, int ms)
 }
 
 /* Answers one request. Returns its opcode, 0 if none came, -1 if that failed. */
-static int fuse_serve(struct stalled *f, int ms)
+int fuse_serve(struct stalled *f, int ms)
 {
 	const struct fuse_in_header *in = (void *)stalled_request;
 	const void *arg = in + 1;
@@ -155,7 +124,7 @@ static void *stalled_open_thread(void *arg)
 }
 
 /* The end of the server: whoever waits fails. */
-static void stalled_close(struct stalled *f)
+void stalled_close(struct stalled *f)
 {
 	if (f->dev >= 0)
 		close(f->dev);
@@ -169,7 +138,7 @@ static void stalled_close(struct stalled *f)
 }
 
 /* 0, or -1 where there is no FUSE, or it does not work as it should. */
-static int stalled_open(struct stalled *f, size_t size, __u32 open_flags, int flags)
+int stalled_open(struct stalled *f, size_t size, __u32 open_flags, int flags)
 {
 	pthread_t thread;
 	char number[16];
@@ -210,9 +179,7 @@ fail:
 }
 
 /* Is there FUSE at all? */
-static bool stalled_exists(void)
+bool stalled_exists(void)
 {
 	return !access("/dev/fuse", R_OK | W_OK);
 }
-
-#endif

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/capability.h>
+#include <linux/zcipc.h>
+
+#include "memory.h"
+
+struct ep *eps[EPS];
+unsigned int neps;
+
+int ep_send(struct ep *ep, const struct call *c)
+{
+	return send(ep->sock, c, sizeof(*c), MSG_NOSIGNAL) == sizeof(*c) ? 0 : -1;
+}
+
+long ep_wait(struct ep *ep, struct call *c)
+{
+	ssize_t n;
+
+	do
+		n = recv(ep->sock, c, sizeof(*c), 0);
+	while (n < 0 && errno == EINTR);
+	if (n != sizeof(*c)) {
+		errno = EOWNERDEAD;
+		return -1;
+	}
+	errno = c->err;
+	return c->rc;
+}
+
+long ep_call(struct ep *ep, struct call *c)
+{
+	if (ep->sock < 0)
+		return c->fn(ep, c);
+	if (ep_send(ep, c)) {
+		errno = EOWNERDEAD;
+		return -1;
+	}
+	return ep_wait(ep, c);
+}
+
+long call_ioctl(struct ep *ep, struct call *c)
+{
+	return ioctl(ep->fd, c->n, c->cmd);
+}
+
+/* Quotas count for an endpoint that is opened without this. Returns whether it was there. */
+bool may_exceed_quota(bool may)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+	bool could;
+
+	if (syscall(SYS_capget, &head, data))
+		return false;
+	could = data[0].effective & 1U << CAP_SYS_RESOURCE;
+	data[0].effective &= ~(1U << CAP_SYS_RESOURCE);
+	if (may)
+		data[0].effective |= 1U << CAP_SYS_RESOURCE;
+	syscall(SYS_capset, &head, data);
+	return could;
+}
+
+static long call_open(struct ep *ep, struct call *c)
+{
+	struct zcipc_info info = { .size = sizeof(info) };
+	bool may = may_exceed_quota(c->val & OPEN_UNLIMITED);
+
+	ep->win = NULL;
+	ep->npages = c->n;
+	ep->fd = open(ZCIPC_DEVICE, O_RDWR | O_CLOEXEC | (c->val & ~OPEN_UNLIMITED));
+	may_exceed_quota(may);
+	if (ep->fd < 0 || ioctl(ep->fd, ZCIPC_IOC_INFO, &info))
+		return -1;
+	ep->id = info.endpoint;
+	if (!c->n)
+		goto out;
+	ep->win = mmap(NULL, c->n * psize, PROT_READ | PROT_WRITE, MAP_SHARED, ep->fd, 0);
+	if (ep->win == MAP_FAILED)
+		return -1;
+out:
+	memcpy(c->cmd, ep, sizeof(*ep));
+	return 0;
+}
+
+long call_close(struct ep *ep, struct call *c)
+{
+	(void)c;
+	if (ep->win)
+		munmap(ep->win, ep->npages * psize);
+	ep->win = NULL;
+	if (ep->fd >= 0)
+		close(ep->fd);
+	ep->fd = -1;
+	return 0;
+}
+
+static long call_read(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return touch_read((void *)(uintptr_t)c->addr, &c->val);
+}
+
+long call_write(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return touch_write((void *)(uintptr_t)c->addr, c->val);
+}
+
+/* Words that are c->val2 bytes apart, from or to the memory that all share. */
+static long call_read_words(struct ep *ep, struct call *c)
+{
+	int sig = 0;
+	__u64 i;
+
+	(void)ep;
+	for (i = 0; i < c->n && !sig; i++)
+		sig = touch_read((char *)(uintptr_t)c->addr + i * c->val2, &words[i]);
+	return sig;
+}
+
+static long call_write_words(struct ep *ep, struct call *c)
+{
+	int sig = 0;
+	__u64 i;
+
+	(void)ep;
+	for (i = 0; i < c->n && !sig; i++)
+		sig = touch_write((char *)(uintptr_t)c->addr + i * c->val2, words[i]);
+	return sig;
+}
+
+static long call_fill(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return fill((char *)(uintptr_t)c->addr, c->n, c->val);
+}
+
+static long call_check(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return check((char *)(uintptr_t)c->addr, c->val2, c->n, c->val);
+}
+
+/* 0: nothing is there any more. Else: what page, from 1, is. */
+static long call_gone(struct ep *ep, struct call *c)
+{
+	char *p = (char *)(uintptr_t)c->addr;
+	__u64 page, val;
+
+	(void)ep;
+	for (page = 0; page < c->n; page++)
+		if (touch_read(p + page * psize, &val) != SIGBUS)
+			return page + 1;
+	return touch_write(p, 0xbad) != SIGBUS;
+}
+
+long call_exit(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	_exit(c->val);
+}
+
+int ep_read(struct ep *ep, const char *p, __u64 *val)
+{
+	struct call c = { .fn = call_read, .addr = (uintptr_t)p };
+	int rc = ep_call(ep, &c);
+
+	*val = c.val;
+	return rc;
+}
+
+int ep_write(struct ep *ep, char *p, __u64 val)
+{
+	struct call c = { .fn = call_write, .addr = (uintptr_t)p, .val = val };
+
+	return ep_call(ep, &c);
+}
+
+/* Into, or out of, words[]. One command, however many they are. */
+int ep_read_words(struct ep *ep, const char *p, size_t stride, size_t n)
+{
+	struct call c = { .fn = call_read_words, .addr = (uintptr_t)p, .n = n, .val2 = stride };
+
+	return ep_call(ep, &c);
+}
+
+int ep_write_words(struct ep *ep, char *p, size_t stride, size_t n)
+{
+	struct call c = { .fn = call_write_words, .addr = (uintptr_t)p, .n = n, .val2 = stride };
+
+	return ep_call(ep, &c);
+}
+
+int ep_gone(struct ep *ep, const char *p, size_t npages)
+{
+	struct call c = { .fn = call_gone, .addr = (uintptr_t)p, .n = npages };
+
+	return ep_call(ep, &c);
+}
+
+int ep_fill(struct ep *ep, char *p, size_t npages, __u64 seed)
+{
+	struct call c = { .fn = call_fill, .addr = (uintptr_t)p, .n = npages, .val = seed };
+
+	return ep_call(ep, &c);
+}
+
+int ep_check_from(struct ep *ep, const char *p, size_t first, size_t npages, __u64 seed)
+{
+	struct call c = { .fn = call_check, .addr = (uintptr_t)p, .n = npages, .val = seed,
+			  .val2 = first };
+
+	return ep_call(ep, &c);
+}
+
+int ep_check(struct ep *ep, const char *p, size_t npages, __u64 seed)
+{
+	return ep_check_from(ep, p, 0, npages, seed);
+}
+
+int ep_open(struct ep *ep, size_t npages, int flags)
+{
+	struct call c = { .fn = call_open, .n = npages, .val = flags };
+
+	*ep = (struct ep){ .fd = -1, .sock = -1, .pid = getpid() };
+	eps[neps++ % EPS] = ep;
+	return ep_call(ep, &c);
+}
+
+/* In a peer: makes calls for whoever has the other end, for as long as somebody has. */
+void peer_serve(int sock, struct ep *ep)
+{
+	struct call c;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	ep->sock = -1;
+	while (recv(sock, &c, sizeof(c), 0) == sizeof(c)) {
+		errno = 0;
+		c.rc = c.fn(ep, &c);
+		c.err = errno;
+		if (send(sock, &c, sizeof(c), MSG_NOSIGNAL) != sizeof(c))
+			break;
+	}
+	_exit(0);
+}
+
+/* A process that has no endpoint yet. It holds none of the descriptors of this one. */
+int peer_fork(struct ep *ep)
+{
+	int sv[2];
+
+	*ep = (struct ep){ .fd = -1, .sock = -1 };
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
+		return -1;
+	fflush(NULL);
+	ep->pid = fork();
+	if (ep->pid < 0)
+		return -1;
+	if (!ep->pid) {
+		dup2(sv[1], 3);
+		syscall(SYS_close_range, 4, ~0U, 0);
+		ep->pid = getpid();
+		peer_serve(3, ep);
+	}
+	close(sv[1]);
+	ep->sock = sv[0];
+	eps[neps++ % EPS] = ep;
+	return 0;
+}
+
+int peer_open(struct ep *ep, size_t npages, int flags)
+{
+	struct call c = { .fn = call_open, .n = npages, .val = flags };
+	struct ep theirs;
+
+	if (ep_call(ep, &c))
+		return -1;
+	memcpy(&theirs, c.cmd, sizeof(theirs));
+	ep->id = theirs.id;
+	ep->win = theirs.win;
+	ep->npages = theirs.npages;
+	return 0;
+}
+
+/* An endpoint in a process of its own, or in this one. */
+int ep_start(struct ep *ep, bool remote, size_t npages)
+{
+	if (!remote)
+		return ep_open(ep, npages, 0);
+	return peer_fork(ep) ? -1 : peer_open(ep, npages, 0);
+}
+
+/* Closes one, or ends the process that has it, in the way that it deserves. */
+void ep_end(struct ep *ep)
+{
+	if (ep->sock >= 0) {
+		close(ep->sock);
+		ep->sock = -1;
+		kill(ep->pid, SIGKILL);
+		waitpid(ep->pid, NULL, 0);
+		/* That is an address in the peer. */
+		ep->win = NULL;
+	} else if (ep->fd >= 0 || ep->win) {
+		call_close(ep, NULL);
+	}
+}
+
+long call_setuid(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return setuid(c->n);
+}
+
+long call_unshare(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return unshare(c->n);
+}
+
+/* A message that carries a descriptor. */
+struct fd_message {
+	union {
+		struct cmsghdr hdr;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	char byte;
+	struct iovec iov;
+	struct msghdr msg;
+};
+
+static void fd_message_init(struct fd_message *m)
+{
+	*m = (struct fd_message){
+		.control.hdr = {
+			.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(sizeof(int)),
+		},
+		.iov = { &m->byte, 1 },
+		.msg = {
+			.msg_iov = &m->iov, .msg_iovlen = 1, .msg_control = &m->control,
+			.msg_controllen = sizeof(m->control),
+		},
+	};
+}
+
+long call_send_fd(struct ep *ep, struct call *c)
+{
+	struct fd_message m;
+
+	(void)c;
+	fd_message_init(&m);
+	memcpy(CMSG_DATA(&m.control.hdr), &ep->fd, sizeof(int));
+	return sendmsg(3, &m.msg, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+int recv_fd(int sock)
+{
+	struct fd_message m;
+	int fd = -1;
+
+	fd_message_init(&m);
+	if (recvmsg(sock, &m.msg, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&m.msg))
+		memcpy(&fd, CMSG_DATA(&m.control.hdr), sizeof(fd));
+	return fd;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Threads, what they do, and waiting for it.
+ */
+#ifndef __SELFTEST_ZCIPC_THREADS
+#define __SELFTEST_ZCIPC_THREADS
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "calls.h"
+
+unsigned int loops(unsigned int n);
+void msleep(unsigned int ms);
+
+/* So often is a condition looked at that has to come true: in vain only where something hangs. */
+#define WAIT_TRIES	20000
+
+#define wait_until(condition)						\
+({									\
+	int __tries;							\
+									\
+	for (__tries = 0; __tries < WAIT_TRIES && !(condition); __tries++) \
+		msleep(5);						\
+	__tries < WAIT_TRIES;						\
+})
+
+/* What a thread of this process is doing. */
+char thread_state(pid_t tid);
+bool thread_is_off_cpu(pid_t tid, const char *states);
+bool thread_sleeps(pid_t tid);
+bool thread_waits(pid_t tid);
+
+/**
+ * struct job - a call by a thread of its own
+ * @thread: the thread
+ * @fn: the call
+ * @ep: whose
+ * @to: the peer
+ * @cap: what it is about
+ * @type: of a transfer
+ * @flags: of the call
+ * @p: memory: where, or what came of it
+ * @n: a number: of pages, or what came of it
+ * @m: a message
+ * @tid: the thread's id, once it runs
+ * @done: it is over
+ * @rc: what the call returned
+ * @err: errno, if that is not 0
+ */
+struct job {
+	pthread_t thread;
+	int (*fn)(struct job *j);
+	struct ep *ep;
+	struct ep *to;
+	__u64 cap;
+	__u32 type;
+	__u32 flags;
+	char *p;
+	__u64 n;
+	struct zcipc_recv m;
+	volatile pid_t tid;
+	volatile bool done;
+	int rc;
+	int err;
+};
+
+void job_start(struct job *j);
+void job_join(struct job *j);
+
+#endif
