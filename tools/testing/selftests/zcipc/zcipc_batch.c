@@ -37,78 +37,6 @@ FIXTURE_SETUP(batch)
 
 FIXTURE_TEARDOWN_BASE(batch)
 
-/*
- * A batch of an endpoint in this process. Members for results hold garbage before, and after a
- * transfer that was not carried out still do, but for its result.
- */
-static int zc_batch(struct ep *ep, struct zcipc_transfer *t, __u32 n, __u32 flags,
-		    struct zcipc_transfer_batch *out)
-{
-	const size_t from = offsetof(struct zcipc_transfer, pages);
-	const size_t to = offsetof(struct zcipc_transfer, __reserved);
-	struct zcipc_transfer_batch cmd = {
-		.size = sizeof(cmd), .flags = flags, .transfers = (uintptr_t)t, .ntransfers = n,
-		.transfer_size = sizeof(*t), .done = 0xcccccccc, .failed = 0xcccccccc,
-	};
-	struct zcipc_transfer *want = malloc(n * sizeof(*t));
-	__u32 i, done = 0, failed = n;
-	int rc, err;
-
-	for (i = 0; i < n; i++)
-		memset((char *)&t[i] + from, 0xcc, to - from);
-	memcpy(want, t, n * sizeof(*t));
-	rc = ioctl(ep->fd, ZCIPC_IOC_TRANSFER_BATCH, &cmd);
-	err = errno;
-	for (i = 0; i < n; i++) {
-		if (!t[i].result)
-			memcpy((char *)&want[i] + from, (char *)&t[i] + from, to - from);
-		want[i].result = t[i].result;
-		if (!t[i].result)
-			done++;
-		else if (failed == n && t[i].result != -ECANCELED)
-			failed = i;
-	}
-	/* Nothing at all is written when the call as such fails. */
-	if (rc && cmd.done == 0xcccccccc) {
-		done = 0xcccccccc;
-		failed = 0xcccccccc;
-	}
-	if (memcmp(want, t, n * sizeof(*t)) || cmd.done != done || cmd.failed != failed) {
-		fprintf(stderr, "# a batch wrote wrong things: done %u not %u, failed %u not %u\n",
-			cmd.done, done, cmd.failed, failed);
-		err = EUCLEAN;
-		rc = -1;
-	}
-	free(want);
-	if (out)
-		*out = cmd;
-	errno = err;
-	return rc;
-}
-
-#define test_batch(...)			TEST_OK(zc_batch(__VA_ARGS__))
-#define test_err_batch(err, ...)	TEST_ERR(err, zc_batch(__VA_ARGS__))
-
-/* All of a batch succeed. */
-#define test_batch_all(ep, t, n, flags)					\
-do {									\
-	struct zcipc_transfer_batch __out;				\
-									\
-	test_batch(ep, t, n, flags, &__out);				\
-	ASSERT_EQ((__u32)(n), __out.done)				\
-		TH_LOG("%u: %s", __out.failed, strerror(-(t)[__out.failed].result)); \
-	ASSERT_EQ((__u32)(n), __out.failed);				\
-} while (0)
-
-static bool on_cpu(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return !sched_setaffinity(0, sizeof(set), &set);
-}
-
 /* Regions of one page, with neighbours in between. */
 struct scattered {
 	size_t n;
@@ -183,7 +111,7 @@ static void *spin_thread(void *arg)
 {
 	struct spinner *s = arg;
 
-	on_cpu(s->cpu);
+	run_on(s->cpu);
 	/* Others may want the CPU, too: of the thread alone, as Linux has it. */
 	setpriority(PRIO_PROCESS, 0, -20);
 	while (!*s->stop) {
@@ -259,7 +187,7 @@ TEST_F(batch, scattered_one_shootdown)
 	struct ep *to;
 	int i, tries;
 
-	if (!on_cpu(1) || !on_cpu(0))
+	if (!run_on(1) || !run_on(0))
 		SKIP(return, "needs two CPUs");
 	if (tlb_interrupts(1) < 0)
 		SKIP(return, "the kernel does not count these interrupts");
@@ -386,7 +314,7 @@ static void *user_thread(void *arg)
 	__u64 val, round;
 	size_t i;
 
-	on_cpu(u->cpu);
+	run_on(u->cpu);
 	for (round = 1; !*u->stop; round++) {
 		for (i = 0; i < u->s->n; i++) {
 			__u64 *word = (__u64 *)u->s->stays[i].p + 200 + u->cpu;
@@ -476,7 +404,7 @@ static void *store_thread(void *arg)
 	struct storer *t = arg;
 	size_t i = 0;
 
-	on_cpu(t->cpu);
+	run_on(t->cpu);
 	if (sigsetjmp(touch_env, 0))
 		t->faulted++;
 	touching = 1;
@@ -1452,7 +1380,7 @@ static void *count_thread(void *arg)
 {
 	struct counter *c = arg;
 
-	on_cpu(1);
+	run_on(1);
 	while (!*c->stop) {
 		__u64 val = c->n + 1;
 

@@ -70,13 +70,6 @@ static long page_tables(void)
 	return lock > 0 ? bytes + bytes / (long)psize * lock : bytes;
 }
 
-#define test_call(ep, function, ...)						\
-do {										\
-	struct call __c = { .fn = function, __VA_ARGS__ };			\
-										\
-	ASSERT_EQ(0, ep_call(ep, &__c)) TH_LOG(#function ": %s", strerror(errno));	\
-} while (0)
-
 static __u64 charged(const struct zcipc_stats *stats)
 {
 	return (stats->user_pages + stats->user_pinned) * psize;
@@ -828,7 +821,7 @@ static void *transfer_thread(void *arg)
 }
 
 /* Somebody holds a page, as I/O under way does. */
-#define test_hold(p, fds)						\
+#define test_hold_page(p, fds)						\
 do {									\
 	struct iovec __iov = { .iov_base = (p), .iov_len = psize };	\
 									\
@@ -855,7 +848,7 @@ TEST_F(parts, held_copy)
 	test_send_part(&self->a, &self->b, ZCIPC_COPY, buf.cap, 0, 1);
 	test_take(&self->b, &own);
 	test_drop(&self->b, own.cap);
-	test_hold(buf.p + 5 * psize, fds);
+	test_hold_page(buf.p + 5 * psize, fds);
 	test_pass(&self->a, &self->u[0], ZCIPC_COPY, buf.cap, &got);
 	test_pays(&self->u[0], 512);
 	let_go(fds);
@@ -875,7 +868,7 @@ TEST_F(parts, held_move)
 	test_huge(&buf);
 	test_send_part(&self->a, &self->b, ZCIPC_COPY, buf.cap, 0, 1);
 	test_take(&self->b, &own);
-	test_hold(buf.p + 5 * psize, fds);
+	test_hold_page(buf.p + 5 * psize, fds);
 	test_pass(&self->a, &self->u[0], ZCIPC_MOVE, buf.cap, &got);
 	let_go(fds);
 	test_pays(&self->a, 512);
@@ -1121,7 +1114,7 @@ FIXTURE_TEARDOWN(limits)
 }
 
 /* Another user. */
-#define test_user_start(uid)						\
+#define test_next_user(uid)						\
 ({									\
 	struct ep *__u = &self->u[self->n++];				\
 									\
@@ -1157,7 +1150,7 @@ TEST_F(limits, by_default)
 	if (file_number(MEMINFO, "MemAvailable:") / 1024 < (long)total * 5 / 8)
 		SKIP(return, "too little memory is free");
 	for (i = 0; i < ARRAY_SIZE(self->u); i++) {
-		u = test_user_start(12300 + i);
+		u = test_next_user(12300 + i);
 		mib = take_all(u, total, &err);
 		EXPECT_EQ(EDQUOT, err);
 		EXPECT_GE(total / 8, mib);
@@ -1177,10 +1170,10 @@ TEST_F(limits, first_of_another)
 
 	quota_set(1000);
 	number_write(TOTAL, 256);
-	greedy = test_user_start(12300);
+	greedy = test_next_user(12300);
 	EXPECT_EQ(256 - 64 - 1, take_all(greedy, 1000, &err));
 	EXPECT_EQ(EDQUOT, err);
-	other = test_user_start(12301);
+	other = test_next_user(12301);
 	EXPECT_LE(62, take_all(other, 1000, &err));
 	EXPECT_EQ(EDQUOT, err);
 }
@@ -1194,7 +1187,7 @@ TEST_F(limits, privileged)
 
 	quota_set(1);
 	number_write(TOTAL, 2);
-	u = test_user_start(12300);
+	u = test_next_user(12300);
 	EXPECT_EQ(0, take_all(u, 10, &err));
 	EXPECT_EQ(EDQUOT, err);
 	test_open(&a, 0, O_NONBLOCK | OPEN_UNLIMITED);
@@ -1296,7 +1289,7 @@ TEST_F(limits, user_namespaces)
 	}
 	EXPECT_EQ(7, sum);
 	/* It is the one of whoever made them, too. */
-	u = test_user_start(12300);
+	u = test_next_user(12300);
 	EXPECT_EQ(0, take_all(u, 100, &err));
 }
 

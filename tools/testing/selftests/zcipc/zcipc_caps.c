@@ -27,20 +27,6 @@
 #define RIGHTS_RG	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_GRANT)
 #define RIGHTS_RX	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_EXEC)
 
-/* Rounds on a kernel built for debugging, which is slower by an order of magnitude. */
-static unsigned int fewer(unsigned int n)
-{
-	return access("/proc/lockdep", F_OK) ? n : (n + 3) / 4;
-}
-
-static long call_poll(struct ep *ep, struct call *c)
-{
-	struct pollfd pfd = { .fd = ep->fd, .events = POLLIN };
-
-	(void)c;
-	return poll(&pfd, 1, 0) < 0 ? -1 : pfd.revents & POLLIN;
-}
-
 /* No message, and poll() says so too. */
 #define test_quiet(ep)							\
 do {									\
@@ -86,37 +72,6 @@ static void take_revoked(struct __test_metadata *_metadata, struct ep *ep, __u64
 	ASSERT_EQ(0, m.message_flags);
 }
 
-/* Which call does not say that a capability is gone? 0: all do. */
-static long call_stale(struct ep *ep, struct call *c)
-{
-	struct zcipc_stats stats = { .size = sizeof(stats), .flags = ZCIPC_STATS_REGION,
-				     .cap = c->val };
-	struct zcipc_region_query q;
-	__u32 type;
-	__u64 n;
-	char *p;
-
-	if (!zc_query(ep, c->val, &q) || errno != ESTALE)
-		return ZCIPC_IOC_REGION_QUERY;
-	if (!zc_map(ep, c->val, 0, 0, RIGHTS_R, &p) || errno != ESTALE)
-		return ZCIPC_IOC_MAP;
-	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type++)
-		if (!zc_send(ep, ep, type, c->val) || errno != ESTALE)
-			return ZCIPC_IOC_TRANSFER;
-	if (!zc_grant_rights(ep, ep, c->val, RIGHTS_R) || errno != ESTALE)
-		return ZCIPC_IOC_GRANT;
-	if (!zc_revoke(ep, NULL, c->val, 0, &n) || errno != ESTALE)
-		return ZCIPC_IOC_REVOKE;
-	if (!zc_revoke(ep, NULL, c->val, ZCIPC_REVOKE_KEEP, &n) || errno != ESTALE)
-		return ZCIPC_IOC_REVOKE;
-	if (!zc_drop(ep, c->val) || errno != ESTALE)
-		return ZCIPC_IOC_DROP;
-	/* Statistics of one region need not be there. */
-	if (!zc_ioctl(ep, ZCIPC_IOC_STATS, &stats) || (errno != ESTALE && errno != EOPNOTSUPP))
-		return ZCIPC_IOC_STATS;
-	return 0;
-}
-
 /* G6, 13: a token that is good for nothing any more. */
 #define test_stale(ep, cap)						\
 do {									\
@@ -141,14 +96,6 @@ FIXTURE_VARIANT(caps)
 
 FIXTURE_VARIANT_ADD(caps, local) { .remote = false, };
 FIXTURE_VARIANT_ADD(caps, process) { .remote = true, };
-
-/* An endpoint that never waits. */
-static int start_nonblock(struct ep *ep, bool remote, size_t npages)
-{
-	if (!remote)
-		return ep_open(ep, npages, O_NONBLOCK);
-	return peer_fork(ep) ? -1 : peer_open(ep, npages, O_NONBLOCK);
-}
 
 FIXTURE_SETUP(caps)
 {
@@ -975,13 +922,6 @@ static long call_hammer_stop(struct ep *ep, struct call *c)
 	return 0;
 }
 
-#define test_call(ep, _fn, ...)						\
-do {									\
-	struct call __c = { .fn = _fn, __VA_ARGS__ };			\
-									\
-	TEST_OK(ep_call(ep, &__c));					\
-} while (0)
-
 /* What can end a mapping that was derived, without the help of the one who has it. */
 enum end { END_REVOKE, END_KEEP, END_PEER, END_MOVE };
 
@@ -1265,38 +1205,14 @@ static int job_map_exec(struct job *j)
 	return zc_map(j->ep, j->cap, 0, 0, RIGHTS_RX, &j->p);
 }
 
-static int job_unmap(struct job *j)
-{
-	return zc_unmap(j->ep, j->p);
-}
-
 static int job_read(struct job *j)
 {
 	return ep_read(j->ep, j->p, &j->n) ? -1 : 0;
 }
 
-static int job_send(struct job *j)
-{
-	struct zcipc_transfer t = transfer_cmd(j->to, j->type, j->cap, 0, 0,
-					       j->type == ZCIPC_SHARE ? RIGHTS_R : 0);
-
-	t.flags = j->flags;
-	return zc_transfer(j->ep, &t);
-}
-
-static int job_grant(struct job *j)
-{
-	return zc_grant_rights(j->ep, j->to, j->cap, RIGHTS_R);
-}
-
 static int job_recv(struct job *j)
 {
 	return zc_recv(j->ep, &j->m);
-}
-
-static int job_drop(struct job *j)
-{
-	return zc_drop(j->ep, j->cap);
 }
 
 static int job_query(struct job *j)
@@ -1356,7 +1272,7 @@ FIXTURE_SETUP(wait)
 	test_depth(&self->b, 1);
 	test_send_part(&self->a, &self->b, ZCIPC_COPY, self->src.cap, 0, 1);
 	self->job = (struct job){ .fn = variant->fn, .ep = &self->a, .to = &self->b,
-				  .cap = self->src.cap, .type = variant->type };
+				  .cap = self->src.cap, .type = variant->type, .rights = RIGHTS_R };
 	job_start(&self->job);
 	ASSERT_TRUE(wait_until(thread_sleeps(self->job.tid)));
 }
@@ -1839,12 +1755,6 @@ FIXTURE_SETUP(against)
 
 FIXTURE_TEARDOWN_BASE(against)
 
-static long call_forget(struct ep *ep, struct call *c)
-{
-	(void)ep;
-	return madvise((void *)(uintptr_t)c->addr, c->n, MADV_DONTNEED);
-}
-
 /*
  * One capability of the victim's, which is in the middle of something. When REVOKE has returned
  * there is none but the owner's, and no mapping but the owner's; whatever the victim was about to
@@ -1855,7 +1765,7 @@ static void revoke_against(struct __test_metadata *_metadata, FIXTURE_DATA(again
 {
 	struct zcipc_grant g = grant_cmd(&self->b, self->src.cap, 0, 0, RIGHTS_RG | RIGHTS_RX);
 	struct job j = { .fn = variant->fn, .ep = &self->b, .to = &self->c,
-			 .type = variant->type };
+			 .type = variant->type, .rights = RIGHTS_R };
 	bool heard = variant->fn != job_recv;
 	unsigned int i, told = 0;
 	struct zcipc_recv m;
@@ -2418,12 +2328,6 @@ static long call_mmap(struct ep *ep, struct call *c)
 		return -1;
 	exec_maps[nexec_maps++ % ARRAY_SIZE(exec_maps)] = (struct exec_map){ p, c->n };
 	return 0;
-}
-
-static long call_munmap(struct ep *ep, struct call *c)
-{
-	(void)ep;
-	return munmap((void *)(uintptr_t)c->addr, c->n);
 }
 
 static long call_mprotect(struct ep *ep, struct call *c)

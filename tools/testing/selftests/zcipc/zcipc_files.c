@@ -19,82 +19,13 @@
 #include <sys/uio.h>
 
 #include "zcipc_utils.h"
+#include "lib/files.h"
 
 #define N 8
 #define RIGHTS_READ ZCIPC_RIGHT_READ
 
 /* More pages than are copied with the locks of an endpoint. */
 #define LONG 700
-
-/* Where files are, and what they are made with. Each returns an fd, or -1. */
-static int file_memfd(void)
-{
-	return memfd_create("zcipc", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-}
-
-static int file_at(const char *path)
-{
-	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	unlink(path);
-	return fd;
-}
-
-static int file_root(void)
-{
-	return file_at("/zcipc_file");
-}
-
-static int file_tmpfs(void)
-{
-	int fd;
-
-	if (mount("zcipc", "/mnt", "tmpfs", 0, NULL))
-		return -1;
-	fd = file_at("/mnt/file");
-	umount2("/mnt", MNT_DETACH);
-	return fd;
-}
-
-static int file_huge(void)
-{
-	int fd;
-
-	if (mount("zcipc", "/mnt", "tmpfs", 0, "huge=always"))
-		return -1;
-	fd = file_at("/mnt/file");
-	umount2("/mnt", MNT_DETACH);
-	return fd;
-}
-
-/* On a disk, by way of a loop device. It goes with the last that is open of the file system. */
-static int file_ext4(void)
-{
-	struct loop_info64 info = { .lo_flags = LO_FLAGS_AUTOCLEAR };
-	int disk, loop, control, fd = -1;
-	char dev[32];
-
-	control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	if (control < 0)
-		return -1;
-	snprintf(dev, sizeof(dev), "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
-	close(control);
-	disk = memfd_create("disk", MFD_CLOEXEC);
-	loop = open(dev, O_RDWR | O_CLOEXEC);
-	if (!ftruncate(disk, 4 << 20) && !ioctl(loop, LOOP_SET_FD, disk) &&
-	    !ioctl(loop, LOOP_SET_STATUS64, &info)) {
-		char command[80];
-
-		snprintf(command, sizeof(command), "mke2fs -F %s >/dev/null 2>&1", dev);
-		if (!system(command) && !mount(dev, "/mnt", "ext4", 0, NULL)) {
-			fd = file_at("/mnt/file");
-			umount2("/mnt", MNT_DETACH);
-		}
-	}
-	close(loop);
-	close(disk);
-	return fd;
-}
 
 FIXTURE(file)
 {
@@ -144,48 +75,6 @@ FIXTURE_TEARDOWN(file)
 	base_teardown(_metadata, &self->base);
 }
 
-/* SHARE from memory, and what the peer receives. */
-static int share(struct ep *from, struct ep *to, const char *p, size_t npages, __u32 rights,
-		 struct zcipc_recv *m)
-{
-	struct zcipc_transfer cmd = direct_cmd(to, ZCIPC_SHARE, p, npages * psize, 0);
-
-	cmd.rights = rights;
-	if (zc_transfer(from, &cmd))
-		return -1;
-	if (cmd.copied || cmd.pages != npages) {
-		errno = EUCLEAN;
-		return -1;
-	}
-	return zc_recv(to, m);
-}
-
-#define test_share(...)			TEST_OK(share(__VA_ARGS__))
-#define test_err_share(err, ...)	TEST_ERR(err, share(__VA_ARGS__))
-
-static char *at(const struct zcipc_recv *m)
-{
-	return (char *)(uintptr_t)m->addr;
-}
-
-/* A system call of a peer's. */
-static long call_syscall(struct ep *ep, struct call *c)
-{
-	const long *a = (const long *)c->cmd;
-
-	(void)ep;
-	return syscall(c->n, a[0], a[1], a[2], a[3], a[4], 0);
-}
-
-static long peer_syscall(struct ep *ep, long nr, const void *p, long b, long c, long d, long e)
-{
-	struct call call = { .fn = call_syscall, .n = nr };
-	long a[5] = { (uintptr_t)p, b, c, d, e };
-
-	memcpy(call.cmd, a, sizeof(a));
-	return ep_call(ep, &call);
-}
-
 /* Both see one memory, at once, whoever writes. */
 TEST_F(file, coherent)
 {
@@ -196,18 +85,18 @@ TEST_F(file, coherent)
 	ASSERT_EQ(RIGHTS_RW, m.rights);
 	ASSERT_EQ(N * psize, m.len);
 	ASSERT_NE(0, m.addr);
-	test_check(&self->b, at(&m), N, 1);
-	test_fill(&self->b, at(&m), N, 2);
+	test_check(&self->b, addr_of(&m), N, 1);
+	test_fill(&self->b, addr_of(&m), N, 2);
 	test_check(&self->a, self->p, N, 2);
 	test_fill(&self->a, self->p, N, 3);
-	test_check(&self->b, at(&m), N, 3);
+	test_check(&self->b, addr_of(&m), N, 3);
 	/* A part of it, shared once more; the peer writes where it has not read. */
 	test_share(&self->a, &self->c, self->p + 2 * psize, 3, RIGHTS_RW, &m2);
 	ASSERT_EQ(3 * psize, m2.len);
-	test_touch_write(0, &self->c, at(&m2));
-	test_fill(&self->c, at(&m2), 3, 4);
+	test_touch_write(0, &self->c, addr_of(&m2));
+	test_fill(&self->c, addr_of(&m2), 3, 4);
 	test_check(&self->a, self->p + 2 * psize, 3, 4);
-	test_check(&self->b, at(&m) + 2 * psize, 3, 4);
+	test_check(&self->b, addr_of(&m) + 2 * psize, 3, 4);
 	test_check(&self->a, self->p, 2, 3);
 	test_touch_read(SIGSEGV, &self->c, (char *)8);
 }
@@ -222,10 +111,10 @@ TEST_F(file, survives)
 	if (self->fd >= 0)
 		close(self->fd);
 	self->fd = -1;
-	test_check(&self->b, at(&m), N, 1);
+	test_check(&self->b, addr_of(&m), N, 1);
 	ep_end(&self->a);
-	test_fill(&self->b, at(&m), N, 2);
-	test_check(&self->b, at(&m), N, 2);
+	test_fill(&self->b, addr_of(&m), N, 2);
+	test_check(&self->b, addr_of(&m), N, 2);
 }
 
 /* Nor does the mapping go with the endpoint's file descriptor. */
@@ -253,12 +142,12 @@ TEST_F(file, closed)
 	ASSERT_EQ(0, ep_call(&self->b, &c));
 	c = (struct call){ .fn = call_reopen };
 	ASSERT_EQ(0, ep_call(&self->b, &c));
-	test_check(&self->b, at(&m), N, 1);
-	test_fill(&self->b, at(&m), N, 2);
+	test_check(&self->b, addr_of(&m), N, 1);
+	test_fill(&self->b, addr_of(&m), N, 2);
 	test_check(&self->a, self->p, N, 2);
 	test_stats(&self->base.ep, &stats);
 	maps = stats.maps;
-	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, at(&m), N * psize, 0, 0, 0));
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, addr_of(&m), N * psize, 0, 0, 0));
 	ASSERT_TRUE(wait_until(!zc_stats(&self->base.ep, &stats) && stats.maps == maps - 1));
 }
 
@@ -272,13 +161,14 @@ TEST_F(file, read_only)
 	int fd;
 
 	test_share(&self->a, &self->b, self->p, N, RIGHTS_READ | ZCIPC_RIGHT_GRANT, &m);
-	test_check(&self->b, at(&m), N, 1);
-	test_touch_write(SIGSEGV, &self->b, at(&m));
-	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mprotect, at(&m), N * psize,
+	test_check(&self->b, addr_of(&m), N, 1);
+	test_touch_write(SIGSEGV, &self->b, addr_of(&m));
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mprotect, addr_of(&m), N * psize,
 				   PROT_READ | PROT_WRITE, 0, 0));
 	ASSERT_EQ(EACCES, errno);
-	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_madvise, at(&m), N * psize, MADV_REMOVE, 0, 0));
-	remote = (struct iovec){ at(&m), 8 };
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_madvise, addr_of(&m), N * psize, MADV_REMOVE,
+				   0, 0));
+	remote = (struct iovec){ addr_of(&m), 8 };
 	ASSERT_EQ(-1, process_vm_writev(self->b.pid, &local, 1, &remote, 1, 0));
 	ASSERT_EQ(EFAULT, errno);
 	ASSERT_EQ(8, process_vm_readv(self->b.pid, &local, 1, &remote, 1, 0));
@@ -288,10 +178,10 @@ TEST_F(file, read_only)
 	ASSERT_EQ(-1, pwrite(fd, path, 8, m.addr));
 	close(fd);
 	test_err_map(EACCES, &self->b, m.cap, 0, N, RIGHTS_RW, &p);
-	test_err_share(EACCES, &self->b, &self->c, at(&m), N, RIGHTS_RW, &m2);
-	test_share(&self->b, &self->c, at(&m), N, RIGHTS_READ, &m2);
-	test_touch_write(SIGSEGV, &self->c, at(&m2));
-	test_check(&self->c, at(&m2), N, 1);
+	test_err_share(EACCES, &self->b, &self->c, addr_of(&m), N, RIGHTS_RW, &m2);
+	test_share(&self->b, &self->c, addr_of(&m), N, RIGHTS_READ, &m2);
+	test_touch_write(SIGSEGV, &self->c, addr_of(&m2));
+	test_check(&self->c, addr_of(&m2), N, 1);
 	test_check(&self->a, self->p, N, 1);
 	/* Nobody shares what he has not. */
 	ASSERT_EQ(0, mprotect(self->p, psize, PROT_READ));
@@ -307,7 +197,7 @@ TEST_F(file, no_way_out)
 	char *p;
 
 	test_share(&self->a, &self->b, self->p + psize, 4, RIGHTS_RW, &m);
-	p = at(&m);
+	p = addr_of(&m);
 	test_fill(&self->b, p, 4, 2);
 	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_remap_file_pages, p, psize, 0, 5, 0));
 	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mremap, p, 4 * psize, 8 * psize, MREMAP_MAYMOVE,
@@ -333,7 +223,7 @@ TEST_F(file, not_by_offset)
 	for (i = 0; i < 64; i++)
 		ASSERT_EQ(MAP_FAILED, mmap(NULL, N * psize, PROT_READ, MAP_SHARED, self->a.fd,
 					   ZCIPC_RING_OFFSET_HEAD + (1ULL << 40) + i * psize));
-	munmap(at(&m), N * psize);
+	munmap(addr_of(&m), N * psize);
 }
 
 /* A child has nothing. */
@@ -361,12 +251,12 @@ TEST_F(file, forked)
 	long rc;
 
 	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
-	test_check(&self->b, at(&m), N, 1);
+	test_check(&self->b, addr_of(&m), N, 1);
 	c.addr = m.addr;
 	/* There is nothing, or not even a mapping. */
 	rc = ep_call(&self->b, &c);
 	ASSERT_TRUE(rc == SIGBUS || rc == SIGSEGV);
-	test_check(&self->b, at(&m), N, 1);
+	test_check(&self->b, addr_of(&m), N, 1);
 }
 
 /* When REVOKE returns there is nothing left, at any depth; the owner does not notice. */
@@ -380,16 +270,16 @@ TEST_F(file, revoke)
 	cmd.rights = RIGHTS_RW | ZCIPC_RIGHT_GRANT;
 	test_transfer(&self->a, &cmd);
 	test_recv(&self->b, &m);
-	test_check(&self->b, at(&m), N, 1);
+	test_check(&self->b, addr_of(&m), N, 1);
 	test_map(&self->b, m.cap, 2, 2, RIGHTS_RW, &p);
 	test_check_from(&self->b, p, 2, 2, 1);
-	test_share(&self->b, &self->c, at(&m) + psize, 2, RIGHTS_RW, &m2);
-	test_fill(&self->c, at(&m2), 2, 4);
+	test_share(&self->b, &self->c, addr_of(&m) + psize, 2, RIGHTS_RW, &m2);
+	test_fill(&self->c, addr_of(&m2), 2, 4);
 	test_revoke(&self->a, &self->b, cmd.peer_cap, 0, &n);
 	ASSERT_EQ(2, n);
-	test_gone(&self->b, at(&m), N);
+	test_gone(&self->b, addr_of(&m), N);
 	test_gone(&self->b, p, 2);
-	test_gone(&self->c, at(&m2), 2);
+	test_gone(&self->c, addr_of(&m2), 2);
 	test_check(&self->a, self->p + psize, 2, 4);
 	test_recv(&self->b, &m);
 	ASSERT_EQ(ZCIPC_REVOKED, m.type);
@@ -475,10 +365,10 @@ TEST_F(file, revoke_under_faults)
 		ASSERT_EQ(0, ep_call(&self->b, &c));
 		msleep(i % 4);
 		test_revoke(&self->a, &self->b, cmd.peer_cap, 0, &n);
-		test_gone(&self->b, at(&m), N);
+		test_gone(&self->b, addr_of(&m), N);
 		c.addr = 0;
 		ASSERT_EQ(0, ep_call(&self->b, &c));
-		test_gone(&self->b, at(&m), N);
+		test_gone(&self->b, addr_of(&m), N);
 		test_recv(&self->b, &m);
 		ASSERT_EQ(ZCIPC_REVOKED, m.type);
 	}
@@ -512,7 +402,7 @@ TEST_F(file, revoke_of_a_slow_fault)
 	point_go();
 	c.addr = 0;
 	ASSERT_EQ(0, ep_call(&self->b, &c));
-	test_gone(&self->b, at(&m), N);
+	test_gone(&self->b, addr_of(&m), N);
 }
 
 /* Many views are taken back at once, not each with a walk over all that there are. */
@@ -534,7 +424,7 @@ TEST_F(file, revoke_of_many)
 	test_stats(&self->base.ep, &after);
 	ASSERT_EQ(1, n);
 	EXPECT_EQ(1, after.shootdowns - before.shootdowns);
-	test_gone(&self->b, at(&m), N);
+	test_gone(&self->b, addr_of(&m), N);
 	for (i = 0; i < ARRAY_SIZE(p); i++)
 		test_gone(&self->b, p[i], 1);
 }
@@ -551,9 +441,9 @@ static unsigned int leave_dead(struct ep *ep, struct ep *from, const char *p, ch
 	__u64 revoked;
 
 	for (i = 0; i < max; i++) {
-		if (share(from, ep, p, N, RIGHTS_READ, &m) || !m.addr)
+		if (zc_share(from, ep, p, N, RIGHTS_READ, &m) || !m.addr)
 			break;
-		dead[i] = at(&m);
+		dead[i] = addr_of(&m);
 		if (zc_revoke(from, ep, m.cap, 0, &revoked) || zc_recv(ep, &m))
 			break;
 	}
@@ -572,11 +462,11 @@ TEST_F(file, too_many_dead)
 	for (i = 0; i < 10; i++) {
 		test_share(&self->a, &self->b, self->p, N, RIGHTS_READ, &m);
 		test_drop(&self->b, m.cap);
-		test_touch_read(SIGSEGV, &self->b, at(&m));
+		test_touch_read(SIGSEGV, &self->b, addr_of(&m));
 	}
 	for (i = 0; i < 10; i++) {
 		test_share(&self->a, &self->b, self->p, N, RIGHTS_READ, &m);
-		dead[i] = at(&m);
+		dead[i] = addr_of(&m);
 		ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, dead[i] + 3 * psize, psize, 0, 0,
 					  0));
 		test_drop(&self->b, m.cap);
@@ -586,7 +476,7 @@ TEST_F(file, too_many_dead)
 	test_share(&self->a, &self->b, self->p, N, RIGHTS_READ, &m);
 	ASSERT_EQ(0, m.addr);
 	/* What it has it keeps, and another endpoint has nothing to do with it. */
-	test_check(&self->b, at(&old), N, 1);
+	test_check(&self->b, addr_of(&old), N, 1);
 	test_share(&self->a, &self->c, self->p, N, RIGHTS_READ, &old);
 	ASSERT_NE(0, old.addr);
 	/* A piece of a mapping is one still. */
@@ -637,15 +527,15 @@ TEST_F(file, nothing_is_left)
 	test_stats(&self->base.ep, &before);
 	for (i = 0; i < 3; i++) {
 		test_share(&self->a, &self->b, self->p, N, RIGHTS_RW | ZCIPC_RIGHT_GRANT, &m);
-		test_share(&self->b, &self->c, at(&m), N, RIGHTS_READ, &m2);
+		test_share(&self->b, &self->c, addr_of(&m), N, RIGHTS_READ, &m2);
 		test_stats(&self->base.ep, &stats);
 		ASSERT_EQ(before.regions + 1, stats.regions);
 		ASSERT_EQ(before.caps + 3, stats.caps);
 		ASSERT_EQ(before.maps + 2, stats.maps);
 		ASSERT_EQ(before.frames, stats.frames);
 		test_drop(&self->b, m.cap);
-		test_touch_read(SIGSEGV, &self->b, at(&m));
-		test_check(&self->c, at(&m2), N, 1);
+		test_touch_read(SIGSEGV, &self->b, addr_of(&m));
+		test_check(&self->c, addr_of(&m2), N, 1);
 		test_stats(&self->base.ep, &stats);
 		ASSERT_EQ(before.caps + 2, stats.caps);
 		if (i == 1)
@@ -685,10 +575,10 @@ TEST_F(file, unmap)
 	ASSERT_EQ(1, query.maps);
 	ASSERT_EQ(N * psize, query.present);
 	ASSERT_EQ(0, query.shared);
-	test_err_unmap(ENOENT, &self->b, at(&m) + psize);
-	test_unmap(&self->b, at(&m));
-	test_touch_read(SIGSEGV, &self->b, at(&m));
-	test_err_unmap(ENOENT, &self->b, at(&m));
+	test_err_unmap(ENOENT, &self->b, addr_of(&m) + psize);
+	test_unmap(&self->b, addr_of(&m));
+	test_touch_read(SIGSEGV, &self->b, addr_of(&m));
+	test_err_unmap(ENOENT, &self->b, addr_of(&m));
 	test_query(&self->b, m.cap, &query);
 	ASSERT_EQ(0, query.maps);
 
@@ -734,7 +624,7 @@ TEST_F(file, unmap_of_ones_own)
 	int i;
 
 	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
-	test_check(&self->b, at(&m), N, 1);
+	test_check(&self->b, addr_of(&m), N, 1);
 	for (i = 0; i < 40 && !(undisturbed[0] && undisturbed[1]); i++) {
 		char *p;
 
@@ -780,7 +670,7 @@ TEST_F(file, copied)
 
 	test_open(&d, 64, O_NONBLOCK);
 	test_share(&self->a, &self->b, self->p, N, RIGHTS_READ, &m);
-	cmd = direct_cmd(&d, ZCIPC_COPY, at(&m), N * psize, 0);
+	cmd = direct_cmd(&d, ZCIPC_COPY, addr_of(&m), N * psize, 0);
 	test_err_transfer(EOPNOTSUPP, &self->b, &cmd);
 	cmd.flags |= ZCIPC_F_COPY_OK;
 	test_transfer(&self->b, &cmd);
@@ -792,11 +682,11 @@ TEST_F(file, copied)
 	cmd.len -= 16;
 	test_transfer(&self->b, &cmd);
 	test_take(&d, &got);
-	cmd = direct_cmd(&d, ZCIPC_MOVE, at(&m), N * psize, ZCIPC_F_COPY_OK);
+	cmd = direct_cmd(&d, ZCIPC_MOVE, addr_of(&m), N * psize, ZCIPC_F_COPY_OK);
 	test_transfer(&self->b, &cmd);
 	test_take(&d, &got);
 	test_check(&d, got.p, N, 1);
-	test_check(&self->b, at(&m), N, 1);
+	test_check(&self->b, addr_of(&m), N, 1);
 	/* The same with a capability of one's own. */
 	test_import(&self->a, self->p, N, &buf);
 	cmd = direct_cmd(&d, ZCIPC_COPY, self->p, N * psize, ZCIPC_F_COPY_OK);
@@ -820,9 +710,9 @@ TEST_F(file, not_opened)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
 	ASSERT_LE(0, inotify_add_watch(watch, path, IN_OPEN | IN_CLOSE));
 	test_share(&self->a, &self->a, self->p, N, RIGHTS_RW, &m);
-	test_check(&self->a, at(&m), N, 1);
+	test_check(&self->a, addr_of(&m), N, 1);
 	test_drop(&self->a, m.cap);
-	ASSERT_EQ(0, munmap(at(&m), N * psize));
+	ASSERT_EQ(0, munmap(addr_of(&m), N * psize));
 	ASSERT_EQ(-1, read(watch, event, sizeof(event)));
 	ASSERT_EQ(EAGAIN, errno);
 	close(watch);
@@ -867,8 +757,8 @@ TEST_F(file, revoked_in_recv)
 		ASSERT_EQ(EAGAIN, errno);
 	} else {
 		ASSERT_EQ(ZCIPC_SHARE, m->type);
-		test_gone(&self->b, at(m), N);
-		ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, at(m), N * psize, 0, 0, 0));
+		test_gone(&self->b, addr_of(m), N);
+		ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, addr_of(m), N * psize, 0, 0, 0));
 	}
 	count = (struct call){ .fn = call_count_shared };
 	ASSERT_EQ(views, ep_call(&self->b, &count));
@@ -920,7 +810,7 @@ TEST_F(file, import)
 	test_check_from(&self->b, p, 3, 1, 1);
 	test_send_rights(&self->a, &self->c, ZCIPC_SHARE, buf.cap, RIGHTS_READ);
 	test_recv(&self->c, &m);
-	test_check(&self->c, at(&m), N, 1);
+	test_check(&self->c, addr_of(&m), N, 1);
 	/* Others can reach it. */
 	test_err_send(EACCES, &self->a, &self->b, ZCIPC_MOVE, buf.cap);
 	test_err_send(EOPNOTSUPP, &self->a, &self->b, ZCIPC_COPY, buf.cap);
@@ -956,13 +846,13 @@ TEST_F(file, batch)
 	TEST_OK(zc_ioctl(&self->a, ZCIPC_IOC_TRANSFER_BATCH, &cmd));
 	ASSERT_EQ(3, cmd.done);
 	test_recv(&d, &m);
-	test_check(&d, at(&m), N, 1);
-	munmap(at(&m), N * psize);
+	test_check(&d, addr_of(&m), N, 1);
+	munmap(addr_of(&m), N * psize);
 	test_recv(&d, &m);
-	test_check(&d, at(&m), 2, 1);
+	test_check(&d, addr_of(&m), 2, 1);
 	test_recv(&d, &m);
-	test_check_from(&d, at(&m), 1, 2, 1);
-	munmap(at(&m), 2 * psize);
+	test_check_from(&d, addr_of(&m), 1, 2, 1);
+	munmap(addr_of(&m), 2 * psize);
 	munmap(own.p, 2 * psize);
 }
 
@@ -997,8 +887,8 @@ TEST_F(file, atomic_batch)
 		if (i)
 			break;
 		test_recv(&e, &m);
-		test_check(&e, at(&m), N, 1);
-		munmap(at(&m), N * psize);
+		test_check(&e, addr_of(&m), N, 1);
+		munmap(addr_of(&m), N * psize);
 	}
 }
 
@@ -1031,13 +921,13 @@ TEST_F(file, ordinary)
 	ASSERT_EQ(0x1234, *(__u64 *)(self->p + psize));
 	/* Pages themselves in a pipe. */
 	ASSERT_EQ(0, pipe(fds));
-	test_share(&self->b, &self->a, at(&m), N, RIGHTS_READ, &m);
-	ASSERT_EQ(psize, vmsplice(fds[1], &(struct iovec){ at(&m), psize }, 1, 0));
+	test_share(&self->b, &self->a, addr_of(&m), N, RIGHTS_READ, &m);
+	ASSERT_EQ(psize, vmsplice(fds[1], &(struct iovec){ addr_of(&m), psize }, 1, 0));
 	ASSERT_EQ(8, read(fds[0], &val, 8));
 	ASSERT_EQ(pattern(1, 0, 0), val);
 	close(fds[0]);
 	close(fds[1]);
-	munmap(at(&m), N * psize);
+	munmap(addr_of(&m), N * psize);
 	/* One sleeps here, and is woken up there. */
 	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
 	*(int *)(self->p + 2 * psize) = 5;
@@ -1126,7 +1016,7 @@ TEST_F(file, errors)
 				  MAP_SHARED | MAP_FIXED, self->fd, 2 * psize));
 	test_err_share(EACCES, &self->a, &self->b, p, 2, RIGHTS_RW, &m);
 	test_share(&self->a, &self->b, p, 2, RIGHTS_READ, &m);
-	test_check_from(&self->b, at(&m), 1, 2, 1);
+	test_check_from(&self->b, addr_of(&m), 1, 2, 1);
 	/* A gap, and other kinds of memory. */
 	ASSERT_EQ(0, munmap(p + psize, psize));
 	test_err_share(EFAULT, &self->a, &self->b, p, 2, RIGHTS_READ, &m);
@@ -1134,10 +1024,10 @@ TEST_F(file, errors)
 	test_err_share(EOPNOTSUPP, &self->a, &self->b, p, 2, RIGHTS_READ, &m);
 	/* Another endpoint's view of the same process. */
 	test_share(&self->a, &self->base.ep, self->p, N, RIGHTS_RW, &m);
-	test_err_share(EOPNOTSUPP, &self->a, &self->b, at(&m), N, RIGHTS_READ, &m);
-	test_err_import(EOPNOTSUPP, &self->a, at(&m), N, &buf);
-	test_err_import(EOPNOTSUPP, &self->base.ep, at(&m), N, &buf);
-	munmap(at(&m), N * psize);
+	test_err_share(EOPNOTSUPP, &self->a, &self->b, addr_of(&m), N, RIGHTS_READ, &m);
+	test_err_import(EOPNOTSUPP, &self->a, addr_of(&m), N, &buf);
+	test_err_import(EOPNOTSUPP, &self->base.ep, addr_of(&m), N, &buf);
+	munmap(addr_of(&m), N * psize);
 	test_drop(&self->base.ep, m.cap);
 	munmap(p, 2 * psize);
 }
@@ -1151,21 +1041,21 @@ TEST_F(file, truncated)
 	if (self->fd < 0)
 		return;
 	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
-	test_check(&self->b, at(&m), N, 1);
+	test_check(&self->b, addr_of(&m), N, 1);
 	ASSERT_EQ(0, ftruncate(self->fd, 3 * psize));
-	test_check(&self->b, at(&m), 3, 1);
-	test_gone(&self->b, at(&m) + 3 * psize, N - 3);
+	test_check(&self->b, addr_of(&m), 3, 1);
+	test_gone(&self->b, addr_of(&m) + 3 * psize, N - 3);
 	ASSERT_EQ(0, ftruncate(self->fd, N * psize));
-	ASSERT_EQ(0, ep_read(&self->b, at(&m) + 4 * psize, &val));
+	ASSERT_EQ(0, ep_read(&self->b, addr_of(&m) + 4 * psize, &val));
 	ASSERT_EQ(0, val);
-	test_fill(&self->b, at(&m) + 4 * psize, 2, 7);
+	test_fill(&self->b, addr_of(&m) + 4 * psize, 2, 7);
 	test_check(&self->a, self->p + 4 * psize, 2, 7);
 	if (fallocate(self->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 2 * psize))
 		return;
-	ASSERT_EQ(0, ep_read(&self->b, at(&m), &val));
+	ASSERT_EQ(0, ep_read(&self->b, addr_of(&m), &val));
 	ASSERT_EQ(0, val);
 	test_fill(&self->a, self->p, 2, 8);
-	test_check(&self->b, at(&m), 2, 8);
+	test_check(&self->b, addr_of(&m), 2, 8);
 }
 
 /* What is written there is written to the file, also after it has been written back once. */
@@ -1181,13 +1071,14 @@ TEST_F(file, written_back)
 	/* So that nothing but the peer's mapping can tell that it is dirty. */
 	ASSERT_EQ(0, munmap(self->p, N * psize));
 	for (i = 2; i < 5; i++) {
-		test_fill(&self->b, at(&m), N, i);
-		ASSERT_EQ(0, peer_syscall(&self->b, SYS_msync, at(&m), N * psize, MS_SYNC, 0, 0));
+		test_fill(&self->b, addr_of(&m), N, i);
+		ASSERT_EQ(0, peer_syscall(&self->b, SYS_msync, addr_of(&m), N * psize, MS_SYNC, 0,
+					  0));
 		file_write("/proc/sys/vm/drop_caches", "3");
 		ASSERT_EQ(0, posix_fadvise(self->fd, 0, 0, POSIX_FADV_DONTNEED));
 		ASSERT_EQ(8, pread(self->fd, &val, 8, psize));
 		ASSERT_EQ(pattern(i, 1, 0), val);
-		test_check(&self->b, at(&m), N, i);
+		test_check(&self->b, addr_of(&m), N, i);
 	}
 }
 
@@ -1197,16 +1088,17 @@ TEST_F(file, paged_out)
 	struct zcipc_recv m;
 
 	test_share(&self->a, &self->b, self->p, N, RIGHTS_RW, &m);
-	test_check(&self->b, at(&m), N, 1);
-	peer_syscall(&self->b, SYS_madvise, at(&m), N * psize, MADV_PAGEOUT, 0, 0);
+	test_check(&self->b, addr_of(&m), N, 1);
+	peer_syscall(&self->b, SYS_madvise, addr_of(&m), N * psize, MADV_PAGEOUT, 0, 0);
 	madvise(self->p, N * psize, MADV_PAGEOUT);
 	file_write("/proc/sys/vm/drop_caches", "3");
 	file_write("/proc/sys/vm/compact_memory", "1");
-	test_check(&self->b, at(&m), N, 1);
-	test_fill(&self->b, at(&m), N, 2);
+	test_check(&self->b, addr_of(&m), N, 1);
+	test_fill(&self->b, addr_of(&m), N, 2);
 	test_check(&self->a, self->p, N, 2);
-	ASSERT_EQ(0, peer_syscall(&self->b, SYS_madvise, at(&m), N * psize, MADV_DONTNEED, 0, 0));
-	test_check(&self->b, at(&m), N, 2);
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_madvise, addr_of(&m), N * psize, MADV_DONTNEED, 0,
+				  0));
+	test_check(&self->b, addr_of(&m), N, 2);
 }
 
 /* --- seals of memfds */
@@ -1247,9 +1139,9 @@ TEST_F(seals, write)
 	ASSERT_EQ(0, munmap(p, N * psize));
 	ASSERT_EQ(-1, fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE));
 	ASSERT_EQ(EBUSY, errno);
-	test_check(&self->b, at(&m), N, 1);
-	test_fill(&self->b, at(&m), N, 2);
-	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, at(&m), N * psize, 0, 0, 0));
+	test_check(&self->b, addr_of(&m), N, 1);
+	test_fill(&self->b, addr_of(&m), N, 2);
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, addr_of(&m), N * psize, 0, 0, 0));
 	ASSERT_TRUE(wait_until(!fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE)));
 	/* And afterwards nobody can any more, whatever he was given before. */
 	test_err_map(EACCES, &self->b, m.cap, 0, N, RIGHTS_RW, &q);
@@ -1275,12 +1167,12 @@ TEST_F(seals, write_after_revoke)
 	ASSERT_EQ(0, fill(p, N, 1));
 	test_share(&self->a, &self->b, p, N, RIGHTS_RW, &m);
 	ASSERT_EQ(0, munmap(p, N * psize));
-	test_check(&self->b, at(&m), N, 1);
+	test_check(&self->b, addr_of(&m), N, 1);
 	test_revoke(&self->a, &self->b, m.cap, 0, &n);
-	test_gone(&self->b, at(&m), N);
+	test_gone(&self->b, addr_of(&m), N);
 	ASSERT_EQ(-1, fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE));
 	ASSERT_EQ(EBUSY, errno);
-	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, at(&m), N * psize, 0, 0, 0));
+	ASSERT_EQ(0, peer_syscall(&self->b, SYS_munmap, addr_of(&m), N * psize, 0, 0, 0));
 	ASSERT_TRUE(wait_until(!fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE)));
 }
 
@@ -1353,9 +1245,9 @@ TEST_F(seals, opened_for_reading)
 	ASSERT_NE(MAP_FAILED, p);
 	test_err_share(EACCES, &self->a, &self->b, p, N, RIGHTS_RW, &m);
 	test_share(&self->a, &self->b, p, N, RIGHTS_READ, &m);
-	test_check(&self->b, at(&m), 1, 0);
-	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mprotect, at(&m), psize, PROT_READ | PROT_WRITE,
-				   0, 0));
+	test_check(&self->b, addr_of(&m), 1, 0);
+	ASSERT_EQ(-1, peer_syscall(&self->b, SYS_mprotect, addr_of(&m), psize,
+				   PROT_READ | PROT_WRITE, 0, 0));
 	/* Who only reads is in nobody's way. */
 	ASSERT_EQ(0, fcntl(self->fd, F_ADD_SEALS, F_SEAL_WRITE));
 	munmap(p, N * psize);
@@ -1455,8 +1347,8 @@ TEST_F(lsm, not_asked)
 
 	test_share(&self->a, &self->b, p, N, RIGHTS_RW, &m);
 	ASSERT_NE(0, m.addr);
-	test_check(&self->b, at(&m), N, 1);
-	test_fill(&self->b, at(&m), N, 2);
+	test_check(&self->b, addr_of(&m), N, 1);
+	test_fill(&self->b, addr_of(&m), N, 2);
 	test_check(&self->a, p, N, 2);
 	test_map(&self->b, m.cap, 0, N, RIGHTS_READ, &q);
 	test_check(&self->b, q, N, 2);

@@ -22,83 +22,8 @@
 #include "lib/fuse.h"
 
 #define N 8
-#define HUGE (2UL << 20)
 
 /* --- kinds of memory */
-
-/* The zero page, where a huge one is not in its place. */
-static char *memory_read(size_t npages)
-{
-	char *p = anonymous(npages);
-
-	check(p, 0, npages, 0);
-	return p;
-}
-
-/* Copy-on-write with a child that is still there. Ends with the test. */
-static char *memory_forked(size_t npages)
-{
-	char *p = memory_touched(npages);
-
-	if (!fork()) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		syscall(SYS_close_range, 3, ~0U, 0);
-		pause();
-		_exit(0);
-	}
-	return p;
-}
-
-/* Many mappings side by side. */
-static char *memory_mixed(size_t npages)
-{
-	char *p = memory_touched(npages);
-	size_t i;
-
-	for (i = 0; i < npages; i += 3)
-		madvise(p + i * psize, psize, MADV_DONTFORK);
-	return p;
-}
-
-static char *memory_locked(size_t npages)
-{
-	char *p = memory_touched(npages);
-
-	mlock(p, npages * psize);
-	return p;
-}
-
-/* Not all of a huge page. */
-static char *memory_huge(size_t npages)
-{
-	char *p = anonymous(3 * HUGE / psize);
-
-	p = (char *)(((uintptr_t)p + HUGE - 1) & ~(HUGE - 1));
-	madvise(p, HUGE, MADV_HUGEPAGE);
-	p += 16 * psize;
-	fill(p, npages, 1);
-	return p;
-}
-
-/* Brought to swap, if there is any, and back by whoever looks. */
-static char *memory_paged_out(size_t npages)
-{
-	char *p = memory_touched(npages);
-
-	madvise(p, npages * psize, MADV_PAGEOUT);
-	return p;
-}
-
-/* Whatever malloc() gives. */
-static char *memory_malloc(size_t npages)
-{
-	void *p = NULL;
-
-	if (posix_memalign(&p, psize, npages * psize))
-		return NULL;
-	fill(p, npages, 1);
-	return p;
-}
 
 FIXTURE(adopt)
 {
@@ -790,25 +715,6 @@ static void test_kind(struct __test_metadata *_metadata, FIXTURE_DATA(kinds) *se
 		ASSERT_NE(0, touch_read(p, &val));
 }
 
-/* Is one of the letters of VmFlags in smaps, with blanks around it, said of a mapping? */
-static bool has_vm_flag(const char *p, const char *flag)
-{
-	unsigned long start, end;
-	bool here = false, found = false;
-	char line[512];
-	FILE *f = fopen("/proc/self/smaps", "re");
-
-	while (f && !found && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-			here = (uintptr_t)p >= start && (uintptr_t)p < end;
-		else
-			found = here && !strncmp(line, "VmFlags:", 8) && strstr(line, flag);
-	}
-	if (f)
-		fclose(f);
-	return found;
-}
-
 #define PROT_WITH_TAGS	0x20
 
 /* Tags (arm64's MTE) would be lost on the way. */
@@ -1413,51 +1319,6 @@ TEST_F(held, keeps)
 }
 
 /* --- what I/O can pin */
-
-static int zc_ordinary_range(struct ep *ep, __u64 cap, const void *p, size_t len, __u64 *copied)
-{
-	struct zcipc_region_ordinary cmd = {
-		.size = sizeof(cmd), .cap = cap, .addr = (uintptr_t)p, .len = len,
-	};
-	int rc = zc_ioctl(ep, ZCIPC_IOC_REGION_ORDINARY, &cmd);
-
-	if (!rc)
-		*copied = cmd.copied;
-	return rc;
-}
-
-static int zc_ordinary(struct ep *ep, __u64 cap, __u64 *copied)
-{
-	return zc_ordinary_range(ep, cap, NULL, 0, copied);
-}
-
-#define test_ordinary(...)		TEST_OK(zc_ordinary(__VA_ARGS__))
-#define test_err_ordinary(err, ...)	TEST_ERR(err, zc_ordinary(__VA_ARGS__))
-
-static long call_vmsplice(struct ep *ep, struct call *c)
-{
-	struct iovec iov = { (void *)(uintptr_t)c->addr, c->n };
-	ssize_t n;
-	int fds[2];
-
-	(void)ep;
-	if (pipe(fds))
-		return -1;
-	n = vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK);
-	close(fds[0]);
-	close(fds[1]);
-	return n;
-}
-
-/* Bytes that could be taken, or an errno. */
-static long ep_vmsplice(struct ep *ep, const void *p, size_t npages)
-{
-	struct call c = { .fn = call_vmsplice, .addr = (uintptr_t)p, .n = npages * psize };
-	long rc = ep_call(ep, &c);
-
-	/* Which of the two it is depends on how core mm came to the PTE. */
-	return rc >= 0 ? rc : errno == EEXIST ? -EFAULT : -errno;
-}
 
 FIXTURE(io)
 {
@@ -2375,16 +2236,6 @@ struct toucher {
 	bool stop;
 	bool go;
 };
-
-/* So that each CPU has its own pages on the way to the LRU. */
-static void run_on(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
 
 /* Touches pages that are new again and again, on whatever CPU it runs. */
 static void *touch_thread(void *arg)

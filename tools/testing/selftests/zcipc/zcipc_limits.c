@@ -22,45 +22,8 @@
 #include "zcipc_utils.h"
 
 #define N 8
-#define HUGE (2UL << 20)
 
 /* --- what a peer does with its memory */
-
-/* Memory of its own, between what cannot be touched. */
-static char *guarded(size_t npages)
-{
-	char *p = mmap(NULL, (npages + 2) * psize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	p += psize;
-	if (mmap(p, npages * psize, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
-		return NULL;
-	return p;
-}
-
-static void guarded_free(char *p, size_t npages)
-{
-	munmap(p - psize, (npages + 2) * psize);
-}
-
-static long call_memory(struct ep *ep, struct call *c)
-{
-	char *p = guarded(c->n);
-
-	(void)ep;
-	if (!p)
-		return -1;
-	c->addr = (uintptr_t)p;
-	return c->val ? fill(p, c->n, c->val) : 0;
-}
-
-static long call_munmap(struct ep *ep, struct call *c)
-{
-	(void)ep;
-	return munmap((void *)(uintptr_t)c->addr, c->n * psize);
-}
 
 /* In a range: mappings of the device, and all. */
 static long call_mappings(struct ep *ep, struct call *c)
@@ -71,58 +34,6 @@ static long call_mappings(struct ep *ep, struct call *c)
 	c->val = mappings(p, p + c->n * psize, ZCIPC_DEVICE);
 	c->val2 = mappings(p, p + c->n * psize, NULL);
 	return 0;
-}
-
-static long call_limit(struct ep *ep, struct call *c)
-{
-	struct rlimit limit = { c->val, c->val };
-
-	(void)ep;
-	return setrlimit(c->n, &limit);
-}
-
-/* Puts pages into a pipe that stays there. */
-static long call_hold(struct ep *ep, struct call *c)
-{
-	struct iovec iov = { (void *)(uintptr_t)c->addr, c->n * psize };
-	static int fds[2];
-
-	(void)ep;
-	if (c->val) {
-		close(fds[0]);
-		close(fds[1]);
-		return 0;
-	}
-	return pipe(fds) || vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK) != (ssize_t)iov.iov_len ?
-		-1 : 0;
-}
-
-static char *ep_memory(struct ep *ep, size_t npages, __u64 seed)
-{
-	struct call c = { .fn = call_memory, .n = npages, .val = seed };
-
-	return ep_call(ep, &c) ? NULL : (char *)(uintptr_t)c.addr;
-}
-
-static int ep_munmap(struct ep *ep, const char *p, size_t npages)
-{
-	struct call c = { .fn = call_munmap, .addr = (uintptr_t)p, .n = npages };
-
-	return ep_call(ep, &c);
-}
-
-static int ep_hold(struct ep *ep, const char *p, size_t npages)
-{
-	struct call c = { .fn = call_hold, .addr = (uintptr_t)p, .n = npages };
-
-	return ep_call(ep, &c);
-}
-
-static int ep_hold_end(struct ep *ep)
-{
-	struct call c = { .fn = call_hold, .val = 1 };
-
-	return ep_call(ep, &c);
 }
 
 /* Is a range ordinary memory, in one piece? Or has it been adopted? */
@@ -156,30 +67,6 @@ do {									\
 	ASSERT_EQ((__u64)(pinned), __s.user_pinned);			\
 	ASSERT_EQ((__u64)(pages), owned(&__s));			\
 } while (0)
-
-/* An endpoint of a user without privileges, who may have so many pages pinned. */
-static int user_start(struct ep *ep, uid_t uid, size_t limit)
-{
-	struct call rlimit = { .fn = call_limit, .n = RLIMIT_MEMLOCK, .val = limit * psize };
-	struct call user = { .fn = call_setuid, .n = uid };
-
-	if (peer_fork(ep) || ep_call(ep, &rlimit) || ep_call(ep, &user) ||
-	    peer_open(ep, WINDOW_PAGES, O_NONBLOCK))
-		return -1;
-	return zc_policy(ep, ZCIPC_POLICY_ANY);
-}
-
-#define test_user_start(...)	TEST_OK(user_start(__VA_ARGS__))
-#define test_memory(ep, npages, seed)					\
-({									\
-	char *__p = ep_memory(ep, npages, seed);			\
-									\
-	ASSERT_NE(NULL, __p);						\
-	__p;								\
-})
-#define test_munmap(...)	ASSERT_EQ(0, ep_munmap(__VA_ARGS__))
-#define test_hold(...)		ASSERT_EQ(0, ep_hold(__VA_ARGS__))
-#define test_hold_end(...)	ASSERT_EQ(0, ep_hold_end(__VA_ARGS__))
 
 /* --- RLIMIT_MEMLOCK */
 
@@ -846,26 +733,9 @@ static char *fault_locked(size_t npages)
 	return p;
 }
 
-/* A huge page, between what cannot be touched. */
-static char *huge_page(void)
-{
-	char *p = mmap(NULL, 3 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *start = (char *)(((uintptr_t)p + psize + HUGE - 1) & ~(HUGE - 1));
-
-	if (p == MAP_FAILED)
-		return NULL;
-	munmap(p, start - psize - p);
-	munmap(start + HUGE + psize, p + 2 * HUGE - start - psize);
-	if (mmap(start, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-		 0) == MAP_FAILED)
-		return NULL;
-	madvise(start, HUGE, MADV_HUGEPAGE);
-	return start;
-}
-
 static char *fault_huge(size_t npages)
 {
-	char *p = huge_page();
+	char *p = guarded_huge();
 
 	if (p)
 		fill(p, npages, 1);
@@ -1684,44 +1554,6 @@ TEST_F(after, death)
 			       stats.user_pinned == before.user_pinned));
 }
 
-/* Adds one to some words of each page, again and again. */
-struct adder {
-	pthread_t thread;
-	char *p;
-	size_t npages;
-	size_t word;
-	volatile bool stop;
-	volatile bool started;
-	__u64 n;
-};
-
-static void *adder_run(void *arg)
-{
-	struct adder *adder = arg;
-	size_t i;
-
-	while (!adder->stop) {
-		for (i = 0; i < adder->npages; i++)
-			++*((volatile __u64 *)(adder->p + i * psize) + adder->word);
-		adder->n++;
-		adder->started = true;
-	}
-	return NULL;
-}
-
-static int adder_start(struct adder *adder, char *p, size_t npages, size_t word)
-{
-	*adder = (struct adder){ .p = p, .npages = npages, .word = word };
-	return pthread_create(&adder->thread, NULL, adder_run, adder);
-}
-
-static void adder_stop(struct adder *adder)
-{
-	wait_until(adder->started);
-	adder->stop = true;
-	pthread_join(adder->thread, NULL);
-}
-
 /* In a peer, which does that for some time. Returns how often. */
 static long call_add(struct ep *ep, struct call *c)
 {
@@ -1833,7 +1665,7 @@ TEST_F(threads, import_loses_no_write)
 	size_t k;
 
 	for (i = 0; i < n; i++) {
-		self->p = i % 4 ? guarded(M) : huge_page();
+		self->p = i % 4 ? guarded(M) : guarded_huge();
 		ASSERT_NE(NULL, self->p);
 		/* With and without pages that are there already. */
 		memset(self->p, 0, i % 3 * M / 2 * psize);
@@ -2460,7 +2292,7 @@ TEST_F(debugger, sees_and_changes)
 /* 7, G6: who may only read cannot write through a debugger. */
 TEST_F(debugger, keeps_to_rights)
 {
-	struct call protect = { .fn = call_munmap, .addr = (uintptr_t)self->p, .n = 1 };
+	struct call protect = { .fn = call_munmap, .addr = (uintptr_t)self->p, .n = psize };
 	struct buf dst;
 
 	test_pass_rights(&self->a, &self->b, ZCIPC_SHARE, self->src.cap, ZCIPC_RIGHT_READ, &dst);

@@ -91,14 +91,6 @@ static long call_inquire(struct ep *ep, struct call *c)
 	return 0;
 }
 
-static long call_poll(struct ep *ep, struct call *c)
-{
-	struct pollfd pfd = { .fd = ep->fd, .events = POLLIN };
-
-	(void)c;
-	return poll(&pfd, 1, 0) < 0 ? -1 : pfd.revents;
-}
-
 /* An executable mapping, which need not be one to see what it shows. */
 static long call_mmap(struct ep *ep, struct call *c)
 {
@@ -106,12 +98,6 @@ static long call_mmap(struct ep *ep, struct call *c)
 
 	c->val = (uintptr_t)p;
 	return p == MAP_FAILED ? -1 : 0;
-}
-
-static long call_munmap(struct ep *ep, struct call *c)
-{
-	(void)ep;
-	return munmap((void *)(uintptr_t)c->addr, c->n);
 }
 
 /* --- the model */

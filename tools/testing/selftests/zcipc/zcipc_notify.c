@@ -576,11 +576,6 @@ static void *recv_thread(void *arg)
 	return NULL;
 }
 
-static void on_signal(int sig)
-{
-	(void)sig;
-}
-
 /* Starts a thread, which is asleep in its call when this returns. */
 static void waiter_start(struct __test_metadata *_metadata, struct waiter *w,
 			 void *(*fn)(void *arg))

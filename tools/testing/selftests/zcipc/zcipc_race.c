@@ -53,15 +53,6 @@ struct toucher {
 	volatile unsigned long seen;
 };
 
-static void on_cpu(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu % sysconf(_SC_NPROCESSORS_ONLN), &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
 /*
  * Stores into the pages as fast as it can: without a system call in between, in which a TLB could
  * be flushed by chance. One handler is armed for the whole of it.
@@ -72,7 +63,7 @@ static void *store_thread(void *arg)
 	volatile __u64 *word;
 	size_t page = 0;
 
-	on_cpu(t->cpu);
+	run_on(t->cpu % sysconf(_SC_NPROCESSORS_ONLN));
 	if (sigsetjmp(touch_env, 0))
 		t->faulted++;
 	touching = 1;
@@ -184,7 +175,7 @@ static void *taker_thread(void *arg)
 {
 	struct taker *t = arg;
 
-	on_cpu(1);
+	run_on(1);
 	t->ready = true;
 	while (zc_create(t->ep, t->npages, &t->got))
 		if (errno != EAGAIN || *t->stop)
@@ -265,7 +256,7 @@ static void *counter_thread(void *arg)
 	__u64 val;
 	size_t page;
 
-	on_cpu(t->cpu);
+	run_on(t->cpu % sysconf(_SC_NPROCESSORS_ONLN));
 	for (val = t->first; !*t->stop; val++)
 		for (page = 0; page < t->npages; page++) {
 			if (touch_write(t->p + page * psize, val))
@@ -357,7 +348,7 @@ static void *write_word_thread(void *arg)
 {
 	struct toucher *t = arg;
 
-	on_cpu(t->cpu);
+	run_on(t->cpu % sysconf(_SC_NPROCESSORS_ONLN));
 	while (!*t->stop)
 		;
 	t->faulted = touch_write(t->p, t->first);
@@ -593,7 +584,7 @@ static void *flip_thread(void *arg)
 	volatile struct zcipc_transfer *cmd = (void *)t->p;
 	unsigned int i;
 
-	on_cpu(1);
+	run_on(1);
 	for (i = 0; !*t->stop; i++) {
 		cmd->size = i % 7 ? sizeof(*cmd) : i % 3 ? 8 : ~0U;
 		cmd->len = i % 5 ? psize : i % 2 ? N * psize : ~0ULL;

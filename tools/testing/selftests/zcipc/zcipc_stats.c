@@ -122,19 +122,6 @@ static int set_up(struct ep *ep, struct zcipc_endpoint_config cmd)
 	return zc_ioctl(ep, ZCIPC_IOC_ENDPOINT_CONFIG, &cmd);
 }
 
-static int zc_batch(struct ep *ep, struct zcipc_transfer *t, __u32 n, __u32 flags, __u32 *done)
-{
-	struct zcipc_transfer_batch cmd = {
-		.size = sizeof(cmd), .flags = flags, .transfers = (uintptr_t)t, .ntransfers = n,
-		.transfer_size = sizeof(*t),
-	};
-	/* Fails after it has written its struct: not a call for zc_ioctl(). */
-	int rc = ioctl(ep->fd, ZCIPC_IOC_TRANSFER_BATCH, &cmd);
-
-	*done = cmd.done;
-	return rc;
-}
-
 FIXTURE(stats)
 {
 	struct base base;
@@ -574,7 +561,8 @@ TEST_F(stats, shootdowns)
 	struct zcipc_transfer t[8];
 	struct look before, after;
 	struct buf src, dst, b[16];
-	unsigned int i, done;
+	struct zcipc_transfer_batch out;
+	unsigned int i;
 	char *p;
 
 	test_create(&self->a, N, &src);
@@ -607,8 +595,8 @@ TEST_F(stats, shootdowns)
 	for (i = 0; i < 8; i++)
 		t[i] = transfer_cmd(&self->b, ZCIPC_MOVE, b[2 * i].cap, 0, 0, 0);
 	test_look(&self->a, b[1].cap, &before);
-	TEST_OK(zc_batch(&self->a, t, 8, 0, &done));
-	ASSERT_EQ(8, done);
+	TEST_OK(zc_batch(&self->a, t, 8, 0, &out));
+	ASSERT_EQ(8, out.done);
 	test_look(&self->a, b[1].cap, &after);
 	test_grew("batch", {
 		.stats[MODULE] = { .moves = 8, .pages = 8, .messages = 8, .shootdowns = 1,
@@ -725,7 +713,8 @@ TEST_F(stats, failures_in_a_batch)
 	struct zcipc_transfer t[4];
 	struct look before, after;
 	struct buf b[4];
-	unsigned int i, done;
+	struct zcipc_transfer_batch out;
+	unsigned int i;
 
 	for (i = 0; i < 4; i++) {
 		test_create(&self->a, 1, &b[i]);
@@ -734,8 +723,8 @@ TEST_F(stats, failures_in_a_batch)
 	t[1].cap = 12345;
 	t[2].cap = 12346;
 	test_look(&self->a, b[1].cap, &before);
-	TEST_OK(zc_batch(&self->a, t, 4, 0, &done));
-	ASSERT_EQ(2, done);
+	TEST_OK(zc_batch(&self->a, t, 4, 0, &out));
+	ASSERT_EQ(2, out.done);
 	test_look(&self->a, b[1].cap, &after);
 	test_grew("batch", {
 		.stats[MODULE] = { .moves = 2, .pages = 2, .messages = 2, .shootdowns = 1,
@@ -815,13 +804,13 @@ TEST_F(stats, makes_no_sense)
 	struct zcipc_transfer t;
 	struct buf src, dst;
 	struct look l;
-	unsigned int done;
+	struct zcipc_transfer_batch out;
 
 	test_create(&self->a, N, &src);
 	test_pass(&self->a, &self->b, ZCIPC_COPY, src.cap, &dst);
 	test_touch_write(0, &self->a, src.p);
 	t = transfer_cmd(&self->a, ZCIPC_SHARE, src.cap, 0, 0, RIGHTS_RW);
-	TEST_OK(zc_batch(&self->a, &t, 1, 0, &done));
+	TEST_OK(zc_batch(&self->a, &t, 1, 0, &out));
 	t.cap = 12345;
 	test_err_transfer(ENOENT, &self->a, &t);
 	test_take(&self->a, &dst);

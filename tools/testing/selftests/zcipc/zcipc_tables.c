@@ -215,16 +215,6 @@ TEST_F(tables, copied)
 	discard_end(_metadata, &self->a, &self->b, resident, n);
 }
 
-static int zc_batch(struct ep *ep, struct zcipc_transfer *t, unsigned int n)
-{
-	struct zcipc_transfer_batch cmd = {
-		.size = sizeof(cmd), .flags = ZCIPC_F_ATOMIC, .transfers = (uintptr_t)t,
-		.ntransfers = n, .transfer_size = sizeof(*t),
-	};
-
-	return ioctl(ep->fd, ZCIPC_IOC_TRANSFER_BATCH, &cmd);
-}
-
 /* G2, G9: what one call moves lies between other regions, which that call leaves where they are. */
 TEST_F(tables, batched)
 {
@@ -247,7 +237,7 @@ TEST_F(tables, batched)
 			/* It is there, unless it goes again at once. */
 			test_check(&self->a, kept[k].p, variant->npages, 100 + k);
 		}
-		TEST_OK(zc_batch(&self->a, t, NBATCH));
+		TEST_OK(zc_batch(&self->a, t, NBATCH, ZCIPC_F_ATOMIC, NULL));
 		for (k = 0; k < NBATCH; k++) {
 			test_take(&self->b, &moved[k]);
 			test_check(&self->b, moved[k].p, variant->npages, 200 + k);

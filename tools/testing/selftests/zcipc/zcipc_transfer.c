@@ -1105,11 +1105,6 @@ static void *recv_thread(void *arg)
 	return NULL;
 }
 
-static void on_signal(int sig)
-{
-	(void)sig;
-}
-
 static void catch(int flags)
 {
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = flags };

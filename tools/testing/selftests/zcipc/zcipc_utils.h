@@ -180,8 +180,50 @@ do {									\
 #define test_err_config(err, ...)	TEST_ERR(err, zc_config(__VA_ARGS__))
 #define test_policy(...)		TEST_OK(zc_policy(__VA_ARGS__))
 #define test_depth(...)			TEST_OK(zc_depth(__VA_ARGS__))
+#define test_ordinary(...)		TEST_OK(zc_ordinary(__VA_ARGS__))
+#define test_err_ordinary(err, ...)	TEST_ERR(err, zc_ordinary(__VA_ARGS__))
+#define test_batch(...)			TEST_OK(zc_batch(__VA_ARGS__))
+#define test_err_batch(err, ...)	TEST_ERR(err, zc_batch(__VA_ARGS__))
+#define test_share(...)			TEST_OK(zc_share(__VA_ARGS__))
+#define test_err_share(err, ...)	TEST_ERR(err, zc_share(__VA_ARGS__))
+#define test_ring_open(...)		TEST_OK(ring_open(__VA_ARGS__))
+#define test_ring_read(...)		TEST_OK(ring_read(__VA_ARGS__))
+#define test_ring_take(...)		TEST_OK(ring_take(__VA_ARGS__))
+#define test_err_ring_read(err, ...)	TEST_ERR(err, ring_read(__VA_ARGS__))
 #define test_open(...)			TEST_OK(ep_open(__VA_ARGS__))
 #define test_start(...)			TEST_OK(ep_start(__VA_ARGS__))
+#define test_user_start(...)		TEST_OK(peer_user(__VA_ARGS__))
+
+/* All of a batch succeed. */
+#define test_batch_all(ep, t, n, flags)					\
+do {									\
+	struct zcipc_transfer_batch __out;				\
+									\
+	test_batch(ep, t, n, flags, &__out);				\
+	ASSERT_EQ((__u32)(n), __out.done)				\
+		TH_LOG("%u: %s", __out.failed, strerror(-(t)[__out.failed].result)); \
+	ASSERT_EQ((__u32)(n), __out.failed);				\
+} while (0)
+
+/* Something else that a peer does. */
+#define test_call(ep, _fn, ...)						\
+do {									\
+	struct call __c = { .fn = _fn, __VA_ARGS__ };			\
+									\
+	TEST_OK(ep_call(ep, &__c));					\
+} while (0)
+
+/* Memory of a peer. */
+#define test_memory(ep, npages, seed)					\
+({									\
+	char *__p = ep_memory(ep, npages, seed);			\
+									\
+	ASSERT_NE(NULL, __p);						\
+	__p;								\
+})
+#define test_munmap(...)		ASSERT_EQ(0, ep_munmap(__VA_ARGS__))
+#define test_hold(...)			ASSERT_EQ(0, ep_hold(__VA_ARGS__))
+#define test_hold_end(...)		ASSERT_EQ(0, ep_hold_end(__VA_ARGS__))
 
 /* Accesses: what signal do they raise, and what is there? */
 #define test_touch_read(sig, ep, p)					\

@@ -16,15 +16,6 @@
 /* More capabilities than it revokes at once. */
 #define OTHERS 200
 
-static int job_send(struct job *j)
-{
-	struct zcipc_transfer t = transfer_cmd(j->to, j->type, j->cap, 0, j->n,
-					       j->type == ZCIPC_SHARE ? RIGHTS_ALL : 0);
-
-	t.flags |= j->flags;
-	return zc_transfer(j->ep, &t);
-}
-
 /* In the peer: twice the same transfer, of so many pages and of as many behind them. */
 static long call_batch(struct ep *ep, struct call *c)
 {
@@ -88,16 +79,6 @@ static int job_send_memory(struct job *j)
 	return rc;
 }
 
-static int job_drop(struct job *j)
-{
-	return zc_drop(j->ep, j->cap);
-}
-
-static int job_unmap(struct job *j)
-{
-	return zc_unmap(j->ep, j->p);
-}
-
 static int job_map(struct job *j)
 {
 	return zc_map(j->ep, j->cap, 0, 0, RIGHTS_RW, &j->p);
@@ -129,7 +110,7 @@ static int job_die(struct job *j)
 }
 
 /* In the peer: so many pages are held by a pipe. */
-static long call_hold(struct ep *ep, struct call *c)
+static long call_fill_pipe(struct ep *ep, struct call *c)
 {
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)c->addr, .iov_len = c->n * psize };
 	int fd[2];
@@ -259,7 +240,7 @@ FIXTURE_SETUP(stranger)
 		test_fill(&self->a, self->src.p, MANY, 1);
 	}
 	if (variant->holds) {
-		struct call c = { .fn = call_hold, .addr = (uintptr_t)self->src.p, .n = 128 };
+		struct call c = { .fn = call_fill_pipe, .addr = (uintptr_t)self->src.p, .n = 128 };
 
 		TEST_OK(ep_call(&self->a, &c));
 	}
@@ -278,7 +259,8 @@ FIXTURE_SETUP(stranger)
 				     &self->other));
 	self->job = (struct job){
 		.ep = &self->a, .to = variant->to_self ? &self->a : &self->v,
-		.cap = self->src.cap, .type = variant->type, .n = variant->npages,
+		.cap = self->src.cap, .type = variant->type, .rights = RIGHTS_ALL,
+		.n = variant->npages,
 		.p = self->src.p, .flags = variant->others ? ZCIPC_F_REVOKE_OTHERS : 0,
 	};
 }
@@ -650,7 +632,8 @@ FIXTURE_SETUP(meanwhile)
 	test_create_flags(&self->a, MANY, ZCIPC_CREATE_NO_HUGE, &self->src);
 	test_fill(&self->a, self->src.p, MANY, 1);
 	self->job = (struct job){ .ep = &self->a, .to = &self->v, .cap = self->src.cap,
-				  .type = variant->type, .p = self->src.p };
+				  .type = variant->type, .rights = RIGHTS_ALL,
+				  .p = self->src.p };
 	need_points();
 	point_stop("long");
 	self->job.fn = variant->fn;
@@ -810,7 +793,8 @@ TEST_F(meanwhile, window_goes)
 	test_fill(&self->b, self->src.p, MANY, 1);
 
 	self->job = (struct job){ .ep = &self->b, .to = &self->v, .cap = self->src.cap,
-				  .type = variant->type, .p = self->src.p };
+				  .type = variant->type, .rights = RIGHTS_ALL,
+				  .p = self->src.p };
 	point_set("long", 2000);
 	self->job.fn = variant->fn;
 	job_start(&self->job);
@@ -886,7 +870,7 @@ TEST_F(busy, mmap_lock)
 	ASSERT_TRUE(point_reached());
 	for (i = 0; i < ARRAY_SIZE(types); i++) {
 		sends[i] = (struct job){ .ep = &self->v, .to = &self->a, .cap = self->src.cap,
-					 .type = types[i] };
+					 .type = types[i], .rights = RIGHTS_ALL };
 		sends[i].fn = job_send;
 		job_start(&sends[i]);
 		ASSERT_TRUE(wait_until(sends[i].done));
@@ -1083,11 +1067,6 @@ TEST_F(line, many_at_once)
 	}
 }
 
-static void on_signal(int sig)
-{
-	(void)sig;
-}
-
 /* Who leaves the line, by a signal or for good, takes nobody's turn along. */
 TEST_F(line, left)
 {
@@ -1129,7 +1108,7 @@ TEST_F(line, left)
 TEST_F(line, place_given_back)
 {
 	struct job job = { .type = ZCIPC_MOVE, .flags = ZCIPC_F_STRICT };
-	struct call hold = { .fn = call_hold, .n = 1 };
+	struct call hold = { .fn = call_fill_pipe, .n = 1 };
 	struct zcipc_recv m;
 	struct buf src;
 	struct ep a;

@@ -361,3 +361,120 @@ int zc_depth(struct ep *ep, __u32 depth)
 
 	return zc_config(ep, &cmd);
 }
+
+int zc_ordinary_range(struct ep *ep, __u64 cap, const void *p, size_t len, __u64 *copied)
+{
+	struct zcipc_region_ordinary cmd = {
+		.size = sizeof(cmd), .cap = cap, .addr = (uintptr_t)p, .len = len,
+	};
+	int rc = zc_ioctl(ep, ZCIPC_IOC_REGION_ORDINARY, &cmd);
+
+	if (!rc)
+		*copied = cmd.copied;
+	return rc;
+}
+
+int zc_ordinary(struct ep *ep, __u64 cap, __u64 *copied)
+{
+	return zc_ordinary_range(ep, cap, NULL, 0, copied);
+}
+
+/*
+ * A batch of an endpoint in this process. Members for results hold garbage before, and after a
+ * transfer that was not carried out still do, but for its result.
+ */
+int zc_batch(struct ep *ep, struct zcipc_transfer *t, __u32 n, __u32 flags,
+	     struct zcipc_transfer_batch *out)
+{
+	const size_t from = offsetof(struct zcipc_transfer, pages);
+	const size_t to = offsetof(struct zcipc_transfer, __reserved);
+	struct zcipc_transfer_batch cmd = {
+		.size = sizeof(cmd), .flags = flags, .transfers = (uintptr_t)t, .ntransfers = n,
+		.transfer_size = sizeof(*t), .done = 0xcccccccc, .failed = 0xcccccccc,
+	};
+	struct zcipc_transfer *want = malloc(n * sizeof(*t));
+	__u32 i, done = 0, failed = n;
+	int rc, err;
+
+	for (i = 0; i < n; i++)
+		memset((char *)&t[i] + from, 0xcc, to - from);
+	memcpy(want, t, n * sizeof(*t));
+	rc = ioctl(ep->fd, ZCIPC_IOC_TRANSFER_BATCH, &cmd);
+	err = errno;
+	for (i = 0; i < n; i++) {
+		if (!t[i].result)
+			memcpy((char *)&want[i] + from, (char *)&t[i] + from, to - from);
+		want[i].result = t[i].result;
+		if (!t[i].result)
+			done++;
+		else if (failed == n && t[i].result != -ECANCELED)
+			failed = i;
+	}
+	/* Nothing at all is written when the call as such fails. */
+	if (rc && cmd.done == 0xcccccccc) {
+		done = 0xcccccccc;
+		failed = 0xcccccccc;
+	}
+	if (memcmp(want, t, n * sizeof(*t)) || cmd.done != done || cmd.failed != failed) {
+		fprintf(stderr, "# a batch wrote wrong things: done %u not %u, failed %u not %u\n",
+			cmd.done, done, cmd.failed, failed);
+		err = EUCLEAN;
+		rc = -1;
+	}
+	free(want);
+	if (out)
+		*out = cmd;
+	errno = err;
+	return rc;
+}
+
+/* Which call does not say that a capability is gone? 0: all do. */
+long call_stale(struct ep *ep, struct call *c)
+{
+	struct zcipc_stats stats = { .size = sizeof(stats), .flags = ZCIPC_STATS_REGION,
+				     .cap = c->val };
+	struct zcipc_region_query q;
+	__u32 type;
+	__u64 n;
+	char *p;
+
+	if (!zc_query(ep, c->val, &q) || errno != ESTALE)
+		return ZCIPC_IOC_REGION_QUERY;
+	if (!zc_map(ep, c->val, 0, 0, ZCIPC_RIGHT_READ, &p) || errno != ESTALE)
+		return ZCIPC_IOC_MAP;
+	for (type = ZCIPC_MOVE; type <= ZCIPC_COPY; type++)
+		if (!zc_send(ep, ep, type, c->val) || errno != ESTALE)
+			return ZCIPC_IOC_TRANSFER;
+	if (!zc_grant_rights(ep, ep, c->val, ZCIPC_RIGHT_READ) || errno != ESTALE)
+		return ZCIPC_IOC_GRANT;
+	if (!zc_revoke(ep, NULL, c->val, 0, &n) || errno != ESTALE)
+		return ZCIPC_IOC_REVOKE;
+	if (!zc_revoke(ep, NULL, c->val, ZCIPC_REVOKE_KEEP, &n) || errno != ESTALE)
+		return ZCIPC_IOC_REVOKE;
+	if (!zc_drop(ep, c->val) || errno != ESTALE)
+		return ZCIPC_IOC_DROP;
+	/* Statistics of one region need not be there. */
+	if (!zc_ioctl(ep, ZCIPC_IOC_STATS, &stats) || (errno != ESTALE && errno != EOPNOTSUPP))
+		return ZCIPC_IOC_STATS;
+	return 0;
+}
+
+int zc_share(struct ep *from, struct ep *to, const char *p, size_t npages, __u32 rights,
+	     struct zcipc_recv *m)
+{
+	struct zcipc_transfer cmd = direct_cmd(to, ZCIPC_SHARE, p, npages * psize, 0);
+
+	cmd.rights = rights;
+	if (zc_transfer(from, &cmd))
+		return -1;
+	if (cmd.copied || cmd.pages != npages) {
+		errno = EUCLEAN;
+		return -1;
+	}
+	return zc_recv(to, m);
+}
+
+char *addr_of(const struct zcipc_recv *m)
+{
+	return (char *)(uintptr_t)m->addr;
+}

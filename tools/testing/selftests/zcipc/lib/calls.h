@@ -76,4 +76,20 @@ int zc_revoke(struct ep *ep, const struct ep *peer, __u64 cap, __u32 flags, __u6
 struct zcipc_notify notify_cmd(struct ep *to, __u64 cap, __u64 peer_cap, __u64 offset, __u64 len);
 int zc_notify(struct ep *from, struct zcipc_notify *cmd);
 
+/* Memory that has been imported becomes ordinary memory. A range is bytes. */
+int zc_ordinary(struct ep *ep, __u64 cap, __u64 *copied);
+int zc_ordinary_range(struct ep *ep, __u64 cap, const void *p, size_t len, __u64 *copied);
+
+/* Many transfers in one call, of an endpoint in this process. */
+int zc_batch(struct ep *ep, struct zcipc_transfer *t, __u32 n, __u32 flags,
+	     struct zcipc_transfer_batch *out);
+
+/* A SHARE from memory, and what the peer receives. */
+int zc_share(struct ep *from, struct ep *to, const char *p, size_t npages, __u32 rights,
+	     struct zcipc_recv *m);
+char *addr_of(const struct zcipc_recv *m);
+
+/* For ep_call(). */
+long call_stale(struct ep *ep, struct call *c);
+
 #endif

@@ -2,9 +2,11 @@
 #include "memory.h"
 
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <linux/zcipc.h>
@@ -175,4 +177,133 @@ long mappings(const char *start, const char *end, const char *name)
 bool is_adopted(const char *p)
 {
 	return mappings(p, p + 1, ZCIPC_DEVICE);
+}
+
+/* The zero page, where a huge one is not in its place. */
+char *memory_read(size_t npages)
+{
+	char *p = anonymous(npages);
+
+	check(p, 0, npages, 0);
+	return p;
+}
+
+/* Copy-on-write with a child that is still there. Ends with the test. */
+char *memory_forked(size_t npages)
+{
+	char *p = memory_touched(npages);
+
+	if (!fork()) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		syscall(SYS_close_range, 3, ~0U, 0);
+		pause();
+		_exit(0);
+	}
+	return p;
+}
+
+/* Many mappings side by side. */
+char *memory_mixed(size_t npages)
+{
+	char *p = memory_touched(npages);
+	size_t i;
+
+	for (i = 0; i < npages; i += 3)
+		madvise(p + i * psize, psize, MADV_DONTFORK);
+	return p;
+}
+
+char *memory_locked(size_t npages)
+{
+	char *p = memory_touched(npages);
+
+	mlock(p, npages * psize);
+	return p;
+}
+
+/* Not all of a huge page. */
+char *memory_huge(size_t npages)
+{
+	char *p = anonymous(3 * HUGE / psize);
+
+	p = (char *)(((uintptr_t)p + HUGE - 1) & ~(HUGE - 1));
+	madvise(p, HUGE, MADV_HUGEPAGE);
+	p += 16 * psize;
+	fill(p, npages, 1);
+	return p;
+}
+
+/* Brought to swap, if there is any, and back by whoever looks. */
+char *memory_paged_out(size_t npages)
+{
+	char *p = memory_touched(npages);
+
+	madvise(p, npages * psize, MADV_PAGEOUT);
+	return p;
+}
+
+/* Whatever malloc() gives. */
+char *memory_malloc(size_t npages)
+{
+	void *p = NULL;
+
+	if (posix_memalign(&p, psize, npages * psize))
+		return NULL;
+	fill(p, npages, 1);
+	return p;
+}
+
+/* Is one of the letters of VmFlags in smaps, with blanks around it, said of a mapping? */
+bool has_vm_flag(const char *p, const char *flag)
+{
+	unsigned long start, end;
+	bool here = false, found = false;
+	char line[512];
+	FILE *f = fopen("/proc/self/smaps", "re");
+
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = (uintptr_t)p >= start && (uintptr_t)p < end;
+		else
+			found = here && !strncmp(line, "VmFlags:", 8) && strstr(line, flag);
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* Memory of its own, between what cannot be touched. */
+char *guarded(size_t npages)
+{
+	char *p = mmap(NULL, (npages + 2) * psize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	p += psize;
+	if (mmap(p, npages * psize, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return NULL;
+	return p;
+}
+
+void guarded_free(char *p, size_t npages)
+{
+	munmap(p - psize, (npages + 2) * psize);
+}
+
+/* A huge page, between what cannot be touched. */
+char *guarded_huge(void)
+{
+	char *p = mmap(NULL, 3 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *start = (char *)(((uintptr_t)p + psize + HUGE - 1) & ~(HUGE - 1));
+
+	if (p == MAP_FAILED)
+		return NULL;
+	munmap(p, start - psize - p);
+	munmap(start + HUGE + psize, p + 2 * HUGE - start - psize);
+	if (mmap(start, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		 0) == MAP_FAILED)
+		return NULL;
+	madvise(start, HUGE, MADV_HUGEPAGE);
+	return start;
 }

@@ -41,6 +41,9 @@ extern size_t huge_pages;
 /* What a test takes them to be. With larger pages, which are 32 MiB or more, it needs much more. */
 #define HUGE_PAGES	512
 
+/* That of x86, in bytes. */
+#define HUGE		(2UL << 20)
+
 /* For words on their way to a peer, or from one: memory that all processes of a test share. */
 #define WORDS		8192
 extern __u64 *words;
@@ -62,9 +65,22 @@ int check(const char *p, size_t first, size_t npages, __u64 seed);
 
 char *anonymous(size_t npages);
 char *memory_touched(size_t npages);
+char *memory_read(size_t npages);
+char *memory_forked(size_t npages);
+char *memory_mixed(size_t npages);
+char *memory_locked(size_t npages);
+char *memory_huge(size_t npages);
+char *memory_paged_out(size_t npages);
+char *memory_malloc(size_t npages);
+
+/* Between what cannot be touched. */
+char *guarded(size_t npages);
+char *guarded_huge(void);
+void guarded_free(char *p, size_t npages);
 
 /* The mappings of this process. */
 long mappings(const char *start, const char *end, const char *name);
 bool is_adopted(const char *p);
+bool has_vm_flag(const char *p, const char *flag);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -10,13 +11,16 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <linux/capability.h>
 #include <linux/zcipc.h>
 
+#include "calls.h"
 #include "memory.h"
 
 struct ep *eps[EPS];
@@ -377,4 +381,150 @@ int recv_fd(int sock)
 	if (recvmsg(sock, &m.msg, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&m.msg))
 		memcpy(&fd, CMSG_DATA(&m.control.hdr), sizeof(fd));
 	return fd;
+}
+
+/* An endpoint that never waits. */
+int start_nonblock(struct ep *ep, bool remote, size_t npages)
+{
+	if (!remote)
+		return ep_open(ep, npages, O_NONBLOCK);
+	return peer_fork(ep) ? -1 : peer_open(ep, npages, O_NONBLOCK);
+}
+
+long call_poll(struct ep *ep, struct call *c)
+{
+	struct pollfd pfd = { .fd = ep->fd, .events = POLLIN };
+
+	(void)c;
+	return poll(&pfd, 1, 0) < 0 ? -1 : pfd.revents;
+}
+
+long call_munmap(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return munmap((void *)(uintptr_t)c->addr, c->n);
+}
+
+long call_forget(struct ep *ep, struct call *c)
+{
+	(void)ep;
+	return madvise((void *)(uintptr_t)c->addr, c->n, MADV_DONTNEED);
+}
+
+/* A system call of a peer's. */
+static long call_syscall(struct ep *ep, struct call *c)
+{
+	const long *a = (const long *)c->cmd;
+
+	(void)ep;
+	return syscall(c->n, a[0], a[1], a[2], a[3], a[4], 0);
+}
+
+long peer_syscall(struct ep *ep, long nr, const void *p, long b, long c, long d, long e)
+{
+	struct call call = { .fn = call_syscall, .n = nr };
+	long a[5] = { (uintptr_t)p, b, c, d, e };
+
+	memcpy(call.cmd, a, sizeof(a));
+	return ep_call(ep, &call);
+}
+
+static long call_vmsplice(struct ep *ep, struct call *c)
+{
+	struct iovec iov = { (void *)(uintptr_t)c->addr, c->n };
+	ssize_t n;
+	int fds[2];
+
+	(void)ep;
+	if (pipe(fds))
+		return -1;
+	n = vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK);
+	close(fds[0]);
+	close(fds[1]);
+	return n;
+}
+
+/* Bytes that could be taken, or an errno. */
+long ep_vmsplice(struct ep *ep, const void *p, size_t npages)
+{
+	struct call c = { .fn = call_vmsplice, .addr = (uintptr_t)p, .n = npages * psize };
+	long rc = ep_call(ep, &c);
+
+	/* Which of the two it is depends on how core mm came to the PTE. */
+	return rc >= 0 ? rc : errno == EEXIST ? -EFAULT : -errno;
+}
+
+static long call_memory(struct ep *ep, struct call *c)
+{
+	char *p = guarded(c->n);
+
+	(void)ep;
+	if (!p)
+		return -1;
+	c->addr = (uintptr_t)p;
+	return c->val ? fill(p, c->n, c->val) : 0;
+}
+
+long call_limit(struct ep *ep, struct call *c)
+{
+	struct rlimit limit = { c->val, c->val };
+
+	(void)ep;
+	return setrlimit(c->n, &limit);
+}
+
+/* Puts pages into a pipe that stays there. */
+static long call_hold(struct ep *ep, struct call *c)
+{
+	struct iovec iov = { (void *)(uintptr_t)c->addr, c->n * psize };
+	static int fds[2];
+
+	(void)ep;
+	if (c->val) {
+		close(fds[0]);
+		close(fds[1]);
+		return 0;
+	}
+	return pipe(fds) || vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK) != (ssize_t)iov.iov_len ?
+		-1 : 0;
+}
+
+char *ep_memory(struct ep *ep, size_t npages, __u64 seed)
+{
+	struct call c = { .fn = call_memory, .n = npages, .val = seed };
+
+	return ep_call(ep, &c) ? NULL : (char *)(uintptr_t)c.addr;
+}
+
+int ep_munmap(struct ep *ep, const char *p, size_t npages)
+{
+	struct call c = { .fn = call_munmap, .addr = (uintptr_t)p, .n = npages * psize };
+
+	return ep_call(ep, &c);
+}
+
+int ep_hold(struct ep *ep, const char *p, size_t npages)
+{
+	struct call c = { .fn = call_hold, .addr = (uintptr_t)p, .n = npages };
+
+	return ep_call(ep, &c);
+}
+
+int ep_hold_end(struct ep *ep)
+{
+	struct call c = { .fn = call_hold, .val = 1 };
+
+	return ep_call(ep, &c);
+}
+
+/* An endpoint of a user without privileges, who may have so many pages pinned. */
+int peer_user(struct ep *ep, uid_t uid, size_t limit)
+{
+	struct call rlimit = { .fn = call_limit, .n = RLIMIT_MEMLOCK, .val = limit * psize };
+	struct call user = { .fn = call_setuid, .n = uid };
+
+	if (peer_fork(ep) || ep_call(ep, &rlimit) || ep_call(ep, &user) ||
+	    peer_open(ep, WINDOW_PAGES, O_NONBLOCK))
+		return -1;
+	return zc_policy(ep, ZCIPC_POLICY_ANY);
 }

@@ -48,7 +48,9 @@ extern unsigned int neps;
 int ep_open(struct ep *ep, size_t npages, int flags);
 int peer_fork(struct ep *ep);
 int peer_open(struct ep *ep, size_t npages, int flags);
+int peer_user(struct ep *ep, uid_t uid, size_t limit);
 int ep_start(struct ep *ep, bool remote, size_t npages);
+int start_nonblock(struct ep *ep, bool remote, size_t npages);
 void ep_end(struct ep *ep);
 void peer_serve(int sock, struct ep *ep);
 
@@ -67,6 +69,13 @@ int ep_fill(struct ep *ep, char *p, size_t npages, __u64 seed);
 int ep_check(struct ep *ep, const char *p, size_t npages, __u64 seed);
 int ep_check_from(struct ep *ep, const char *p, size_t first, size_t npages, __u64 seed);
 
+/* Memory of that process. */
+char *ep_memory(struct ep *ep, size_t npages, __u64 seed);
+int ep_munmap(struct ep *ep, const char *p, size_t npages);
+int ep_hold(struct ep *ep, const char *p, size_t npages);
+int ep_hold_end(struct ep *ep);
+long ep_vmsplice(struct ep *ep, const void *p, size_t npages);
+
 /* What else it does, for ep_call(). */
 long call_ioctl(struct ep *ep, struct call *c);
 long call_write(struct ep *ep, struct call *c);
@@ -75,7 +84,12 @@ long call_exit(struct ep *ep, struct call *c);
 long call_setuid(struct ep *ep, struct call *c);
 long call_unshare(struct ep *ep, struct call *c);
 long call_send_fd(struct ep *ep, struct call *c);
+long call_poll(struct ep *ep, struct call *c);
+long call_munmap(struct ep *ep, struct call *c);
+long call_forget(struct ep *ep, struct call *c);
+long call_limit(struct ep *ep, struct call *c);
 int recv_fd(int sock);
+long peer_syscall(struct ep *ep, long nr, const void *p, long b, long c, long d, long e);
 
 bool may_exceed_quota(bool may);
 

@@ -3,11 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "memory.h"
 
 /* Iterations of a test that looks for a race. */
 unsigned int loops(unsigned int n)
@@ -15,6 +18,12 @@ unsigned int loops(unsigned int n)
 	const char *factor = getenv("ZCIPC_LOOPS");
 
 	return n * (factor ? atoi(factor) : 1);
+}
+
+/* Rounds on a kernel built for debugging, which is slower by an order of magnitude. */
+unsigned int fewer(unsigned int n)
+{
+	return access("/proc/lockdep", F_OK) ? n : (n + 3) / 4;
 }
 
 void msleep(unsigned int ms)
@@ -78,6 +87,20 @@ bool thread_waits(pid_t tid)
 	return thread_is_off_cpu(tid, "SD");
 }
 
+bool run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+void on_signal(int sig)
+{
+	(void)sig;
+}
+
 static void *job_thread(void *arg)
 {
 	struct job *j = arg;
@@ -99,4 +122,55 @@ void job_start(struct job *j)
 void job_join(struct job *j)
 {
 	pthread_join(j->thread, NULL);
+}
+
+int job_send(struct job *j)
+{
+	struct zcipc_transfer t = transfer_cmd(j->to, j->type, j->cap, 0, j->n,
+					       j->type == ZCIPC_SHARE ? j->rights : 0);
+
+	t.flags |= j->flags;
+	return zc_transfer(j->ep, &t);
+}
+
+int job_grant(struct job *j)
+{
+	return zc_grant_rights(j->ep, j->to, j->cap, ZCIPC_RIGHT_READ);
+}
+
+int job_unmap(struct job *j)
+{
+	return zc_unmap(j->ep, j->p);
+}
+
+int job_drop(struct job *j)
+{
+	return zc_drop(j->ep, j->cap);
+}
+
+static void *adder_run(void *arg)
+{
+	struct adder *adder = arg;
+	size_t i;
+
+	while (!adder->stop) {
+		for (i = 0; i < adder->npages; i++)
+			++*((volatile __u64 *)(adder->p + i * psize) + adder->word);
+		adder->n++;
+		adder->started = true;
+	}
+	return NULL;
+}
+
+int adder_start(struct adder *adder, char *p, size_t npages, size_t word)
+{
+	*adder = (struct adder){ .p = p, .npages = npages, .word = word };
+	return pthread_create(&adder->thread, NULL, adder_run, adder);
+}
+
+void adder_stop(struct adder *adder)
+{
+	wait_until(adder->started);
+	adder->stop = true;
+	pthread_join(adder->thread, NULL);
 }

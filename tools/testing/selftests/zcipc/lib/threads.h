@@ -12,6 +12,7 @@
 #include "calls.h"
 
 unsigned int loops(unsigned int n);
+unsigned int fewer(unsigned int n);
 void msleep(unsigned int ms);
 
 /* So often is a condition looked at that has to come true: in vain only where something hangs. */
@@ -31,6 +32,10 @@ char thread_state(pid_t tid);
 bool thread_is_off_cpu(pid_t tid, const char *states);
 bool thread_sleeps(pid_t tid);
 bool thread_waits(pid_t tid);
+bool run_on(int cpu);
+
+/* A handler, for signals that are to interrupt something. */
+void on_signal(int sig);
 
 /**
  * struct job - a call by a thread of its own
@@ -40,6 +45,7 @@ bool thread_waits(pid_t tid);
  * @to: the peer
  * @cap: what it is about
  * @type: of a transfer
+ * @rights: of one that shares
  * @flags: of the call
  * @p: memory: where, or what came of it
  * @n: a number: of pages, or what came of it
@@ -56,6 +62,7 @@ struct job {
 	struct ep *to;
 	__u64 cap;
 	__u32 type;
+	__u32 rights;
 	__u32 flags;
 	char *p;
 	__u64 n;
@@ -68,5 +75,25 @@ struct job {
 
 void job_start(struct job *j);
 void job_join(struct job *j);
+
+/* What one does, for @fn. */
+int job_send(struct job *j);
+int job_grant(struct job *j);
+int job_unmap(struct job *j);
+int job_drop(struct job *j);
+
+/* Adds one to some words of each page, again and again. */
+struct adder {
+	pthread_t thread;
+	char *p;
+	size_t npages;
+	size_t word;
+	volatile bool stop;
+	volatile bool started;
+	__u64 n;
+};
+
+int adder_start(struct adder *adder, char *p, size_t npages, size_t word);
+void adder_stop(struct adder *adder);
 
 #endif
