@@ -27,59 +27,6 @@
 #define RIGHTS_RG	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_GRANT)
 #define RIGHTS_RX	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_EXEC)
 
-/* No message, and poll() says so too. */
-#define test_quiet(ep)							\
-do {									\
-	struct call __c = { .fn = call_poll };				\
-	struct zcipc_recv __m;						\
-									\
-	ASSERT_EQ(0, ep_call(ep, &__c));				\
-	test_err_recv(EAGAIN, ep, &__m);				\
-} while (0)
-
-/* Where a capability is in its tree. */
-#define test_tree(ep, cap, _depth, _derived)				\
-do {									\
-	struct zcipc_region_query __q;					\
-									\
-	test_query(ep, cap, &__q);					\
-	ASSERT_EQ(_depth, __q.depth);					\
-	ASSERT_EQ(_derived, __q.derived);				\
-} while (0)
-
-/* How many capabilities and mappings there are of what one names. */
-#define test_users(ep, cap, _caps, _maps)				\
-do {									\
-	struct zcipc_region_query __q;					\
-									\
-	test_query(ep, cap, &__q);					\
-	ASSERT_EQ(_caps, __q.caps);					\
-	ASSERT_EQ(_maps, __q.maps);					\
-} while (0)
-
-/* The next message says that a capability is gone. */
-static void take_revoked(struct __test_metadata *_metadata, struct ep *ep, __u64 cap,
-			 const struct ep *by)
-{
-	struct zcipc_recv m;
-
-	test_recv(ep, &m);
-	ASSERT_EQ(ZCIPC_REVOKED, m.type);
-	ASSERT_EQ(cap, m.cap);
-	ASSERT_EQ(by->id, m.sender);
-	ASSERT_EQ(0, m.addr);
-	ASSERT_EQ(0, m.cookie);
-	ASSERT_EQ(0, m.message_flags);
-}
-
-/* G6, 13: a token that is good for nothing any more. */
-#define test_stale(ep, cap)						\
-do {									\
-	struct call __c = { .fn = call_stale, .val = cap };		\
-									\
-	ASSERT_EQ(0, ep_call(ep, &__c));				\
-} while (0)
-
 /* --- grants */
 
 FIXTURE(caps)

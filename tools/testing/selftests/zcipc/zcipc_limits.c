@@ -733,15 +733,6 @@ static char *fault_locked(size_t npages)
 	return p;
 }
 
-static char *fault_huge(size_t npages)
-{
-	char *p = guarded_huge();
-
-	if (p)
-		fill(p, npages, 1);
-	return p;
-}
-
 /* What is in a struct that could not be written to. */
 #define UNTOLD 0xccccccccccccccccULL
 
@@ -786,8 +777,8 @@ FIXTURE_VARIANT(fault)
 #define MIDDLE		PART(fault_memory, 3 * N, N * 4096, N * 4096)
 #define ANY		PART(fault_memory, N, 100, 5 * 4096)
 #define LOCKED		PART(fault_locked, N, 0, N * 4096)
-#define HUGE_ALL	PART(fault_huge, 512, 0, 512 * 4096)
-#define HUGE_PART	PART(fault_huge, 512, 8192, 256 * 4096)
+#define HUGE_ALL	PART(guarded_huge_filled, 512, 0, 512 * 4096)
+#define HUGE_PART	PART(guarded_huge_filled, 512, 8192, 256 * 4096)
 #define MEMFD		PART(NULL, N, 0, N * 4096), .memfd = true
 #define REGION		PART(NULL, 3 * N, 0, 3 * N * 4096), .region = true
 #define REGION_PART	PART(NULL, 3 * N, N * 4096, 2 * N * 4096), .region = true
@@ -2095,7 +2086,7 @@ FIXTURE_SETUP(twice)
 	test_open(&self->d, WINDOW_PAGES, O_NONBLOCK);
 	test_start(&self->b, true, WINDOW_PAGES);
 	test_start(&self->c, true, WINDOW_PAGES);
-	self->p = variant->huge ? fault_huge(M) : guarded(M);
+	self->p = variant->huge ? guarded_huge_filled(M) : guarded(M);
 	ASSERT_NE(NULL, self->p);
 	ASSERT_EQ(0, fill(self->p, M, 1));
 }

@@ -307,3 +307,12 @@ char *guarded_huge(void)
 	madvise(start, HUGE, MADV_HUGEPAGE);
 	return start;
 }
+
+char *guarded_huge_filled(size_t npages)
+{
+	char *p = guarded_huge();
+
+	if (p)
+		fill(p, npages, 1);
+	return p;
+}

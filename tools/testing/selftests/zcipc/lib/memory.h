@@ -76,6 +76,7 @@ char *memory_malloc(size_t npages);
 /* Between what cannot be touched. */
 char *guarded(size_t npages);
 char *guarded_huge(void);
+char *guarded_huge_filled(size_t npages);
 void guarded_free(char *p, size_t npages);
 
 /* The mappings of this process. */

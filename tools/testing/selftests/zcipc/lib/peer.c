@@ -528,3 +528,36 @@ int peer_user(struct ep *ep, uid_t uid, size_t limit)
 		return -1;
 	return zc_policy(ep, ZCIPC_POLICY_ANY);
 }
+
+/*
+ * The sum over words that are c->val2 bytes apart. With c->val, there is a write to each page after
+ * it was read, which makes it take turns with others that write.
+ */
+static long call_sum(struct ep *ep, struct call *c)
+{
+	char *p = (char *)(uintptr_t)c->addr;
+	__u64 i, val, sum = 0;
+	int sig;
+
+	(void)ep;
+	for (i = 0; i < c->n; i++, p += c->val2) {
+		sig = touch_read(p, &val);
+		if (!sig && c->val)
+			sig = touch_write((char *)((uintptr_t)p & -psize), c->val);
+		if (sig)
+			return sig;
+		sum = sum * 31 + val;
+	}
+	c->val = sum;
+	return 0;
+}
+
+int ep_sum(struct ep *ep, char *p, size_t stride, size_t n, __u64 write, __u64 *sum)
+{
+	struct call c = { .fn = call_sum, .addr = (uintptr_t)p, .n = n, .val = write,
+			  .val2 = stride };
+	int rc = ep_call(ep, &c);
+
+	*sum = c.val;
+	return rc;
+}

@@ -74,6 +74,7 @@ char *ep_memory(struct ep *ep, size_t npages, __u64 seed);
 int ep_munmap(struct ep *ep, const char *p, size_t npages);
 int ep_hold(struct ep *ep, const char *p, size_t npages);
 int ep_hold_end(struct ep *ep);
+int ep_sum(struct ep *ep, char *p, size_t stride, size_t n, __u64 write, __u64 *sum);
 long ep_vmsplice(struct ep *ep, const void *p, size_t npages);
 
 /* What else it does, for ep_call(). */
