@@ -12,10 +12,12 @@
 #include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "zcipc_utils.h"
 
 #define MIB		1048576UL
+#define NOBODY		65534
 #define TIB		(MIB * MIB)
 
 #define TOTAL		"/sys/module/zcipc/parameters/total_mib"
@@ -544,6 +546,159 @@ TEST_F(limits, user_namespaces)
 	/* It is the one of whoever made them, too. */
 	u = test_next_user(12300);
 	EXPECT_EQ(0, take_all(u, 100, &err));
+}
+
+/* --- quotas of two users */
+
+FIXTURE(strangers)
+{
+	struct base base;
+	struct ep a, p;
+	long quota;
+};
+
+FIXTURE_SETUP(strangers)
+{
+	struct stat st;
+
+	ASSERT_EQ(0, stat(ZCIPC_DEVICE, &st));
+	if (geteuid() || (st.st_mode & 0666) != 0666)
+		SKIP(return, "needs to be root, and a device that others can open");
+	base_setup(_metadata, &self->base);
+	self->quota = file_number(QUOTA, NULL);
+	if (self->quota < 0 || access(QUOTA, W_OK))
+		SKIP(return, "the quota cannot be set");
+	test_open(&self->a, 1100, O_NONBLOCK);
+	ASSERT_EQ(0, peer_fork(&self->p));
+	test_call(&self->p, call_setuid, .n = NOBODY);
+	TEST_OK(peer_open(&self->p, 1100, O_NONBLOCK));
+	test_policy(&self->a, ZCIPC_POLICY_ANY);
+	test_policy(&self->p, ZCIPC_POLICY_ANY);
+	/* 256 pages, as long as these have no less than 4 KiB. */
+	quota_set(psize / 4096);
+}
+
+FIXTURE_TEARDOWN(strangers)
+{
+	quota_set(self->quota);
+	base_teardown(_metadata, &self->base);
+}
+
+/* 28: of 2 MiB what is in no region any more is paid for by the one who had it last. */
+TEST_F(strangers, rest_of_huge)
+{
+	struct zcipc_stats before, after;
+	struct buf b, part;
+
+	need_huge();
+	quota_set(100);
+	test_stats(&self->base.ep, &before);
+	test_create_flags(&self->a, HUGE_PAGES, ZCIPC_CREATE_HUGE, &b);
+	ASSERT_EQ(HUGE_PAGES, b.huge);
+	test_pass(&self->a, &self->p, ZCIPC_MOVE, b.cap, &b);
+	test_send_part(&self->p, &self->p, ZCIPC_MOVE, b.cap, 3, 1);
+	test_take(&self->p, &part);
+	test_drop(&self->p, b.cap);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(owned(&before), owned(&after));
+	test_stats(&self->p, &after);
+	EXPECT_EQ(HUGE_PAGES, owned(&after));
+	test_drop(&self->p, part.cap);
+	test_stats(&self->p, &after);
+	EXPECT_EQ(0, owned(&after));
+}
+
+/* 28: nobody pays for what another one keeps, nor keeps what another one pays for. */
+TEST_F(strangers, rest_of_huge_of_two)
+{
+	struct zcipc_stats before, after;
+	struct buf b, part;
+
+	need_huge();
+	quota_set(100);
+	test_stats(&self->base.ep, &before);
+	test_create_flags(&self->a, HUGE_PAGES, ZCIPC_CREATE_HUGE, &b);
+	test_send_part(&self->a, &self->p, ZCIPC_MOVE, b.cap, 3, 2);
+	test_take(&self->p, &part);
+	test_drop(&self->a, b.cap);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(owned(&before), owned(&after));
+	EXPECT_EQ(before.copied_parts + 2 * psize, after.copied_parts);
+	test_stats(&self->p, &after);
+	EXPECT_EQ(2, owned(&after));
+	test_drop(&self->p, part.cap);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(owned(&before), owned(&after));
+	EXPECT_EQ(before.frames, after.frames);
+	test_stats(&self->p, &after);
+	EXPECT_EQ(0, owned(&after));
+}
+
+/* 28: also of a snapshot, whoever made the memory. */
+TEST_F(strangers, rest_of_huge_snapshot)
+{
+	struct zcipc_stats before, after;
+	struct buf b, copy, part;
+
+	need_huge();
+	quota_set(100);
+	test_stats(&self->base.ep, &before);
+	test_create_flags(&self->a, HUGE_PAGES, ZCIPC_CREATE_HUGE, &b);
+	test_pass(&self->a, &self->p, ZCIPC_COPY, b.cap, &copy);
+	test_drop(&self->a, b.cap);
+	test_send_part(&self->p, &self->p, ZCIPC_MOVE, copy.cap, 1, HUGE_PAGES - 1);
+	test_take(&self->p, &part);
+	test_drop(&self->p, part.cap);
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(owned(&before), owned(&after));
+	test_stats(&self->p, &after);
+	EXPECT_EQ(HUGE_PAGES, owned(&after));
+	test_drop(&self->p, copy.cap);
+	test_stats(&self->p, &after);
+	EXPECT_EQ(0, owned(&after));
+	test_stats(&self->base.ep, &after);
+	EXPECT_EQ(owned(&before), owned(&after));
+	EXPECT_EQ(before.frames, after.frames);
+}
+
+/* 28: what a stranger moves or copies here, or takes from a stranger, is charged here. */
+TEST_F(strangers, quota)
+{
+	/* What the kernel needs beside it is charged, too: it is less than that. */
+	const size_t more = 24, quota = 256 - more;
+	struct buf big, small, mine, got;
+	struct zcipc_transfer t;
+
+	TEST_OK(zc_create(&self->a, quota - 8, &big));
+	TEST_OK(zc_create(&self->a, 8, &small));
+	TEST_OK(zc_create(&self->p, 2 * more, &mine));
+	/* No room there. */
+	TEST_ERR(EDQUOT, zc_send(&self->a, &self->p, ZCIPC_MOVE, big.cap));
+	TEST_ERR(EDQUOT, zc_send_part(&self->a, &self->p, ZCIPC_MOVE, big.cap, 0, quota - 15));
+	TEST_ERR(EDQUOT, zc_send(&self->a, &self->p, ZCIPC_COPY, big.cap));
+	ASSERT_EQ(0, ep_fill(&self->a, big.p, quota - 8, 3));
+	/* Sharing and granting cost the owner alone. */
+	TEST_OK(zc_send(&self->a, &self->p, ZCIPC_SHARE, big.cap));
+	TEST_OK(zc_take(&self->p, &got));
+	/* Taking it costs whoever takes it. */
+	t = transfer_cmd(&self->p, ZCIPC_MOVE, got.cap, 0, 0, 0);
+	t.flags = ZCIPC_F_REVOKE_OTHERS;
+	TEST_ERR(EDQUOT, zc_transfer(&self->p, &t));
+	ASSERT_EQ(0, ep_check(&self->a, big.p, quota - 8, 3));
+	TEST_ERR(EDQUOT, zc_create(&self->a, more + 9, &small));
+	/* Room there, and then here. */
+	TEST_OK(zc_drop(&self->p, mine.cap));
+	TEST_OK(zc_unmap(&self->p, got.p));
+	TEST_OK(zc_transfer(&self->p, &t));
+	TEST_OK(zc_take(&self->p, &got));
+	ASSERT_EQ(0, ep_check(&self->p, got.p, quota - 8, 3));
+	TEST_OK(zc_create(&self->a, quota - 8, &big));
+	TEST_ERR(EDQUOT, zc_create(&self->p, more + 9, &mine));
+	/* A part takes its part of the charge along. */
+	TEST_ERR(EDQUOT, zc_send_part(&self->a, &self->p, ZCIPC_MOVE, big.cap, 0, more + 9));
+	TEST_OK(zc_send_part(&self->a, &self->p, ZCIPC_MOVE, big.cap, 0, 8));
+	TEST_OK(zc_create(&self->a, 8, &mine));
+	TEST_ERR(EDQUOT, zc_create(&self->a, more + 1, &mine));
 }
 
 TEST_HARNESS_MAIN
