@@ -8,7 +8,6 @@
 #include "zcipc_utils.h"
 
 #define N 16
-#define NOBODY 65534
 #define RIGHTS_R	ZCIPC_RIGHT_READ
 #define RIGHTS_RG	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_GRANT)
 #define RIGHTS_RX	(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_EXEC)
