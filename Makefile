@@ -51,7 +51,7 @@ dkms-check: ## DKMS builds, installs and removes the module, for KERNEL=... (6.1
 	@scripts/dkms-check $(KERNEL)
 
 stress: ## the tests that take long, on KERNEL (ZCIPC_SECONDS=N: each random one for so long)
-	@scripts/selftests $(or $(KERNEL),6.12) zcipc_random zcipc_model zcipc_limits \
+	@scripts/selftests $(or $(KERNEL),6.12) zcipc_random zcipc_model zcipc_actors zcipc_limits \
 		zcipc_fail_nth zcipc_adopted zcipc_meanwhile zcipc_load
 
 breakages: ## break the module on purpose, one way after the other: a test must fail for each
