@@ -244,7 +244,7 @@ static long beside_maps(struct ep *ep, const struct buf *buf)
 }
 
 /* It is few mappings, and each page is that of its own region. */
-TEST_F(beside, few)
+TEST_F(beside, few_mappings)
 {
 	struct zcipc_stats after;
 	struct buf got;
@@ -435,7 +435,7 @@ FIXTURE_TEARDOWN(next)
 }
 
 /* What the program has asked for stays, whatever is imported next to it. */
-TEST_F(next, keeps)
+TEST_F(next, keeps_what_was_asked_for)
 {
 	static const struct {
 		int advice;
@@ -470,7 +470,7 @@ TEST_F(next, keeps)
 }
 
 /* What is not to be dumped is not made one with what is. */
-TEST_F(next, secret)
+TEST_F(next, secret_is_not_joined)
 {
 	char *p = self->p + N * psize;
 
@@ -486,7 +486,7 @@ TEST_F(next, secret)
 }
 
 /* What has gone does not come back, though its mapping becomes a part of a larger one. */
-TEST_F(next, gone)
+TEST_F(next, gone_stays_gone)
 {
 	struct buf got;
 	__u64 n;

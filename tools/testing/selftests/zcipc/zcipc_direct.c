@@ -267,7 +267,7 @@ FIXTURE_SETUP(bytes)
 
 FIXTURE_TEARDOWN_BASE(bytes)
 
-TEST_F(bytes, any)
+TEST_F(bytes, any_range_moved)
 {
 	const size_t from[] = { 0, 1, 8, psize - 1, psize, psize + 1, psize + 1904, 2 * psize - 1 };
 	const size_t lens[] = { 1, 5, psize - 1, psize, psize + 1, 2 * psize - 1, 2 * psize,
@@ -369,7 +369,7 @@ TEST_F(bytes, tagged)
 }
 
 /* The same with a snapshot, of which the sender keeps all. */
-TEST_F(bytes, any_copy)
+TEST_F(bytes, any_range_copied)
 {
 	const size_t from[] = { 0, 1, psize - 1, psize, psize + 1904 };
 	const size_t lens[] = { 1, psize, psize + 1, 2 * psize - 1, 3 * psize - 288 };

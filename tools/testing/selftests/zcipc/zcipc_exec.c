@@ -524,7 +524,7 @@ FIXTURE_SETUP(exec_end)
 
 FIXTURE_TEARDOWN_BASE(exec_end)
 
-TEST_F(exec_end, ends)
+TEST_F(exec_end, ends_the_mapping)
 {
 	struct zcipc_transfer t;
 	char *p;

@@ -512,7 +512,7 @@ static void mmap_fails_for_good(struct __test_metadata *_metadata, FIXTURE_DATA(
  * 31, G3, G7, G8: one allocation after the other fails, or a copy from or to user space, until none
  * is left that could. The call succeeds in spite of it, or has changed nothing, and works then.
  */
-TEST_F(fault, nth)
+TEST_F(fault, all_or_nothing)
 {
 	unsigned int n, failed = 0, nkinds[ARRAY_SIZE(fault_kinds)] = {};
 	struct zcipc_stats empty, stats;

@@ -43,7 +43,7 @@ TEST_F(file, coherent)
 }
 
 /* What the sender does with its mapping, or its file, is its own affair. */
-TEST_F(file, survives)
+TEST_F(file, survives_the_sender)
 {
 	struct zcipc_recv m;
 
@@ -201,7 +201,7 @@ TEST_F(file, forked)
 }
 
 /* The token of the sender's capability can be guessed. What it maps goes with it, too. */
-TEST_F(file, guessed)
+TEST_F(file, guessed_token_is_revoked)
 {
 	struct zcipc_recv m;
 	struct buf buf;

@@ -382,7 +382,7 @@ FIXTURE_TEARDOWN(held)
 }
 
 /* 9, 15: who holds pages keeps them, and never shares them with who gets them. */
-TEST_F(held, keeps)
+TEST_F(held, holder_keeps_pages)
 {
 	size_t held = variant->unshared ? 0 : 2 * psize;
 	struct zcipc_transfer cmd;
@@ -653,7 +653,7 @@ static char *huge_page(void)
 }
 
 /* G1: as a whole it is not copied, also in parts once nothing of it is mapped elsewhere. */
-TEST_F(io, huge)
+TEST_F(io, huge_page_is_not_copied)
 {
 	struct zcipc_stats before, after;
 	struct zcipc_transfer cmd;

@@ -585,7 +585,7 @@ TEST_F(blocks, window)
 }
 
 /* Single pages and 2 MiB frames come and go at the same addresses. */
-TEST_F(huge, places)
+TEST_F(huge, places_are_used_again)
 {
 	static const size_t sizes[] = { BLOCK + 8, 3, BLOCK, 100, 2 * BLOCK, 700 };
 	struct buf all[64], dst;

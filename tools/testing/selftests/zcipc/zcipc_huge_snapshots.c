@@ -550,7 +550,7 @@ static int zc_tear(FIXTURE_DATA(huge) *self, const struct tear *tear, __u64 val)
 #define test_tear(...)	TEST_OK(zc_tear(__VA_ARGS__))
 
 /* G1, G4, G8: again and again. Each page that was copied at a write is copied back, once. */
-TEST_F(huge, mend)
+TEST_F(huge, mend_copies_back_once)
 {
 	static const struct tear tears[] = {
 		{ 5, 1, 1 }, { 0, 100, 11 }, { BLOCK - 2 * MEND, 2, 2 * MEND }, { 0, 256, 4 },

@@ -390,7 +390,7 @@ static bool load_ended(struct ep *ep)
 }
 
 /* 20: whatever core mm does, bytes are where they belong. */
-TEST_F(load, contents)
+TEST_F(load, contents_stay)
 {
 	struct call c[WORKERS];
 	unsigned int i, k, n = loops(access("/proc/lockdep", F_OK) ? 400 : 60);

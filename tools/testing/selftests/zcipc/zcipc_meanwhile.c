@@ -490,7 +490,7 @@ FIXTURE_SETUP(twice)
 FIXTURE_TEARDOWN_BASE(twice)
 
 /* 15, 17, G2: pages that both have pinned before either has taken them: no two owners of one. */
-TEST_F(twice, moved)
+TEST_F(twice, moved_to_one_owner)
 {
 	struct taker *t = self->takers;
 	struct zcipc_recv m, m2;

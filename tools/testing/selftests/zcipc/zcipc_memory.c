@@ -305,7 +305,7 @@ static bool comes_back(struct __test_metadata *_metadata, struct ep *ep, size_t 
 }
 
 /* G1, G8: what was dropped comes back as it was, as another region; and only if that is wanted. */
-TEST_F(recycle, again)
+TEST_F(recycle, comes_back_as_it_was)
 {
 	struct zcipc_stats before, kept, after;
 	struct zcipc_region_query q;
@@ -392,7 +392,7 @@ TEST_F(recycle, not_alone)
 }
 
 /* G8: room for it is room for others. */
-TEST_F(recycle, room)
+TEST_F(recycle, is_room_for_others)
 {
 	long old = file_number(QUOTA, NULL);
 	struct zcipc_stats before, after;

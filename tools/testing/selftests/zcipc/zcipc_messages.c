@@ -400,7 +400,7 @@ static void text_case(struct __test_metadata *_metadata, FIXTURE_DATA(text) *sel
 	text_end(self);
 }
 
-TEST_F(text, all)
+TEST_F(text, told_in_every_way)
 {
 	static const __u32 types[] = {
 		ZCIPC_SHARE, ZCIPC_GRANTED, ZCIPC_NOTIFIED, ZCIPC_MOVE, ZCIPC_COPY,

@@ -80,7 +80,7 @@ static __u64 own_end(struct __test_metadata *_metadata, FIXTURE_DATA(own) *self,
 }
 
 /* Nothing of it is left: no mapping of its own, no charge, and it can do all that it could. */
-TEST_F(own, again)
+TEST_F(own, ordinary_again)
 {
 	struct zcipc_stats after;
 	pid_t child;

@@ -587,7 +587,7 @@ static int hold_any(int *fds, char *p, size_t npages)
 }
 
 /* What takes pages fails, what copies works, with the rights that there are. */
-TEST_F(unpinnable, ways)
+TEST_F(unpinnable, only_copying_works)
 {
 	struct buf shared;
 	__u64 val = 0;

@@ -823,7 +823,7 @@ TEST_F(between, receive)
 }
 
 /* Its place in the window is free when the call has returned. Before, nobody else gets it. */
-TEST_F(between, place)
+TEST_F(between, place_is_free)
 {
 	struct buf next;
 

@@ -983,7 +983,7 @@ static unsigned long next_in_line(struct __test_metadata *_metadata, FIXTURE_DAT
 }
 
 /* G12: first come, first served, and nobody else is woken: of a queue that is full. */
-TEST_F(line, queue)
+TEST_F(line, queue_in_order)
 {
 	unsigned long woken = 0;
 	struct buf b;
@@ -1002,7 +1002,7 @@ TEST_F(line, queue)
 }
 
 /* Of a window that is full. There is a message of room in the queue for each. */
-TEST_F(line, window)
+TEST_F(line, window_in_order)
 {
 	unsigned long woken = 0;
 	struct buf b;
@@ -1068,7 +1068,7 @@ TEST_F(line, many_at_once)
 }
 
 /* Who leaves the line, by a signal or for good, takes nobody's turn along. */
-TEST_F(line, left)
+TEST_F(line, leaving_takes_no_turn)
 {
 	struct sigaction action = { .sa_handler = on_signal };
 	struct buf b, got;
@@ -1138,7 +1138,7 @@ TEST_F(line, place_given_back)
 }
 
 /* All hear that there is nobody any more, or that nobody is to wait. */
-TEST_F(line, all)
+TEST_F(line, all_hear_of_the_end)
 {
 	struct zcipc_endpoint_config fail = { .flags = ZCIPC_CONFIG_FULL,
 					      .full = ZCIPC_FULL_FAIL };
