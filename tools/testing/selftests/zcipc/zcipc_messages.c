@@ -8,10 +8,6 @@
 #include "zcipc_utils.h"
 #include "lib/ring.h"
 
-/* Entries of a ring with one page of them. */
-/* Of a page. */
-#define ENTRIES	((unsigned int)(psize / ZCIPC_RING_ENTRY_SIZE))
-
 /* Ways to die. */
 FIXTURE(end)
 {

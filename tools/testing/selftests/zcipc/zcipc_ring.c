@@ -13,10 +13,6 @@
 #include "zcipc_utils.h"
 #include "lib/ring.h"
 
-/* Entries of a ring with one page of them. */
-/* Of a page. */
-#define ENTRIES	((unsigned int)(psize / ZCIPC_RING_ENTRY_SIZE))
-
 /* Messages that tell of nothing but their number. */
 static int number(struct ep *from, struct ep *to, __u64 cap, __u64 n)
 {

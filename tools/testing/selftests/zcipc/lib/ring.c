@@ -7,8 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "memory.h"
-
 /* Rings of this process, by endpoint. */
 #define RINGS	64
 static struct ring rings[RINGS];

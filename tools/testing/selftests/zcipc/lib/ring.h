@@ -7,7 +7,11 @@
 
 #include <linux/zcipc.h>
 
+#include "memory.h"
 #include "peer.h"
+
+/* Of a ring with one page of them. */
+#define ENTRIES		((unsigned int)(psize / ZCIPC_RING_ENTRY_SIZE))
 
 struct ring {
 	const volatile struct zcipc_ring *shared;

@@ -50,7 +50,7 @@ static void thread_file(pid_t tid, const char *name, char *text, size_t size)
 }
 
 /* 0: it has not begun yet. */
-char thread_state(pid_t tid)
+static char thread_state(pid_t tid)
 {
 	char text[512] = "";
 	const char *p;
@@ -65,7 +65,7 @@ char thread_state(pid_t tid)
  * Is it in one of these states, and on no CPU? Who is about to sleep has the state already, and may
  * find that there is no need to; for that it can be seen for long, if other tasks have the CPU.
  */
-bool thread_is_off_cpu(pid_t tid, const char *states)
+static bool thread_is_off_cpu(pid_t tid, const char *states)
 {
 	char state = thread_state(tid), text[128] = "";
 

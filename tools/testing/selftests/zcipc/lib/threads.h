@@ -28,8 +28,6 @@ void msleep(unsigned int ms);
 })
 
 /* What a thread of this process is doing. */
-char thread_state(pid_t tid);
-bool thread_is_off_cpu(pid_t tid, const char *states);
 bool thread_sleeps(pid_t tid);
 bool thread_waits(pid_t tid);
 bool run_on(int cpu);
