@@ -10,7 +10,11 @@ struct seq_file;
 struct file;
 struct zcipc_endpoint;
 struct zcipc_region;
+struct zcipc_transfer;
 struct zcipc_ucmd;
+
+/* batch.c */
+int zcipc_transfer_batch(struct zcipc_ucmd *ucmd);
 
 /* cap.c */
 int zcipc_cap_map_file(struct file *holder, u64 token, struct zcipc_region *region,
@@ -44,5 +48,10 @@ int zcipc_stats_get(struct zcipc_ucmd *ucmd);
 void zcipc_stats_show_endpoint(struct seq_file *m, struct zcipc_endpoint *ep);
 void zcipc_stats_init(void);
 void zcipc_stats_hide(void);
+
+/* transfer.c */
+int zcipc_transfer_validate(const struct zcipc_transfer *cmd);
+int zcipc_transfer(struct zcipc_ucmd *ucmd);
+int zcipc_transfer_grant(struct zcipc_ucmd *ucmd);
 
 #endif /* ZCIPC_CALLS_H */

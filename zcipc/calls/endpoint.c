@@ -16,7 +16,7 @@
 #include "ipc/endpoint.h"
 #include "ipc/policy.h"
 #include "ipc/room.h"
-#include "transfer/move.h"
+#include "transfer/transfer.h"
 #include "calls/calls.h"
 
 /**

@@ -26,8 +26,6 @@
 #include "ipc/life.h"
 #include "ipc/ring.h"
 #include "ipc/queue.h"
-#include "transfer/batch.h"
-#include "transfer/transfer.h"
 #include "calls/calls.h"
 
 static int zcipc_open(struct inode *inode, struct file *file)

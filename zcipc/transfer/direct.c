@@ -28,7 +28,6 @@
 #include "mem/plan.h"
 #include "mem/recycle.h"
 #include "mem/region.h"
-#include "map/insert.h"
 #include "map/memory.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
@@ -95,7 +94,7 @@ int zcipc_direct_copy_edges(struct zcipc_transfer_state *t)
 {
 	const struct zcipc_direct *direct = t->direct;
 	unsigned long end = direct->addr + direct->len;
-	unsigned long from = direct->addr - direct->skip + (direct->first << PAGE_SHIFT);
+	unsigned long from = zcipc_direct_from(direct);
 	int ret;
 
 	if (!direct->npages)
@@ -104,35 +103,38 @@ int zcipc_direct_copy_edges(struct zcipc_transfer_state *t)
 	return ret ?: zcipc_direct_copy(t, from + (direct->npages << PAGE_SHIFT), end);
 }
 
+/* Pages are taken from where they are, or all is copied, and stays there. See steps.c. */
+static const struct zcipc_transfer_ops zcipc_direct_moves = { .fresh = true, .places = true };
+static const struct zcipc_transfer_ops zcipc_direct_copies = { .fresh = true, .places = true };
+
 /* Makes the region. */
 static int zcipc_direct_fill(struct zcipc_transfer_state *t)
 {
 	struct zcipc_direct *direct = t->direct;
+	bool copy = t->ops == &zcipc_direct_copies;
 	struct zcipc_region *region = NULL;
 	int ret = 0;
 
-	if (t->cmd->type != ZCIPC_MOVE)
-		direct->keep = true;
 	/* Where all is copied there may be memory that the peer has dropped. */
-	if (direct->keep)
+	if (copy)
 		region = zcipc_recycle_take(&t->dst->kept, t->npages, 0);
 	if (!region)
 		region = zcipc_region_alloc(t->dst->space.user, t->npages, true);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
 	t->region = region;
-	if (!direct->keep)
-		ret = zcipc_import_check(direct->addr & PAGE_MASK, t->npages, NULL);
-	if (direct->keep) {
+	if (copy) {
 		direct->first = 0;
 		direct->npages = 0;
+	} else {
+		ret = zcipc_import_check(direct->addr & PAGE_MASK, t->npages, NULL);
 	}
 	/* First: this may wait for as long as anybody likes, and pins are to be for a moment. */
 	ret = ret ?: zcipc_direct_copy_edges(t);
 	if (!ret && direct->npages)
 		ret = zcipc_import_pin(region, direct->first, direct->npages,
-				       direct->addr - direct->skip + (direct->first << PAGE_SHIFT),
-				       t->dst->pin_limit, t->dst->space.user == t->src->space.user);
+				       zcipc_direct_from(direct), t->dst->pin_limit,
+				       t->dst->space.user == t->src->space.user);
 	return ret;
 }
 
@@ -148,19 +150,21 @@ int zcipc_direct_prepare(struct zcipc_transfer_state *t)
 	struct zcipc_direct *direct = t->direct;
 	int ret;
 
+	zcipc_direct_init(direct, t->cmd);
 	t->npages = direct->span;
 	t->rights = t->cmd->rights ?: ZCIPC_RIGHTS_ALL;
-	zcipc_transfer_plan(t);
+	t->ops = t->cmd->type == ZCIPC_MOVE ? &zcipc_direct_moves : &zcipc_direct_copies;
 	t->cap = zcipc_cap_alloc(READ_ONCE(t->dst->node));
 	if (!t->cap)
 		return -ENOMEM;
 	ret = zcipc_direct_fill(t);
-	if (direct->keep || !zcipc_direct_may_copy(t->cmd, ret))
+	/* What others can reach, or is read-only, stays where it is. */
+	if (t->ops == &zcipc_direct_copies || !zcipc_direct_may_copy(t->cmd, ret))
 		return ret;
 	if (t->region)
 		zcipc_region_put(t->region);
 	t->region = NULL;
-	direct->keep = true;
+	t->ops = &zcipc_direct_copies;
 	return zcipc_direct_fill(t);
 }
 
@@ -213,8 +217,8 @@ static void zcipc_direct_free_spares(struct zcipc_transfer_state *t)
  */
 static int zcipc_direct_zap(struct zcipc_transfer_state *t)
 {
-	struct zcipc_direct *direct = t->direct;
-	unsigned long from = direct->addr - direct->skip + (direct->first << PAGE_SHIFT);
+	const struct zcipc_direct *direct = t->direct;
+	unsigned long from = zcipc_direct_from(direct);
 	struct mm_struct *mm = t->src->space.mm;
 	int ret;
 
@@ -225,10 +229,8 @@ static int zcipc_direct_zap(struct zcipc_transfer_state *t)
 	if (!ret)
 		ret = zcipc_direct_expect_held(t);
 	zcipc_test_point("expected");
-	if (!ret) {
+	if (!ret)
 		zcipc_import_zap(from, direct->npages);
-		direct->taken = true;
-	}
 	mmap_write_unlock(mm);
 	return ret;
 }
@@ -236,8 +238,6 @@ static int zcipc_direct_zap(struct zcipc_transfer_state *t)
 /* What has been taken away becomes the region's. Only a strict transfer can fail. */
 static int zcipc_direct_take(struct zcipc_transfer_state *t)
 {
-	t->plan.take = true;
-	t->plan.others = t->dst->space.user != t->src->space.user;
 	t->plan.strict = false;
 	WARN_ON_ONCE(zcipc_region_plan(t->region, 0, t->npages, GFP_KERNEL | __GFP_NOFAIL,
 				       &t->plan));
@@ -248,20 +248,6 @@ static int zcipc_direct_take(struct zcipc_transfer_state *t)
 	if (t->plan.others)
 		zcipc_region_pay_parts(t->region);
 	return 0;
-}
-
-/* Inserts the peer's PTEs, if its mmap_lock is to be had. */
-static void zcipc_direct_populate(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
-{
-	struct mm_struct *mm = t->dst->space.mm;
-
-	if (!mmget_not_zero(mm))
-		return;
-	if (mmap_read_trylock(mm)) {
-		zcipc_slot_populate_long(&cap->slot);
-		mmap_read_unlock(mm);
-	}
-	mmput_async(mm);
 }
 
 /* Takes room at the peer, under the endpoints' locks. */
@@ -276,14 +262,16 @@ static int zcipc_direct_reserve(struct zcipc_transfer_state *t)
 	if (!ret)
 		ret = zcipc_transfer_reserve(t, t->region);
 	if (!ret)
-		zcipc_transfer_plan(t);
+		zcipc_transfer_plan(t, t->src->space.user);
 	return ret;
 }
 
 /* One try, as zcipc_transfer_try(). */
 int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 {
+	const struct zcipc_direct *direct = t->direct;
 	struct zcipc_cap *cap = NULL;
+	bool taken = false;
 	cycles_t start;
 	int ret;
 
@@ -295,18 +283,20 @@ int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	if (ret)
 		return ret;
 	zcipc_test_point("long");
-	if (t->direct->npages)
+	if (direct->npages) {
 		ret = zcipc_direct_zap(t);
+		taken = !ret;
+	}
 	zcipc_test_point("unmapped");
 	zcipc_region_lock_new(t->region);
-	if (t->direct->taken)
+	if (taken)
 		ret = zcipc_direct_take(t);
 	zcipc_direct_free_spares(t);
 	zcipc_endpoints_lock(t->src, t->dst);
 	ret = ret ?: zcipc_transfer_recheck(t);
 	if (ret) {
 		zcipc_region_plan_free(&t->plan);
-		zcipc_transfer_unreserve(t);
+		zcipc_transfer_dismiss(t);
 		/* Others have seen that there was no room because of it. */
 		zcipc_endpoint_made_room(t->dst);
 	} else {
@@ -318,32 +308,29 @@ int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	zcipc_endpoints_unlock(t->src, t->dst);
 	/* The region's lock keeps the capability. */
 	if (cap)
-		zcipc_direct_populate(t, cap);
+		zcipc_transfer_populate(cap);
 	mutex_unlock(&t->region->lock);
+	/* Somebody got hold of a page in the last moment. */
+	if (ret && taken && zcipc_import_restore(t->region, direct->first, direct->npages,
+						 zcipc_direct_from(direct)))
+		send_sig(SIGKILL, current, 1);
 	return ret;
 }
 
 /**
- * zcipc_direct_end() - what is to be done to the caller's memory without locks
+ * zcipc_direct_end() - what is left to be done to the caller's memory, of which all has been sent
  * @t: the transfer
- * @ret: what came of it
+ *
+ * Context: May sleep; no lock is held.
  */
-void zcipc_direct_end(struct zcipc_transfer_state *t, int ret)
+void zcipc_direct_end(struct zcipc_transfer_state *t)
 {
 	const struct zcipc_direct *direct = t->direct;
-	unsigned long end = direct->addr + direct->len;
-	unsigned long from = direct->addr - direct->skip + (direct->first << PAGE_SHIFT);
+	unsigned long end = direct->addr + direct->len, from = zcipc_direct_from(direct);
 	unsigned long to = from + (direct->npages << PAGE_SHIFT);
-	unsigned long left = 0, tag = direct->tag;
+	unsigned long left, tag = direct->tag;
 
-	if (ret) {
-		/* Somebody got hold of a page in the last moment. */
-		if (direct->taken && zcipc_import_restore(t->region, direct->first,
-							  direct->npages, from))
-			send_sig(SIGKILL, current, 1);
-		return;
-	}
-	if (t->cmd->type != ZCIPC_MOVE || direct->keep)
+	if (t->ops != &zcipc_direct_moves)
 		return;
 	/* Pages of which only a part was sent. Who makes them unwritable meanwhile keeps them. */
 	if (!direct->npages)

@@ -20,9 +20,6 @@
  * @span: pages of the region
  * @first: first page of the region that is not copied
  * @npages: number of pages that are not, 0: all is copied
- * @snapshot: they are a region's already, of which a snapshot is taken
- * @keep: what others can reach, or is read-only, is copied and stays where it is
- * @taken: the pages have gone from where they were
  * @copied: bytes that were copied beside that
  */
 struct zcipc_direct {
@@ -33,16 +30,19 @@ struct zcipc_direct {
 	unsigned long span;
 	unsigned long first;
 	unsigned long npages;
-	bool snapshot;
-	bool keep;
-	bool taken;
 	u64 copied;
 };
 
-/* Is anything placed in the peer's window? A file's pages are not: see zcipc_message_recv(). */
-static inline bool zcipc_transfer_places(const struct zcipc_transfer_state *t)
+/* User address of the whole pages. */
+static inline unsigned long zcipc_direct_from(const struct zcipc_direct *direct)
 {
-	return t->cmd->type != ZCIPC_GRANTED && !t->file;
+	return direct->addr - direct->skip + (direct->first << PAGE_SHIFT);
+}
+
+/* Is a transfer of memory that is no region's? Else @direct, if it is set, is of a snapshot. */
+static inline bool zcipc_transfer_from_memory(const struct zcipc_transfer_state *t)
+{
+	return t->cmd->flags & ZCIPC_F_FROM_MEMORY;
 }
 
 /* Number of pages that the peer gets. */
@@ -51,11 +51,17 @@ static inline unsigned long zcipc_transfer_span(const struct zcipc_transfer_stat
 	return t->direct ? t->direct->span : t->npages;
 }
 
+/* How many it needs in its window. A file's pages are not placed: see zcipc_message_recv(). */
+static inline unsigned long zcipc_transfer_needs(const struct zcipc_transfer_state *t)
+{
+	return t->ops->places ? zcipc_transfer_span(t) : 0;
+}
+
 int zcipc_direct_prepare(struct zcipc_transfer_state *t);
 bool zcipc_direct_may_copy(const struct zcipc_transfer *cmd, int ret);
 int zcipc_direct_copy_edges(struct zcipc_transfer_state *t);
 void zcipc_direct_init(struct zcipc_direct *direct, const struct zcipc_transfer *cmd);
 int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq);
-void zcipc_direct_end(struct zcipc_transfer_state *t, int ret);
+void zcipc_direct_end(struct zcipc_transfer_state *t);
 
 #endif /* ZCIPC_DIRECT_H */

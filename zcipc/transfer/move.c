@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The short way of a MOVE: of a whole region that is a few frames, or one of 2 MiB, to a peer of
- * the same user. The sender alone has a capability for it, and has it mapped, once, and nobody
- * holds it. That is what messages are that go back and forth, and of these it is not the memory
- * that costs, but all that has to be looked at, though it is nearly never there.
+ * MOVE: of a whole region, which goes over with the sender's capability, or of a part of one, which
+ * becomes a region of its own.
  *
- * The order is that of transfer.c. Whatever is different goes that way instead, also what fails:
- * until nothing can fail any more nothing has been changed, but for PTEs that faults bring back.
+ * What is most usual goes a short way, with steps of its own up to the last: a whole region that is
+ * a few frames, or one of 2 MiB, to a peer of the same user. The sender alone has a capability for
+ * it, and has it mapped, once, and nobody holds it. That is what messages are that go back and
+ * forth, and of these it is not the memory that costs, but all that has to be looked at, though it
+ * is nearly never there. The order is that of transfer.c. Whatever is different goes that way
+ * instead, also what fails: until nothing can fail any more nothing has been changed, but for PTEs
+ * that faults bring back.
  */
+#include <linux/list.h>
 #include <linux/moduleparam.h>
 #include <linux/sched/mm.h>
 #include <linux/timekeeping.h>
@@ -16,11 +20,14 @@
 #include <linux/zcipc.h>
 
 #include "base/counters.h"
+#include "base/limits.h"
 #include "base/test.h"
 #include "base/trace.h"
 #include "base/ucmd.h"
+#include "mem/account.h"
 #include "mem/frame.h"
 #include "mem/huge.h"
+#include "mem/plan.h"
 #include "mem/region.h"
 #include "map/carry.h"
 #include "map/insert.h"
@@ -32,10 +39,39 @@
 #include "ipc/policy.h"
 #include "ipc/queue.h"
 #include "ipc/room.h"
-#include "transfer/move.h"
+#include "transfer/transfer.h"
+
+/* A capability goes over as it is: counts that, and notes the results. */
+static __always_inline void zcipc_move_results(struct zcipc_transfer *cmd,
+					       struct zcipc_endpoint *src,
+					       const struct zcipc_endpoint *dst,
+					       struct zcipc_region *region)
+{
+	zcipc_count(&src->space, region, MOVES, 1);
+	zcipc_count(&src->space, region, PAGES, region->npages);
+	trace_zcipc_commit(src->space.id, dst->space.id, ZCIPC_MOVE, region->id, region->npages, 0);
+	cmd->pages = region->npages;
+	cmd->copied = 0;
+	cmd->migrated = 0;
+	cmd->off_node = 0;
+}
+
+/* Tells the peer of it. */
+static __always_inline void zcipc_move_tell(struct zcipc_transfer *cmd, struct zcipc_endpoint *src,
+					    struct zcipc_endpoint *dst, struct zcipc_cap *cap,
+					    u32 sender_rights, u64 addr)
+{
+	struct zcipc_region *region = cap->extent.region;
+
+	cap->msg = zcipc_message_of_transfer(ZCIPC_MOVE, region->id, addr, 0,
+					     (u64)region->npages << PAGE_SHIFT, cmd->cookie,
+					     sender_rights, false);
+	cmd->peer_cap = cap->extent.token;
+	zcipc_message_queue(dst, &cap->msg, src);
+}
 
 /**
- * struct zcipc_move - a MOVE on the short way
+ * struct zcipc_short_move - a MOVE on the short way
  * @cmd: what was asked for, and the results
  * @src: the sender
  * @dst: the peer
@@ -44,7 +80,7 @@
  * @huge: it is a huge frame, else the PTEs are carried
  * @to: where that goes to
  */
-struct zcipc_move {
+struct zcipc_short_move {
 	struct zcipc_transfer *cmd;
 	struct zcipc_endpoint *src;
 	struct zcipc_endpoint *dst;
@@ -63,15 +99,8 @@ bool zcipc_move_short_is_on(void)
 	return READ_ONCE(short_moves);
 }
 
-/* Is nothing asked for that is not usual? */
-static bool zcipc_move_is_usual(const struct zcipc_transfer *cmd)
-{
-	return cmd->type == ZCIPC_MOVE && cmd->node == ZCIPC_NODE_ANY &&
-	       !(cmd->flags | cmd->rights | cmd->cache | cmd->__reserved | cmd->offset);
-}
-
 /* The only mapping of a region that can go this way, or NULL. Sets whether it is a huge frame. */
-static struct zcipc_slot *zcipc_move_slot(struct zcipc_move *m)
+static struct zcipc_slot *zcipc_short_slot(struct zcipc_short_move *m)
 {
 	const struct zcipc_region *region = m->cap->extent.region;
 	unsigned long npages = region->npages;
@@ -103,20 +132,17 @@ static struct zcipc_slot *zcipc_move_slot(struct zcipc_move *m)
 }
 
 /* Takes a place in the peer's window, if there is one, and room for the rest. */
-static bool zcipc_move_reserve(struct zcipc_move *m)
+static bool zcipc_short_reserve(struct zcipc_short_move *m)
 {
 	const struct zcipc_region *region = m->cap->extent.region;
 	unsigned int window = zcipc_region_window(&m->dst->space, region, region->npinned,
 						  m->cap->rights & ZCIPC_RIGHT_WRITE);
 
-	return zcipc_message_room(m->dst) &&
-	       !zcipc_cap_reserve(m->dst, 1, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN) &&
-	       !zcipc_window_reserve(&m->dst->space, window, region->npages, m->huge ? 0 : -1,
-				     &m->pgoff);
+	return !zcipc_transfer_room(m->dst, window, region->npages, m->huge ? 0 : -1, &m->pgoff);
 }
 
 /* Takes the frame out of the sender's page table, unless somebody holds it. */
-static bool zcipc_move_take(struct zcipc_move *m, struct zcipc_slot *slot)
+static bool zcipc_short_take(struct zcipc_short_move *m, struct zcipc_slot *slot)
 {
 	zcipc_test_point("looked");
 	if (!m->huge)
@@ -127,57 +153,44 @@ static bool zcipc_move_take(struct zcipc_move *m, struct zcipc_slot *slot)
 }
 
 /* What cannot fail. */
-static void zcipc_move_commit(struct zcipc_move *m)
+static void zcipc_short_commit(struct zcipc_short_move *m)
 {
-	struct zcipc_transfer *cmd = m->cmd;
 	struct zcipc_cap *cap = m->cap;
-	struct zcipc_region *region = cap->extent.region;
 	u64 addr;
 
 	/* Not before it is sure that it goes this way. */
-	trace_zcipc_prepare(m->src->space.id, m->dst->space.id, ZCIPC_MOVE, region->npages);
-	cmd->pages = region->npages;
-	cmd->copied = 0;
-	cmd->migrated = 0;
-	cmd->off_node = 0;
-	cmd->result = 0;
-	zcipc_count(&m->src->space, region, MOVES, 1);
-	zcipc_count(&m->src->space, region, PAGES, region->npages);
-	trace_zcipc_commit(m->src->space.id, m->dst->space.id, ZCIPC_MOVE, region->id,
-			   region->npages, 0);
+	trace_zcipc_prepare(m->src->space.id, m->dst->space.id, ZCIPC_MOVE, cap->extent.npages);
+	m->cmd->result = 0;
+	zcipc_move_results(m->cmd, m->src, m->dst, cap->extent.region);
 	zcipc_cap_pass(cap, m->dst);
 	addr = zcipc_slot_pass(&cap->slot, &m->src->space, m->pgoff,
 			       cap->rights & ZCIPC_RIGHT_WRITE);
 	zcipc_endpoint_made_room(m->src);
-	cmd->peer_cap = cap->extent.token;
 	zcipc_test_point("committed");
 	if (m->huge)
 		zcipc_slot_populate_block(&cap->slot);
 	else
 		zcipc_carry_few_in(&m->to, &cap->slot);
-	cap->msg = zcipc_message_of_transfer(ZCIPC_MOVE, region->id, addr, 0,
-					     (u64)region->npages << PAGE_SHIFT, cmd->cookie,
-					     cap->rights, false);
-	zcipc_message_queue(m->dst, &cap->msg, m->src);
+	zcipc_move_tell(m->cmd, m->src, m->dst, cap, cap->rights, addr);
 }
 
 /* Under the region's lock, too. */
-static bool zcipc_move_region(struct zcipc_move *m)
+static bool zcipc_short_region(struct zcipc_short_move *m)
 {
-	struct zcipc_slot *slot = zcipc_move_slot(m);
+	struct zcipc_slot *slot = zcipc_short_slot(m);
 
-	if (!slot || !zcipc_move_reserve(m))
+	if (!slot || !zcipc_short_reserve(m))
 		return false;
-	if (!zcipc_move_take(m, slot)) {
+	if (!zcipc_short_take(m, slot)) {
 		zcipc_window_release(&m->dst->space, m->pgoff, m->cap->extent.region->npages);
 		return false;
 	}
-	zcipc_move_commit(m);
+	zcipc_short_commit(m);
 	return true;
 }
 
 /* Under both endpoints' locks. The peer's address space exists. */
-static bool zcipc_move_locked(struct zcipc_move *m)
+static bool zcipc_short_locked(struct zcipc_short_move *m)
 {
 	struct mm_struct *mm = m->dst->space.mm;
 	struct zcipc_region *region;
@@ -195,7 +208,7 @@ static bool zcipc_move_locked(struct zcipc_move *m)
 	if (!mutex_trylock(&region->lock))
 		return false;
 	if (mmap_read_trylock(mm)) {
-		done = zcipc_move_region(m);
+		done = zcipc_short_region(m);
 		mmap_read_unlock(mm);
 	}
 	mutex_unlock(&region->lock);
@@ -214,12 +227,12 @@ static bool zcipc_move_locked(struct zcipc_move *m)
  */
 bool zcipc_move_short(struct zcipc_ucmd *ucmd)
 {
-	struct zcipc_move m = { .cmd = ucmd->cmd, .src = ucmd->ep };
+	struct zcipc_short_move m = { .cmd = ucmd->cmd, .src = ucmd->ep };
 	u64 start = ktime_get_ns();
 	bool done = false;
 	struct mm_struct *mm;
 
-	if (!zcipc_move_is_usual(m.cmd) || !zcipc_move_short_is_on())
+	if (!zcipc_transfer_is_plain(m.cmd) || m.cmd->offset || !zcipc_move_short_is_on())
 		return false;
 	m.dst = zcipc_endpoint_get(m.cmd->peer);
 	if (IS_ERR(m.dst))
@@ -229,7 +242,7 @@ bool zcipc_move_short(struct zcipc_ucmd *ucmd)
 		goto out_put;
 	zcipc_test_point("prepared");
 	zcipc_endpoints_lock(m.src, m.dst);
-	done = zcipc_move_locked(&m);
+	done = zcipc_short_locked(&m);
 	zcipc_endpoints_unlock(m.src, m.dst);
 	/* If the peer has exited this takes its address space down: not in our context. */
 	mmput_async(mm);
@@ -241,3 +254,225 @@ out_put:
 	zcipc_endpoint_put(m.dst);
 	return done;
 }
+
+/**
+ * zcipc_move_pass() - zcipc_transfer_commit() of a whole region whose PTEs have been taken
+ * @t: the transfer, begun; the caller still holds all locks. Nobody new is charged.
+ * @cap: the sender's capability, the only one for the region
+ *
+ * The capability and @cap->slot, the only one that it has, go over as they are. The caller tells
+ * that the sender has more room.
+ */
+void zcipc_move_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	u32 sender_rights = cap->rights;
+	u64 addr;
+
+	t->dst->nreserved--;
+	zcipc_move_results(t->cmd, t->src, t->dst, cap->extent.region);
+	zcipc_cap_pass(cap, t->dst);
+	cap->rights = t->rights;
+	addr = zcipc_slot_pass(&cap->slot, &t->src->space, t->pgoff, t->rights & ZCIPC_RIGHT_WRITE);
+	zcipc_test_point("committed");
+	zcipc_move_tell(t->cmd, t->src, t->dst, cap, sender_rights, addr);
+}
+
+/*
+ * zcipc_transfer_admit(), of frames that are neither pinned nor huge, that nobody else has a
+ * capability for, and that are to stay as they are. Such a thing needs nothing but room.
+ */
+int zcipc_move_admit_plain(struct zcipc_transfer_state *t, const struct zcipc_region *region)
+{
+	if (!zcipc_region_present(region, t->first, t->npages))
+		return -ENOENT;
+	t->cache = region->cache;
+	t->window = zcipc_region_window(&t->dst->space, region, region->npinned,
+					t->rights & ZCIPC_RIGHT_WRITE);
+	return zcipc_transfer_reserve_at(t, t->npages, -1);
+}
+
+static int zcipc_move_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	if (!(t->cmd->flags & ZCIPC_F_REVOKE_OTHERS) && zcipc_transfer_others_hold(t, cap))
+		return -EBUSY;
+	/* All mappings of the capability are removed, with the locks of both endpoints. */
+	if (t->npages == cap->extent.npages && t->dst->space.user != t->src->space.user &&
+	    cap->extent.nslots > ZCIPC_LONG_MAPPED)
+		return -E2BIG;
+	return zcipc_transfer_choose_window(t, cap->extent.region);
+}
+
+/*
+ * Takes a range whose last block that is a huge frame has pages behind it: up to there it is
+ * unmapped, and will be shown by PMDs, and what is behind is carried. Returns 0, -EAGAIN if it has
+ * to go the other way, with a new plan, or what zcipc_region_plan() says.
+ */
+static int zcipc_move_take_mixed(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	unsigned long head = zcipc_region_head(region, t->first, t->npages);
+	int ret;
+
+	if (!head || !zcipc_carry_is_worth(t->npages - head))
+		return -EAGAIN;
+	zcipc_region_unmap(region, t->first, head, NULL);
+	ret = zcipc_region_plan(region, t->first, head, ZCIPC_GFP_LOCKED, &t->plan);
+	if (ret)
+		return ret;
+	/* Nothing can fail after that. */
+	if (zcipc_carry_out(t->carry, region, t->first + head, t->npages - head, &t->src->space,
+			    &t->dst->space, t->pgoff + head))
+		return 0;
+	zcipc_region_plan_free(&t->plan);
+	return -EAGAIN;
+}
+
+/* Takes a range from the sender. The frames are then reachable through the region alone. */
+static int zcipc_move_take(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	bool unmapped = t->ptes == ZCIPC_PTES_UNMAPPED;
+	int ret;
+
+	if (t->ptes == ZCIPC_PTES_CARRIED)
+		return 0;
+	if (t->carry && t->cache == region->cache && !t->seen.nloose &&
+	    t->plan.node == NUMA_NO_NODE) {
+		/* Where that works nothing is to be replaced. */
+		if (zcipc_carry_out(t->carry, region, t->first, t->npages, &t->src->space,
+				    &t->dst->space, t->pgoff))
+			return 0;
+		if (region->nhuge) {
+			ret = zcipc_move_take_mixed(t, region);
+			if (ret != -EAGAIN)
+				return ret;
+			zcipc_transfer_plan(t, region->user);
+		}
+	}
+	if (!unmapped || !list_is_singular(&region->extents))
+		zcipc_region_unmap(region, t->first, t->npages, unmapped ? &t->src->space : NULL);
+	zcipc_test_point("unmapped");
+	return zcipc_region_plan(region, t->first, t->npages, ZCIPC_GFP_LOCKED, &t->plan);
+}
+
+/* Is the peer's user to pay for a whole region, who does not now? */
+static bool zcipc_move_is_charged(const struct zcipc_transfer_state *t,
+				  const struct zcipc_region *region)
+{
+	return t->dst->space.user != region->user;
+}
+
+static void zcipc_move_abort_whole(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	if (zcipc_move_is_charged(t, region))
+		zcipc_uncharge(t->dst->space.user, region->ncharged);
+}
+
+static int zcipc_move_work_whole(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	struct zcipc_region *region = cap->extent.region;
+	int ret = 0;
+
+	if (zcipc_move_is_charged(t, region))
+		ret = zcipc_charge(t->dst->space.user, region->ncharged);
+	if (ret)
+		return ret;
+	ret = zcipc_move_take(t, region);
+	if (ret)
+		zcipc_move_abort_whole(t, region);
+	return ret;
+}
+
+static int zcipc_move_work_part(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	struct zcipc_region *region = cap->extent.region;
+	int ret;
+
+	/* The new region is charged from the beginning, but who would pay was a guess. */
+	if (!t->region->ncharged && t->dst->space.user != region->user) {
+		ret = zcipc_charge(t->dst->space.user, t->npages);
+		if (ret)
+			return ret;
+		t->region->ncharged = t->npages;
+	}
+	return zcipc_move_take(t, region);
+}
+
+/*
+ * Revokes what others have of what was moved. Needs the lock of the region alone, which the caller
+ * has held all the time: so nobody has used one of these capabilities since what they name was
+ * unmapped.
+ */
+void zcipc_move_revoke_others(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	struct zcipc_region *region = cap->extent.region;
+
+	if (!(t->cmd->flags & ZCIPC_F_REVOKE_OTHERS))
+		return;
+	zcipc_test_point("revokes");
+	t->nrevoked = zcipc_cap_kill_range(region, t->first, t->npages, cap, t->src);
+	if (t->nrevoked)
+		t->revoked = zcipc_region_get(region);
+}
+
+static void zcipc_move_commit_whole(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	if (t->brief)
+		zcipc_move_revoke_others(t, cap);
+	t->cap = cap;
+	zcipc_cap_give(cap, t->dst);
+	cap->rights = t->rights;
+	zcipc_endpoint_made_room(t->src);
+}
+
+static void zcipc_move_commit_part(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	if (t->brief)
+		zcipc_move_revoke_others(t, cap);
+	zcipc_region_inherit(cap->extent.region, t->region);
+	if (t->npages != cap->extent.npages)
+		return;
+	zcipc_cap_detach(cap, !t->brief && t->cmd->flags & ZCIPC_F_REVOKE_OTHERS);
+	zcipc_endpoint_made_room(t->src);
+	t->gone = cap;
+}
+
+/* Not all of what is pinned may be left. */
+static void zcipc_move_settle_pins(struct zcipc_transfer_state *t,
+				   const struct zcipc_region *region)
+{
+	if (t->pins)
+		zcipc_transfer_settle_pins(t, zcipc_region_count_pins(region, t->first,
+								      t->npages));
+}
+
+static void zcipc_move_settle_whole(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	zcipc_move_settle_pins(t, region);
+	if (zcipc_move_is_charged(t, region))
+		zcipc_region_own(region, t->dst->space.user);
+}
+
+static void zcipc_move_settle_part(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	zcipc_move_settle_pins(t, region);
+	zcipc_region_split(region, t->first, t->region);
+}
+
+const struct zcipc_transfer_ops zcipc_move = {
+	.right = ZCIPC_RIGHT_MOVE,
+	.places = true,
+	.admit = zcipc_move_admit,
+	.work = zcipc_move_work_whole,
+	.abort = zcipc_move_abort_whole,
+	.commit = zcipc_move_commit_whole,
+	.settle = zcipc_move_settle_whole,
+};
+
+const struct zcipc_transfer_ops zcipc_move_part = {
+	.right = ZCIPC_RIGHT_MOVE,
+	.fresh = true,
+	.places = true,
+	.admit = zcipc_move_admit,
+	.work = zcipc_move_work_part,
+	.commit = zcipc_move_commit_part,
+	.settle = zcipc_move_settle_part,
+};

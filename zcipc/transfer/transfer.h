@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A transfer: see transfer.c.
+ * A transfer under way, and its steps: see transfer.c.
  */
 #ifndef ZCIPC_TRANSFER_H
 #define ZCIPC_TRANSFER_H
@@ -9,50 +9,101 @@
 
 #include <linux/zcipc.h>
 
+#include "base/limits.h"
 #include "mem/plan.h"
 #include "mem/region.h"
+#include "map/window.h"
 #include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/queue.h"
 
 struct zcipc_carry;
 struct zcipc_direct;
-struct zcipc_endpoint;
+struct zcipc_transfer_state;
 struct zcipc_ucmd;
+
+/**
+ * struct zcipc_transfer_ops - what a kind of transfer is, and what it does at each step
+ * @right: that the sender needs
+ * @copies: all frames are copied
+ * @fresh: the peer gets a new region
+ * @places: in the peer's window
+ * @lazy: many pages are left to the peer's faults: who takes a snapshot wants to go on, not to wait
+ * @admit: what else has to be so before there is room taken in the peer. Sets the window.
+ * @work: what can fail then; needs the lock of the region alone
+ * @abort: takes @work back
+ * @commit: what cannot fail, with all locks
+ * @settle: what that leaves to be done beside replacing frames; needs the regions' locks alone
+ *
+ * What there is nothing to be done for is NULL, but for @admit.
+ */
+struct zcipc_transfer_ops {
+	u32 right;
+	bool copies;
+	bool fresh;
+	bool places;
+	bool lazy;
+	int (*admit)(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+	int (*work)(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+	void (*abort)(struct zcipc_transfer_state *t, struct zcipc_region *region);
+	void (*commit)(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+	void (*settle)(struct zcipc_transfer_state *t, struct zcipc_region *region);
+};
+
+/**
+ * enum zcipc_transfer_stage - how far a transfer has come
+ * @ZCIPC_PREPARED: nothing is taken from anybody
+ * @ZCIPC_ADMITTED: there is room for it in the peer, and the peer's user is charged for pins
+ * @ZCIPC_BEGUN: all that can fail is done, and the sender can no longer reach what is moved
+ */
+enum zcipc_transfer_stage { ZCIPC_PREPARED, ZCIPC_ADMITTED, ZCIPC_BEGUN };
+
+/**
+ * enum zcipc_transfer_ptes - what a batch has done to the sender's PTEs of a range
+ * @ZCIPC_PTES_LEFT: nothing
+ * @ZCIPC_PTES_UNMAPPED: they have gone
+ * @ZCIPC_PTES_CARRIED: they have been taken, for the peer, and nobody holds any of the frames
+ */
+enum zcipc_transfer_ptes { ZCIPC_PTES_LEFT, ZCIPC_PTES_UNMAPPED, ZCIPC_PTES_CARRIED };
+
+/**
+ * struct zcipc_survey - what there is in a range, when each page was looked at last
+ * @present: all pages are there
+ * @torn: of a snapshot: there are blocks to be made huge frames again
+ * @npinned: frames that are pinned, later those of the snapshot; 0 where nobody else will pay
+ * @nloose: frames of which another user gets copies in any case
+ */
+struct zcipc_survey {
+	bool present;
+	bool torn;
+	u32 npinned;
+	u32 nloose;
+};
 
 /**
  * struct zcipc_transfer_state - a transfer under way
  * @cmd: what was asked for, and the results
  * @src: the sender
  * @dst: the peer, with a reference
+ * @ops: which kind it is, once its capability has been found
  * @first: first page of the range in the sender's region
  * @npages: length of the range
  * @rights: of the peer's capability
  * @cache: policy that the peer's region is to have
- * @window: where it is to be mapped
+ * @window: which of the peer's windows it is to be mapped in
+ * @stage: how far it has come
+ * @ptes: what a batch has done ahead of that
  * @borrowed: the peer is another transfer's, that is freed later
- * @whole: a whole region is to be moved, with its capability
- * @copy: the peer gets copies of all frames
- * @recached: because of a cache policy
  * @charge: a new region would be charged to somebody who does not pay for the old one
- * @file: the region is a file's
- * @set_cache: a region is to have another policy than now
- * @keep_cache: it must not, since other transfers of the same batch may be about it
- * @present: all pages of the range are there
- * @mend: of a snapshot: there are blocks to be made huge frames again
- * @charged: the peer's user has been charged
- * @admitted: zcipc_transfer_admit() has done its part
- * @carried: the PTEs of the range have been taken, and nobody holds any of its frames
+ * @keep_cache: no cache policy changes, since other transfers of the batch may be about the region
  * @brief: it is made with the locks of both endpoints, so there is no time to copy much
- * @again: what was reserved has gone meanwhile: another try has to reserve something else
- * @unmapped: the sender's mappings of the range have gone already
- * @revokes: others' capabilities are still to be revoked
- * @pgoff: where it is to be mapped
- * @window_id: in the window that was the peer's then
- * @npinned: frames that are pinned, of the range, later of a snapshot; 0 where nobody else will pay
- * @nloose: frames of which another user gets copies in any case, when they were last looked at
+ * @window_id: of the window that was the peer's when it was admitted
+ * @pgoff: where it is to be mapped there
+ * @seen: what there is in the range
  * @pins: charged to the peer's user
- * @cap: for the peer's table, unless @whole
+ * @cap: for the peer's table, unless the sender's goes over
  * @region: for the peer, if it gets a new one: charged to it, not filled
- * @direct: it is straight from the caller's memory
+ * @direct: the memory that it is of, at least in part, or NULL
  * @plan: what becomes of frames that cannot be given away
  * @carry: PTEs that go from the sender to the peer; NULL: none do
  * @gone: the sender's capability, to be freed
@@ -63,32 +114,21 @@ struct zcipc_transfer_state {
 	struct zcipc_transfer *cmd;
 	struct zcipc_endpoint *src;
 	struct zcipc_endpoint *dst;
+	const struct zcipc_transfer_ops *ops;
 	unsigned long first;
 	unsigned long npages;
 	u32 rights;
 	u32 cache;
 	unsigned int window;
+	enum zcipc_transfer_stage stage : 8;
+	enum zcipc_transfer_ptes ptes : 8;
 	bool borrowed;
-	bool whole;
-	bool copy;
-	bool recached;
 	bool charge;
-	bool file;
-	bool set_cache;
 	bool keep_cache;
-	bool present;
-	bool mend;
-	bool charged;
-	bool admitted;
-	bool carried;
 	bool brief;
-	bool again;
-	bool unmapped;
-	bool revokes;
-	unsigned long pgoff;
 	u32 window_id;
-	u32 npinned;
-	u32 nloose;
+	unsigned long pgoff;
+	struct zcipc_survey seen;
 	u32 pins;
 	struct zcipc_cap *cap;
 	struct zcipc_region *region;
@@ -100,37 +140,122 @@ struct zcipc_transfer_state {
 	u64 nrevoked;
 };
 
-int zcipc_transfer_validate_all(const struct zcipc_transfer *cmd);
-
-/* Checks a transfer by itself. A MOVE that wants nothing special is always right. */
-static inline int zcipc_transfer_validate(const struct zcipc_transfer *cmd)
+/* Is it a MOVE that wants nothing special? Such a thing is always valid. */
+static inline bool zcipc_transfer_is_plain(const struct zcipc_transfer *cmd)
 {
-	if (likely(cmd->type == ZCIPC_MOVE && cmd->node == ZCIPC_NODE_ANY &&
-		   !(cmd->flags | cmd->rights | cmd->cache | cmd->__reserved)))
-		return 0;
-	return zcipc_transfer_validate_all(cmd);
+	return cmd->type == ZCIPC_MOVE && cmd->node == ZCIPC_NODE_ANY &&
+	       !(cmd->flags | cmd->rights | cmd->cache | cmd->__reserved);
 }
 
+/* peer.c */
 int zcipc_transfer_find_peer(struct zcipc_transfer_state *t);
-bool zcipc_transfer_accepted(const struct zcipc_transfer_state *t);
-struct zcipc_cap *zcipc_transfer_source(struct zcipc_transfer_state *t);
-struct zcipc_cap *zcipc_transfer_look(struct zcipc_transfer_state *t);
-int zcipc_transfer_alloc(struct zcipc_transfer_state *t);
-void zcipc_transfer_survey(struct zcipc_transfer_state *t, const struct zcipc_region *region);
-int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
-int zcipc_transfer_admit_plain(struct zcipc_transfer_state *t, const struct zcipc_region *region);
+int zcipc_transfer_may_send(const struct zcipc_transfer_state *t);
+int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_region *region);
 void zcipc_transfer_dismiss(struct zcipc_transfer_state *t);
-int zcipc_transfer_work(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
-int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+int zcipc_transfer_recheck(struct zcipc_transfer_state *t);
+void zcipc_transfer_plan(struct zcipc_transfer_state *t, const struct zcipc_user *user);
+void zcipc_transfer_settle_pins(struct zcipc_transfer_state *t, unsigned long npinned);
+void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region *region);
+struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
+					 struct zcipc_region *region, struct zcipc_cap *parent,
+					 u32 sender_rights, bool populate);
+void zcipc_transfer_populate(struct zcipc_cap *cap);
+
+/*
+ * Takes room in an endpoint's queue and table for one message, and in a window for @npages, if
+ * there are any. The caller holds its lock. Returns 0 or an errno; -EAGAIN: there is no room.
+ */
+static inline int zcipc_transfer_room(struct zcipc_endpoint *ep, unsigned int window,
+				      unsigned long npages, long align, unsigned long *pgoff)
+{
+	int ret;
+
+	if (!zcipc_message_room(ep))
+		return -EAGAIN;
+	ret = zcipc_cap_reserve(ep, 1, ZCIPC_GFP_LOCKED);
+	if (ret || !npages)
+		return ret;
+	return zcipc_window_reserve(&ep->space, window, npages, align, pgoff);
+}
+
+/* Sets the window, and finds out whether another cache policy than now is possible. */
+static inline int zcipc_transfer_choose_window(struct zcipc_transfer_state *t,
+					       const struct zcipc_region *region)
+{
+	if (t->cache == region->cache) {
+		t->window = zcipc_region_window(&t->dst->space, region, region->npinned,
+						t->rights & ZCIPC_RIGHT_WRITE);
+		return 0;
+	}
+	t->window = t->cache;
+	return t->keep_cache || region->npinned || region->pinnable ? -EOPNOTSUPP : 0;
+}
+
+/**
+ * zcipc_transfer_reserve_at() - take room in the peer's queue and table, and in the window
+ * @t: the transfer
+ * @npages: that are to be mapped there, or 0
+ * @align: zcipc_region_alignment()
+ *
+ * zcipc_transfer_dismiss() gives it back.
+ *
+ * Return: 0 or an errno. -EAGAIN: there is no room.
+ */
+static inline int zcipc_transfer_reserve_at(struct zcipc_transfer_state *t, unsigned long npages,
+					    long align)
+{
+	struct zcipc_endpoint *dst = t->dst;
+	int ret = zcipc_transfer_room(dst, t->window, npages, align, &t->pgoff);
+
+	if (ret)
+		return ret;
+	t->window_id = dst->space.windows[t->window].id;
+	dst->nreserved++;
+	t->stage = ZCIPC_ADMITTED;
+	return 0;
+}
+
+/* share.c */
+extern const struct zcipc_transfer_ops zcipc_share;
+extern const struct zcipc_transfer_ops zcipc_grant;
+bool zcipc_transfer_others_hold(const struct zcipc_transfer_state *t, const struct zcipc_cap *cap);
+int zcipc_transfer_migrate(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+
+/* copy.c */
+extern const struct zcipc_transfer_ops zcipc_snapshot;
+extern const struct zcipc_transfer_ops zcipc_copy;
+
+/* move.c */
+extern const struct zcipc_transfer_ops zcipc_move;
+extern const struct zcipc_transfer_ops zcipc_move_part;
+
+/* Is a whole region moved? It goes over with its capability, and nothing is allocated. */
+static inline bool zcipc_transfer_is_whole(const struct zcipc_transfer_state *t)
+{
+	return t->ops == &zcipc_move;
+}
+
+bool zcipc_move_short_is_on(void);
+bool zcipc_move_short(struct zcipc_ucmd *ucmd);
+int zcipc_move_admit_plain(struct zcipc_transfer_state *t, const struct zcipc_region *region);
+void zcipc_move_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+void zcipc_move_revoke_others(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+
+/* transfer.c */
+bool zcipc_transfer_copies_all(const struct zcipc_transfer *cmd, u64 len);
+struct zcipc_cap *zcipc_transfer_find(struct zcipc_transfer_state *t);
+int zcipc_transfer_alloc(struct zcipc_transfer_state *t);
 bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 			    const struct zcipc_region *region);
-int zcipc_transfer_make(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
-			struct zcipc_direct *direct, bool wait);
+void zcipc_transfer_survey(struct zcipc_transfer_state *t, const struct zcipc_region *region);
+int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+int zcipc_transfer_work(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
+int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 
 /**
  * zcipc_transfer_begin() - all that can fail
  * @t: the transfer, prepared
- * @cap: what zcipc_transfer_source() found; the caller holds the locks of both endpoints and the
+ * @cap: what zcipc_transfer_find() found; the caller holds the locks of both endpoints and the
  *	region, and the capability is not revoked
  *
  * zcipc_transfer_commit() or zcipc_transfer_abort() must follow, under the same locks.
@@ -141,14 +266,14 @@ int zcipc_transfer_make(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
 static inline int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	/* Of what is carried, nothing is left to be done but the charge. */
-	if (t->carried && t->dst->space.user == cap->extent.region->user &&
-	    zcipc_region_present(cap->extent.region, t->first, t->npages))
-		return 0;
-	return zcipc_transfer_begin_any(t, cap);
+	if (t->ptes != ZCIPC_PTES_CARRIED || t->dst->space.user != cap->extent.region->user ||
+	    !zcipc_region_present(cap->extent.region, t->first, t->npages))
+		return zcipc_transfer_begin_any(t, cap);
+	t->stage = ZCIPC_BEGUN;
+	return 0;
 }
 
 void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
-void zcipc_transfer_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
 					bool populate);
 void zcipc_transfer_finish(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
@@ -157,21 +282,11 @@ void zcipc_transfer_free_all(struct zcipc_transfer_state *t);
 /* Frees what is left of a transfer, done or not. No lock is held. */
 static inline void zcipc_transfer_free(struct zcipc_transfer_state *t)
 {
-	/* Of a whole region nothing was allocated. */
-	if (!t->whole || !t->borrowed || t->revoked)
+	if (!t->borrowed || !zcipc_transfer_is_whole(t) || t->revoked)
 		zcipc_transfer_free_all(t);
 }
 
-int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_region *region);
-void zcipc_transfer_unreserve(struct zcipc_transfer_state *t);
-void zcipc_transfer_plan(struct zcipc_transfer_state *t);
-struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
-					 struct zcipc_region *region, struct zcipc_cap *parent,
-					 u32 sender_rights, bool populate);
-void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region *region);
-int zcipc_transfer(struct zcipc_ucmd *ucmd);
-int zcipc_transfer_grant(struct zcipc_ucmd *ucmd);
-int zcipc_transfer_may_send(const struct zcipc_transfer_state *t);
-int zcipc_transfer_recheck(struct zcipc_transfer_state *t);
+int zcipc_transfer_make(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
+			struct zcipc_direct *direct, bool wait);
 
 #endif /* ZCIPC_TRANSFER_H */

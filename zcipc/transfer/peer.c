@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a transfer has to do with the peer: finds it, takes room in its queue, its table and its
+ * window, and delivers there. The caller holds the peer's lock where nothing else is said.
+ */
+#include <linux/list.h>
+#include <linux/sched/mm.h>
+#include <linux/string.h>
+
+#include <linux/zcipc.h>
+
+#include "base/counters.h"
+#include "base/test.h"
+#include "base/trace.h"
+#include "mem/account.h"
+#include "mem/plan.h"
+#include "mem/region.h"
+#include "map/carry.h"
+#include "map/fault.h"
+#include "map/insert.h"
+#include "map/slot.h"
+#include "map/window.h"
+#include "ipc/cap.h"
+#include "ipc/endpoint.h"
+#include "ipc/policy.h"
+#include "ipc/queue.h"
+#include "transfer/direct.h"
+#include "transfer/transfer.h"
+
+/* Does the peer accept the sender? May be asked with and without the peer's lock. */
+static bool zcipc_transfer_accepted(const struct zcipc_transfer_state *t)
+{
+	return t->cmd->flags & ZCIPC_F_PEER_FD || zcipc_endpoint_accepts(t->dst, t->src);
+}
+
+/**
+ * zcipc_transfer_find_peer() - set the peer
+ * @t: the transfer
+ *
+ * Context: no lock of the peer's is held.
+ * Return: 0 and a reference to the peer, or -EBADF, -ENOENT, -ESRCH, -EPERM
+ */
+int zcipc_transfer_find_peer(struct zcipc_transfer_state *t)
+{
+	struct zcipc_endpoint *peer;
+
+	if (t->cmd->flags & ZCIPC_F_PEER_FD)
+		peer = zcipc_endpoint_get_fd(t->cmd->peer);
+	else
+		peer = zcipc_endpoint_get(t->cmd->peer);
+	if (IS_ERR(peer))
+		return PTR_ERR(peer);
+	t->dst = peer;
+	return zcipc_transfer_accepted(t) ? 0 : -EPERM;
+}
+
+/* May the peer be sent to? */
+int zcipc_transfer_may_send(const struct zcipc_transfer_state *t)
+{
+	if (t->dst->space.dead)
+		return -ESRCH;
+	return zcipc_transfer_accepted(t) ? 0 : -EPERM;
+}
+
+/* zcipc_transfer_reserve_at(), for a region that is to be mapped there, or a snapshot of it. */
+int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_region *region)
+{
+	unsigned long npages = zcipc_transfer_needs(t);
+	long align = -1;
+
+	/* A snapshot of unaligned memory begins earlier than what is not copied. */
+	if (npages && region->nhuge && (!t->direct || region == t->region))
+		align = zcipc_region_alignment(region, t->first, t->npages,
+					       t->cmd->type != ZCIPC_SHARE);
+	/* A new region has huge frames only where they stay at the same place in it. */
+	if (align > 0 && t->region)
+		align = -1;
+	if (t->seen.torn && !t->ops->copies)
+		align = 0;
+	return zcipc_transfer_reserve_at(t, npages, align);
+}
+
+/* Takes zcipc_transfer_admit() back. */
+void zcipc_transfer_dismiss(struct zcipc_transfer_state *t)
+{
+	t->stage = ZCIPC_PREPARED;
+	zcipc_uncharge_pins(t->dst->space.user, t->pins);
+	t->dst->nreserved--;
+	/* The owner may have unmapped it since, and mapped another one. */
+	if (t->ops->places && t->dst->space.windows[t->window].id == t->window_id)
+		zcipc_window_release(&t->dst->space, t->pgoff, zcipc_transfer_span(t));
+}
+
+/*
+ * Is what was reserved for a transfer still there, and can be used? Returns 0 or an errno;
+ * -ERESTART if it has gone, and another try has to reserve something else.
+ */
+int zcipc_transfer_recheck(struct zcipc_transfer_state *t)
+{
+	int ret = zcipc_transfer_may_send(t);
+
+	if (ret || !t->ops->places ||
+	    zcipc_window_has(&t->dst->space, t->window_id, t->pgoff, zcipc_transfer_span(t)))
+		return ret;
+	return -ERESTART;
+}
+
+/* What is to become of the frames. @user: whose they are */
+void zcipc_transfer_plan(struct zcipc_transfer_state *t, const struct zcipc_user *user)
+{
+	u32 flags = t->cmd->flags;
+	int node = t->cmd->node;
+
+	memset(&t->plan, 0, sizeof(t->plan));
+	INIT_LIST_HEAD(&t->plan.spares);
+	t->plan.take = t->cmd->type == ZCIPC_MOVE;
+	t->plan.others = t->plan.take && t->dst->space.user != user;
+	t->plan.strict = flags & ZCIPC_F_STRICT;
+	t->plan.cache = t->cache;
+	t->plan.brief = t->brief;
+	t->plan.node = node == ZCIPC_NUMA_RECEIVER ? READ_ONCE(t->dst->node) : node;
+	t->plan.node_strict = flags & ZCIPC_F_NODE_STRICT;
+}
+
+/* What has been copied need not be pinned. */
+void zcipc_transfer_settle_pins(struct zcipc_transfer_state *t, unsigned long npinned)
+{
+	zcipc_uncharge_pins(t->dst->space.user, t->pins - npinned);
+	t->pins = 0;
+}
+
+/**
+ * zcipc_transfer_results() - note and count what a transfer that is being carried out does
+ * @t: the transfer; its place in the queue is the message's now
+ * @region: the sender's, or NULL; the caller holds its lock, and the sender's
+ */
+void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region *region)
+{
+	static const enum zcipc_stat stats[] = {
+		[ZCIPC_MOVE] = ZCIPC_STAT_MOVES,
+		[ZCIPC_SHARE] = ZCIPC_STAT_SHARES,
+		[ZCIPC_COPY] = ZCIPC_STAT_COPIES,
+		[ZCIPC_GRANTED] = ZCIPC_STAT_GRANTS,
+	};
+	/* Parts of pages are copied in any case. */
+	unsigned long npages = t->direct ? t->direct->npages : t->npages;
+	const struct zcipc_plan *plan = &t->plan;
+	struct zcipc_transfer *cmd = t->cmd;
+	u64 loose = (u64)plan->nloose << PAGE_SHIFT;
+	u64 copied, recached = 0, asked_for = 0;
+
+	if (t->ops->copies && (t->cache || region->cache))
+		recached = (u64)t->npages << PAGE_SHIFT;
+	else if (t->ops->copies)
+		asked_for = (u64)t->npages << PAGE_SHIFT;
+	else if (region && t->cache != region->cache)
+		recached = (u64)plan->npages << PAGE_SHIFT;
+	copied = plan->held + plan->mended + recached + loose;
+	t->dst->nreserved--;
+	zcipc_count_add(&t->src->space, region, stats[cmd->type], 1);
+	trace_zcipc_commit(t->src->space.id, t->dst->space.id, cmd->type,
+			   t->region ? t->region->id : region->id, t->npages,
+			   copied + plan->migrated);
+	cmd->copied = copied + asked_for;
+	cmd->migrated = plan->migrated;
+	cmd->off_node = plan->off_node;
+	if (cmd->type == ZCIPC_GRANTED)
+		return;
+	copied += plan->migrated + asked_for;
+	/* To share a part with another policy all of the region is copied. */
+	cmd->pages = npages - min(npages, copied >> PAGE_SHIFT);
+	zcipc_count(&t->src->space, region, PAGES, cmd->pages);
+	if (t->direct) {
+		cmd->copied += t->direct->copied;
+		zcipc_count(&t->src->space, NULL, COPIED_MEMORY, t->direct->copied);
+	}
+	if (!copied)
+		return;
+	zcipc_count(&t->src->space, region, COPIED_HELD, plan->held);
+	zcipc_count(&t->src->space, region, COPIED_NODE, plan->migrated);
+	zcipc_count(&t->src->space, region, COPIED_AUTO, asked_for);
+	zcipc_count(&t->src->space, region, COPIED_CACHE, recached);
+	zcipc_count(&t->src->space, region, COPIED_MENDED, plan->mended);
+	zcipc_count(&t->src->space, region, COPIED_PARTS, loose);
+}
+
+/**
+ * zcipc_transfer_deliver() - the peer's part, which cannot fail
+ * @t: the transfer; the caller holds the locks of the peer and of the region
+ * @region: what the peer gets
+ * @parent: what it is derived from, for a region that is shared
+ * @sender_rights: what the sender had
+ * @populate: the caller holds the mmap_lock of the peer's mm too
+ *
+ * Return: the peer's capability, valid as long as its lock is held
+ */
+struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
+					 struct zcipc_region *region, struct zcipc_cap *parent,
+					 u32 sender_rights, bool populate)
+{
+	const struct zcipc_direct *direct = t->direct;
+	unsigned long npages = zcipc_transfer_span(t), first = t->region ? 0 : t->first;
+	struct zcipc_transfer *cmd = t->cmd;
+	u64 addr = 0, skip = 0, len = (u64)npages << PAGE_SHIFT;
+	struct zcipc_cap *cap = t->cap;
+
+	if (direct) {
+		skip = direct->skip;
+		len = direct->len;
+	}
+	if (region->cache != t->cache)
+		zcipc_region_set_cache(region, t->cache);
+	/* A whole region comes with its capability. */
+	if (cap != parent) {
+		zcipc_cap_enter(cap, t->dst);
+		zcipc_cap_install(cap, region, parent, first, npages, t->rights);
+	}
+	if (t->ops->places) {
+		zcipc_slot_install(&cap->slot, &cap->extent, t->pgoff, first, npages,
+				   t->rights & ZCIPC_RIGHT_WRITE);
+		zcipc_test_point("committed");
+		if (t->carry && t->carry->out)
+			zcipc_carry_in(t->carry, &cap->slot);
+		else if (populate && !(t->ops->lazy && npages > ZCIPC_FAULT_AROUND))
+			zcipc_slot_populate(&cap->slot);
+		addr = zcipc_slot_addr(&cap->slot) + skip;
+	}
+	cap->msg = zcipc_message_of_transfer(cmd->type, region->id, addr, skip, len, cmd->cookie,
+					     sender_rights,
+					     region->file && cmd->type != ZCIPC_GRANTED);
+	cmd->peer_cap = cap->extent.token;
+	zcipc_message_queue(t->dst, &cap->msg, t->src);
+	t->cap = NULL;
+	return cap;
+}
+
+/* Inserts the peer's PTEs, if its mmap_lock is to be had. Needs the region's lock alone. */
+void zcipc_transfer_populate(struct zcipc_cap *cap)
+{
+	struct mm_struct *mm = zcipc_cap_ep(cap)->space.mm;
+
+	if (!mmget_not_zero(mm))
+		return;
+	if (mmap_read_trylock(mm)) {
+		zcipc_slot_populate_long(&cap->slot);
+		mmap_read_unlock(mm);
+	}
+	mmput_async(mm);
+}
