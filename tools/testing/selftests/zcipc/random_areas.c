@@ -511,18 +511,26 @@ static void make_code(struct area *a, size_t first, size_t npages)
 	protect(a, first, npages, PROT_READ | PROT_WRITE | PROT_EXEC, NOSTAY);
 }
 
-/* Does nothing to regions, and is refused where memory is locked. */
+static bool is_region(const struct area *a, size_t page)
+{
+	return a->pages[page].state == REGION || a->pages[page].state == DEAD;
+}
+
+/* Does nothing to regions, is refused for adopted memory, and where memory is locked. */
 static void discard(struct area *a, size_t first, size_t npages)
 {
-	size_t i;
+	size_t i, end = first + npages;
 
 	if (a->locked)
 		return;
-	CHECK(!madvise(at(a, first), npages * psize, MADV_DONTNEED), "madvise: %s",
-	      strerror(errno));
-	for (i = first; i < first + npages; i++)
-		if (a->pages[i].state != REGION && a->pages[i].state != DEAD)
-			area_zero(a, i, 1);
+	for (; first < end; first = i) {
+		for (i = first + 1; i < end && is_region(a, i) == is_region(a, first); i++)
+			;
+		CHECK(!madvise(at(a, first), (i - first) * psize, MADV_DONTNEED) ||
+		      (is_region(a, first) && errno == EINVAL), "madvise: %s", strerror(errno));
+		if (!is_region(a, first))
+			area_zero(a, first, i - first);
+	}
 }
 
 static void lock(struct area *a, size_t first, size_t npages)
