@@ -7,7 +7,7 @@
  *
  * ZCIPC_SEED, ZCIPC_SECONDS: see zcipc_model.c.
  */
-#include "zcipc_utils.h"
+#include "zcipc_model.h"
 #include "lib/chance.h"
 #include "lib/probe.h"
 
@@ -683,23 +683,6 @@ static void round_of_all(struct ep *ep)
 		actor_start(victim);
 	settle(ep);
 }
-
-FIXTURE(model)
-{
-	struct base base;
-	__u64 end;
-};
-
-FIXTURE_SETUP(model)
-{
-	base_setup(_metadata, &self->base);
-	signal(SIGURG, hang);
-	seed = number_from_env("ZCIPC_SEED", (time(NULL) ^ getpid()) & 0xffffff);
-	self->end = now_ms() + 1000 * number_from_env("ZCIPC_SECONDS", 4);
-	TH_LOG("ZCIPC_SEED=%llu", (unsigned long long)seed);
-}
-
-FIXTURE_TEARDOWN_BASE(model)
 
 TEST_F(model, all_at_once)
 {

@@ -13,7 +13,7 @@
  */
 #include <poll.h>
 
-#include "zcipc_utils.h"
+#include "zcipc_model.h"
 #include "lib/chance.h"
 #include "model_state.h"
 
@@ -972,23 +972,6 @@ static void episode(struct ep *ep)
 	for (i = 0; i < SIDES; i++)
 		ep_end(&sides[i].ep);
 }
-
-FIXTURE(model)
-{
-	struct base base;
-	__u64 end;
-};
-
-FIXTURE_SETUP(model)
-{
-	base_setup(_metadata, &self->base);
-	signal(SIGURG, hang);
-	seed = number_from_env("ZCIPC_SEED", (time(NULL) ^ getpid()) & 0xffffff);
-	self->end = now_ms() + 1000 * number_from_env("ZCIPC_SECONDS", 4);
-	TH_LOG("ZCIPC_SEED=%llu", (unsigned long long)seed);
-}
-
-FIXTURE_TEARDOWN_BASE(model)
 
 TEST_F(model, one_by_one)
 {
