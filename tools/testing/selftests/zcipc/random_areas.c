@@ -587,7 +587,9 @@ static void import(struct area *a, size_t first, size_t npages)
 		adopt(a, first, npages, cmd.cap);
 }
 
-/* Gives a region up that is still mapped. */
+static void kind_window(struct area *a);
+
+/* Gives a region up that is still mapped. Adopted memory stays, and goes with its mapping. */
 static void drop_home(struct area *a, size_t first, size_t npages)
 {
 	struct home *home = a->pages[first].home;
@@ -596,7 +598,9 @@ static void drop_home(struct area *a, size_t first, size_t npages)
 	if (!home || !home->cap)
 		return;
 	CHECK(!zc_drop(&sender, home->cap), "drop: %s", strerror(errno));
-	home_die(a, home);
+	home->cap = 0;
+	if (a->kind->make == kind_window)
+		home_die(a, home);
 }
 
 /* @states: which all pages must have. @remaps: what must not happen to some areas. */
