@@ -187,7 +187,7 @@ static vm_fault_t zcipc_adopted_map_pages(struct vm_fault *vmf, pgoff_t start, p
 /* Nobody writes to a copy. */
 static vm_fault_t zcipc_adopted_mkwrite(struct vm_fault *vmf)
 {
-	return zcipc_adopted_is_dumped(vmf->vma) ? VM_FAULT_SIGBUS : zcipc_window_mkwrite(vmf);
+	return zcipc_adopted_is_dumped(vmf->vma) ? VM_FAULT_SIGBUS : zcipc_window_fault(vmf);
 }
 
 /* The file offset, in pages, that memory at a user address has when it is adopted. */

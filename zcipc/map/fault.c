@@ -22,48 +22,27 @@
 /* The most that a fault brings of memory that is read from its beginning to its end. */
 #define ZCIPC_FAULT_AROUND_MAX	512U
 
-/**
- * struct zcipc_touch - somebody touches a page that a space has mapped
- * @vma: where
- * @pgoff: file offset of the page, in pages
- * @addr: user address
- * @page: mapped there, with a reference by the caller, or NULL
- * @write: to write
- * @fault: the fault, or NULL: then @buf is not
- * @buf: kernel memory to be copied from or to, or NULL: a PTE is to be inserted
- * @len: how much, in the same page
- */
-struct zcipc_touch {
-	struct vm_area_struct *vma;
-	unsigned long pgoff;
-	unsigned long addr;
-	const struct page *page;
-	bool write;
-	struct vm_fault *fault;
-	void *buf;
-	int len;
-};
-
-static void zcipc_touch_copy(const struct zcipc_touch *touch, struct zcipc_frame *frame)
+/* To or from a buffer, all in one page. */
+static void zcipc_touch_copy(const struct vm_fault *vmf, struct page *page, void *buf, int len)
 {
-	void *p = kmap_local_page(zcipc_frame_page(frame)) + offset_in_page(touch->addr);
+	void *p = kmap_local_page(page) + offset_in_page(vmf->address);
 
-	if (touch->write) {
-		memcpy(p, touch->buf, touch->len);
-		flush_dcache_page(zcipc_frame_page(frame));
+	if (vmf->flags & FAULT_FLAG_WRITE) {
+		memcpy(p, buf, len);
+		flush_dcache_page(page);
 	} else {
-		memcpy(touch->buf, p, touch->len);
+		memcpy(buf, p, len);
 	}
 	kunmap_local(p);
 }
 
-/* Somebody may be writing to all pages. Returns how many more have been made ready for that. */
-static unsigned long zcipc_touch_ahead(const struct zcipc_touch *touch, struct zcipc_slot *slot,
-				       unsigned long index)
+/*
+ * Somebody may be writing to all pages. Returns how many of the @left pages behind the one that is
+ * written to have been made ready for that, too.
+ */
+static unsigned long zcipc_touch_ahead(struct zcipc_slot *slot, unsigned long index,
+				       unsigned long left)
 {
-	unsigned long left = min(slot->pgoff + slot->npages - touch->pgoff,
-				 (touch->vma->vm_end - touch->addr) >> PAGE_SHIFT) - 1;
-
 	/* The next block may be a huge frame. */
 	if (slot->extent->region->nhuge)
 		left = min(left, -index % ZCIPC_HUGE_PAGES);
@@ -76,50 +55,45 @@ static unsigned long zcipc_touch_ahead(const struct zcipc_touch *touch, struct z
 }
 
 /* Under the locks of space and region. @broken: the page was a part of another huge frame. */
-static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcipc_slot *slot,
-				    unsigned long index, bool broken)
+static vm_fault_t zcipc_touch_insert(const struct vm_fault *vmf, struct zcipc_slot *slot,
+				     unsigned long index, bool broken)
 {
-	struct vm_area_struct *vma = touch->vma;
-	unsigned long pgoff = touch->pgoff;
+	struct vm_area_struct *vma = vmf->vma;
+	struct zcipc_region *region = slot->extent->region;
+	unsigned long left = min(slot->pgoff + slot->npages - vmf->pgoff,
+				 (vma->vm_end - vmf->address) >> PAGE_SHIFT);
 	unsigned long before = 0, n = 1;
 	int ret;
 
-	if (touch->buf) {
-		zcipc_touch_copy(touch, slot->extent->region->frames[index]);
-		return VM_FAULT_NOPAGE;
-	}
-	if (!touch->write) {
-		slot->around = touch->pgoff == slot->next ?
+	if (!(vmf->flags & FAULT_FLAG_WRITE)) {
+		slot->around = vmf->pgoff == slot->next ?
 			       min(4 * slot->around, ZCIPC_FAULT_AROUND_MAX) : ZCIPC_FAULT_AROUND;
-		n = min3(slot->pgoff + slot->npages - touch->pgoff,
-			 (vma->vm_end - touch->addr) >> PAGE_SHIFT, (unsigned long)slot->around);
-		slot->next = touch->pgoff + n;
-	} else if (touch->pgoff != slot->written) {
-		slot->streak = 0;
+		n = min_t(unsigned long, left, slot->around);
+		slot->next = vmf->pgoff + n;
 	} else {
-		n += zcipc_touch_ahead(touch, slot, index + 1);
+		if (vmf->pgoff == slot->written)
+			n += zcipc_touch_ahead(slot, index + 1, left - 1);
+		else
+			slot->streak = 0;
+		slot->written = vmf->pgoff + n;
 	}
-	if (touch->write)
-		slot->written = touch->pgoff + n;
-	if (broken && (zcipc_region_is_huge(slot->extent->region, index) ||
-		       !zcipc_pt_has_table(vma->vm_mm, touch->addr))) {
+	if (broken && (zcipc_region_is_huge(region, index) ||
+		       !zcipc_pt_has_table(vma->vm_mm, vmf->address))) {
 		/* Nothing of the block is mapped any more. */
-		before = min3(index % ZCIPC_HUGE_PAGES, pgoff - slot->pgoff,
-			      (touch->addr - vma->vm_start) >> PAGE_SHIFT);
-		n = before + min3(ZCIPC_HUGE_PAGES - index % ZCIPC_HUGE_PAGES,
-				  slot->pgoff + slot->npages - pgoff,
-				  (vma->vm_end - touch->addr) >> PAGE_SHIFT);
+		before = min3(index % ZCIPC_HUGE_PAGES, vmf->pgoff - slot->pgoff,
+			      (vmf->address - vma->vm_start) >> PAGE_SHIFT);
+		n = before + min(left, ZCIPC_HUGE_PAGES - index % ZCIPC_HUGE_PAGES);
 	}
-	zcipc_count(slot->extent->space, slot->extent->region, FAULTS, 1);
-	if (zcipc_region_is_huge(slot->extent->region, index) &&
-	    zcipc_slot_insert_huge(slot, vma, touch->pgoff) != -ENOENT)
+	zcipc_count(slot->extent->space, region, FAULTS, 1);
+	if (zcipc_region_is_huge(region, index) &&
+	    zcipc_slot_insert_huge(slot, vma, vmf->pgoff) != -ENOENT)
 		return VM_FAULT_NOPAGE;
-	ret = zcipc_slot_insert(slot, vma, pgoff - before, n);
+	ret = zcipc_slot_insert(slot, vma, vmf->pgoff - before, n);
 	if (ret == -ENOMEM)
 		return VM_FAULT_OOM;
 	/* It may be a page behind it that cannot be mapped, or somebody else has mapped it. */
-	if (ret == -ENOSPC && zcipc_frame_is_crowded(slot->extent->region->frames[index]) &&
-	    !zcipc_pt_shows(vma->vm_mm, touch->addr & PAGE_MASK))
+	if (ret == -ENOSPC && zcipc_frame_is_crowded(region->frames[index]) &&
+	    !zcipc_pt_shows(vma->vm_mm, vmf->address))
 		return VM_FAULT_SIGBUS;
 	return VM_FAULT_NOPAGE;
 }
@@ -130,17 +104,16 @@ static vm_fault_t zcipc_touch_frame(const struct zcipc_touch *touch, struct zcip
  * begin the fault anew. The caller holds the space's lock, which is released if this returns
  * what the fault is to return; otherwise 0 is returned.
  */
-static vm_fault_t zcipc_touch_waits(const struct zcipc_touch *touch, struct zcipc_space *space)
+static vm_fault_t zcipc_touch_waits(struct vm_fault *vmf, struct zcipc_space *space)
 {
-	struct vm_fault *vmf = touch->fault;
 	struct zcipc_region *region;
 	struct zcipc_slot *slot;
 	struct file *file;
 
 	/* A kernel thread might drop the last reference to the file while this code still runs. */
-	if (!vmf || current->flags & PF_KTHREAD)
+	if (current->flags & PF_KTHREAD)
 		return 0;
-	slot = zcipc_slot_find(space, touch->pgoff);
+	slot = zcipc_slot_find(space, vmf->pgoff);
 	if (!slot || !mutex_is_locked(&slot->extent->region->lock))
 		return 0;
 	/*
@@ -148,11 +121,11 @@ static vm_fault_t zcipc_touch_waits(const struct zcipc_touch *touch, struct zcip
 	 * not again and again because others read the page meanwhile.
 	 */
 	if (vmf->flags & FAULT_FLAG_MKWRITE) {
-		if (space->zapped == touch->pgoff + 1)
+		if (space->zapped == vmf->pgoff + 1)
 			return 0;
-		space->zapped = touch->pgoff + 1;
+		space->zapped = vmf->pgoff + 1;
 		mutex_unlock(&space->lock);
-		zcipc_pt_zap(touch->vma, touch->addr & PAGE_MASK, 1);
+		zcipc_pt_zap(vmf->vma, vmf->address & PAGE_MASK, 1);
 		return VM_FAULT_NOPAGE;
 	}
 	/* Once: else others who have it by turns could keep the task from it for ever. */
@@ -171,92 +144,85 @@ static vm_fault_t zcipc_touch_waits(const struct zcipc_touch *touch, struct zcip
 	return VM_FAULT_RETRY;
 }
 
+/* Under the locks of space and region. Returns 0 if another spare frame is needed. */
+static vm_fault_t zcipc_touch_slot(const struct vm_fault *vmf, struct zcipc_slot *slot,
+				   struct zcipc_frame **spare, void *buf, int len)
+{
+	bool write = vmf->flags & FAULT_FLAG_WRITE;
+	struct zcipc_space *space = slot->extent->space;
+	struct zcipc_region *region = slot->extent->region;
+	unsigned long index = slot->first + vmf->pgoff - slot->pgoff;
+	struct zcipc_frame *frame;
+	bool huge;
+
+	zcipc_test_point("fault");
+	if (slot->extent->revoked || (write && !slot->writable))
+		return VM_FAULT_SIGBUS;
+	frame = region->frames[index];
+	if (!frame)
+		return VM_FAULT_SIGBUS;
+	huge = zcipc_region_is_huge(region, index);
+	/* A page_mkwrite caller has a reference to the page that was mapped. */
+	if (write && zcipc_cow_break(space, region, index, spare,
+				     vmf->page == zcipc_frame_page(frame)))
+		return 0;
+	if (write && space->zapped == vmf->pgoff + 1)
+		space->zapped = 0;
+	if (buf) {
+		zcipc_touch_copy(vmf, zcipc_frame_page(region->frames[index]), buf, len);
+		return VM_FAULT_NOPAGE;
+	}
+	return zcipc_touch_insert(vmf, slot, index,
+				  huge && (frame != region->frames[index] ||
+					   !zcipc_region_is_huge(region, index)));
+}
+
 /*
  * A fault: of a page that is not mapped, or a write to one mapped read-only. Inserts the PTE
  * itself, under the locks, instead of leaving it to core mm after they are released, when the page
- * may have been moved away.
+ * may have been moved away. Or, with a buffer, copies from or to the page instead.
  */
-static vm_fault_t zcipc_window_touch(const struct zcipc_touch *touch)
+static vm_fault_t zcipc_window_touch(struct vm_fault *vmf, void *buf, int len)
 {
-	struct zcipc_space *space = touch->vma->vm_private_data;
+	struct zcipc_space *space = vmf->vma->vm_private_data;
 	struct zcipc_frame *spare = NULL;
-	vm_fault_t ret = VM_FAULT_SIGBUS;
 	struct zcipc_region *region;
-	bool again, huge, spare_huge = false;
-	struct zcipc_frame *frame;
 	struct zcipc_slot *slot;
-	unsigned long index;
+	bool huge = false;
+	vm_fault_t ret;
 
 	/*
 	 * A child got the VMA by MADV_DOFORK: it is not ours to serve. Userfaultfd's write-protect
 	 * markers take the place of PTEs, and would have to be resolved by its reader.
 	 */
-	if (touch->vma->vm_mm != space->mm || userfaultfd_wp(touch->vma))
+	if (vmf->vma->vm_mm != space->mm || userfaultfd_wp(vmf->vma))
 		return VM_FAULT_SIGBUS;
 	do {
-		vm_fault_t waited;
-
-		again = false;
 		mutex_lock(&space->lock);
-		waited = zcipc_touch_waits(touch, space);
-		if (waited) {
-			zcipc_cow_spare_put(spare);
-			return waited;
+		ret = zcipc_touch_waits(vmf, space);
+		if (ret)
+			break;
+		ret = VM_FAULT_SIGBUS;
+		slot = zcipc_slot_find_locked(space, vmf->pgoff);
+		if (slot) {
+			region = slot->extent->region;
+			ret = zcipc_touch_slot(vmf, slot, &spare, buf, len);
+			huge = !ret && zcipc_cow_breaks_huge(region, slot->first + vmf->pgoff -
+							     slot->pgoff);
+			mutex_unlock(&region->lock);
 		}
-		slot = zcipc_slot_find_locked(space, touch->pgoff);
-		if (!slot)
-			goto unlock;
-		region = slot->extent->region;
-		zcipc_test_point("fault");
-		if (slot->extent->revoked || (touch->write && !slot->writable))
-			goto unlock_region;
-		index = slot->first + touch->pgoff - slot->pgoff;
-		frame = region->frames[index];
-		if (!frame)
-			goto unlock_region;
-		huge = zcipc_region_is_huge(region, index);
-		if (touch->write && zcipc_cow_break(space, region, index, &spare,
-						    touch->page == zcipc_frame_page(frame))) {
-			again = true;
-			spare_huge = zcipc_cow_breaks_huge(region, index);
-			goto unlock_region;
-		}
-		if (touch->write && space->zapped == touch->pgoff + 1)
-			space->zapped = 0;
-		ret = zcipc_touch_frame(touch, slot, index,
-					huge && (frame != region->frames[index] ||
-						 !zcipc_region_is_huge(region, index)));
-unlock_region:
-		mutex_unlock(&region->lock);
-unlock:
 		mutex_unlock(&space->lock);
-		if (again)
-			zcipc_cow_spare(&spare, spare_huge);
-	} while (again && spare);
+		if (!ret)
+			zcipc_cow_spare(&spare, huge);
+	} while (!ret && spare);
 	zcipc_cow_spare_put(spare);
-	return ret;
+	return ret ?: VM_FAULT_SIGBUS;
 }
 
-static vm_fault_t zcipc_window_resolve(struct vm_fault *vmf, bool write)
-{
-	struct zcipc_touch touch = {
-		.vma = vmf->vma, .pgoff = vmf->pgoff, .addr = vmf->address, .write = write,
-		.fault = vmf,
-		/* A page_mkwrite caller has a reference to the page that was mapped. */
-		.page = vmf->page,
-	};
-
-	return zcipc_window_touch(&touch);
-}
-
+/* Also page_mkwrite: core mm says by the flags that it is a write. */
 vm_fault_t zcipc_window_fault(struct vm_fault *vmf)
 {
-	return zcipc_window_resolve(vmf, vmf->flags & FAULT_FLAG_WRITE);
-}
-
-vm_fault_t zcipc_window_mkwrite(struct vm_fault *vmf)
-{
-	return zcipc_window_resolve(vmf, true);
+	return zcipc_window_touch(vmf, NULL, 0);
 }
 
 /* Maps nothing. That it exists lets newer kernels take faults under the VMA's lock alone. */
@@ -267,17 +233,18 @@ vm_fault_t zcipc_window_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t e
 
 /*
  * ptrace() and /proc/<pid>/mem of what get_user_pages() cannot take: imported memory. With no more
- * rights than the mapping has, and up to the end of a page.
+ * rights than the mapping has, and up to the end of a page. No flag lets it wait as a fault may.
  */
 int zcipc_window_access(struct vm_area_struct *vma, unsigned long addr, void *buf, int len,
 			int write)
 {
-	struct zcipc_touch touch = {
-		.vma = vma, .pgoff = linear_page_index(vma, addr), .addr = addr, .write = write,
-		.buf = buf, .len = min_t(int, len, PAGE_SIZE - offset_in_page(addr)),
+	struct vm_fault vmf = {
+		.vma = vma, .pgoff = linear_page_index(vma, addr), .address = addr,
+		.flags = write ? FAULT_FLAG_WRITE : 0,
 	};
 
 	if (!(vma->vm_flags & (write ? VM_WRITE : VM_READ)))
 		return -EFAULT;
-	return zcipc_window_touch(&touch) == VM_FAULT_NOPAGE ? touch.len : -EFAULT;
+	len = min_t(int, len, PAGE_SIZE - offset_in_page(addr));
+	return zcipc_window_touch(&vmf, buf, len) == VM_FAULT_NOPAGE ? len : -EFAULT;
 }

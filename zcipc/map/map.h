@@ -52,7 +52,6 @@ int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma,
 
 /* fault.c */
 vm_fault_t zcipc_window_fault(struct vm_fault *vmf);
-vm_fault_t zcipc_window_mkwrite(struct vm_fault *vmf);
 vm_fault_t zcipc_window_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t end);
 int zcipc_window_access(struct vm_area_struct *vma, unsigned long addr, void *buf, int len,
 			int write);

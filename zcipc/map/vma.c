@@ -230,8 +230,8 @@ static const struct vm_operations_struct zcipc_window_ops = {
 	.mremap = zcipc_window_mremap,
 	.fault = zcipc_window_fault,
 	.map_pages = zcipc_window_map_pages,
-	.page_mkwrite = zcipc_window_mkwrite,
-	.pfn_mkwrite = zcipc_window_mkwrite,
+	.page_mkwrite = zcipc_window_fault,
+	.pfn_mkwrite = zcipc_window_fault,
 	.access = zcipc_window_access,
 };
 
