@@ -10,39 +10,31 @@
  *
  *   A frame never changes by a region's mappings while more than one region has it.
  *
- * For who holds the region's lock an exclusive frame stays exclusive: see frame.c. Of a shared one
- * the others may let go at any time. Who does not see that makes a copy that was not needed.
+ * For who holds the region's lock an exclusive frame stays exclusive. Of a shared one the others
+ * may let go at any time. Who does not see that makes a copy that was not needed.
  *
- * The instant of a snapshot is when the last mapping of the range has gone. Until then all writes
- * are in it. Who writes later has a fault, and waits for the region's lock, which is held until all
- * frames are shared. Mappings become read-only by going away: faults bring them back without the
- * write bit. To take just the write bit away would be cheaper, but not enough: the PTE would still
- * be dirty, and mprotect() and userfaultfd make a dirty PTE of a shared mapping writable without
- * asking anybody. For the same reason a PTE that is inserted read-only must be clean.
+ * The instant of a snapshot is when the last mapping of the range has gone. Who writes later has a
+ * fault, and waits for the region's lock, which is held until all frames are shared. To take just
+ * the write bit away would not be enough: mprotect() and userfaultfd make a dirty PTE of a shared
+ * mapping writable without asking anybody. So a PTE that is inserted read-only must be clean.
  *
- * Mappings are not all by which somebody can write. Who has a page for I/O does it without a fault.
- * So after the unmap, when get_user_pages() finds nothing there any more, references are counted:
- * of a frame that somebody holds the snapshot gets a copy, and the region keeps it, which is what
- * the holder expects. Frames that are shared already can only be held for reading. Those of
- * pinnable regions, which anybody may be about to pin for long, are always copied.
+ * Who has a page for I/O writes to it without a fault. So after the unmap, when get_user_pages()
+ * finds nothing there any more, references are counted: of a frame that somebody holds the snapshot
+ * gets a copy, and the region keeps it, which is what the holder expects. Frames that are shared
+ * already can only be held for reading. Those of pinnable regions are always copied.
  *
  * A write finds one of three things. The frame is exclusive: it is mapped writable. The region
  * alone has it, but it was shared once: somebody may hold it for reading from that time, who must
  * not see what is written now. So all mappings go, references are counted, and if there are none it
- * is exclusive again. Otherwise the region gets a copy. Then all its mappings of the page have to
- * go, as they show the old frame, before that one is put: the other regions have it, or nobody.
+ * is exclusive again. Otherwise the region gets a copy. All its mappings of the page go before the
+ * old frame is put: the other regions have that, or nobody.
  *
- * References. A region's share in a frame is a number in the frame (zcipc_frame_share()), and no
- * page reference. A copy comes with the first one, and zcipc_frame_put() gives up the old one. What
- * a write may need is allocated without locks, as a spare: who has to free the memory for it may be
- * waiting for them. The caller tries again with that, and frees what was not needed.
+ * What a write may need is allocated without locks, as a spare: who has to free the memory for it
+ * may be waiting for them. The caller tries again with that.
  *
  * A block that is a huge frame is shared, reused and, where that was asked for, copied as a whole.
  * A write to a part that others have, too, takes it apart for its region: a PMD is writable as a
  * whole.
- *
- * rmap and reclaim know none of these pages, so nobody else makes PTEs read-only or takes them away
- * to write back: see pt.c. What a fork() of the owner's inherits is no mapping.
  */
 #include <linux/highmem.h>
 #include <linux/sched.h>
@@ -90,13 +82,9 @@ static unsigned long zcipc_cow_writable(const struct zcipc_region *region, unsig
 	return n;
 }
 
-/**
- * zcipc_cow_look() - how much of a range has to be made read-only for a snapshot?
- * @region: the region; the caller holds its lock
- * @first: first page of the range
- * @npages: length of the range
- *
- * What belongs to another region already is mapped read-only everywhere.
+/*
+ * How much of a range has to be made read-only for a snapshot? What belongs to another region
+ * already is mapped read-only everywhere. The caller holds the region's lock.
  */
 enum zcipc_cow_freeze zcipc_cow_look(const struct zcipc_region *region, unsigned long first,
 				     unsigned long npages)
@@ -158,12 +146,7 @@ static bool zcipc_cow_look_torn(const struct zcipc_region *region, unsigned long
 	return torn->n == n;
 }
 
-/**
- * zcipc_cow_is_torn() - is there anything to be mended?
- * @region: the region; the caller holds its lock
- * @first: as for zcipc_cow_mend()
- * @npages: as for zcipc_cow_mend()
- */
+/* Has zcipc_cow_mend() anything to do? The caller holds the region's lock. */
 bool zcipc_cow_is_torn(const struct zcipc_region *region, unsigned long first,
 		       unsigned long npages)
 {
@@ -180,10 +163,11 @@ bool zcipc_cow_is_torn(const struct zcipc_region *region, unsigned long first,
 	return false;
 }
 
-/* Unmaps the pages. Returns false if anybody holds one beyond that. */
-static bool zcipc_cow_unmap_torn(struct zcipc_region *region, unsigned long first,
+/* Makes a block a huge frame again. Returns false if somebody holds a page that matters. */
+static bool zcipc_cow_mend_block(struct zcipc_region *region, unsigned long first,
 				 const struct zcipc_cow_torn *torn)
 {
+	struct zcipc_frame **frames = region->frames + first, *part;
 	unsigned int i, n;
 
 	for (i = 0; i < torn->n; i += n) {
@@ -192,49 +176,32 @@ static bool zcipc_cow_unmap_torn(struct zcipc_region *region, unsigned long firs
 		zcipc_region_unmap(region, first + torn->pages[i], n, NULL);
 	}
 	for (i = 0; i < torn->n; i++)
-		if (zcipc_frame_refs(region->frames[first + torn->pages[i]]))
+		if (zcipc_frame_refs(frames[torn->pages[i]]))
 			return false;
-	return true;
-}
-
-/* Makes a block a huge frame again. Returns false if somebody holds a page that matters. */
-static bool zcipc_cow_mend_block(struct zcipc_region *region, unsigned long first,
-				 const struct zcipc_cow_torn *torn)
-{
-	unsigned int i;
-
-	if (!zcipc_cow_unmap_torn(region, first, torn) ||
-	    !zcipc_huge_complete(zcipc_frame_of_part(torn->part + torn->pages[0]), torn->n))
+	if (!zcipc_huge_complete(zcipc_frame_of_part(torn->part + torn->pages[0]), torn->n))
 		return false;
 	for (i = 0; i < torn->n; i++) {
-		struct zcipc_frame **frame = region->frames + first + torn->pages[i];
-		struct zcipc_frame *part = zcipc_frame_of_part(torn->part + torn->pages[i]);
-
+		n = torn->pages[i];
+		part = zcipc_frame_of_part(torn->part + n);
 		zcipc_huge_revive(part, region->user);
-		copy_highpage(zcipc_frame_page(part), zcipc_frame_page(*frame));
+		copy_highpage(zcipc_frame_page(part), zcipc_frame_page(frames[n]));
 		flush_dcache_page(zcipc_frame_page(part));
-		zcipc_frame_put(*frame, region->user);
-		*frame = part;
+		zcipc_frame_put(frames[n], region->user);
+		frames[n] = part;
 	}
 	zcipc_region_set_huge(region, first);
 	return true;
 }
 
-/**
- * zcipc_cow_mend() - make blocks huge frames again that are it but for a few pages
- * @region: the region; the caller holds its lock
- * @first: first page of a range, where a block begins
- * @npages: length of the range
+/*
+ * Makes blocks of a range huge frames again that are it but for a few pages. Returns the bytes that
+ * were copied.
  *
- * A page that is written to when a snapshot has it gets a frame of its own, and all that is done
- * with the rest of its 2 MiB is done page by page from then on. When the snapshot has gone, and
- * before there is the next one, the few that were written to are copied back.
- *
- * Who writes waits for the region's lock. Who holds one of these pages may write to it without
- * that, and who holds any part of the huge frame may be reading the one that is to be overwritten:
+ * A page that is written to when a snapshot has it gets a frame of its own, and the rest of its
+ * 2 MiB is handled page by page from then on. When the snapshot has gone, and before there is the
+ * next one, the few that were written to are copied back. Who holds one of these may write to it
+ * meanwhile, and who holds any part of the huge frame may be reading what is to be overwritten:
  * then the block remains as it is.
- *
- * Return: bytes copied
  */
 u64 zcipc_cow_mend(struct zcipc_region *region, unsigned long first, unsigned long npages)
 {
@@ -252,28 +219,20 @@ u64 zcipc_cow_mend(struct zcipc_region *region, unsigned long first, unsigned lo
 	return n << PAGE_SHIFT;
 }
 
-/* Makes a range read-only, as far as it is not. */
-static void zcipc_cow_freeze(struct zcipc_region *region, unsigned long first,
-			     unsigned long npages, const struct zcipc_space *except,
-			     enum zcipc_cow_freeze freeze)
+/*
+ * Shares a block that is a huge frame, if one begins there and there are that many pages @left, or
+ * else a page. Returns how many pages that were.
+ */
+static __always_inline unsigned long zcipc_cow_share_next(struct zcipc_region *region,
+							  unsigned long index, unsigned long left,
+							  struct zcipc_region *snapshot,
+							  unsigned long at)
 {
-	unsigned long i, n;
-
-	if (freeze == ZCIPC_COW_ALL) {
-		zcipc_region_unmap(region, first, npages, except);
-		return;
+	if (!zcipc_region_huge_at(region, index, left)) {
+		zcipc_frame_share(region->frames[index], snapshot->user);
+		snapshot->frames[at] = region->frames[index];
+		return 1;
 	}
-	for (i = 0; (n = zcipc_cow_writable(region, first, npages, &i, npages)); i += n)
-		zcipc_region_unmap(region, first + i, n, except);
-}
-
-/* Shares a block that is a huge frame, if one begins there. Returns how many pages it has, or 0. */
-static unsigned long zcipc_cow_share_block(struct zcipc_region *region, unsigned long index,
-					   unsigned long left, struct zcipc_region *snapshot,
-					   unsigned long at)
-{
-	if (!zcipc_region_huge_at(region, index, left))
-		return 0;
 	zcipc_huge_share(region->frames[index], snapshot->user);
 	memcpy(snapshot->frames + at, region->frames + index,
 	       ZCIPC_HUGE_PAGES * sizeof(*snapshot->frames));
@@ -283,14 +242,7 @@ static unsigned long zcipc_cow_share_block(struct zcipc_region *region, unsigned
 	return ZCIPC_HUGE_PAGES;
 }
 
-/**
- * zcipc_cow_share() - fill a region with frames that nobody can write to meanwhile
- * @region: the region; the caller holds its lock
- * @first: first page of the range: nobody can write to it, be it as he holds a page
- * @npages: length of the range
- * @snapshot: as for zcipc_cow_snapshot()
- * @at: as for zcipc_cow_snapshot()
- */
+/* As zcipc_cow_snapshot(), of a range that nobody can write to, be it as he holds a page. */
 void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		     struct zcipc_region *snapshot, unsigned long at)
 {
@@ -299,15 +251,23 @@ void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned 
 	lockdep_assert_held(&region->lock);
 	snapshot->parts = region->parts;
 	for (i = 0; i < npages; i += n) {
-		n = zcipc_cow_share_block(region, first + i, npages - i, snapshot, at + i);
-		if (n)
-			continue;
-		n = 1;
-		zcipc_frame_share(region->frames[first + i], snapshot->user);
-		snapshot->frames[at + i] = region->frames[first + i];
+		n = zcipc_cow_share_next(region, first + i, npages - i, snapshot, at + i);
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
 	}
+}
+
+/* A snapshot gets a copy of a frame that it cannot have. */
+static int zcipc_cow_snapshot_copy(struct zcipc_region *snapshot, unsigned long at,
+				   struct zcipc_frame *frame, const struct zcipc_plan *plan)
+{
+	gfp_t gfp = ZCIPC_GFP_LOCKED | (plan->node_strict ? __GFP_THISNODE : 0);
+
+	cond_resched();
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	snapshot->frames[at] = zcipc_frame_copy(frame, gfp, plan->node);
+	return snapshot->frames[at] ? 0 : -ENOMEM;
 }
 
 /*
@@ -316,37 +276,27 @@ void zcipc_cow_share(struct zcipc_region *region, unsigned long first, unsigned 
  */
 static int zcipc_cow_snapshot_parts(struct zcipc_region *region, unsigned long index,
 				    unsigned long left, struct zcipc_region *snapshot,
-				    unsigned long at, bool strict, struct zcipc_plan *plan,
-				    unsigned long *n)
+				    unsigned long at, struct zcipc_plan *plan, unsigned long *n)
 {
 	enum zcipc_fate fate = zcipc_region_fate(region, index, left, &plan->nheld, n);
-	gfp_t gfp = ZCIPC_GFP_LOCKED | (plan->node_strict ? __GFP_THISNODE : 0);
 	unsigned long i;
+	int ret;
 
-	if (strict && fate == ZCIPC_FATE_HELD)
+	if (plan->strict && fate == ZCIPC_FATE_HELD)
 		return -EBUSY;
-	if (fate == ZCIPC_FATE_GO && zcipc_cow_share_block(region, index, left, snapshot, at))
+	if (fate == ZCIPC_FATE_GO) {
+		zcipc_cow_share(region, index, *n, snapshot, at);
 		return 0;
-	for (i = 0; i < *n; i++) {
-		struct zcipc_frame *frame = region->frames[index + i];
-
-		if (!(i % ZCIPC_RESCHED_PAGES))
-			cond_resched();
-		if (fate == ZCIPC_FATE_GO) {
-			zcipc_frame_share(frame, snapshot->user);
-		} else {
-			if (fatal_signal_pending(current))
-				return -EINTR;
-			frame = zcipc_frame_copy(frame, gfp, plan->node);
-			if (!frame)
-				return -ENOMEM;
-		}
-		snapshot->frames[at + i] = frame;
-		if (fate == ZCIPC_FATE_HELD)
-			plan->held += PAGE_SIZE;
-		else if (fate == ZCIPC_FATE_LOOSE)
-			plan->nloose++;
 	}
+	for (i = 0; i < *n; i++) {
+		ret = zcipc_cow_snapshot_copy(snapshot, at + i, region->frames[index + i], plan);
+		if (ret)
+			return ret;
+	}
+	if (fate == ZCIPC_FATE_HELD)
+		plan->held += *n << PAGE_SHIFT;
+	else
+		plan->nloose += *n;
 	return 0;
 }
 
@@ -359,8 +309,7 @@ static int zcipc_cow_snapshot_parts(struct zcipc_region *region, unsigned long i
  * @at: where in the snapshot the range begins
  * @except: a space whose mappings of the range have gone already, or NULL
  * @freeze: zcipc_cow_look()
- * @strict: fail instead of copying what somebody holds
- * @plan: says where copies are to be; its counts are increased by what is copied
+ * @plan: says where copies are to be, and whether there may be any; counts what is copied
  *
  * Freezes the range, then shares its frames, or copies those that somebody holds.
  *
@@ -370,51 +319,50 @@ static int zcipc_cow_snapshot_parts(struct zcipc_region *region, unsigned long i
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		       struct zcipc_region *snapshot, unsigned long at,
 		       const struct zcipc_space *except, enum zcipc_cow_freeze freeze,
-		       bool strict, struct zcipc_plan *plan)
+		       struct zcipc_plan *plan)
 {
 	bool others = snapshot->user != region->user && !region->pinnable;
-	gfp_t gfp = ZCIPC_GFP_LOCKED | (plan->node_strict ? __GFP_THISNODE : 0);
 	struct folio *huge = NULL;
 	unsigned long i, n;
 	int ret;
 
 	lockdep_assert_held(&region->lock);
 	snapshot->parts = region->parts;
-	zcipc_cow_freeze(region, first, npages, except, freeze);
+	if (freeze == ZCIPC_COW_ALL) {
+		zcipc_region_unmap(region, first, npages, except);
+	} else {
+		for (i = 0; (n = zcipc_cow_writable(region, first, npages, &i, npages)); i += n)
+			zcipc_region_unmap(region, first + i, n, except);
+	}
 	zcipc_test_point("frozen");
 	for (i = 0; i < npages; i += n) {
 		struct zcipc_frame *frame = region->frames[first + i];
+		bool free;
 
-		n = 0;
+		n = 1;
+		if (!(i % ZCIPC_RESCHED_PAGES))
+			cond_resched();
 		if (others && zcipc_frame_in_huge(frame)) {
 			ret = zcipc_cow_snapshot_parts(region, first + i, npages - i, snapshot,
-						       at + i, strict, plan, &n);
+						       at + i, plan, &n);
 			if (ret)
 				return ret;
 			continue;
 		}
-		if (!region->pinnable && zcipc_region_huge_at(region, first + i, npages - i) &&
-		    zcipc_frame_is_free(frame, &huge))
-			n = zcipc_cow_share_block(region, first + i, npages - i, snapshot, at + i);
-		if (n)
-			continue;
-		n = 1;
-		if (!(i % ZCIPC_RESCHED_PAGES))
-			cond_resched();
-		if ((plan->nheld || region->pinnable) && fatal_signal_pending(current))
-			return -EINTR;
-		if (!region->pinnable &&
-		    (!zcipc_frame_exclusive(frame) || zcipc_frame_is_free(frame, &huge) ||
-		     !zcipc_frame_held(frame, 0, &plan->nheld))) {
-			zcipc_frame_share(frame, snapshot->user);
-			snapshot->frames[at + i] = frame;
+		free = !region->pinnable && zcipc_frame_is_free(frame, &huge);
+		/* Only that says so of all of a block that is a huge frame. */
+		if (free || (!region->pinnable &&
+			     (!zcipc_frame_exclusive(frame) ||
+			      !zcipc_frame_held(frame, 0, &plan->nheld)))) {
+			n = zcipc_cow_share_next(region, first + i, free ? npages - i : 1,
+						 snapshot, at + i);
 			continue;
 		}
-		if (strict)
+		if (plan->strict)
 			return -EBUSY;
-		snapshot->frames[at + i] = zcipc_frame_copy(frame, gfp, plan->node);
-		if (!snapshot->frames[at + i])
-			return -ENOMEM;
+		ret = zcipc_cow_snapshot_copy(snapshot, at + i, frame, plan);
+		if (ret)
+			return ret;
 		plan->held += PAGE_SIZE;
 	}
 	return 0;
@@ -434,14 +382,10 @@ static bool zcipc_cow_reuse_block(struct zcipc_region *region, unsigned long ind
 	return true;
 }
 
-/**
- * zcipc_cow_breaks_huge() - is a write to a page to copy all of its block?
- * @region: the region; the caller holds its lock
- * @index: the page, which is there
- *
- * Of a block that is a huge frame of which nobody can write to any part: there are no mappings that
- * are writable, and no pins for writing. Never of an imported one: the copy could be held, where
- * that could not.
+/*
+ * Is a write to a page, which is there, to copy all of its block? Of a huge frame of which nobody
+ * can write to any part: there are no mappings that are writable, and no pins for writing. Never of
+ * an imported one: the copy could be held, where that could not. Under the region's lock.
  */
 bool zcipc_cow_breaks_huge(const struct zcipc_region *region, unsigned long index)
 {
@@ -476,20 +420,17 @@ void zcipc_cow_spare_put(struct zcipc_frame *spare)
 		zcipc_frame_put(spare, NULL);
 }
 
-/**
- * zcipc_cow_spare() - allocate what zcipc_cow_break() needs
- * @spare: [in, out] what it did not need, or NULL; [out] what it needs, or NULL without memory
- * @huge: a huge frame, if there is one to be had without waiting
- *
- * Context: May sleep; no lock is held.
+/*
+ * Allocates what zcipc_cow_break() needs, in the place of what it did not need: a huge frame, if
+ * there is one to be had without waiting, or a frame, or NULL without memory. May sleep; no lock is
+ * held.
  */
 void zcipc_cow_spare(struct zcipc_frame **spare, bool huge)
 {
+	gfp_t gfp = (GFP_KERNEL & ~__GFP_DIRECT_RECLAIM) | __GFP_NORETRY | __GFP_NOWARN;
+
 	zcipc_cow_spare_put(*spare);
-	*spare = NULL;
-	if (huge)
-		*spare = zcipc_huge_alloc((GFP_KERNEL & ~__GFP_DIRECT_RECLAIM) | __GFP_NORETRY |
-					  __GFP_NOWARN, NUMA_NO_NODE, ZCIPC_HUGE_PAGES);
+	*spare = huge ? zcipc_huge_alloc(gfp, NUMA_NO_NODE, ZCIPC_HUGE_PAGES) : NULL;
 	if (!*spare)
 		*spare = zcipc_frame_alloc(GFP_KERNEL, NUMA_NO_NODE);
 }
@@ -522,8 +463,8 @@ int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned lo
 		if (strict && zcipc_frame_exclusive(frame) &&
 		    (region->pinnable || zcipc_frame_held(frame, 0, &nheld)))
 			return -EBUSY;
-		copy = zcipc_frame_copy_cached(frame, snapshot->user, cache, GFP_KERNEL |
-					       __GFP_NORETRY | __GFP_NOWARN, node);
+		copy = zcipc_frame_copy_cached(frame, snapshot->user, cache, ZCIPC_GFP_LOCKED,
+					       node);
 		if (IS_ERR(copy))
 			return PTR_ERR(copy);
 		snapshot->frames[at + i] = copy;
@@ -542,9 +483,9 @@ int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned lo
  * @spare: what zcipc_cow_spare() allocated, or NULL; taken if a copy is needed
  * @extra: references to the page that the caller knows of
  *
- * All mappings of the page go. The caller inserts it for the one who wrote; faults bring it back to
- * the others. A huge frame that is not all the region's own is none any more after that, unless
- * zcipc_cow_breaks_huge() and @spare is huge, too: then all of it is copied.
+ * All mappings of the page go. The caller inserts it for the one who wrote. A huge frame that is
+ * not all the region's own is none any more after that, unless zcipc_cow_breaks_huge() and @spare
+ * is huge, too: then all of it is copied.
  *
  * Return: 0, or -EAGAIN when a spare frame is needed
  */
@@ -552,6 +493,7 @@ int zcipc_cow_break(struct zcipc_space *space, struct zcipc_region *region, unsi
 		    struct zcipc_frame **spare, int extra)
 {
 	struct zcipc_frame *frame = region->frames[index];
+	unsigned long n = 1;
 
 	lockdep_assert_held(&region->lock);
 	if (zcipc_frame_exclusive(frame)) {
@@ -562,19 +504,16 @@ int zcipc_cow_break(struct zcipc_space *space, struct zcipc_region *region, unsi
 		return 0;
 	}
 	if (zcipc_cow_reuse_block(region, index, extra)) {
-		zcipc_count(space, region, REUSED, ZCIPC_HUGE_PAGES);
-		trace_zcipc_cow_break(space->id, region->id, index, false);
-		return 0;
+		n = ZCIPC_HUGE_PAGES;
+		goto reused;
 	}
 	if (zcipc_cow_breaks_huge(region, index)) {
 		if (!*spare)
 			return -EAGAIN;
 		if (zcipc_frame_is_part(*spare)) {
 			zcipc_cow_break_huge(region, ALIGN_DOWN(index, ZCIPC_HUGE_PAGES), *spare);
-			*spare = NULL;
-			zcipc_count(space, region, COPIED_WRITE, PMD_SIZE);
-			trace_zcipc_cow_break(space->id, region->id, index, true);
-			return 0;
+			n = ZCIPC_HUGE_PAGES;
+			goto copied;
 		}
 	}
 	if (zcipc_frame_sole(frame)) {
@@ -582,9 +521,7 @@ int zcipc_cow_break(struct zcipc_space *space, struct zcipc_region *region, unsi
 		zcipc_region_unmap(region, index, 1, NULL);
 		if (!zcipc_frame_held(frame, extra, NULL)) {
 			zcipc_frame_reuse(frame);
-			zcipc_count(space, region, REUSED, 1);
-			trace_zcipc_cow_break(space->id, region->id, index, false);
-			return 0;
+			goto reused;
 		}
 	}
 	if (!*spare || zcipc_frame_is_part(*spare))
@@ -592,22 +529,23 @@ int zcipc_cow_break(struct zcipc_space *space, struct zcipc_region *region, unsi
 	copy_highpage(zcipc_frame_page(*spare), zcipc_frame_page(frame));
 	zcipc_test_point("broken");
 	zcipc_region_set_frame(region, index, *spare);
-	*spare = NULL;
 	zcipc_region_unmap(region, index, 1, NULL);
 	zcipc_frame_put(frame, region->user);
-	zcipc_count(space, region, COPIED_WRITE, PAGE_SIZE);
+copied:
+	*spare = NULL;
+	zcipc_count(space, region, COPIED_WRITE, n << PAGE_SHIFT);
 	trace_zcipc_cow_break(space->id, region->id, index, true);
+	return 0;
+reused:
+	zcipc_count(space, region, REUSED, n);
+	trace_zcipc_cow_break(space->id, region->id, index, false);
 	return 0;
 }
 
-/**
- * zcipc_cow_break_ahead() - give a region copies of its own before they are asked for
- * @space: who writes one page after the other; the caller holds its lock
- * @region: the region; the caller holds its lock
- * @index: the first page that has not been written to yet
- * @max: how many, at most ZCIPC_COW_AHEAD
- *
- * Return: how many pages are writable now that were not; the caller inserts them
+/*
+ * Gives a region copies of its own of up to @max pages, at most ZCIPC_COW_AHEAD, before they are
+ * asked for. Returns how many pages are writable now that were not; the caller inserts them. Under
+ * the locks of region and space, which is who writes one page after the other.
  */
 unsigned long zcipc_cow_break_ahead(struct zcipc_space *space, struct zcipc_region *region,
 				    unsigned long index, unsigned long max)

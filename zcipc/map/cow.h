@@ -41,7 +41,7 @@ u64 zcipc_cow_mend(struct zcipc_region *region, unsigned long first, unsigned lo
 int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		       struct zcipc_region *snapshot, unsigned long at,
 		       const struct zcipc_space *except, enum zcipc_cow_freeze freeze,
-		       bool strict, struct zcipc_plan *plan);
+		       struct zcipc_plan *plan);
 unsigned long zcipc_cow_break_ahead(struct zcipc_space *space, struct zcipc_region *region,
 				    unsigned long index, unsigned long max);
 int zcipc_cow_copy(struct zcipc_region *region, unsigned long first, unsigned long npages,

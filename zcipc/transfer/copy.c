@@ -104,8 +104,7 @@ static int zcipc_copy_snapshot(struct zcipc_transfer_state *t, struct zcipc_regi
 		return 0;
 	}
 	ret = zcipc_cow_snapshot(region, t->first, t->npages, t->region, at,
-				 zcipc_copy_unmapped(t), freeze,
-				 t->cmd->flags & ZCIPC_F_STRICT, &t->plan);
+				 zcipc_copy_unmapped(t), freeze, &t->plan);
 	/* Copies may be elsewhere than the frames are. */
 	if (ret || !(t->plan.held + t->plan.nloose))
 		return ret;
