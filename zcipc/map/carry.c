@@ -7,38 +7,37 @@
  * It is for what nearly all MOVEs are: of a range that the sender alone has mapped, once, and whose
  * pages nobody holds. Whatever is different goes the other way, after all has been put back.
  * Snapshots do the same within the sender's page tables, where the PTEs come back read-only. For
- * batches there are lists of pages, which are taken and inserted one page table after the other.
+ * batches there are lists of pages.
  *
  * From when a PTE is taken until it is made anew its reference and its mapping are the carry's. So
- * each that has been taken is made in one place: in the receiver's table, or in that where it was.
- * That must not fail. The receiver's VMA and tables are looked for, and made, before anything is
- * taken; a table that has gone again meanwhile is made until it stays.
+ * each that has been taken is made in one place: in the receiver's table, or where it was. That
+ * must not fail. The receiver's VMA and tables are looked for, and made, before anything is taken;
+ * a table that has gone again meanwhile is made until it stays.
  *
  * Locks. The caller has the region's, and those of both spaces: so nobody inserts a PTE of the
  * range, and its frames and slots stay. The receiver's mmap_lock is held until the PTEs are there,
  * the sender's while they can still come back: for reading, which keeps VMAs, fork() and mremap()
- * out. Nobody waits for one while he has the other. Meanwhile threads that touch the range have
- * faults, and wait for the locks of space and region.
+ * out. Nobody waits for one while he has the other. Threads that touch the range meanwhile wait in
+ * a fault for the locks of space and region.
  *
- * TLBs. As always when PTEs go away nobody knows that nobody uses them until all TLBs are flushed.
- * Core mm does that for whoever says, by inc_tlb_flush_pending(), that there are changes it does
- * not know of, when it unmaps anything of the same address space. That is asked for after the last
- * PTE is taken. It also tells MMU notifiers of the range; for a list the caller sees to that.
+ * TLBs. Core mm flushes all, when it unmaps anything of an address space, for whoever says by
+ * inc_tlb_flush_pending() that there are changes that it does not know of. That is asked for after
+ * the last PTE is taken. It also tells MMU notifiers of the range; for a list the caller sees to
+ * that.
  *
  * get_user_pages(). Only when TLBs are flushed it is counted who has a reference beyond the
- * region's and that of the PTE: one that was taken without locks, by a PTE that was still there, is
- * seen, or is given back by who took it (see pt.c). If there is any all is put back. From then on
- * there is no PTE to get one by.
+ * region's and that of the PTE: one that was taken without locks is seen, or is given back by who
+ * took it (see pt.c). If there is any all is put back.
  *
  * rmap and reclaim look for none of the module's pages, so nobody minds that a page is counted as
- * mapped while no PTE shows it. Resident pages are counted for each address space: who carries from
- * one to another corrects both. Newer kernels note of large folios also which address spaces have
+ * mapped while no PTE shows it. Who carries from one address space to another corrects how many
+ * resident pages both have. Newer kernels note of large folios also which address spaces have
  * them mapped (CONFIG_MM_ID). Parts of these are not carried to another one.
  *
- * A single PTE, or a few, are not worth the flush of all TLB entries. They are made special
- * instead, which is how core mm is told that it has nothing to count there, and then unmapped as
- * any other: what is flushed is these pages alone. get_user_pages() fails meanwhile. As long as
- * nobody holds a page that is as if it was called later.
+ * A few PTEs are not worth the flush of all TLB entries. They are made special instead, which is
+ * how core mm is told that it has nothing to count there, and then unmapped as any other.
+ * get_user_pages() fails meanwhile. As long as nobody holds a page that is as if it was called
+ * later.
  *
  * Special PTEs of a region are carried with nothing to count. They are not made ordinary ones, nor
  * the other way round. PMDs have nothing to be carried, since nobody counts them.
@@ -94,55 +93,53 @@ static __always_inline pte_t zcipc_carry_pte(const struct zcipc_frame *frame, pg
 			    special || zcipc_frame_is_imported(frame));
 }
 
-/* One end of what is carried: a range of page tables. */
-struct zcipc_carry_end {
-	struct zcipc_carry *carry;
-	struct vm_area_struct *vma;
-	unsigned long addr;
-	bool writable;
-};
+/* The VMA that shows a range of the receiver's window, if PTEs can be made in it, or NULL. */
+static __always_inline struct vm_area_struct *
+zcipc_carry_receiver(struct zcipc_space *dst, unsigned long pgoff, unsigned long addr,
+		     unsigned long npages)
+{
+	struct vm_area_struct *vma = zcipc_window_lookup(dst, pgoff, addr);
+
+	if (!vma || !(vma->vm_flags & VM_READ) || userfaultfd_wp(vma) ||
+	    addr + (npages << PAGE_SHIFT) > vma->vm_end)
+		return NULL;
+	return vma;
+}
 
 static int zcipc_carry_take(pte_t *ptep, unsigned long addr, void *data)
 {
-	struct zcipc_carry_end *end = data;
+	struct zcipc_carry *carry = data;
 
 	if (!pte_present(ptep_get(ptep)))
 		return 0;
-	ptep_get_and_clear(end->vma->vm_mm, addr, ptep);
-	__set_bit((addr - end->addr) >> PAGE_SHIFT, end->carry->which);
+	ptep_get_and_clear(carry->vma->vm_mm, addr, ptep);
+	__set_bit((addr - carry->addr) >> PAGE_SHIFT, carry->which);
 	return 0;
 }
 
 static int zcipc_carry_put(pte_t *ptep, unsigned long addr, void *data)
 {
-	struct zcipc_carry_end *end = data;
-	unsigned long i = (addr - end->addr) >> PAGE_SHIFT;
+	struct zcipc_carry *carry = data;
+	unsigned long i = (addr - carry->addr) >> PAGE_SHIFT;
 
-	if (test_bit(i, end->carry->which))
-		set_pte_at(end->vma->vm_mm, addr, ptep,
-			   zcipc_carry_pte(end->carry->frames[i], end->vma->vm_page_prot,
-					   end->writable, end->carry->special));
+	if (test_bit(i, carry->which))
+		set_pte_at(carry->vma->vm_mm, addr, ptep,
+			   zcipc_carry_pte(carry->frames[i], carry->vma->vm_page_prot,
+					   carry->writable, carry->special));
 	return 0;
 }
 
-/*
- * Inserts PTEs that were taken, one page table after the other. Nothing may fail any more.
- */
-static void zcipc_carry_insert(struct zcipc_carry *carry, struct vm_area_struct *vma,
-			       unsigned long addr, bool writable)
+/* Inserts PTEs that were taken, one page table after the other. Nothing may fail any more. */
+static void zcipc_carry_insert(struct zcipc_carry *carry)
 {
-	struct zcipc_carry_end end = {
-		.carry = carry, .vma = vma, .addr = addr,
-		.writable = writable && vma->vm_flags & VM_WRITE,
-	};
-	unsigned long i;
+	unsigned long i, n;
 
+	carry->writable = carry->slot->writable && carry->vma->vm_flags & VM_WRITE;
 	for_each_set_bit(i, carry->which, carry->npages) {
-		unsigned long at = addr + (i << PAGE_SHIFT);
-		unsigned long n = min(carry->npages - i,
-				      (ALIGN(at + 1, PMD_SIZE) - at) >> PAGE_SHIFT);
+		unsigned long addr = carry->addr + (i << PAGE_SHIFT);
 
-		zcipc_pt_apply_must(vma->vm_mm, at, n, zcipc_carry_put, &end);
+		n = zcipc_pt_rest(addr, carry->npages - i);
+		zcipc_pt_apply_must(carry->vma->vm_mm, addr, n, zcipc_carry_put, carry);
 		i += n - 1;
 		cond_resched();
 	}
@@ -172,13 +169,12 @@ static bool zcipc_carry_is_free(const struct zcipc_carry *carry)
 }
 
 /*
- * Begins with a range: the only mapping of it, which is the sender's, or NULL. @to_pfnmap: PTEs are
- * to go to a VMA that is VM_PFNMAP.
+ * Begins with a range. Returns false unless there is but one mapping of it, which is the sender's.
+ * @to_pfnmap: PTEs are to go to a VMA that is VM_PFNMAP.
  */
-static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
-					    const struct zcipc_region *region, unsigned long first,
-					    unsigned long npages, const struct zcipc_space *space,
-					    bool to_pfnmap)
+static bool zcipc_carry_begin(struct zcipc_carry *carry, const struct zcipc_region *region,
+			      unsigned long first, unsigned long npages,
+			      const struct zcipc_space *space, bool to_pfnmap)
 {
 	struct zcipc_slot *slot;
 	struct zcipc_extent *extent;
@@ -188,54 +184,53 @@ static struct zcipc_slot *zcipc_carry_begin(struct zcipc_carry *carry,
 	carry->npages = npages;
 	carry->special = region->special;
 	if (!list_is_singular(&region->extents))
-		return NULL;
+		return false;
 	extent = list_first_entry(&region->extents, struct zcipc_extent, region_entry);
 	if (extent->space != space || !list_is_singular(&extent->slots))
-		return NULL;
+		return false;
 	slot = list_first_entry(&extent->slots, struct zcipc_slot, entry);
 	if (first < slot->first || first + npages > slot->first + slot->npages)
-		return NULL;
+		return false;
 	/* What is special there only is not to be so elsewhere, nor the other way round. */
 	if ((zcipc_slot_is_pfnmap(slot) || to_pfnmap) && !region->special &&
 	    region->npinned + region->nholes < region->npages)
-		return NULL;
+		return false;
 	if (npages > ZCIPC_CARRY_SMALL)
 		carry->which = bitmap_zalloc(npages, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 	else
 		bitmap_zero(carry->which, npages);
-	return carry->which ? slot : NULL;
+	carry->slot = slot;
+	return carry->which;
 }
 
-/* Takes the PTEs of a slot, with where they were, under the mmap_lock. */
-static bool zcipc_carry_out_locked(struct zcipc_carry *carry, struct zcipc_slot *slot,
-				   struct vm_area_struct **vma, unsigned long *addr)
+/* Takes the PTEs, under the sender's mmap_lock. */
+static bool zcipc_carry_out_locked(struct zcipc_carry *carry)
 {
-	unsigned long skip = carry->first - slot->first;
-	unsigned long i, size = carry->npages << PAGE_SHIFT;
-	struct zcipc_carry_end end = { .carry = carry };
-	struct mm_struct *mm = slot->extent->space->mm;
-	bool huge = slot->extent->region->nhuge;
+	const struct zcipc_slot *slot = carry->slot;
+	unsigned long skip = carry->first - slot->first, pgoff = slot->pgoff + skip;
+	unsigned long addr = zcipc_slot_addr(slot) + (skip << PAGE_SHIFT);
+	unsigned long i, end = addr + (carry->npages << PAGE_SHIFT);
+	struct zcipc_space *space = slot->extent->space;
+	struct mm_struct *mm = space->mm;
 
 	lockdep_assert_held(&mm->mmap_lock);
 	lockdep_assert_held(&slot->extent->region->lock);
-	end.addr = zcipc_slot_addr(slot) + (skip << PAGE_SHIFT);
-	end.vma = zcipc_window_lookup(slot->extent->space, slot->pgoff + skip, end.addr);
-	if (!end.vma || end.addr + size > end.vma->vm_end)
+	carry->vma = zcipc_window_lookup(space, pgoff, addr);
+	carry->addr = addr;
+	if (!carry->vma || end > carry->vma->vm_end)
 		return false;
 	/* Huge frames can be mapped by either. */
-	for (i = end.addr; huge && i < end.addr + size; i = ALIGN(i + 1, PMD_SIZE))
+	for (i = addr; slot->extent->region->nhuge && i < end; i = ALIGN(i + 1, PMD_SIZE))
 		if (zcipc_pt_has_pmd(mm, i))
 			return false;
-	*vma = end.vma;
-	*addr = end.addr;
 	inc_tlb_flush_pending(mm);
-	zcipc_pt_apply_existing(mm, end.addr, carry->npages, zcipc_carry_take, &end);
-	zcipc_window_unmap(slot->extent->space, slot->pgoff + skip, carry->npages);
+	zcipc_pt_apply_existing(mm, addr, carry->npages, zcipc_carry_take, carry);
+	zcipc_window_unmap(space, pgoff, carry->npages);
 	dec_tlb_flush_pending(mm);
 	zcipc_test_point("unmapped");
 	if (zcipc_carry_is_free(carry))
 		return true;
-	zcipc_carry_insert(carry, end.vma, end.addr, slot->writable);
+	zcipc_carry_insert(carry);
 	bitmap_zero(carry->which, carry->npages);
 	return false;
 }
@@ -260,10 +255,9 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 		     unsigned long pgoff)
 {
 	const bool to_pfnmap = zcipc_window_is_pfnmap(pgoff);
+	unsigned long addr = zcipc_window_addr(dst, pgoff);
 	struct vm_area_struct *vma;
-	struct zcipc_slot *slot;
-	unsigned long addr;
-	bool done = false;
+	bool done;
 
 	/* See above: of large folios it is noted who has mapped them. */
 	if (IS_ENABLED(CONFIG_MM_ID) && src->mm != dst->mm && (region->parts || region->npinned))
@@ -273,36 +267,28 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 	    (zcipc_region_alignment(region, first, npages, true) >= 0 &&
 	     !(region->npinned && !zcipc_import_takes_pmds(to_pfnmap))))
 		return false;
-	slot = zcipc_carry_begin(carry, region, first, npages, src, to_pfnmap);
-	if (!slot)
+	if (!zcipc_carry_begin(carry, region, first, npages, src, to_pfnmap))
 		return false;
-	carry->addr = zcipc_window_addr(dst, pgoff);
-	carry->vma = zcipc_window_lookup(dst, pgoff, carry->addr);
-	if (!carry->vma || !(carry->vma->vm_flags & VM_READ) || userfaultfd_wp(carry->vma) ||
-	    carry->addr + (npages << PAGE_SHIFT) > carry->vma->vm_end)
-		return false;
+	vma = zcipc_carry_receiver(dst, pgoff, addr, npages);
 	/* The page tables come first: where there is no memory it is another way. */
-	if (zcipc_pt_apply(dst->mm, carry->addr, npages, NULL, NULL))
+	if (!vma || zcipc_pt_apply(dst->mm, addr, npages, NULL, NULL))
 		return false;
 	/* Nobody may wait for a second one. */
-	if (src->mm == dst->mm || mmap_read_trylock(src->mm)) {
-		done = zcipc_carry_out_locked(carry, slot, &vma, &addr);
-		if (src->mm != dst->mm)
-			mmap_read_unlock(src->mm);
-	}
-	carry->out = done;
-	if (done)
-		carry->from = src->mm;
+	if (src->mm != dst->mm && !mmap_read_trylock(src->mm))
+		return false;
+	done = zcipc_carry_out_locked(carry);
+	if (src->mm != dst->mm)
+		mmap_read_unlock(src->mm);
+	carry->from = done ? src->mm : NULL;
+	carry->vma = vma;
+	carry->addr = addr;
 	return done;
 }
 
-/**
- * zcipc_carry_in() - insert what zcipc_carry_out() has taken
- * @carry: the locks are still held
- * @slot: the receiver's
- *
- * What the sender had not mapped is inserted as any other page, and so is what comes before: of a
- * range of which only the last pages were taken.
+/*
+ * Inserts what zcipc_carry_out() has taken, under the same locks. What the sender had not mapped is
+ * inserted as any other page, and so is what comes before: of a range of which only the last pages
+ * were taken.
  */
 void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
 {
@@ -315,7 +301,8 @@ void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
 	trace_zcipc_insert(slot->extent->space->id, pgoff, carry->npages);
 	/* It may be a new region's now. */
 	carry->frames = slot->extent->region->frames + slot->first + skip;
-	zcipc_carry_insert(carry, carry->vma, carry->addr, slot->writable);
+	carry->slot = slot;
+	zcipc_carry_insert(carry);
 	for_each_clear_bitrange(i, end, carry->which, carry->npages)
 		zcipc_window_populate(slot->extent->space, pgoff + i,
 				      carry->addr + (i << PAGE_SHIFT), carry->frames + i, end - i,
@@ -331,79 +318,71 @@ void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
 	zcipc_mm_add_file_pages(to, n);
 }
 
-/**
- * zcipc_carry_freeze() - take the PTEs of a range of which there is to be a snapshot
- * @carry: zcipc_carry_init()
- * @region: the caller holds its lock
- * @first: first page of the range, of which all are there
- * @npages: number of pages
- * @src: the sender, the current task's; the caller holds its lock
- * @locked: the caller holds its mmap_lock, too
- * @any: be it worth it or not
- *
- * zcipc_carry_thaw() must follow when this returns true, and zcipc_carry_free() in any case.
- *
- * Return: as of zcipc_carry_out()
+/*
+ * Takes the PTEs of a range of which there is to be a snapshot, as zcipc_carry_out() does: then
+ * zcipc_carry_thaw() must follow. @locked: the caller holds the sender's mmap_lock, too
  */
 bool zcipc_carry_freeze(struct zcipc_carry *carry, struct zcipc_region *region,
 			unsigned long first, unsigned long npages, struct zcipc_space *src,
-			bool locked, bool any)
+			bool locked)
 {
-	struct zcipc_slot *slot;
-
 	/* There PTEs cannot be read-only. */
-	if (region->pinnable || (!any && !zcipc_carry_is_worth(npages)))
+	if (region->pinnable || !zcipc_carry_begin(carry, region, first, npages, src, false) ||
+	    (!locked && !mmap_read_trylock(src->mm)))
 		return false;
-	slot = zcipc_carry_begin(carry, region, first, npages, src, false);
-	if (!slot || (!locked && !mmap_read_trylock(src->mm)))
-		return false;
-	carry->from = locked ? NULL : src->mm;
-	carry->writable = slot->writable;
-	if (zcipc_carry_out_locked(carry, slot, &carry->vma, &carry->addr))
+	if (zcipc_carry_out_locked(carry))
 		return true;
-	if (carry->from)
-		mmap_read_unlock(carry->from);
+	if (!locked)
+		mmap_read_unlock(src->mm);
 	return false;
 }
 
-/**
- * zcipc_carry_thaw() - put back what zcipc_carry_freeze() has taken, read-only if shared by now
- * @carry: the locks are still held
- */
-void zcipc_carry_thaw(struct zcipc_carry *carry)
+/* Puts back what zcipc_carry_freeze() has taken, read-only if it is shared by now. */
+void zcipc_carry_thaw(struct zcipc_carry *carry, bool locked)
 {
-	zcipc_carry_insert(carry, carry->vma, carry->addr, carry->writable);
-	if (carry->from)
-		mmap_read_unlock(carry->from);
+	zcipc_carry_insert(carry);
+	if (!locked)
+		mmap_read_unlock(carry->vma->vm_mm);
 }
 
-/* Makes PTEs of the first pages of a slot, ordinary frames of no other region. */
-static void zcipc_carry_own(const struct zcipc_slot *slot, const struct vm_area_struct *vma,
-			    unsigned long addr, pte_t *ptep, unsigned long npages)
+/* Makes PTEs of the pages of a slot, ordinary frames of no other region, in one page table. */
+static __always_inline void zcipc_carry_own(const struct zcipc_slot *slot,
+					    const struct vm_area_struct *vma, unsigned long addr)
 {
 	struct page **pages = (struct page **)slot->extent->region->frames + slot->first;
 	bool writable = slot->writable && vma->vm_flags & VM_WRITE;
+	spinlock_t *ptl; /* of @ptep's table */
+	pte_t *ptep = zcipc_pt_lock_must(vma->vm_mm, addr, &ptl);
 	unsigned long i;
 
-	for (i = 0; i < npages; i++, addr += PAGE_SIZE)
+	for (i = 0; i < slot->npages; i++, addr += PAGE_SIZE)
 		set_pte_at(vma->vm_mm, addr, ptep + i,
 			   zcipc_pt_pte(pages[i], vma->vm_page_prot, writable, false));
+	zcipc_pt_unlock(ptl);
 }
 
-/* Makes the PTEs of a slot special, if all are there. */
+/* Makes the PTEs of a slot special, if all are there, in one page table. */
 static bool zcipc_carry_disown(const struct zcipc_slot *slot, const struct vm_area_struct *vma,
-			       unsigned long addr, pte_t *ptep)
+			       unsigned long addr)
 {
-	unsigned long i;
+	unsigned long i, npages = slot->npages;
+	spinlock_t *ptl; /* of @ptep's table */
+	pte_t *ptep;
 
+	if (pte_index(addr) + npages > PTRS_PER_PTE)
+		return false;
+	ptep = zcipc_pt_lock(vma->vm_mm, addr, &ptl);
+	if (!ptep)
+		return false;
 	/* First: what has been made special has to go before it can be an ordinary one again. */
-	for (i = 0; i < slot->npages; i++)
-		if (!pte_present(ptep_get(ptep + i)))
-			return false;
-	for (i = 0; i < slot->npages; i++)
-		set_pte_at(vma->vm_mm, addr + (i << PAGE_SHIFT), ptep + i,
-			   pte_mkspecial(ptep_get(ptep + i)));
-	return true;
+	for (i = 0; i < npages && pte_present(ptep_get(ptep + i)); i++)
+		;
+	if (i == npages)
+		for (i = 0; i < npages; i++)
+			set_pte_at(vma->vm_mm, addr + (i << PAGE_SHIFT), ptep + i,
+				   pte_mkspecial(ptep_get(ptep + i)));
+	zcipc_pt_unlock(ptl);
+	return i == npages;
 }
 
 /* zcipc_carry_few_out() under the sender's mmap_lock. */
@@ -414,21 +393,12 @@ static bool zcipc_carry_few_locked(const struct zcipc_slot *slot)
 	unsigned long addr = zcipc_slot_addr(slot);
 	unsigned long i, npages = slot->npages;
 	struct vm_area_struct *vma;
-	spinlock_t *ptl; /* of @ptep's table */
-	pte_t *ptep;
-	bool all;
 
 	lockdep_assert_held(&src->mm->mmap_lock);
 	lockdep_assert_held(&slot->extent->region->lock);
 	vma = zcipc_window_lookup(src, slot->pgoff, addr);
-	if (!vma || userfaultfd_wp(vma) || addr + (npages << PAGE_SHIFT) > vma->vm_end)
-		return false;
-	ptep = zcipc_pt_is_one_table(addr, npages) ? zcipc_pt_lock(src->mm, addr, &ptl) : NULL;
-	if (!ptep)
-		return false;
-	all = zcipc_carry_disown(slot, vma, addr, ptep);
-	zcipc_pt_unlock(ptl);
-	if (!all)
+	if (!vma || userfaultfd_wp(vma) || addr + (npages << PAGE_SHIFT) > vma->vm_end ||
+	    !zcipc_carry_disown(slot, vma, addr))
 		return false;
 	/* There are no other PTEs, nor anybody who would hide these: he would have our lock. */
 	zcipc_pt_zap(vma, addr, npages);
@@ -436,73 +406,54 @@ static bool zcipc_carry_few_locked(const struct zcipc_slot *slot)
 	trace_zcipc_unmap(src->id, slot->pgoff, npages);
 	zcipc_test_point("unmapped");
 	/* The region's, and that which came with the PTE. */
-	for (i = 0; i < npages; i++)
-		if (page_count(pages[i]) != 2)
-			break;
-	if (i == npages)
-		return true;
-	ptep = zcipc_pt_lock_must(src->mm, addr, &ptl);
-	zcipc_carry_own(slot, vma, addr, ptep, npages);
-	zcipc_pt_unlock(ptl);
-	return false;
+	for (i = 0; i < npages && page_count(pages[i]) == 2; i++)
+		;
+	if (i < npages)
+		zcipc_carry_own(slot, vma, addr);
+	return i == npages;
 }
 
 /**
  * zcipc_carry_few_out() - take the PTEs of a few pages that are to be moved
- * @to: [out] where it is to be
  * @slot: the only mapping of the pages, which are ordinary ones, of no other region; the caller
  *	holds the locks of its space, which is the current task's, and of its region
  * @dst: the receiver; the caller holds its lock, and its mmap_lock
  * @pgoff: where it is to be mapped there, as a file offset
  *
- * Return: true when the PTEs are taken, and nobody holds a page: zcipc_carry_few_in() must follow.
- * Otherwise all is as it was.
+ * Return: the receiver's VMA when the PTEs are taken, and nobody holds a page:
+ * zcipc_carry_few_in() must follow. NULL: all is as it was.
  */
-bool zcipc_carry_few_out(struct zcipc_carry_to *to, const struct zcipc_slot *slot,
-			 struct zcipc_space *dst, unsigned long pgoff)
+struct vm_area_struct *zcipc_carry_few_out(const struct zcipc_slot *slot, struct zcipc_space *dst,
+					   unsigned long pgoff)
 {
+	unsigned long addr = zcipc_window_addr(dst, pgoff);
+	struct vm_area_struct *vma = zcipc_carry_receiver(dst, pgoff, addr, slot->npages);
 	struct mm_struct *from = slot->extent->space->mm;
-	bool done;
 
-	to->addr = zcipc_window_addr(dst, pgoff);
-	to->vma = zcipc_window_lookup(dst, pgoff, to->addr);
-	if (!to->vma || !(to->vma->vm_flags & VM_READ) || userfaultfd_wp(to->vma) ||
-	    to->addr + (slot->npages << PAGE_SHIFT) > to->vma->vm_end)
-		return false;
 	/* There is nothing in it: nobody inserts anything but who holds the receiver's lock. */
-	if (!zcipc_pt_is_one_table(to->addr, slot->npages) ||
-	    !zcipc_pt_has_table(dst->mm, to->addr))
-		return false;
-	to->from = from;
+	if (!vma || pte_index(addr) + slot->npages > PTRS_PER_PTE ||
+	    !zcipc_pt_has_table(dst->mm, addr))
+		return NULL;
 	/* Nobody may wait for a second one. */
-	if (from == dst->mm)
-		return zcipc_carry_few_locked(slot);
-	if (!mmap_read_trylock(from))
-		return false;
-	done = zcipc_carry_few_locked(slot);
-	mmap_read_unlock(from);
-	return done;
+	if (from != dst->mm && !mmap_read_trylock(from))
+		return NULL;
+	if (!zcipc_carry_few_locked(slot))
+		vma = NULL;
+	if (from != dst->mm)
+		mmap_read_unlock(from);
+	return vma;
 }
 
-/**
- * zcipc_carry_few_in() - insert what zcipc_carry_few_out() has taken
- * @to: what that has found; the locks are still held
- * @slot: the receiver's
- */
-void zcipc_carry_few_in(const struct zcipc_carry_to *to, const struct zcipc_slot *slot)
+/* Inserts what zcipc_carry_few_out() has taken, under the same locks. @vma: what it returned */
+void zcipc_carry_few_in(const struct zcipc_slot *slot, const struct vm_area_struct *vma,
+			struct mm_struct *from)
 {
-	struct mm_struct *mm = to->vma->vm_mm;
-	spinlock_t *ptl; /* of @ptep's table */
-	pte_t *ptep;
-
-	ptep = zcipc_pt_lock_must(mm, to->addr, &ptl);
-	zcipc_carry_own(slot, to->vma, to->addr, ptep, slot->npages);
-	zcipc_pt_unlock(ptl);
+	zcipc_carry_own(slot, vma, zcipc_pt_addr(vma, slot->pgoff));
 	trace_zcipc_insert(slot->extent->space->id, slot->pgoff, slot->npages);
-	if (to->from == mm)
+	if (from == vma->vm_mm)
 		return;
-	zcipc_mm_add_file_pages(to->from, -(long)slot->npages);
-	zcipc_mm_add_file_pages(mm, slot->npages);
+	zcipc_mm_add_file_pages(from, -(long)slot->npages);
+	zcipc_mm_add_file_pages(vma->vm_mm, slot->npages);
 }
 
 /* Is a page's place in the same page table as that of the one before it, and not before that? */
@@ -511,45 +462,30 @@ static bool zcipc_carry_goes_on(unsigned long before, unsigned long addr)
 	return addr >= before && !((addr ^ before) & PMD_MASK);
 }
 
-/* The VMAs that the first pages of a list are in. */
-static bool zcipc_carry_list_look(struct zcipc_carry_list *list, unsigned long at, u64 addr,
-				  unsigned long pgoff)
+/* The VMAs that the first pages of a list are in. All have to be, as nearly all windows are one. */
+static noinline bool zcipc_carry_list_look(struct zcipc_carry_list *list,
+					   const struct zcipc_slot *slot, unsigned long skip,
+					   unsigned long pgoff)
 {
-	list->from = zcipc_window_lookup(list->src, at, addr);
-	list->to = zcipc_window_lookup(list->dst, pgoff, zcipc_window_addr(list->dst, pgoff));
-	if (!list->from || !list->to || !(list->to->vm_flags & VM_READ) ||
-	    userfaultfd_wp(list->to))
-		return false;
-	list->from_base = list->from->vm_start - (list->from->vm_pgoff << PAGE_SHIFT);
-	list->from_writable = list->from->vm_flags & VM_WRITE;
-	list->to_base = list->to->vm_start - (list->to->vm_pgoff << PAGE_SHIFT);
-	list->to_writable = list->to->vm_flags & VM_WRITE;
-	return true;
+	list->from = zcipc_window_lookup(list->src, slot->pgoff + skip,
+					 zcipc_slot_addr(slot) + (skip << PAGE_SHIFT));
+	list->to = zcipc_carry_receiver(list->dst, pgoff, zcipc_window_addr(list->dst, pgoff), 1);
+	list->to_end = 0;
+	return list->from && list->to;
 }
 
-/*
- * Makes the page tables for more pages, all of which have to be in one VMA each, as nearly all
- * windows are.
- */
-static noinline bool zcipc_carry_list_prepare(struct zcipc_carry_list *list,
-					      const struct zcipc_slot *slot, unsigned long first,
-					      unsigned long npages, unsigned long pgoff)
+/* Makes the page tables for more pages. */
+static noinline bool zcipc_carry_list_prepare(struct zcipc_carry_list *list, unsigned long to,
+					      unsigned long npages)
 {
-	unsigned long skip = first - slot->first, at = slot->pgoff + skip;
-	unsigned long from, to, len = npages << PAGE_SHIFT;
+	unsigned long end = to + (npages << PAGE_SHIFT);
 
-	if (!list->n && !zcipc_carry_list_look(list, at,
-					       zcipc_slot_addr(slot) + (skip << PAGE_SHIFT), pgoff))
-		return false;
-	from = list->from_base + (at << PAGE_SHIFT);
-	to = list->to_base + (pgoff << PAGE_SHIFT);
-	if (from < list->from->vm_start || from + len > list->from->vm_end ||
-	    to < list->to->vm_start || to + len > list->to->vm_end ||
+	if (to < list->to->vm_start || end > list->to->vm_end ||
 	    zcipc_pt_apply(list->dst->mm, to, npages, NULL, NULL))
 		return false;
 	/* More pages can be where there are page tables by now. */
 	list->to_start = max(list->to->vm_start, to & PMD_MASK);
-	list->to_end = min(list->to->vm_end, ALIGN(to + len, PMD_SIZE));
+	list->to_end = min(list->to->vm_end, ALIGN(end, PMD_SIZE));
 	return true;
 }
 
@@ -568,44 +504,35 @@ bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot
 			  unsigned long first, unsigned long npages, unsigned long pgoff,
 			  bool writable)
 {
-	unsigned long at = slot->pgoff + first - slot->first;
-	unsigned long len = npages << PAGE_SHIFT;
+	struct zcipc_frame **frames = slot->extent->region->frames + first;
+	unsigned long i, from, to, len = npages << PAGE_SHIFT;
+	unsigned long skip = first - slot->first;
 	struct zcipc_carry_page *page;
-	struct zcipc_frame **frames;
-	unsigned long from, to, i;
 
-	from = list->from_base + (at << PAGE_SHIFT);
-	to = list->to_base + (pgoff << PAGE_SHIFT);
+	if (!list->n && !zcipc_carry_list_look(list, slot, skip, pgoff))
+		return false;
+	from = zcipc_pt_addr(list->from, slot->pgoff + skip);
+	to = zcipc_pt_addr(list->to, pgoff);
+	if (from < list->from->vm_start || from + len > list->from->vm_end)
+		return false;
 	/* The page tables come first: after that nothing can fail. */
-	if (!list->n || from < list->from->vm_start || from + len > list->from->vm_end ||
-	    to < list->to_start || to + len > list->to_end) {
-		if (!zcipc_carry_list_prepare(list, slot, first, npages, pgoff))
-			return false;
-		from = list->from_base + (at << PAGE_SHIFT);
-		to = list->to_base + (pgoff << PAGE_SHIFT);
-	}
-	frames = slot->extent->region->frames + first;
+	if ((to < list->to_start || to + len > list->to_end) &&
+	    !zcipc_carry_list_prepare(list, to, npages))
+		return false;
 	page = list->pages + list->n;
 	list->n += npages;
-	i = npages;
-	do {
+	for (i = 0; i < npages; i++, page++, from += PAGE_SIZE, to += PAGE_SIZE) {
 		page->from = from;
 		page->to = to;
-		page->frame = *frames++;
-		page->writable = writable && list->to_writable;
-		page->was_writable = slot->writable && list->from_writable;
+		page->frame = frames[i];
+		page->writable = writable;
+		page->was_writable = slot->writable;
 		page->taken = false;
-		page++;
-		from += PAGE_SIZE;
-		to += PAGE_SIZE;
-	} while (--i);
+	}
 	return true;
 }
 
-/**
- * zcipc_carry_list_take() - take the PTEs of what is in a list
- * @list: the caller flushes the TLBs next
- */
+/* Takes the PTEs of what is in a list. The caller flushes the TLBs next. */
 void zcipc_carry_list_take(struct zcipc_carry_list *list)
 {
 	struct zcipc_carry_page *page = list->pages, *end = page + list->n;
@@ -634,15 +561,10 @@ void zcipc_carry_list_take(struct zcipc_carry_list *list)
 	}
 }
 
-/**
- * zcipc_carry_list_held() - find pages that anybody has, beyond their region and the PTEs taken
- * @list: zcipc_carry_list_take() has taken them, and TLBs are flushed
- * @i: index of the first page to look at
- *
- * It may be that another PTE shows one: that of a second mapping, say. Of what a snapshot has, too,
- * nobody knows.
- *
- * Return: the index of the first one that is held, or @list->n
+/*
+ * The first page of a list, from @i on, that anybody has beyond its region and the PTE taken, or
+ * list->n. TLBs are flushed. It may be that another PTE shows it: that of a second mapping, say. Of
+ * what a snapshot has, too, nobody knows.
  */
 unsigned int zcipc_carry_list_held(const struct zcipc_carry_list *list, unsigned int i)
 {
@@ -653,12 +575,7 @@ unsigned int zcipc_carry_list_held(const struct zcipc_carry_list *list, unsigned
 	return i;
 }
 
-/**
- * zcipc_carry_list_return() - put back PTEs of pages that are not moved after all
- * @list: zcipc_carry_list_take() has taken them
- * @first: index of the first page
- * @npages: number of pages
- */
+/* Puts back what zcipc_carry_list_take() has taken of pages that are not moved after all. */
 void zcipc_carry_list_return(struct zcipc_carry_list *list, unsigned int first,
 			     unsigned long npages)
 {
@@ -672,7 +589,8 @@ void zcipc_carry_list_return(struct zcipc_carry_list *list, unsigned int first,
 			ptep = zcipc_pt_lock_must(mm, page->from, &ptl);
 			set_pte_at(mm, page->from, ptep,
 				   zcipc_carry_pte(page->frame, list->from->vm_page_prot,
-						   page->was_writable, false));
+						   page->was_writable &&
+						   list->from->vm_flags & VM_WRITE, false));
 			zcipc_pt_unlock(ptl);
 		}
 		page->taken = false;
@@ -680,17 +598,13 @@ void zcipc_carry_list_return(struct zcipc_carry_list *list, unsigned int first,
 	}
 }
 
-/**
- * zcipc_carry_list_give() - insert PTEs that were taken
- * @list: pages that are not moved have been put back
- *
- * What the sender had not mapped is inserted as any other page.
- */
+/* Inserts PTEs that were taken, and, as any other page, what the sender had not mapped. */
 void zcipc_carry_list_give(struct zcipc_carry_list *list)
 {
 	struct zcipc_carry_page *page = list->pages, *end = page + list->n;
 	struct mm_struct *mm;
 	long left = 0, n = 0;
+	bool writable;
 	unsigned long last;
 	spinlock_t *ptl; /* of @table */
 	pte_t *table;
@@ -698,6 +612,7 @@ void zcipc_carry_list_give(struct zcipc_carry_list *list)
 	if (!list->n)
 		return;
 	mm = list->dst->mm;
+	writable = list->to->vm_flags & VM_WRITE;
 	while (page < end) {
 		const struct zcipc_carry_page *first = page;
 
@@ -711,7 +626,7 @@ void zcipc_carry_list_give(struct zcipc_carry_list *list)
 			}
 			set_pte_at(mm, page->to, table + pte_index(page->to),
 				   zcipc_carry_pte(page->frame, list->to->vm_page_prot,
-						   page->writable, false));
+						   writable && page->writable, false));
 			n++;
 		}
 		zcipc_pt_unlock(ptl);

@@ -21,12 +21,12 @@ struct zcipc_slot;
 
 /**
  * struct zcipc_carry - PTEs on their way from one page table to another
- * @out: they have been taken
- * @from: from whom; of a snapshot, whose mmap_lock has to be given back, or NULL
- * @writable: of a snapshot: where they were they may be
- * @special: the region's are
- * @vma: where they are to be
+ * @from: from whom they have been taken for another one, or NULL
+ * @slot: where they are taken, then where they are to be
+ * @vma: likewise
  * @addr: user address of the first one there
+ * @writable: they may be writable there
+ * @special: the region's are
  * @frames: what they show
  * @first: first page in the region, until it is moved
  * @npages: number of pages
@@ -34,12 +34,12 @@ struct zcipc_slot;
  * @small: for a few
  */
 struct zcipc_carry {
-	bool out;
 	struct mm_struct *from;
-	bool writable;
-	bool special;
+	const struct zcipc_slot *slot;
 	struct vm_area_struct *vma;
 	unsigned long addr;
+	bool writable;
+	bool special;
 	struct zcipc_frame **frames;
 	unsigned long first;
 	unsigned long npages;
@@ -49,7 +49,7 @@ struct zcipc_carry {
 
 static inline void zcipc_carry_init(struct zcipc_carry *carry)
 {
-	carry->out = false;
+	carry->from = NULL;
 	carry->which = carry->small;
 }
 
@@ -58,7 +58,7 @@ static inline void zcipc_carry_init(struct zcipc_carry *carry)
  * @from: user address in the sender
  * @to: user address in the receiver
  * @frame: what is there; NULL: it has been put back
- * @writable: the PTE is to be writable, if the frame may be
+ * @writable: the PTE is to be writable, if the VMA and the frame may be
  * @was_writable: so it was in the sender
  * @taken: the sender had a PTE, which is out of its page table
  */
@@ -76,13 +76,9 @@ struct zcipc_carry_page {
  * @src: the sender, the current task's; its lock and its mmap_lock are held
  * @dst: the receiver, another space; its lock and its mmap_lock are held
  * @from: the sender's VMA
- * @from_base: what to add to file offsets of it, in bytes, for addresses
- * @from_writable: its PTEs may be writable
  * @to: the receiver's VMA
- * @to_base: what to add to file offsets of it, in bytes, for addresses
  * @to_start: user address in it, from which on there are page tables
  * @to_end: up to where
- * @to_writable: its PTEs may be writable
  * @n: number of pages
  * @pages: the pages
  */
@@ -90,32 +86,17 @@ struct zcipc_carry_list {
 	struct zcipc_space *src;
 	struct zcipc_space *dst;
 	struct vm_area_struct *from;
-	unsigned long from_base;
-	bool from_writable;
 	struct vm_area_struct *to;
-	unsigned long to_base;
 	unsigned long to_start;
 	unsigned long to_end;
-	bool to_writable;
 	unsigned int n;
 	struct zcipc_carry_page *pages;
 };
 
-/**
- * struct zcipc_carry_to - where a few PTEs are carried to
- * @from: from whom
- * @vma: the receiver's VMA
- * @addr: user address there, of the first page
- */
-struct zcipc_carry_to {
-	struct mm_struct *from;
-	struct vm_area_struct *vma;
-	unsigned long addr;
-};
-
-bool zcipc_carry_few_out(struct zcipc_carry_to *to, const struct zcipc_slot *slot,
-			 struct zcipc_space *dst, unsigned long pgoff);
-void zcipc_carry_few_in(const struct zcipc_carry_to *to, const struct zcipc_slot *slot);
+struct vm_area_struct *zcipc_carry_few_out(const struct zcipc_slot *slot, struct zcipc_space *dst,
+					   unsigned long pgoff);
+void zcipc_carry_few_in(const struct zcipc_slot *slot, const struct vm_area_struct *vma,
+			struct mm_struct *from);
 bool zcipc_carry_is_worth(unsigned long npages);
 bool zcipc_carry_list_add(struct zcipc_carry_list *list, const struct zcipc_slot *slot,
 			  unsigned long first, unsigned long npages, unsigned long pgoff,
@@ -131,8 +112,8 @@ bool zcipc_carry_out(struct zcipc_carry *carry, struct zcipc_region *region, uns
 void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot);
 bool zcipc_carry_freeze(struct zcipc_carry *carry, struct zcipc_region *region,
 			unsigned long first, unsigned long npages, struct zcipc_space *src,
-			bool locked, bool any);
-void zcipc_carry_thaw(struct zcipc_carry *carry);
+			bool locked);
+void zcipc_carry_thaw(struct zcipc_carry *carry, bool locked);
 void zcipc_carry_free(struct zcipc_carry *carry);
 
 #endif /* ZCIPC_CARRY_H */

@@ -16,34 +16,28 @@
  * (adopted.c), and takes some away at any time. So none is never wrong: a fault brings back what is
  * to be there. unmap.c hides some for a moment.
  *
- * What can happen to a table. The tables above it stay for as long as the VMA does, that is, while
- * the caller holds the mmap_lock or the VMA's lock. The page table itself need not: newer kernels
- * take one away that MADV_DONTNEED finds empty, under no more than the VMA's lock for reading. They
- * clear the PMD with the table's lock, and free the table by RCU. So an entry is looked for,
- * locked, and looked for again, as core mm's pte_offset_map_lock() does, which modules cannot call;
- * and no pointer into a table outlives its lock. A table that was there a moment ago may have to be
- * made anew.
+ * The tables above a page table stay while the caller holds the mmap_lock or the VMA's lock. The
+ * page table itself need not: newer kernels take one away that MADV_DONTNEED finds empty, under the
+ * VMA's lock for reading. They clear the PMD with the table's lock, and free the table by RCU. So
+ * an entry is looked for, locked, and looked for again, as core mm's pte_offset_map_lock() does,
+ * which modules cannot call; and no pointer into a table outlives its lock.
  *
  * Where nothing may fail any more, since PTEs have been taken that must go somewhere, a table is
  * made again and again until it stays long enough. With PF_MEMALLOC that can use the reserves, and
  * no memory cgroup refuses it.
  *
- * An entry is looked at by ptep_get() and changed by ptep_get_and_clear() and set_pte_at(), one by
- * one, never by its address alone. On arm64 set_pte_at() folds 16 entries, or more, of one folio
- * into one (contpte) as the last of them is set, be they of parts of a huge frame, and whatever
- * changes one of them takes that apart first. Meanwhile all are none, with the table locked: who
- * touches them has a fault, which finds that there is nothing to do.
+ * An entry is looked at by ptep_get() and changed by ptep_get_and_clear() and set_pte_at(), never
+ * by its address alone. arm64 folds 16 entries, or more, of one folio into one (contpte), and takes
+ * that apart before one of them changes. Meanwhile all are none, with the table locked: who touches
+ * them has a fault, which finds that there is nothing to do.
  *
- * Who else looks at entries:
- *
- * get_user_pages() without locks. It takes a reference to an ordinary PTE's page, looks at the PTE
+ * get_user_pages() without locks takes a reference to an ordinary PTE's page, looks at the PTE
  * again, and gives the reference back if that is another one. So whoever has cleared a PTE and then
  * counts references sees each that lasts, and perhaps one that is about to go. With locks it takes
  * its reference with the table's lock. By a special PTE it gets nothing in either way.
  *
- * rmap and reclaim. Pages of the module's are in no LRU list and have no mapping: nobody looks for
- * their PTEs. Imported ones are anonymous, but special PTEs are no mappings of theirs, and the pins
- * keep core mm from moving them.
+ * rmap and reclaim find none of the module's pages: they are in no LRU list and have no mapping.
+ * Special PTEs are no mappings of imported ones, and the pins keep core mm from moving them.
  *
  * fork(). These VMAs are VM_DONTCOPY. If madvise() has ended that: see zcipc_pt_is_inherited().
  */
@@ -69,12 +63,6 @@ void mte_sync_tags(pte_t old, pte_t pte)
 }
 #endif
 
-/* The pages up to the end of a page table, but no more than @npages. */
-static unsigned long zcipc_pt_rest(unsigned long addr, unsigned long npages)
-{
-	return min(npages, PTRS_PER_PTE - pte_index(addr));
-}
-
 /**
  * zcipc_pt_apply_existing() - do something to the PTEs of a range that are not none
  * @mm: whose; the caller holds its mmap_lock, or the VMA's lock
@@ -89,40 +77,30 @@ static unsigned long zcipc_pt_rest(unsigned long addr, unsigned long npages)
 int zcipc_pt_apply_existing(struct mm_struct *mm, unsigned long addr, unsigned long npages,
 			    pte_fn_t fn, void *data)
 {
-	unsigned long n;
+	unsigned long i, n;
 	spinlock_t *ptl; /* of @ptep's table */
 	pte_t *ptep;
 	int ret = 0;
 
-	for (; npages && !ret; npages -= n) {
+	for (; npages && !ret; npages -= n, addr += n << PAGE_SHIFT) {
 		n = zcipc_pt_rest(addr, npages);
 		ptep = zcipc_pt_lock(mm, addr, &ptl);
 		if (ptep) {
-			unsigned long i;
-
 			for (i = 0; i < n && !ret; i++)
 				if (!pte_none(ptep_get(ptep + i)))
 					ret = fn(ptep + i, addr + (i << PAGE_SHIFT), data);
 			zcipc_pt_unlock(ptl);
 		}
-		addr += n << PAGE_SHIFT;
 		if (npages > n)
 			cond_resched();
 	}
 	return ret;
 }
 
-/**
- * zcipc_pt_apply() - do something to all PTEs of a range, for which tables are made
- * @mm: as for zcipc_pt_apply_existing()
- * @addr: as for zcipc_pt_apply_existing()
- * @npages: its length; no PMD shows any of it
- * @fn: as for zcipc_pt_apply_existing(), or NULL: only make the tables
- * @data: for @fn
- *
- * Context: May sleep.
- * Return: 0, what @fn has returned, or -ENOMEM, also if somebody takes a table away that has just
- * been made
+/*
+ * As zcipc_pt_apply_existing(), of all PTEs of a range, for which tables are made. No PMD shows any
+ * of it. Without a function it makes the tables. Returns also -ENOMEM, be it that somebody takes a
+ * table away that has just been made.
  */
 int zcipc_pt_apply(struct mm_struct *mm, unsigned long addr, unsigned long npages, pte_fn_t fn,
 		   void *data)
@@ -130,10 +108,9 @@ int zcipc_pt_apply(struct mm_struct *mm, unsigned long addr, unsigned long npage
 	unsigned long n;
 	int ret = 0;
 
-	for (; npages && !ret; npages -= n) {
+	for (; npages && !ret; npages -= n, addr += n << PAGE_SHIFT) {
 		n = zcipc_pt_rest(addr, npages);
 		ret = apply_to_page_range(mm, addr, n << PAGE_SHIFT, fn, data);
-		addr += n << PAGE_SHIFT;
 		if (npages > n)
 			cond_resched();
 	}
@@ -151,31 +128,21 @@ void zcipc_pt_apply_must(struct mm_struct *mm, unsigned long addr, unsigned long
 	memalloc_noreclaim_restore(flags);
 }
 
-/* Makes a page table, which may be gone again when this returns. */
-void zcipc_pt_make(struct mm_struct *mm, unsigned long addr)
-{
-	zcipc_pt_apply_must(mm, addr, 1, NULL, NULL);
-}
-
 static int zcipc_pt_look(pte_t *ptep, unsigned long addr, void *data)
 {
-	*(bool *)data = pte_present(ptep_get(ptep));
-	return 0;
+	return pte_present(ptep_get(ptep));
 }
 
 /* Is there a PTE of a page? The caller holds the mmap_lock or the VMA's lock. */
 bool zcipc_pt_shows(struct mm_struct *mm, unsigned long addr)
 {
-	bool shows = false;
-
-	zcipc_pt_apply_existing(mm, addr, 1, zcipc_pt_look, &shows);
-	return shows;
+	return zcipc_pt_apply_existing(mm, addr, 1, zcipc_pt_look, NULL);
 }
 
 /*
  * As zcipc_pt_pmd(), where there was none. Core mm makes the tables above it along with the page
- * table of a page nearby. So there is a page table in one place of each GiB, for no use; it is not
- * to be in the way of another PMD. NULL: the fault that does it makes those above alone.
+ * table of a page nearby, for which there is no use, where it is not in the way of another PMD.
+ * NULL: the fault that does it makes those above alone.
  */
 static pmd_t *zcipc_pt_make_pmd(struct vm_area_struct *vma, unsigned long addr)
 {
@@ -236,31 +203,19 @@ again:
 	return ret;
 }
 
-/**
- * zcipc_pt_zap() - take pages of one of the module's VMAs out of page tables
- * @vma: the VMA; the caller holds the mmap_lock, or its lock
- * @addr: user address of the first page
- * @npages: number of pages
- *
- * Wherever else the same file offsets are mapped they are taken out of that, too. TLBs are flushed
- * when this returns.
- *
- * Context: May sleep.
+/*
+ * Takes pages of one of the module's VMAs out of page tables, wherever the same file offsets are
+ * mapped, and flushes TLBs. The caller holds the mmap_lock, or the VMA's lock. May sleep.
  */
 void zcipc_pt_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long npages)
 {
 	unmap_mapping_pages(vma->vm_file->f_mapping, linear_page_index(vma, addr), npages, false);
 }
 
-/**
- * zcipc_pt_is_inherited() - is a VMA a copy that a child gets? Then it shows nothing, for good
- * @vma: a VMA of the module's that is opened
- * @mm: whose it should be
- *
- * No VMA of the module's is copied on fork() but by MADV_DOFORK, which newer kernels refuse.
- *
- * Context: May sleep; the caller holds the mmap_lock of the VMA's mm for writing.
- * Return: whether it is
+/*
+ * Is a VMA of the module's, that is opened, a copy that a child gets of one of @mm? Then it shows
+ * nothing, for good. None is copied on fork() but by MADV_DOFORK, which newer kernels refuse. The
+ * caller holds the mmap_lock of the VMA's mm for writing. May sleep.
  */
 bool zcipc_pt_is_inherited(struct vm_area_struct *vma, const struct mm_struct *mm)
 {
@@ -274,14 +229,10 @@ bool zcipc_pt_is_inherited(struct vm_area_struct *vma, const struct mm_struct *m
 	return true;
 }
 
-/**
- * zcipc_pt_write_lock() - lock a VMA that is not the module's as for a change
- * @vma: the VMA; the caller holds the mmap_lock for writing. Released with that, or its downgrade
- *
- * Page faults hold a VMA's lock for reading while they wait for what others than core mm have.
- * So this comes before all locks of the module's.
- *
- * Context: May sleep.
+/*
+ * Locks a VMA that is not the module's as for a change, under the mmap_lock for writing, with which
+ * it is released. Page faults hold a VMA's lock for reading while they wait for what others than
+ * core mm have. So this comes before all locks of the module's. May sleep.
  */
 void zcipc_pt_write_lock(struct vm_area_struct *vma)
 {
@@ -290,18 +241,12 @@ void zcipc_pt_write_lock(struct vm_area_struct *vma)
 	zcipc_vm_flags_mod(vma, 0, 0);
 }
 
-/**
- * zcipc_pt_zap_anonymous() - take pages of private anonymous memory away
- * @vma: the VMA, after zcipc_pt_write_lock()
- * @addr: user address of the first page
- * @npages: number of pages
- *
- * As MADV_DONTNEED does. Of the functions that do so core mm exports one, and that for VMAs of
- * drivers only. So this VMA says that it is one, for as long as nobody can look: page faults and
- * all who walk through VMAs wait for the lock. What becomes of a page depends on its PTE, which
- * says that it is an ordinary one.
- *
- * Context: May sleep.
+/*
+ * Takes pages of private anonymous memory away as MADV_DONTNEED does, after zcipc_pt_write_lock().
+ * Of the functions that do so core mm exports one, and that for VMAs of drivers only. So this VMA
+ * says that it is one, for as long as nobody can look: page faults and all who walk through VMAs
+ * wait for the lock. What becomes of a page depends on its PTE, which says that it is an ordinary
+ * one. May sleep.
  */
 void zcipc_pt_zap_anonymous(struct vm_area_struct *vma, unsigned long addr, unsigned long npages)
 {

@@ -39,11 +39,9 @@ static inline bool zcipc_pt_has_pmd(struct mm_struct *mm, unsigned long addr)
 /* Is there a page table? Then there is no PMD; the table can go at any time. */
 static inline bool zcipc_pt_has_table(struct mm_struct *mm, unsigned long addr)
 {
-	pmd_t *pmd = zcipc_pt_pmd(mm, addr), val;
+	pmd_t *pmd = zcipc_pt_pmd(mm, addr);
+	pmd_t val = pmd ? READ_ONCE(*pmd) : __pmd(0);
 
-	if (!pmd)
-		return false;
-	val = READ_ONCE(*pmd);
 	return !pmd_none(val) && !pmd_leaf(val) && !pmd_bad(val);
 }
 
@@ -53,12 +51,9 @@ static inline pte_t zcipc_pt_mkwrite(pte_t pte)
 	return pte_mkdirty(zcipc_pte_mkwrite(pte_mkyoung(pte)));
 }
 
-/**
- * zcipc_pt_pte() - a PTE of a page
- * @page: the page
- * @prot: the VMA's protection, which has no PTE writable
- * @writable: it is to be writable
- * @special: it is to be special, so that nobody can hold the page, and core mm does not count it
+/*
+ * A PTE of a page, with a VMA's protection, which has none writable. A special one is such that
+ * nobody can hold the page, and core mm does not count it.
  */
 static __always_inline pte_t zcipc_pt_pte(struct page *page, pgprot_t prot, bool writable,
 					  bool special)
@@ -70,20 +65,22 @@ static __always_inline pte_t zcipc_pt_pte(struct page *page, pgprot_t prot, bool
 	return writable ? zcipc_pt_mkwrite(pte) : pte;
 }
 
-/* Are so many pages from an address on in one page table? */
-static inline bool zcipc_pt_is_one_table(unsigned long addr, unsigned long npages)
+/* Where a VMA has a file offset, in pages. */
+static inline unsigned long zcipc_pt_addr(const struct vm_area_struct *vma, unsigned long pgoff)
 {
-	return pte_index(addr) + npages <= PTRS_PER_PTE;
+	return vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
 }
 
-/**
- * zcipc_pt_lock() - lock the page table that an address is in
- * @mm: whose; the caller holds its mmap_lock, or the VMA's lock
- * @addr: the address, in a VMA
- * @ptlp: [out] for zcipc_pt_unlock()
- *
- * Return: the entry for the address, which is there until the table is unlocked, and with those
- * beside it in the same table; NULL if there is no table
+/* How many of @npages pages from an address on are in the same page table. */
+static inline unsigned long zcipc_pt_rest(unsigned long addr, unsigned long npages)
+{
+	return min(npages, PTRS_PER_PTE - pte_index(addr));
+}
+
+/*
+ * Locks the page table that an address of a VMA is in, under the mmap_lock or the VMA's lock.
+ * Returns the entry, which is there until zcipc_pt_unlock(), with those beside it in the same
+ * table; or NULL if there is no table.
  */
 static __always_inline pte_t *zcipc_pt_lock(struct mm_struct *mm, unsigned long addr,
 					    spinlock_t **ptlp)
@@ -122,24 +119,17 @@ static __always_inline void zcipc_pt_unlock(spinlock_t *ptl)
 	rcu_read_unlock();
 }
 
-void zcipc_pt_make(struct mm_struct *mm, unsigned long addr);
+void zcipc_pt_apply_must(struct mm_struct *mm, unsigned long addr, unsigned long npages,
+			 pte_fn_t fn, void *data);
 
-/**
- * zcipc_pt_lock_must() - zcipc_pt_lock(), with a new page table if there is none
- * @mm: as for zcipc_pt_lock()
- * @addr: as for zcipc_pt_lock(); no PMD shows it
- * @ptlp: as for zcipc_pt_lock()
- *
- * Context: May sleep.
- * Return: the entry
- */
+/* zcipc_pt_lock(), with a new page table if there is none, nor a PMD. May sleep. */
 static __always_inline pte_t *zcipc_pt_lock_must(struct mm_struct *mm, unsigned long addr,
 						 spinlock_t **ptlp)
 {
 	pte_t *ptep;
 
 	while (unlikely(!(ptep = zcipc_pt_lock(mm, addr, ptlp))))
-		zcipc_pt_make(mm, addr);
+		zcipc_pt_apply_must(mm, addr, 1, NULL, NULL);
 	return ptep;
 }
 
@@ -147,8 +137,6 @@ int zcipc_pt_apply_existing(struct mm_struct *mm, unsigned long addr, unsigned l
 			    pte_fn_t fn, void *data);
 int zcipc_pt_apply(struct mm_struct *mm, unsigned long addr, unsigned long npages, pte_fn_t fn,
 		   void *data);
-void zcipc_pt_apply_must(struct mm_struct *mm, unsigned long addr, unsigned long npages,
-			 pte_fn_t fn, void *data);
 bool zcipc_pt_shows(struct mm_struct *mm, unsigned long addr);
 int zcipc_pt_insert_pmd(struct vm_area_struct *vma, unsigned long addr, struct page *page,
 			bool writable, bool unpinnable);

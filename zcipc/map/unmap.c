@@ -36,15 +36,9 @@ static void zcipc_window_unmap_locked(struct zcipc_space *space, unsigned long p
 	trace_zcipc_unmap(space->id, pgoff, npages);
 }
 
-/**
- * zcipc_window_unmap() - take file offsets of a space out of all page tables
- * @space: the space
- * @pgoff: the first one, in pages
- * @npages: number of pages
- *
- * TLBs are flushed when this returns.
- *
- * Context: May sleep. Who wants that they stay away holds the locks of all regions that they show.
+/*
+ * Takes file offsets of a space out of all page tables. TLBs are flushed when this returns. Who
+ * wants that they stay away holds the locks of all regions that they show. May sleep.
  */
 void zcipc_window_unmap(struct zcipc_space *space, unsigned long pgoff, unsigned long npages)
 {
@@ -75,13 +69,15 @@ void zcipc_slot_unmap(struct zcipc_slot *slot)
  * struct zcipc_hidden - PTEs that are out of their page table for a moment
  * @mm: whose
  * @addr: user address of the first page
- * @leave: a bit for each page whose PTE is left alone
+ * @pgoff: its file offset, in pages
+ * @range: the next range of those that are left alone; the last one ends where all does
  * @ptes: for each page its PTE, none if there was nothing to hide
  */
 struct zcipc_hidden {
 	struct mm_struct *mm;
 	unsigned long addr;
-	unsigned long *leave;
+	unsigned long pgoff;
+	const struct zcipc_range *range;
 	pte_t *ptes;
 };
 
@@ -90,7 +86,9 @@ static int zcipc_pte_hide(pte_t *ptep, unsigned long addr, void *data)
 	struct zcipc_hidden *hidden = data;
 	unsigned long i = (addr - hidden->addr) >> PAGE_SHIFT;
 
-	if (!test_bit(i, hidden->leave) && pte_present(ptep_get(ptep)))
+	while (hidden->pgoff + i >= hidden->range->pgoff + hidden->range->npages)
+		hidden->range++;
+	if (hidden->pgoff + i < hidden->range->pgoff && pte_present(ptep_get(ptep)))
 		hidden->ptes[i] = ptep_get_and_clear(hidden->mm, addr, ptep);
 	return 0;
 }
@@ -105,74 +103,64 @@ static int zcipc_pte_restore(pte_t *ptep, unsigned long addr, void *data)
 	return 0;
 }
 
-/* Hides what is mapped in a range of a window, as far as the window has not been replaced. */
-static void zcipc_window_hide(struct zcipc_space *space, unsigned long pgoff, unsigned long end,
-			      struct zcipc_hidden *hidden)
+/* Hides what is mapped in a part of a window, as far as the window has not been replaced. */
+static void zcipc_window_hide(struct zcipc_space *space, struct zcipc_hidden *hidden,
+			      unsigned long npages)
 {
-	while (pgoff < end) {
-		unsigned long addr = zcipc_window_addr(space, pgoff);
-		struct vm_area_struct *vma = zcipc_window_lookup(space, pgoff, addr);
-		unsigned long n = 1;
+	unsigned long i, n;
 
-		if (vma) {
-			n = min(end - pgoff, (vma->vm_end - addr) >> PAGE_SHIFT);
+	for (i = 0; i < npages; i += n) {
+		unsigned long addr = hidden->addr + (i << PAGE_SHIFT);
+		struct vm_area_struct *vma = zcipc_window_lookup(space, hidden->pgoff + i, addr);
+
+		n = vma ? min(npages - i, (vma->vm_end - addr) >> PAGE_SHIFT) : 1;
+		if (vma)
 			zcipc_pt_apply_existing(space->mm, addr, n, zcipc_pte_hide, hidden);
-		} else {
-			cond_resched();
-		}
-		pgoff += n;
+		cond_resched();
 	}
 }
 
 /* Restores all that is hidden, one page table after the other. */
 static void zcipc_window_restore(struct zcipc_hidden *hidden, unsigned long npages)
 {
-	unsigned long i, first, last, next;
+	unsigned long i, n;
 
-	for (i = 0; i < npages; i = next) {
+	for (i = 0; i < npages; i += n) {
 		unsigned long addr = hidden->addr + (i << PAGE_SHIFT);
 
-		next = min(npages, i + ((ALIGN(addr + 1, PMD_SIZE) - addr) >> PAGE_SHIFT));
-		for (first = i; first < next && pte_none(hidden->ptes[first]); first++)
-			;
-		if (first == next)
+		n = 1;
+		if (pte_none(hidden->ptes[i]))
 			continue;
-		for (last = next - 1; pte_none(hidden->ptes[last]); last--)
-			;
-		zcipc_pt_apply_must(hidden->mm, hidden->addr + (first << PAGE_SHIFT),
-				    last - first + 1, zcipc_pte_restore, hidden);
+		n = zcipc_pt_rest(addr, npages - i);
+		zcipc_pt_apply_must(hidden->mm, addr, n, zcipc_pte_restore, hidden);
 	}
 }
 
 /*
  * Unmaps ranges that are near each other, in ascending order, with one call to core mm, which means
  * one flush. What lies between them is hidden from that call. Nobody misses it: faults wait for the
- * space's lock, who wants to unmap what is hidden, for which he has the lock of its region,
- * waits for hide_lock, and TLB entries that are left lead to the same frames. mmap_lock and
- * space's lock keep everybody away who would look at the PTEs, except core mm's DONTNEED and the
- * like, which find nothing and need not.
+ * space's lock, who wants to unmap what is hidden waits for hide_lock, and TLB entries that are
+ * left lead to the same frames. mmap_lock and space's lock keep everybody away who would look at
+ * the PTEs, except core mm's DONTNEED and the like, which find nothing and need not.
  */
 static void zcipc_window_unmap_near(struct zcipc_space *space, const struct zcipc_range *ranges,
 				    unsigned int n)
 {
 	unsigned long start = ranges[0].pgoff;
 	unsigned long npages = ranges[n - 1].pgoff + ranges[n - 1].npages - start;
-	struct zcipc_hidden hidden = { .mm = space->mm };
+	struct zcipc_hidden hidden = { .mm = space->mm, .pgoff = start, .range = ranges };
 	unsigned int i;
 
 	/* Executable mappings can be anywhere. */
 	if (n > 1 && npages <= ZCIPC_HIDE_SPAN && zcipc_window_at(space, start) &&
 	    !zcipc_window_may_be_huge(space, start, npages)) {
 		hidden.addr = zcipc_window_addr(space, start);
-		hidden.leave = bitmap_zalloc(npages, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 		hidden.ptes = kvcalloc(npages, sizeof(*hidden.ptes),
 				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	}
 	/* A stranger can unmap much at a time. */
-	if (hidden.ptes && hidden.leave && down_write_trylock(&space->hide_lock)) {
-		for (i = 0; i < n; i++)
-			bitmap_set(hidden.leave, ranges[i].pgoff - start, ranges[i].npages);
-		zcipc_window_hide(space, start, start + npages, &hidden);
+	if (hidden.ptes && down_write_trylock(&space->hide_lock)) {
+		zcipc_window_hide(space, &hidden, npages);
 		zcipc_test_point("hidden");
 		zcipc_window_unmap_locked(space, start, npages);
 		zcipc_window_restore(&hidden, npages);
@@ -182,7 +170,6 @@ static void zcipc_window_unmap_near(struct zcipc_space *space, const struct zcip
 			zcipc_window_unmap(space, ranges[i].pgoff, ranges[i].npages);
 	}
 	kvfree(hidden.ptes);
-	bitmap_free(hidden.leave);
 }
 
 static int zcipc_range_compare(const void *a, const void *b)
@@ -192,11 +179,9 @@ static int zcipc_range_compare(const void *a, const void *b)
 	return x->pgoff < y->pgoff ? -1 : x->pgoff > y->pgoff;
 }
 
-/**
- * zcipc_window_unmap_ranges() - take ranges out of page tables with as few TLB flushes as possible
- * @space: the space; the caller holds its lock and the mmap_lock of its mm
- * @ranges: the ranges, in any order and overlapping as they like; are sorted and merged
- * @n: number of ranges
+/*
+ * Takes ranges out of page tables with as few TLB flushes as possible. They may be in any order and
+ * overlap, and are sorted and merged. The caller holds the space's lock and its mm's mmap_lock.
  */
 void zcipc_window_unmap_ranges(struct zcipc_space *space, struct zcipc_range *ranges,
 			       unsigned int n)
@@ -231,15 +216,11 @@ void zcipc_window_unmap_ranges(struct zcipc_space *space, struct zcipc_range *ra
 	zcipc_window_unmap_near(space, ranges + first, last - first + 1);
 }
 
-/**
- * zcipc_region_unmap() - take a range out of all page tables
- * @region: the region; the caller holds its lock
- * @first: first page
- * @npages: number of pages
- * @except: a space whose mappings of the range have gone already, or NULL
- *
- * Slots stay, so faults bring the pages back once the lock is released. All TLBs are flushed when
- * this returns: until then the contents change only through references that are not mappings.
+/*
+ * Takes a range of a region out of all page tables but those of the space @except, if that is not
+ * NULL. Slots stay, so faults bring the pages back once the region's lock, which the caller holds,
+ * is released. All TLBs are flushed when this returns: until then the contents change only through
+ * references that are not mappings.
  */
 void zcipc_region_unmap(struct zcipc_region *region, unsigned long first, unsigned long npages,
 			const struct zcipc_space *except)

@@ -57,9 +57,10 @@ static int zcipc_copy_work_all(struct zcipc_transfer_state *t, struct zcipc_cap 
 	struct zcipc_region *region = cap->extent.region;
 	int node = t->plan.node != NUMA_NO_NODE ? t->plan.node : READ_ONCE(t->dst->node);
 	bool frozen = zcipc_cow_look(region, t->first, t->npages) == ZCIPC_COW_NOTHING;
+	bool same_mm = t->src->space.mm == t->dst->space.mm;
 	bool carried = !frozen && t->carry &&
 		       zcipc_carry_freeze(t->carry, region, t->first, t->npages, &t->src->space,
-					  t->src->space.mm == t->dst->space.mm, true);
+					  same_mm);
 	int ret;
 
 	/* The instant is now: whoever writes next waits for the region's lock. */
@@ -70,7 +71,7 @@ static int zcipc_copy_work_all(struct zcipc_transfer_state *t, struct zcipc_cap 
 	ret = zcipc_cow_copy(region, t->first, t->npages, t->region, zcipc_copy_at(t),
 			     t->cache, node, t->plan.strict && !carried);
 	if (carried)
-		zcipc_carry_thaw(t->carry);
+		zcipc_carry_thaw(t->carry, same_mm);
 	return ret ?: zcipc_copy_is_near(t);
 }
 
@@ -78,6 +79,7 @@ static int zcipc_copy_work_all(struct zcipc_transfer_state *t, struct zcipc_cap 
 static int zcipc_copy_snapshot(struct zcipc_transfer_state *t, struct zcipc_region *region)
 {
 	unsigned long at = zcipc_copy_at(t);
+	bool same_mm = t->src->space.mm == t->dst->space.mm;
 	enum zcipc_cow_freeze freeze;
 	u32 unused = t->npages;
 	int ret;
@@ -94,13 +96,14 @@ static int zcipc_copy_snapshot(struct zcipc_transfer_state *t, struct zcipc_regi
 		return 0;
 	}
 	/* PTEs of huge frames do not last: who writes to one that is his alone again unmaps it. */
-	if (freeze == ZCIPC_COW_ALL && t->carry && !t->seen.nloose &&
+	if (freeze == ZCIPC_COW_ALL && t->carry && zcipc_carry_is_worth(t->npages) &&
+	    !t->seen.nloose &&
 	    (t->plan.mended || zcipc_region_alignment(region, t->first, t->npages, true) < 0) &&
 	    zcipc_carry_freeze(t->carry, region, t->first, t->npages, &t->src->space,
-			       t->src->space.mm == t->dst->space.mm, false)) {
+			       same_mm)) {
 		zcipc_test_point("frozen");
 		zcipc_cow_share(region, t->first, t->npages, t->region, at);
-		zcipc_carry_thaw(t->carry);
+		zcipc_carry_thaw(t->carry, same_mm);
 		return 0;
 	}
 	ret = zcipc_cow_snapshot(region, t->first, t->npages, t->region, at,

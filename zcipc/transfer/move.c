@@ -78,7 +78,7 @@ static __always_inline void zcipc_move_tell(struct zcipc_transfer *cmd, struct z
  * @cap: the sender's capability, and then the peer's
  * @pgoff: where the peer is to have it mapped
  * @huge: it is a huge frame, else the PTEs are carried
- * @to: where that goes to
+ * @vma: where these go to
  */
 struct zcipc_short_move {
 	struct zcipc_transfer *cmd;
@@ -87,7 +87,7 @@ struct zcipc_short_move {
 	struct zcipc_cap *cap;
 	unsigned long pgoff;
 	bool huge;
-	struct zcipc_carry_to to;
+	struct vm_area_struct *vma;
 };
 
 static bool short_moves = true;
@@ -145,8 +145,10 @@ static bool zcipc_short_reserve(struct zcipc_short_move *m)
 static bool zcipc_short_take(struct zcipc_short_move *m, struct zcipc_slot *slot)
 {
 	zcipc_test_point("looked");
-	if (!m->huge)
-		return zcipc_carry_few_out(&m->to, slot, &m->dst->space, m->pgoff);
+	if (!m->huge) {
+		m->vma = zcipc_carry_few_out(slot, &m->dst->space, m->pgoff);
+		return m->vma;
+	}
 	zcipc_slot_unmap(slot);
 	zcipc_test_point("unmapped");
 	return zcipc_huge_refs(m->cap->extent.region->frames[0]) <= 0;
@@ -170,7 +172,7 @@ static void zcipc_short_commit(struct zcipc_short_move *m)
 	if (m->huge)
 		zcipc_slot_populate_block(&cap->slot);
 	else
-		zcipc_carry_few_in(&m->to, &cap->slot);
+		zcipc_carry_few_in(&cap->slot, m->vma, m->src->space.mm);
 	zcipc_move_tell(m->cmd, m->src, m->dst, cap, cap->rights, addr);
 }
 

@@ -219,7 +219,7 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 		zcipc_slot_install(&cap->slot, &cap->extent, t->pgoff, first, npages,
 				   t->rights & ZCIPC_RIGHT_WRITE);
 		zcipc_test_point("committed");
-		if (t->carry && t->carry->out)
+		if (t->carry && t->carry->from)
 			zcipc_carry_in(t->carry, &cap->slot);
 		else if (populate && !(t->ops->lazy && npages > ZCIPC_FAULT_AROUND))
 			zcipc_slot_populate(&cap->slot);
