@@ -177,7 +177,7 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 		cmd->huge = (u64)region->nhuge * ZCIPC_HUGE_PAGES << PAGE_SHIFT;
 	}
 	if (!ret && slot && npages <= ZCIPC_LONG_PAGES)
-		zcipc_slot_populate(slot);
+		zcipc_slot_populate(slot, 0, slot->npages);
 	mutex_unlock(&ep->space.lock);
 	if (!ret && slot && npages > ZCIPC_LONG_PAGES)
 		zcipc_slot_populate_long(slot);

@@ -297,16 +297,14 @@ void zcipc_carry_in(struct zcipc_carry *carry, struct zcipc_slot *slot)
 	unsigned long pgoff = slot->pgoff + skip;
 
 	if (skip)
-		zcipc_slot_populate_some(slot, 0, skip);
+		zcipc_slot_populate(slot, 0, skip);
 	trace_zcipc_insert(slot->extent->space->id, pgoff, carry->npages);
 	/* It may be a new region's now. */
 	carry->frames = slot->extent->region->frames + slot->first + skip;
 	carry->slot = slot;
 	zcipc_carry_insert(carry);
 	for_each_clear_bitrange(i, end, carry->which, carry->npages)
-		zcipc_window_populate(slot->extent->space, pgoff + i,
-				      carry->addr + (i << PAGE_SHIFT), carry->frames + i, end - i,
-				      slot->writable, carry->special);
+		zcipc_slot_populate(slot, skip + i, skip + end);
 	/* Special PTEs are not counted. */
 	if (carry->from == to || carry->special)
 		return;
@@ -637,8 +635,8 @@ void zcipc_carry_list_give(struct zcipc_carry_list *list)
 	for (page = list->pages; left && page < end; page++) {
 		if (!page->frame || page->taken)
 			continue;
-		zcipc_window_populate(list->dst, linear_page_index(list->to, page->to), page->to,
-				      &page->frame, 1, page->writable, false);
+		zcipc_vma_insert(list->to, linear_page_index(list->to, page->to), &page->frame, 1,
+				 page->writable, false);
 		left--;
 	}
 	if (!n || list->src->mm == mm)

@@ -13,7 +13,7 @@
 #include "mem/frame.h"
 #include "mem/region.h"
 #include "map/cow.h"
-#include "map/fault.h"
+#include "map/insert.h"
 #include "map/map.h"
 #include "map/pt.h"
 #include "map/slot.h"
@@ -21,20 +21,6 @@
 
 /* The most that a fault brings of memory that is read from its beginning to its end. */
 #define ZCIPC_FAULT_AROUND_MAX	512U
-
-/* To or from a buffer, all in one page. */
-static void zcipc_touch_copy(const struct vm_fault *vmf, struct page *page, void *buf, int len)
-{
-	void *p = kmap_local_page(page) + offset_in_page(vmf->address);
-
-	if (vmf->flags & FAULT_FLAG_WRITE) {
-		memcpy(p, buf, len);
-		flush_dcache_page(page);
-	} else {
-		memcpy(buf, p, len);
-	}
-	kunmap_local(p);
-}
 
 /*
  * Somebody may be writing to all pages. Returns how many of the @left pages behind the one that is
@@ -88,7 +74,11 @@ static vm_fault_t zcipc_touch_insert(const struct vm_fault *vmf, struct zcipc_sl
 	if (zcipc_region_is_huge(region, index) &&
 	    zcipc_slot_insert_huge(slot, vma, vmf->pgoff) != -ENOENT)
 		return VM_FAULT_NOPAGE;
-	ret = zcipc_slot_insert(slot, vma, vmf->pgoff - before, n);
+	/* There may be a PMD behind the end of the block. */
+	if (region->nhuge)
+		n = min(n, ZCIPC_HUGE_PAGES - (index - before) % ZCIPC_HUGE_PAGES);
+	ret = zcipc_vma_insert(vma, vmf->pgoff - before, region->frames + index - before, n,
+			       slot->writable, zcipc_slot_is_special(slot));
 	if (ret == -ENOMEM)
 		return VM_FAULT_OOM;
 	/* It may be a page behind it that cannot be mapped, or somebody else has mapped it. */
@@ -101,8 +91,7 @@ static vm_fault_t zcipc_touch_insert(const struct vm_fault *vmf, struct zcipc_sl
 /*
  * Somebody has locked the region of what is touched, for who knows how long. If that is possible,
  * the task waits for him without the mmap_lock, which all other threads need: then core mm has to
- * begin the fault anew. The caller holds the space's lock, which is released if this returns
- * what the fault is to return; otherwise 0 is returned.
+ * begin the fault anew. Returns 0, or releases the space's lock and says what the fault returns.
  */
 static vm_fault_t zcipc_touch_waits(struct vm_fault *vmf, struct zcipc_space *space)
 {
@@ -153,14 +142,13 @@ static vm_fault_t zcipc_touch_slot(const struct vm_fault *vmf, struct zcipc_slot
 	struct zcipc_region *region = slot->extent->region;
 	unsigned long index = slot->first + vmf->pgoff - slot->pgoff;
 	struct zcipc_frame *frame;
+	struct page *page;
 	bool huge;
 
 	zcipc_test_point("fault");
-	if (slot->extent->revoked || (write && !slot->writable))
+	if (slot->extent->revoked || (write && !slot->writable) || !region->frames[index])
 		return VM_FAULT_SIGBUS;
 	frame = region->frames[index];
-	if (!frame)
-		return VM_FAULT_SIGBUS;
 	huge = zcipc_region_is_huge(region, index);
 	/* A page_mkwrite caller has a reference to the page that was mapped. */
 	if (write && zcipc_cow_break(space, region, index, spare,
@@ -168,19 +156,22 @@ static vm_fault_t zcipc_touch_slot(const struct vm_fault *vmf, struct zcipc_slot
 		return 0;
 	if (write && space->zapped == vmf->pgoff + 1)
 		space->zapped = 0;
-	if (buf) {
-		zcipc_touch_copy(vmf, zcipc_frame_page(region->frames[index]), buf, len);
-		return VM_FAULT_NOPAGE;
-	}
-	return zcipc_touch_insert(vmf, slot, index,
-				  huge && (frame != region->frames[index] ||
-					   !zcipc_region_is_huge(region, index)));
+	if (!buf)
+		return zcipc_touch_insert(vmf, slot, index,
+					  huge && (frame != region->frames[index] ||
+						   !zcipc_region_is_huge(region, index)));
+	page = zcipc_frame_page(region->frames[index]);
+	if (write)
+		memcpy_to_page(page, offset_in_page(vmf->address), buf, len);
+	else
+		memcpy_from_page(buf, page, offset_in_page(vmf->address), len);
+	return VM_FAULT_NOPAGE;
 }
 
 /*
  * A fault: of a page that is not mapped, or a write to one mapped read-only. Inserts the PTE
- * itself, under the locks, instead of leaving it to core mm after they are released, when the page
- * may have been moved away. Or, with a buffer, copies from or to the page instead.
+ * itself, under the locks: core mm would do it when the page may have been moved away. With a
+ * buffer it copies from or to the page instead.
  */
 static vm_fault_t zcipc_window_touch(struct vm_fault *vmf, void *buf, int len)
 {

@@ -13,23 +13,22 @@ struct zcipc_space;
 struct zcipc_frame;
 struct zcipc_slot;
 
-void zcipc_slot_populate(struct zcipc_slot *slot);
+/* A fault brings this many pages, for a start. */
+#define ZCIPC_FAULT_AROUND	16UL
+
+void zcipc_slot_populate(struct zcipc_slot *slot, unsigned long i, unsigned long end);
 void zcipc_slot_populate_long(struct zcipc_slot *slot);
-void zcipc_slot_populate_some(struct zcipc_slot *slot, unsigned long i, unsigned long end);
-void zcipc_slot_populate_huge(struct zcipc_slot *slot, unsigned long i, unsigned long end);
-void zcipc_slot_populate_block(struct zcipc_slot *slot);
 
 /* Two page tables' worth is enough to make look-ups rare. */
 #define ZCIPC_POPULATE_SPAN	1024UL
 
 /**
- * struct zcipc_populate - many PTEs being inserted; the locks are those of zcipc_window_populate()
+ * struct zcipc_populate - many PTEs being inserted
  * @space: the space
  * @vma: part of a window that was used last, or NULL
  * @start: file offset, in pages, from which on @writable counts
  * @end: behind what was inserted last
  * @limit: where @vma or @writable end
- * @any_writable: @writable is not empty
  * @writable: a bit for each page whose write bit is still to be set
  */
 struct zcipc_populate {
@@ -38,15 +37,13 @@ struct zcipc_populate {
 	unsigned long start;
 	unsigned long end;
 	unsigned long limit;
-	bool any_writable;
 	DECLARE_BITMAP(writable, ZCIPC_POPULATE_SPAN);
 };
 
 void zcipc_populate_add(struct zcipc_populate *p, unsigned long pgoff,
 			struct zcipc_frame **frames, unsigned long npages, bool writable);
 void zcipc_populate_finish(struct zcipc_populate *p);
-void zcipc_window_populate(struct zcipc_space *space, unsigned long pgoff, unsigned long addr,
-			   struct zcipc_frame **frames, unsigned long npages, bool writable,
-			   bool special);
+int zcipc_vma_insert(struct vm_area_struct *vma, unsigned long pgoff, struct zcipc_frame **frames,
+		     unsigned long npages, bool writable, bool special);
 
 #endif /* ZCIPC_INSERT_H */

@@ -47,8 +47,6 @@ struct zcipc_slot *zcipc_slot_find_locked(struct zcipc_space *space, unsigned lo
 /* insert.c */
 int zcipc_slot_insert_huge(struct zcipc_slot *slot, struct vm_area_struct *vma,
 			   unsigned long pgoff);
-int zcipc_slot_insert(struct zcipc_slot *slot, struct vm_area_struct *vma,
-		      unsigned long pgoff, unsigned long npages);
 
 /* fault.c */
 vm_fault_t zcipc_window_fault(struct vm_fault *vmf);

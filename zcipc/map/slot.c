@@ -9,7 +9,7 @@
 #include "base/test.h"
 #include "mem/account.h"
 #include "mem/region.h"
-#include "map/fault.h"
+#include "map/insert.h"
 #include "map/map.h"
 #include "map/slot.h"
 #include "map/space.h"

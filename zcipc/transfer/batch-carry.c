@@ -273,18 +273,12 @@ static u32 zcipc_batch_populate_peer(struct zcipc_batch *b, u32 i, bool locked)
 		i = zcipc_batch_next(b, i + 1);
 		if (!npages)
 			continue;
-		if (slot->extent->region->nhuge) {
+		if (slot->extent->region->nhuge || zcipc_slot_is_special(slot)) {
 			if (locked)
-				zcipc_slot_populate_huge(slot, 0, slot->npages);
+				zcipc_slot_populate(slot, 0, slot->npages);
 			continue;
 		}
 		frames = slot->extent->region->frames + slot->first;
-		if (zcipc_slot_is_special(slot)) {
-			if (locked)
-				zcipc_window_populate(&dst->space, pgoff, zcipc_slot_addr(slot),
-						      frames, npages, writable, true);
-			continue;
-		}
 		if (npages == 1) {
 			/* Single pages side by side go together. */
 			b->frames[0] = *frames;

@@ -170,7 +170,7 @@ static void zcipc_short_commit(struct zcipc_short_move *m)
 	zcipc_endpoint_made_room(m->src);
 	zcipc_test_point("committed");
 	if (m->huge)
-		zcipc_slot_populate_block(&cap->slot);
+		zcipc_slot_populate(&cap->slot, 0, cap->slot.npages);
 	else
 		zcipc_carry_few_in(&cap->slot, m->vma, m->src->space.mm);
 	zcipc_move_tell(m->cmd, m->src, m->dst, cap, cap->rights, addr);

@@ -16,7 +16,6 @@
 #include "mem/plan.h"
 #include "mem/region.h"
 #include "map/carry.h"
-#include "map/fault.h"
 #include "map/insert.h"
 #include "map/slot.h"
 #include "map/window.h"
@@ -222,7 +221,7 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 		if (t->carry && t->carry->from)
 			zcipc_carry_in(t->carry, &cap->slot);
 		else if (populate && !(t->ops->lazy && npages > ZCIPC_FAULT_AROUND))
-			zcipc_slot_populate(&cap->slot);
+			zcipc_slot_populate(&cap->slot, 0, npages);
 		addr = zcipc_slot_addr(&cap->slot) + skip;
 	}
 	cap->msg = zcipc_message_of_transfer(cmd->type, region->id, addr, skip, len, cmd->cookie,

@@ -51,7 +51,7 @@
 #include "mem/region.h"
 #include "map/carry.h"
 #include "map/cow.h"
-#include "map/fault.h"
+#include "map/insert.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "ipc/room.h"
