@@ -238,7 +238,6 @@ static int __init zcipc_init(void)
 {
 	int ret;
 
-	zcipc_window_init();
 	ret = zcipc_huge_init();
 	if (ret)
 		return ret;

@@ -32,10 +32,9 @@ static inline bool zcipc_slot_is_exec(const struct zcipc_slot *slot)
 /* window.c */
 bool zcipc_window_lost_any(struct zcipc_space *space, unsigned long pgoff,
 			   unsigned long npages);
-size_t zcipc_window_array_size(unsigned long npages);
+int zcipc_window_begin(struct zcipc_space *space, unsigned int which, struct vm_area_struct *vma);
 void zcipc_window_lose(struct zcipc_space *space, struct zcipc_window *window,
 		       unsigned long start, unsigned long npages);
-void zcipc_window_unmark(struct zcipc_window *window, unsigned long start, unsigned long npages);
 bool zcipc_window_may_be_huge(struct zcipc_space *space, unsigned long pgoff,
 			      unsigned long npages);
 struct zcipc_window *zcipc_window_around(struct zcipc_space *space, unsigned long addr);
@@ -62,32 +61,5 @@ void zcipc_outside_open(struct vm_area_struct *vma);
 bool zcipc_adopted_shows(const struct vm_area_struct *vma, const struct zcipc_slot *slot);
 struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_space *space);
 extern const struct vm_operations_struct zcipc_adopted_ops;
-
-/* Frees places in a window. The caller holds the lock. */
-static inline void zcipc_window_free(struct zcipc_space *space, unsigned long pgoff,
-				     unsigned long npages)
-{
-	struct zcipc_window *window = zcipc_window_at(space, pgoff);
-	unsigned long start = zcipc_window_index(pgoff);
-
-	/*
-	 * Those outside of windows need not be free. What is adopted has those of its address: when
-	 * the last page of it is not mapped any more, there is no PTE left.
-	 */
-	if (!window)
-		return;
-	window->nused -= npages;
-	if (npages == 1 && likely(!window->lost))
-		__clear_bit(start % ZCIPC_WINDOW_PIECE, window->used[start / ZCIPC_WINDOW_PIECE]);
-	else
-		zcipc_window_unmark(window, start, npages);
-	window->hint = min(window->hint, start);
-	if (window->huge_hint)
-		window->huge_hint = min(window->huge_hint,
-					window->npages - min(window->npages, start + npages));
-	/* Where PMDs may be: what is at the end of an empty window can be used in any way. */
-	if (!window->nused)
-		window->huge_low = window->npages;
-}
 
 #endif /* ZCIPC_MAP_H */

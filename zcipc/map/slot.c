@@ -167,7 +167,7 @@ static __always_inline void zcipc_slot_leave(struct zcipc_slot *slot, struct zci
 	rb_erase(&slot->node, &space->slots);
 	if (slot == space->last_slot || slot == space->last_next)
 		space->last_slot = NULL;
-	zcipc_window_free(space, slot->pgoff, slot->npages);
+	zcipc_window_release(space, slot->pgoff, slot->npages);
 	if (slot->view)
 		zcipc_view_detach(slot->view);
 	zcipc_count(space, NULL, MAPS, -1);

@@ -16,13 +16,9 @@
 
 static struct vfsmount *zcipc_mnt;
 
-/**
- * zcipc_space_begin() - an empty space
- * @space: all zero but for @mm, @user and @id, which belong to the caller
- * @ops: what its owner has to know
- *
- * Context: May sleep.
- * Return: 0, and zcipc_space_end() must follow; or -ENOMEM
+/*
+ * An empty space: all zero but for @mm, @user and @id, which belong to the caller. Returns 0, and
+ * zcipc_space_end() must follow; or -ENOMEM.
  */
 int zcipc_space_begin(struct zcipc_space *space, const struct zcipc_space_ops *ops)
 {
@@ -31,6 +27,7 @@ int zcipc_space_begin(struct zcipc_space *space, const struct zcipc_space_ops *o
 	mutex_init(&space->adopt_lock);
 	init_rwsem(&space->hide_lock);
 	space->slots = RB_ROOT;
+	space->next_outside = ZCIPC_OUTSIDE_START;
 	space->inode = alloc_anon_inode(zcipc_mnt->mnt_sb);
 	if (IS_ERR(space->inode))
 		return PTR_ERR(space->inode);

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Spaces: what one endpoint has mapped, in one address space. The endpoint owns it.
+ * Spaces: what an endpoint, which owns it, has mapped in its address space.
  *
  * Locking order: mmap_lock -> a VMA's lock -> region->lock -> space->lock -> space->hide_lock ->
  * what core mm takes to map and unmap. Many locks of regions, or of spaces, are taken in the order
  * of their ids.
  *
- * A region is found through a space, whose lock is held then. So its lock is tried for, and if
- * somebody else has it, the space's lock is released first: zcipc_region_lock(). Nobody waits for
- * the lock of a region, which others may hold for long, with that of a space, which strangers need.
+ * Nobody waits for the lock of a region, which others may hold for long, with that of a space,
+ * which strangers need. But a region is found through a space: see zcipc_region_lock().
  *
  * Nobody waits for an mmap_lock while he has another: the second one can only be tried for. No
  * access to user memory, and no mmput(), under any of these.
@@ -33,7 +32,6 @@
 
 struct zcipc_adoption;
 struct zcipc_slot;
-struct zcipc_space;
 struct zcipc_user;
 
 /**
@@ -69,7 +67,7 @@ struct zcipc_space_ops {
  * @dead: the endpoint is shut down: nothing comes in any more
  * @windows: by enum zcipc_cache, or ZCIPC_WINDOW_PINNABLE, ZCIPC_WINDOW_UNPINNABLE
  * @window_id: of the newest of them
- * @next_outside: file offset, in pages, for the next mapping outside of windows; 0: there was none
+ * @next_outside: file offset, in pages, for the next mapping outside of windows
  * @zapped: file offset, in pages, + 1, of the page that was unmapped last so that who writes to it
  *	can wait without the mmap_lock; or 0
  * @adoption: what may be mapped as adopted memory now, or NULL
@@ -149,9 +147,8 @@ static inline void zcipc_space_closed(struct zcipc_space *space, const struct vm
 }
 
 /*
- * The window of a space that a mapping of a region belongs in, with @npinned imported pages. Where
- * there is no mkwrite, which is what forbids pins for writing, nothing keeps PTEs from becoming
- * writable.
+ * The window that a mapping of a region with @npinned imported pages belongs in. Where there is no
+ * mkwrite, which is what forbids pins for writing, nothing keeps PTEs from becoming writable.
  */
 static inline unsigned int zcipc_region_window(const struct zcipc_space *space,
 					       const struct zcipc_region *region, u32 npinned,
@@ -175,9 +172,8 @@ void zcipc_region_wait(struct zcipc_region *region, struct zcipc_space *space,
  * @other: another one whose lock the caller holds, or @space
  *
  * Context: May sleep; no other lock of a space or a region is held.
- * Return: true, or false if the locks of the spaces have been released in between. All are held in
- * any case. After false the caller has a reference to the region, and has to find out whether the
- * space still has it.
+ * Return: true, or false if those locks have been released in between. Then the caller has a
+ * reference to the region, and has to find out whether the space still has it.
  */
 static inline bool zcipc_region_lock(struct zcipc_region *region, struct zcipc_space *space,
 				     struct zcipc_space *other)

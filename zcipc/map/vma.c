@@ -264,50 +264,22 @@ static const struct vm_operations_struct zcipc_exec_ops = {
 };
 
 /* mmap() of a window. */
-static int zcipc_window_make(struct zcipc_space *space, struct vm_area_struct *vma,
-			     unsigned int which)
+static int zcipc_window_make(struct zcipc_space *space, struct vm_area_struct *vma)
 {
-	struct zcipc_window *window = &space->windows[which];
+	unsigned int which = vma->vm_pgoff >> ZCIPC_WINDOW_SHIFT;
 	bool pinnable = which == ZCIPC_WINDOW_PINNABLE;
 	bool unpinnable = which == ZCIPC_WINDOW_UNPINNABLE;
-	unsigned long npages = vma_pages(vma);
-	unsigned long **used;
-	size_t size = zcipc_window_array_size(npages);
 	int ret;
 
-	if (vma->vm_pgoff != zcipc_window_pgoff(which) || npages > ZCIPC_MAX_WINDOW_PAGES)
+	if (vma->vm_pgoff != zcipc_window_pgoff(which) || vma_pages(vma) > ZCIPC_MAX_WINDOW_PAGES)
 		return -EINVAL;
 	if (!pinnable && !unpinnable && !zcipc_frame_can_cache(which))
 		return -EOPNOTSUPP;
 	if (vma->vm_flags & VM_EXEC)
 		return -EACCES;
-	ret = zcipc_charge_overhead(space->user, size);
+	ret = zcipc_window_begin(space, which, vma);
 	if (ret)
 		return ret;
-	used = kvzalloc(size, GFP_KERNEL_ACCOUNT);
-	if (!used) {
-		zcipc_uncharge_overhead(space->user, size);
-		return -ENOMEM;
-	}
-
-	mutex_lock(&space->lock);
-	if (window->used) {
-		ret = -EBUSY;
-	} else {
-		window->id = ++space->window_id;
-		window->addr = vma->vm_start;
-		window->npages = npages;
-		window->nvmas = 1;
-		window->vma = vma;
-		window->huge_low = npages;
-		swap(window->used, used);
-	}
-	mutex_unlock(&space->lock);
-	if (ret) {
-		zcipc_uncharge_overhead(space->user, size);
-		kvfree(used);
-		return ret;
-	}
 	if (!pinnable && !unpinnable)
 		vma->vm_page_prot = zcipc_frame_pgprot(vma->vm_page_prot, which);
 	vma->vm_ops = pinnable ? &zcipc_pinnable_ops : &zcipc_window_ops;
@@ -382,7 +354,7 @@ int zcipc_window_mmap(struct zcipc_space *space, struct vm_area_struct *vma)
 	int ret;
 
 	if (vma->vm_pgoff < ZCIPC_OUTSIDE_START)
-		ret = zcipc_window_make(space, vma, vma->vm_pgoff >> ZCIPC_WINDOW_SHIFT);
+		ret = zcipc_window_make(space, vma);
 	else
 		ret = zcipc_window_make_outside(space, vma);
 	/* A view has its own ideas. */

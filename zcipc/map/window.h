@@ -26,19 +26,18 @@ struct zcipc_space;
 #define ZCIPC_RING_HEAD_START	((unsigned long)(ZCIPC_WINDOW_MAX + 1) << ZCIPC_WINDOW_SHIFT)
 #define ZCIPC_RING_END		((unsigned long)(ZCIPC_WINDOW_MAX + 2) << ZCIPC_WINDOW_SHIFT)
 
-/* Pages of a window that one bitmap is for. There is one only where something is placed. */
+/* Pages of a window that one bitmap is for. */
 #define ZCIPC_WINDOW_PIECE	262144UL
 
 /**
- * struct zcipc_window - where a space sees memory of one kind
+ * struct zcipc_window - where a space sees memory of one kind: see window.c
  * @id: another one for each window that there has been, 0: there is none
  * @addr: user address
  * @npages: its size, 0: there is no window
  * @nvmas: VMAs that are parts of it
  * @vma: the only one there ever was, which may be going away, or NULL
- * @used: bitmaps of pieces of it, NULL: no bit is set. A bit is set for each page that a slot
- *	occupies, or that has been unmapped
- * @lost: likewise, of what has been unmapped, in the same array as @used; or NULL
+ * @used: bitmaps of pieces of it: what is not free. NULL: no bit is set
+ * @lost: likewise: what has been unmapped. In the same array as @used; NULL: nothing
  * @nused: pages that slots occupy
  * @hint: no page before this one is free
  * @huge_low: no PMD shows a page before this one
@@ -58,34 +57,10 @@ struct zcipc_window {
 	unsigned long huge_hint;
 };
 
-int zcipc_window_reserve_one(struct zcipc_space *space, unsigned int which, unsigned long *pgoff);
-int zcipc_window_reserve_many(struct zcipc_space *space, unsigned int which, unsigned long npages,
-			      long align, unsigned long *pgoff);
-
-/**
- * zcipc_window_reserve() - find room in a window
- * @space: the space; the caller holds its lock
- * @which: zcipc_region_window()
- * @npages: number of pages
- * @align: zcipc_region_alignment()
- * @pgoff: [out] first page, as a file offset
- *
- * zcipc_slot_install() or zcipc_window_release() must follow.
- *
- * Return: 0, or -ENOBUFS when the window could not have room even if it were empty, -EAGAIN when
- * there is no gap that is large enough, -EDQUOT, -ENOMEM
- */
-static inline int zcipc_window_reserve(struct zcipc_space *space, unsigned int which,
-				       unsigned long npages, long align, unsigned long *pgoff)
-{
-	if (npages == 1)
-		return zcipc_window_reserve_one(space, which, pgoff);
-	return zcipc_window_reserve_many(space, which, npages, align, pgoff);
-}
-
+int zcipc_window_reserve(struct zcipc_space *space, unsigned int which, unsigned long npages,
+			 long align, unsigned long *pgoff);
 int zcipc_window_reserve_outside(struct zcipc_space *space, unsigned long npages,
 				 unsigned long *pgoff);
-void zcipc_window_init(void);
 void zcipc_window_end(struct zcipc_space *space, struct zcipc_window *window);
 unsigned long zcipc_window_room(const struct zcipc_space *space, unsigned int which);
 bool zcipc_window_has(struct zcipc_space *space, u32 id, unsigned long pgoff,
