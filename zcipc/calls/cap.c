@@ -64,9 +64,9 @@ int zcipc_cap_map_file(struct file *holder, u64 token, struct zcipc_region *regi
 {
 	struct zcipc_endpoint *ep = holder->private_data;
 	struct zcipc_slot *slot;
+	struct zcipc_view *view;
 	struct zcipc_cap *cap;
 	unsigned long pgoff;
-	struct file *view;
 	int ret;
 
 	view = zcipc_file_view(holder, &ep->space, region, first, npages, writable);
@@ -91,7 +91,7 @@ int zcipc_cap_map_file(struct file *holder, u64 token, struct zcipc_region *regi
 		ret = zcipc_file_map(view, pgoff, addr);
 out:
 	/* VMAs have references of their own. */
-	fput(view);
+	fput(view->file);
 	return ret;
 }
 

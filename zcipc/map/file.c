@@ -31,16 +31,13 @@
 #include "mem/account.h"
 #include "mem/region.h"
 #include "map/file.h"
+#include "map/map.h"
 #include "map/pt.h"
 #include "map/slot.h"
 #include "map/space.h"
-#include "map/view.h"
 #include "map/window.h"
 
-/*
- * So many dead views of a space's may still have VMAs. REVOKE has to pass those of everybody,
- * and nobody but their owners can unmap them.
- */
+/* So many dead views of a space's may still have VMAs: REVOKE has to pass those of everybody. */
 #define ZCIPC_MAX_DEAD_VIEWS	256U
 
 /* What a view takes, with its file. */
@@ -49,7 +46,7 @@
 static vm_fault_t zcipc_view_fault(struct vm_fault *vmf);
 
 /* The view that a VMA shows a part of, or NULL. */
-static struct zcipc_view *zcipc_view_of(const struct vm_area_struct *vma)
+struct zcipc_view *zcipc_view_of(const struct vm_area_struct *vma)
 {
 	if (!vma || !vma->vm_ops || vma->vm_ops->fault != zcipc_view_fault)
 		return NULL;
@@ -133,37 +130,52 @@ static void zcipc_view_open(struct vm_area_struct *vma)
 	mutex_unlock(&space->lock);
 }
 
-/*
- * Removes what a view shows, and is not mapped any more, or @unmap. The caller holds the space's
- * lock.
- */
+/* From here on faults bring nothing back. zcipc_file_unmap_range() must follow. */
+void zcipc_view_kill(struct zcipc_view *view)
+{
+	spin_lock(&view->lock);
+	view->dead = true;
+	spin_unlock(&view->lock);
+}
+
+/* Takes a range of a file's region out of all page tables. The caller holds the region's lock. */
+void zcipc_file_unmap_range(struct zcipc_region *region, unsigned long first, unsigned long npages)
+{
+	unmap_mapping_pages(region->file->f_mapping, region->file_pgoff + first, npages, false);
+	zcipc_stat_inc(SHOOTDOWNS);
+}
+
+/* Takes what a view shows out of all page tables for good. The caller holds the region's lock. */
+void zcipc_view_unmap(struct zcipc_view *view)
+{
+	zcipc_view_kill(view);
+	zcipc_file_unmap_range(view->slot->extent->region, view->slot->first, view->npages);
+}
+
+/* Removes the slot, which is not mapped any more, or @unmap. The caller holds the space's lock. */
 static void zcipc_view_remove_slot(struct zcipc_view *view, bool unmap)
 {
-	struct zcipc_space *space = view->space;
+	struct zcipc_slot *slot = view->slot;
 	struct zcipc_region *region;
-	bool waited;
 
-	if (!view->slot)
+	if (slot)
+		slot = zcipc_slot_find_locked(view->space, slot->pgoff);
+	if (!slot)
 		return;
-	region = view->slot->extent->region;
-	waited = !zcipc_region_lock(region, space, space);
-	/* It is always the same one's. */
-	if (view->slot && unmap)
+	region = slot->extent->region;
+	if (unmap)
 		zcipc_view_unmap(view);
-	if (view->slot)
-		zcipc_slot_remove(view->slot);
+	zcipc_slot_remove(slot);
 	mutex_unlock(&region->lock);
-	if (waited)
-		zcipc_region_put(region);
 }
 
 /* The last VMA has gone, or there was none in the end. The caller holds the space's lock. */
 static void zcipc_view_gone(struct zcipc_view *view)
 {
-	view->nvmas = 0;
-	if (view->left)
+	/* It was dead. */
+	if (!view->slot && view->nvmas)
 		view->space->ndead_views--;
-	view->left = false;
+	view->nvmas = 0;
 	zcipc_view_remove_slot(view, false);
 }
 
@@ -185,16 +197,10 @@ static void zcipc_view_close(struct vm_area_struct *vma)
 	zcipc_space_closed(space, vma);
 }
 
-/* As for all that is mapped from a space. */
-static int zcipc_view_mremap(struct vm_area_struct *vma)
-{
-	return -EINVAL;
-}
-
 static const struct vm_operations_struct zcipc_view_ops = {
 	.open = zcipc_view_open,
 	.close = zcipc_view_close,
-	.mremap = zcipc_view_mremap,
+	.mremap = zcipc_window_mremap,
 	.fault = zcipc_view_fault,
 	.map_pages = zcipc_view_map_pages,
 };
@@ -203,7 +209,7 @@ static const struct vm_operations_struct zcipc_view_ops = {
 static const struct vm_operations_struct zcipc_view_mkwrite_ops = {
 	.open = zcipc_view_open,
 	.close = zcipc_view_close,
-	.mremap = zcipc_view_mremap,
+	.mremap = zcipc_window_mremap,
 	.fault = zcipc_view_fault,
 	.map_pages = zcipc_view_map_pages,
 	.page_mkwrite = zcipc_view_mkwrite,
@@ -217,17 +223,20 @@ static int zcipc_view_fsync(struct file *file, loff_t start, loff_t end, int dat
 	return vfs_fsync_range(view->real, start, end, datasync);
 }
 
-/* The last VMA has gone. */
-static int zcipc_view_release(struct inode *inode, struct file *file)
+static void zcipc_view_free(struct zcipc_view *view)
 {
-	struct zcipc_view *view = file->private_data;
-
 	if (view->writable)
 		mapping_unmap_writable(view->real->f_mapping);
 	fput(view->real);
 	zcipc_uncharge_overhead(view->space->user, ZCIPC_VIEW_BYTES);
 	fput(view->holder);
 	kfree(view);
+}
+
+/* The last VMA has gone. */
+static int zcipc_view_release(struct inode *inode, struct file *file)
+{
+	zcipc_view_free(file->private_data);
 	return 0;
 }
 
@@ -238,10 +247,7 @@ static const struct file_operations zcipc_view_fops = {
 	.release = zcipc_view_release,
 };
 
-/*
- * Is a file sealed against new mappings that can be written to? Some kernels look only where user
- * space maps the file itself.
- */
+/* Is a file sealed against writable mappings? Some kernels look only where user space maps it. */
 static bool zcipc_file_is_sealed(const struct file *file)
 {
 	struct inode *inode = file_inode(file);
@@ -280,74 +286,49 @@ static struct file *zcipc_view_clone(struct zcipc_space *space, const struct fil
 	return file;
 }
 
-/**
- * zcipc_file_view() - a view that shows nothing yet
- * @holder: the file of the current task's endpoint
- * @space: that endpoint's
- * @region: of a file
- * @first: first page
- * @npages: number of pages
- * @writable: it is to be writable
- *
- * Context: May sleep; no lock is held.
- * Return: the view's file, or -EACCES, -EDQUOT, -ENOMEM
+/*
+ * A view that shows nothing yet, for an endpoint whose file is @holder. It goes with its file. May
+ * sleep; no lock is held. Returns the view, or -EACCES, -EDQUOT, -ENOMEM.
  */
-struct file *zcipc_file_view(struct file *holder, struct zcipc_space *space,
-			     struct zcipc_region *region, unsigned long first,
-			     unsigned long npages, bool writable)
+struct zcipc_view *zcipc_file_view(struct file *holder, struct zcipc_space *space,
+				   struct zcipc_region *region, unsigned long first,
+				   unsigned long npages, bool writable)
 {
-	struct zcipc_user *user = space->user;
+	int ret = zcipc_charge_overhead(space->user, ZCIPC_VIEW_BYTES);
 	struct zcipc_view *view;
-	struct file *file;
-	int ret;
 
-	view = kzalloc(sizeof(*view), GFP_KERNEL_ACCOUNT);
-	if (!view)
-		return ERR_PTR(-ENOMEM);
-	ret = zcipc_charge_overhead(user, ZCIPC_VIEW_BYTES);
 	if (ret)
-		goto err_view;
-	/* As long as it exists a memfd cannot be sealed against it. */
-	ret = -EACCES;
-	if (writable && (zcipc_file_is_sealed(region->file) ||
-			 mapping_map_writable(region->file->f_mapping)))
-		goto err_free;
-	__module_get(THIS_MODULE);
-	file = zcipc_view_clone(space, region->file, writable ? O_RDWR : O_RDONLY);
-	if (IS_ERR(file)) {
-		/* There may be too many files. */
-		ret = -ENOMEM;
-		goto err_module;
+		return ERR_PTR(ret);
+	view = kzalloc(sizeof(*view), GFP_KERNEL_ACCOUNT);
+	if (!view) {
+		zcipc_uncharge_overhead(space->user, ZCIPC_VIEW_BYTES);
+		return ERR_PTR(-ENOMEM);
 	}
 	spin_lock_init(&view->lock);
 	view->holder = get_file(holder);
 	view->space = space;
 	view->real = get_file(region->file);
-	view->file = file;
 	view->pgoff = region->file_pgoff + first;
 	view->npages = npages;
+	/* As long as it exists a memfd cannot be sealed against it. */
+	if (writable && (zcipc_file_is_sealed(region->file) ||
+			 mapping_map_writable(region->file->f_mapping))) {
+		zcipc_view_free(view);
+		return ERR_PTR(-EACCES);
+	}
 	view->writable = writable;
-	file->private_data = view;
-	return file;
-
-err_module:
-	module_put(THIS_MODULE);
-	if (writable)
-		mapping_unmap_writable(region->file->f_mapping);
-err_free:
-	zcipc_uncharge_overhead(user, ZCIPC_VIEW_BYTES);
-err_view:
-	kfree(view);
-	return ERR_PTR(ret);
+	view->file = zcipc_view_clone(space, region->file, writable ? O_RDWR : O_RDONLY);
+	if (IS_ERR(view->file)) {
+		/* There may be too many files. */
+		zcipc_view_free(view);
+		return ERR_PTR(-ENOMEM);
+	}
+	__module_get(THIS_MODULE);
+	view->file->private_data = view;
+	return view;
 }
 
-/**
- * zcipc_file_mmap() - mmap() of a view, which the current task is about to make
- * @view: the view
- * @vma: the new VMA
- *
- * Return: 0, or -EACCES when the file says no, -EOPNOTSUPP, -ENOMEM
- */
+/* mmap() of a view. Returns 0, or -EACCES when the file says no, -EOPNOTSUPP, -ENOMEM. */
 int zcipc_file_mmap(struct zcipc_view *view, struct vm_area_struct *vma)
 {
 	unsigned long never = VM_EXEC | VM_MAYEXEC;
@@ -386,28 +367,21 @@ bool zcipc_file_may_mmap(struct zcipc_view *view, struct vm_area_struct *vma)
 
 /**
  * zcipc_file_enter() - give a view its slot
- * @file: of a view that has none
+ * @view: a view that has none
  * @slot: from zcipc_slot_alloc(); the view's if this succeeds
  * @extent: what the view shows a range of; the caller holds the locks of its space and region
  * @first: first page of the range in the region
  * @pgoff: [out] where the current task can map it, as a file offset in pages
  *
- * zcipc_file_map() must follow.
- *
- * Return: 0, or -ENOBUFS
+ * Return: 0, and zcipc_file_map() must follow; or -ENOBUFS
  */
-int zcipc_file_enter(struct file *file, struct zcipc_slot *slot, struct zcipc_extent *extent,
-		     unsigned long first, unsigned long *pgoff)
+int zcipc_file_enter(struct zcipc_view *view, struct zcipc_slot *slot,
+		     struct zcipc_extent *extent, unsigned long first, unsigned long *pgoff)
 {
-	struct zcipc_view *view = file->private_data;
-	struct zcipc_space *space = view->space;
-	int ret;
-
-	if (extent->nslots >= ZCIPC_MAX_SLOTS || space->ndead_views >= ZCIPC_MAX_DEAD_VIEWS)
+	if (extent->nslots >= ZCIPC_MAX_SLOTS ||
+	    view->space->ndead_views >= ZCIPC_MAX_DEAD_VIEWS ||
+	    zcipc_window_reserve_outside(view->space, view->npages, pgoff))
 		return -ENOBUFS;
-	ret = zcipc_window_reserve_outside(space, view->npages, pgoff);
-	if (ret)
-		return ret;
 	zcipc_slot_install(slot, extent, *pgoff, first, view->npages, view->writable);
 	slot->view = view;
 	view->slot = slot;
@@ -415,18 +389,12 @@ int zcipc_file_enter(struct file *file, struct zcipc_slot *slot, struct zcipc_ex
 	return 0;
 }
 
-/**
- * zcipc_file_map() - map a view in the current task's address space
- * @file: the view's
- * @pgoff: what zcipc_file_enter() has said
- * @addr: [out] where it is
- *
- * Context: May sleep; no lock is held.
- * Return: 0 or an errno of struct zcipc_map
+/*
+ * Maps a view in the current task's address space, after zcipc_file_enter(), and says where. May
+ * sleep; no lock is held. Returns 0 or an errno of struct zcipc_map.
  */
-int zcipc_file_map(struct file *file, unsigned long pgoff, u64 *addr)
+int zcipc_file_map(struct zcipc_view *view, unsigned long pgoff, u64 *addr)
 {
-	struct zcipc_view *view = file->private_data;
 	struct zcipc_space *space = view->space;
 	unsigned long at;
 	int ret = 0;
@@ -452,14 +420,9 @@ int zcipc_file_map(struct file *file, unsigned long pgoff, u64 *addr)
 	return ret;
 }
 
-/**
- * zcipc_file_unmap_at() - unmap the view that begins somewhere
- * @space: the current task's space
- * @addr: user address
- * @token: the capability that it has to belong to, or 0
- *
- * Context: May sleep; no lock is held.
- * Return: 0, or -ENOENT, -EINTR
+/*
+ * Unmaps the view that begins at a user address of the current task, and belongs to a capability,
+ * unless @token is 0. May sleep; no lock is held. Returns 0, or -ENOENT, -EINTR.
  */
 int zcipc_file_unmap_at(struct zcipc_space *space, u64 addr, u64 token)
 {
@@ -476,23 +439,18 @@ int zcipc_file_unmap_at(struct zcipc_space *space, u64 addr, u64 token)
 	vma = vma_lookup(space->mm, addr);
 	view = zcipc_view_of(vma);
 	if (view && view->space == space && view->slot && view->slot->addr == addr &&
-	    (!token || view->slot->extent->token == token) && !view->unmapped) {
+	    (!token || view->slot->extent->token == token)) {
 		file = get_file(view->file);
 		/* By nobody else: somebody may map something there right after that. */
-		view->unmapped = true;
+		view->slot->addr = 0;
 		if (view->nvmas == 1)
 			len = vma->vm_end - addr;
-	} else {
-		ret = -ENOENT;
 	}
 	mutex_unlock(&space->lock);
 	mmap_read_unlock(space->mm);
 	if (!file)
-		return ret;
-	/*
-	 * So it can be revoked until it is unmapped, and those of others stay mapped. What another
-	 * thread maps there meanwhile is its own affair.
-	 */
+		return -ENOENT;
+	/* Without locks: what another thread maps there meanwhile is its own affair. */
 	if (len)
 		vm_munmap(addr, len);
 	/* In pieces, or not to be unmapped: it stays as one that was revoked. */
@@ -503,41 +461,9 @@ int zcipc_file_unmap_at(struct zcipc_space *space, u64 addr, u64 token)
 	return 0;
 }
 
-/**
- * zcipc_file_find() - find the capability by which a view is mapped
- * @space: the current task's space; the caller holds its lock
- * @vma: of the current task
- * @addr: in @vma
- * @npages: how much from there on
- * @token: [out] the capability
- * @offset: [out] bytes from the beginning of the capability's range
- *
- * Return: 0, or -ENOENT when it is no view, -EOPNOTSUPP when it is, but not of this kind
- */
-int zcipc_file_find(struct zcipc_space *space, const struct vm_area_struct *vma,
-		    unsigned long addr, unsigned long npages, u64 *token, u64 *offset)
-{
-	const struct zcipc_view *view = zcipc_view_of(vma);
-	const struct zcipc_slot *slot;
-	unsigned long at;
-
-	if (!view)
-		return -ENOENT;
-	slot = view->slot;
-	/* What is not served is not there: it has been revoked, or is another space's. */
-	at = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT) - view->pgoff;
-	if (view->space != space || !slot ||
-	    npages > (vma->vm_end - addr) >> PAGE_SHIFT)
-		return -EOPNOTSUPP;
-	*token = slot->extent->token;
-	*offset = (u64)(slot->first + at - slot->extent->first) << PAGE_SHIFT;
-	return 0;
-}
-
 /*
- * Is it a file whose pages are shared by mapping them, and are there when they are needed? Not so
- * those that another process or machine serves, which may take its time, or asks who opened the
- * file.
+ * Are a file's pages shared by mapping them, and there when they are needed? Not so those that
+ * another process or machine serves, which may take its time, or asks who opened the file.
  */
 static bool zcipc_file_can_share(const struct file *file)
 {
@@ -585,14 +511,14 @@ struct file *zcipc_file_get(unsigned long addr, unsigned long npages, unsigned l
 	unsigned long end = addr + (npages << PAGE_SHIFT);
 	struct vm_area_struct *vma;
 	struct file *file = NULL;
-	unsigned long at = addr;
+	unsigned long at;
 	int ret;
 
 	*rights = ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_GRANT;
 	ret = mmap_read_lock_killable(current->mm);
 	if (ret)
 		return ERR_PTR(ret);
-	while (!ret && at < end) {
+	for (at = addr; !ret && at < end; at = vma->vm_end) {
 		vma = vma_lookup(current->mm, at);
 		ret = vma ? zcipc_file_check_vma(vma) : -EFAULT;
 		if (ret)
@@ -606,7 +532,6 @@ struct file *zcipc_file_get(unsigned long addr, unsigned long npages, unsigned l
 		}
 		if (!(vma->vm_flags & VM_WRITE))
 			*rights &= ~ZCIPC_RIGHT_WRITE;
-		at = vma->vm_end;
 	}
 	mmap_read_unlock(current->mm);
 	if (!ret)

@@ -9,12 +9,12 @@
 #include "base/test.h"
 #include "mem/account.h"
 #include "mem/region.h"
+#include "map/file.h"
 #include "map/insert.h"
 #include "map/map.h"
 #include "map/slot.h"
 #include "map/space.h"
 #include "map/unmap.h"
-#include "map/view.h"
 #include "map/window.h"
 
 /* Where a slot is: a user address, or the file offset of one that is executable. */
@@ -47,7 +47,7 @@ u64 zcipc_slots_addr(const struct zcipc_extent *extent, u64 offset, u64 len)
 		if (zcipc_window_lost_any(extent->space, pgoff, npages))
 			continue;
 		addr = zcipc_slot_addr(slot);
-		/* A file's range can be about to be mapped. */
+		/* A file's range can be about to be mapped, or unmapped. */
 		if (addr)
 			return addr + offset - first;
 	}
@@ -168,8 +168,12 @@ static __always_inline void zcipc_slot_leave(struct zcipc_slot *slot, struct zci
 	if (slot == space->last_slot || slot == space->last_next)
 		space->last_slot = NULL;
 	zcipc_window_release(space, slot->pgoff, slot->npages);
-	if (slot->view)
-		zcipc_view_detach(slot->view);
+	if (slot->view) {
+		slot->view->slot = NULL;
+		/* It is dead, or not mapped. */
+		if (slot->view->nvmas)
+			space->ndead_views++;
+	}
 	zcipc_count(space, NULL, MAPS, -1);
 }
 

@@ -12,13 +12,13 @@
 #include "base/test.h"
 #include "base/trace.h"
 #include "map/extent.h"
+#include "map/file.h"
 #include "map/map.h"
 #include "map/pt.h"
 #include "map/slot.h"
 #include "map/space.h"
 #include "map/unmap.h"
 #include "map/vma.h"
-#include "map/view.h"
 #include "map/window.h"
 
 /* The most pages between two ranges that are unmapped together. */

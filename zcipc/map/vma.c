@@ -52,8 +52,6 @@ static bool zcipc_window_shows(struct zcipc_space *space, unsigned long pgoff, u
  * @token: [out] a capability for it
  * @offset: [out] bytes from the beginning of that one's range
  *
- * What the owner has unmapped or replaced is no region's, wherever it lies.
- *
  * Context: May sleep; no lock is held.
  * Return: 0, or -ENOENT when it is not one region's, -EINVAL when it is, but not page-aligned,
  * -EOPNOTSUPP when it is a file's region's, but another space's, or not all of it, -EINTR
@@ -61,8 +59,9 @@ static bool zcipc_window_shows(struct zcipc_space *space, unsigned long pgoff, u
 int zcipc_window_find(struct zcipc_space *space, unsigned long addr, unsigned long len, bool share,
 		      u64 *token, u64 *offset)
 {
+	const struct zcipc_slot *slot = NULL;
 	const struct vm_area_struct *vma;
-	const struct zcipc_slot *slot;
+	const struct zcipc_view *view;
 	unsigned long pgoff, npages;
 	int ret;
 
@@ -75,24 +74,26 @@ int zcipc_window_find(struct zcipc_space *space, unsigned long addr, unsigned lo
 		goto out;
 	pgoff = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
 	npages = (PAGE_ALIGN(addr + len) - (addr & PAGE_MASK)) >> PAGE_SHIFT;
+	view = share ? zcipc_view_of(vma) : NULL;
 	mutex_lock(&space->lock);
-	if (!zcipc_window_is_vma(space, vma)) {
-		if (share)
-			ret = zcipc_file_find(space, vma, addr, npages, token, offset);
-		if (!ret && !PAGE_ALIGNED(addr | len))
-			ret = -EINVAL;
-		goto unlock;
+	if (view) {
+		/* What is not served is not there: it has been revoked, or is another space's. */
+		ret = -EOPNOTSUPP;
+		if (view->space == space && npages <= (vma->vm_end - addr) >> PAGE_SHIFT)
+			slot = view->slot;
+	} else if (zcipc_window_is_vma(space, vma)) {
+		slot = zcipc_slot_find(space, pgoff);
+		if (slot && (zcipc_slot_is_exec(slot) ||
+			     slot->pgoff + slot->npages - pgoff < npages ||
+			     !zcipc_window_shows(space, pgoff, addr & PAGE_MASK, npages)))
+			slot = NULL;
 	}
-	slot = zcipc_slot_find(space, pgoff);
-	if (slot && !zcipc_slot_is_exec(slot) &&
-	    slot->pgoff + slot->npages - pgoff >= npages &&
-	    zcipc_window_shows(space, pgoff, addr & PAGE_MASK, npages)) {
+	if (slot) {
+		pgoff -= view ? view->pgoff : slot->pgoff;
 		*token = slot->extent->token;
-		*offset = (u64)(slot->first + pgoff - slot->pgoff - slot->extent->first)
-			  << PAGE_SHIFT;
+		*offset = (u64)(slot->first + pgoff - slot->extent->first) << PAGE_SHIFT;
 		ret = PAGE_ALIGNED(addr | len) ? 0 : -EINVAL;
 	}
-unlock:
 	mutex_unlock(&space->lock);
 out:
 	mmap_read_unlock(space->mm);
@@ -110,14 +111,9 @@ static struct zcipc_slot *zcipc_window_find_slot(struct zcipc_space *space, u64 
 			       ((addr - window->addr) >> PAGE_SHIFT));
 }
 
-/**
- * zcipc_window_remove_at() - unmap and remove the slot that begins somewhere
- * @space: the space
- * @addr: as zcipc_slot_addr() says
- * @exec: it is executable, and @addr a file offset
- *
- * Context: May sleep; no lock is held. The current task is the space's.
- * Return: 0, or -ENOENT, -EINTR
+/*
+ * Unmaps and removes the slot of the current task's space that zcipc_slot_addr() says is at @addr.
+ * May sleep; no lock is held. Returns 0, or -ENOENT, -EINTR.
  */
 int zcipc_window_remove_at(struct zcipc_space *space, u64 addr, bool exec)
 {
