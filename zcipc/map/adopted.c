@@ -28,8 +28,8 @@
 #define ZCIPC_JOIN_MAX		(ZCIPC_UNMAP_PAGES << PAGE_SHIFT)
 
 /*
- * The last page of a slot of adopted memory is about to go. The capability stays if somebody knows
- * it, but nobody is to be told an address where there is something else by then.
+ * The last page of a slot is about to go. The capability stays if somebody knows it, but nobody is
+ * to be told an address where there is something else by then.
  */
 static void zcipc_adopted_end(struct zcipc_space *space, struct zcipc_slot *slot)
 {
@@ -47,37 +47,44 @@ static void zcipc_adopted_end(struct zcipc_space *space, struct zcipc_slot *slot
 }
 
 /* Does a VMA show a slot where it belongs? One that mremap() makes, which then fails, does not. */
-bool zcipc_adopted_shows(const struct vm_area_struct *vma, const struct zcipc_slot *slot)
+static bool zcipc_adopted_shows(const struct vm_area_struct *vma, const struct zcipc_slot *slot)
 {
 	return slot->addr && vma->vm_start - (vma->vm_pgoff << PAGE_SHIFT) ==
 			     slot->addr - (slot->pgoff << PAGE_SHIFT);
 }
 
 /* What the current task is adopting, or NULL. The caller holds the space's lock. */
-struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_space *space)
+static struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_space *space)
 {
 	lockdep_assert_held(&space->lock);
 	return space->adoption && space->adoption->task == current ? space->adoption : NULL;
 }
 
+/* The same, if a VMA shows some of it, or of what is beside it and becomes one VMA with it. */
+struct zcipc_adoption *zcipc_adoption_of(const struct zcipc_space *space,
+					 const struct vm_area_struct *vma)
+{
+	struct zcipc_adoption *adoption = zcipc_adoption_own(space);
+
+	return adoption && vma->vm_start >= adoption->start && vma->vm_end <= adoption->end &&
+	       zcipc_adopted_shows(vma, adoption->slot) ? adoption : NULL;
+}
+
 /*
- * Does a VMA go because a larger one takes its place, which will show the same slots? Or is it that
- * larger one, which could not be made after all? Then what is beside the new memory is still to be
- * mapped again.
+ * Does a VMA go because a larger one takes its place, which will show the same slots, or is it that
+ * larger one, which could not be made? Then what is beside the new memory is to be mapped again.
  */
 static bool zcipc_adopted_is_joined(const struct zcipc_space *space,
 				    const struct vm_area_struct *vma)
 {
-	struct zcipc_adoption *adoption = zcipc_adoption_own(space);
+	struct zcipc_adoption *adoption = zcipc_adoption_of(space, vma);
 	struct zcipc_slot *slot;
 	unsigned long end;
 
-	if (!adoption || vma->vm_start < adoption->start || vma->vm_end > adoption->end)
+	if (!adoption)
 		return false;
 	slot = adoption->slot;
 	end = slot->addr + (slot->npages << PAGE_SHIFT);
-	if (!zcipc_adopted_shows(vma, slot))
-		return false;
 	if (vma->vm_start < end && vma->vm_end > slot->addr)
 		slot->nmapped = 0;
 	if (vma->vm_start < slot->addr || vma->vm_end > end)
@@ -179,11 +186,6 @@ static vm_fault_t zcipc_adopted_fault(struct vm_fault *vmf)
 						    zcipc_window_fault(vmf);
 }
 
-static vm_fault_t zcipc_adopted_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t end)
-{
-	return zcipc_adopted_is_dumped(vmf->vma) ? 0 : zcipc_window_map_pages(vmf, start, end);
-}
-
 /* Nobody writes to a copy. */
 static vm_fault_t zcipc_adopted_mkwrite(struct vm_fault *vmf)
 {
@@ -196,18 +198,10 @@ static unsigned long zcipc_adopted_pgoff(unsigned long addr)
 	return ZCIPC_ADOPTED_START + (addr >> PAGE_SHIFT);
 }
 
-/**
- * zcipc_adopted_reserve() - file offsets for memory that is to be adopted
- * @space: the space; the caller holds its lock
- * @addr: user address
- * @npages: number of pages
- * @pgoff: [out] first page, as a file offset
- *
- * What is side by side in memory is so in the file, too, so that one VMA can show it. A slot of
- * what was adopted there before may still have some of the offsets, if only a part of it was
- * unmapped. Then it gets others.
- *
- * Return: 0, or -ENOBUFS when all have been used
+/*
+ * File offsets for memory that is to be adopted, as zcipc_window_reserve_outside(). What is side by
+ * side in memory is so in the file, too, so that one VMA can show it; unless a slot of what was
+ * adopted there before still has some of the offsets, since only a part of it was unmapped.
  */
 int zcipc_adopted_reserve(struct zcipc_space *space, unsigned long addr, unsigned long npages,
 			  unsigned long *pgoff)
@@ -226,7 +220,7 @@ const struct vm_operations_struct zcipc_adopted_ops = {
 	.close = zcipc_adopted_close,
 	.mremap = zcipc_window_mremap,
 	.fault = zcipc_adopted_fault,
-	.map_pages = zcipc_adopted_map_pages,
+	.map_pages = zcipc_window_map_pages,
 	.page_mkwrite = zcipc_adopted_mkwrite,
 	.pfn_mkwrite = zcipc_adopted_mkwrite,
 	.access = zcipc_window_access,
@@ -234,16 +228,18 @@ const struct vm_operations_struct zcipc_adopted_ops = {
 };
 
 /*
- * Can a VMA be one with adopted memory beside it? Only if it is as it was made: what madvise() and
- * mprotect() have changed would be lost. The caller holds the mmap_lock.
+ * Can a VMA of at most so many bytes be one with adopted memory beside it? Only if it is as it was
+ * made: what madvise() and mprotect() have changed would be lost. The caller holds the mmap_lock.
  */
 static bool zcipc_adopted_can_join(const struct zcipc_space *space,
-				   const struct vm_area_struct *vma, const struct zcipc_slot *slot)
+				   const struct vm_area_struct *vma, const struct zcipc_slot *slot,
+				   unsigned long most)
 {
 	unsigned long flags = space->adopted_flags | (slot->secret ? VM_DONTDUMP : 0);
 
 	/* Core mm tries to lock all that mmap() makes, but nothing that is VM_PFNMAP. */
-	return vma->vm_ops == &zcipc_adopted_ops && vma->vm_private_data == space &&
+	return vma && vma->vm_end - vma->vm_start <= most && vma->vm_ops == &zcipc_adopted_ops &&
+	       vma->vm_private_data == space &&
 	       vma->vm_pgoff == zcipc_adopted_pgoff(vma->vm_start) &&
 	       !((vma->vm_flags ^ flags) & ~(VM_SOFTDIRTY | VM_LOCKED | VM_LOCKONFAULT));
 }
@@ -254,18 +250,17 @@ static bool zcipc_adopted_can_join(const struct zcipc_space *space,
  * @adoption: of the current task; its range grows by what is chosen
  *
  * Core mm never makes one VMA of two that are VM_PFNMAP. So the new one takes the place of those
- * beside it, whose PTEs all have to be made anew. To take those alone that are not larger, again
- * and again, leaves few VMAs, and makes few PTEs anew each time: N imports of a page make log2(N)
- * VMAs, and each PTE as often. A few pages more cost next to nothing, and else a page between two
- * that are larger would stay alone. Nobody's small import waits for what is large, of which there
- * are few in any case.
+ * beside it, whose PTEs all have to be made anew. It takes those that are not larger, again and
+ * again: N imports of a page make log2(N) VMAs, and each PTE as often. Small ones cost next to
+ * nothing, and could else stay alone between two that are larger. No small import waits for what is
+ * large, of which there are few in any case.
  *
  * Context: May sleep; no lock is held but @space's adopt_lock.
  */
 void zcipc_adopted_join(struct zcipc_space *space, struct zcipc_adoption *adoption)
 {
 	const struct zcipc_slot *slot = adoption->slot;
-	const struct vm_area_struct *vma;
+	const struct vm_area_struct *below, *above;
 	unsigned long all, most, joined;
 
 	if (slot->pgoff != zcipc_adopted_pgoff(slot->addr))
@@ -275,62 +270,29 @@ void zcipc_adopted_join(struct zcipc_space *space, struct zcipc_adoption *adopti
 		all = adoption->end - adoption->start;
 		joined = all - (slot->npages << PAGE_SHIFT);
 		most = min(max(all, ZCIPC_JOIN_MIN), ZCIPC_JOIN_MAX - joined);
-		vma = vma_lookup(space->mm, adoption->start - 1);
-		if (vma && vma->vm_end == adoption->start &&
-		    vma->vm_end - vma->vm_start <= most &&
-		    zcipc_adopted_can_join(space, vma, slot)) {
-			adoption->start = vma->vm_start;
-			continue;
-		}
-		vma = vma_lookup(space->mm, adoption->end);
-		if (vma && vma->vm_start == adoption->end &&
-		    vma->vm_end - vma->vm_start <= most &&
-		    zcipc_adopted_can_join(space, vma, slot)) {
-			adoption->end = vma->vm_end;
-			continue;
-		}
-		break;
+		below = vma_lookup(space->mm, adoption->start - 1);
+		above = vma_lookup(space->mm, adoption->end);
+		if (zcipc_adopted_can_join(space, below, slot, most) &&
+		    below->vm_end == adoption->start)
+			adoption->start = below->vm_start;
+		else if (zcipc_adopted_can_join(space, above, slot, most) &&
+			 above->vm_start == adoption->end)
+			adoption->end = above->vm_end;
+		else
+			break;
 	}
 	mmap_read_unlock(space->mm);
 }
 
-/* Is all of a range what can be joined, or, if it has been unmapped for that, nobody's? */
-static bool zcipc_adopted_is_all(const struct zcipc_space *space,
-				 const struct zcipc_adoption *adoption, unsigned long addr,
-				 unsigned long end)
-{
-	const struct vm_area_struct *vma;
-
-	while (addr < end) {
-		vma = find_vma(space->mm, addr);
-		if (vma && vma->vm_start <= addr) {
-			if (!zcipc_adopted_can_join(space, vma, adoption->slot))
-				return false;
-			addr = vma->vm_end;
-		} else {
-			if (!adoption->emptied)
-				return false;
-			addr = vma ? vma->vm_start : end;
-		}
-	}
-	return true;
-}
-
-/**
- * zcipc_adopted_may_replace() - is what mmap() is about to replace what it is meant to replace?
- * @space: the space
- * @addr: user address
- * @end: where the new mapping is to end
- *
- * Other threads may have unmapped what was chosen to be joined, may have mapped something else
- * there, which is none of this space's business, or may have changed it.
- *
- * Context: The caller holds the mmap_lock for writing, until all is mapped.
- * Return: whether it is, or nothing is being adopted
+/*
+ * Does mmap() of a range, if it is for an import, replace what was chosen to be joined? Others may
+ * have unmapped it, have mapped something else there, or have changed it. The caller holds the
+ * mmap_lock for writing, until all is mapped.
  */
 bool zcipc_adopted_may_replace(struct zcipc_space *space, unsigned long addr, unsigned long end)
 {
 	const struct zcipc_adoption *adoption;
+	const struct vm_area_struct *vma;
 	const struct zcipc_slot *slot;
 
 	mutex_lock(&space->lock);
@@ -340,20 +302,27 @@ bool zcipc_adopted_may_replace(struct zcipc_space *space, unsigned long addr, un
 		return true;
 	/* It is the current task's own. */
 	slot = adoption->slot;
-	return zcipc_adopted_is_all(space, adoption, addr, min(end, slot->addr)) &&
-	       zcipc_adopted_is_all(space, adoption,
-				    max(addr, slot->addr + (slot->npages << PAGE_SHIFT)), end);
+	while (addr < end) {
+		vma = find_vma(space->mm, addr);
+		if (addr - slot->addr < slot->npages << PAGE_SHIFT) {
+			addr = slot->addr + (slot->npages << PAGE_SHIFT);
+		} else if (vma && vma->vm_start <= addr) {
+			if (!zcipc_adopted_can_join(space, vma, slot, ULONG_MAX))
+				return false;
+			addr = vma->vm_end;
+		} else {
+			/* It has been unmapped for that, or was nobody's. */
+			if (!adoption->emptied)
+				return false;
+			addr = vma ? vma->vm_start : end;
+		}
+	}
+	return true;
 }
 
-/**
- * zcipc_adopted_populate() - insert PTEs of adopted memory in a range, if the mmap_lock is free
- * @space: the space
- * @addr: user address: where the range begins
- * @end: where it ends
- *
- * What is not inserted is left to faults.
- *
- * Context: May sleep; no lock is held but @space's adopt_lock.
+/*
+ * Inserts PTEs of adopted memory in a range, if the mmap_lock is free. The rest is left to faults.
+ * May sleep; no lock is held but @space's adopt_lock.
  */
 void zcipc_adopted_populate(struct zcipc_space *space, unsigned long addr, unsigned long end)
 {

@@ -58,8 +58,8 @@ int zcipc_window_mremap(struct vm_area_struct *vma);
 void zcipc_outside_open(struct vm_area_struct *vma);
 
 /* adopted.c */
-bool zcipc_adopted_shows(const struct vm_area_struct *vma, const struct zcipc_slot *slot);
-struct zcipc_adoption *zcipc_adoption_own(const struct zcipc_space *space);
+struct zcipc_adoption *zcipc_adoption_of(const struct zcipc_space *space,
+					 const struct vm_area_struct *vma);
 extern const struct vm_operations_struct zcipc_adopted_ops;
 
 #endif /* ZCIPC_MAP_H */

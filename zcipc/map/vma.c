@@ -283,10 +283,7 @@ static int zcipc_window_make(struct zcipc_space *space, struct vm_area_struct *v
 	return 0;
 }
 
-/*
- * mmap() of what ZCIPC_IOC_MAP gave an offset for, or of a part of it; or of memory that is being
- * adopted, in its place; or of a view.
- */
+/* mmap() of what ZCIPC_IOC_MAP gave an offset for, of memory that is being adopted, or a view. */
 static int zcipc_window_make_outside(struct zcipc_space *space, struct vm_area_struct *vma)
 {
 	unsigned long kind = VM_MIXEDMAP | VM_DONTDUMP;
@@ -299,15 +296,13 @@ static int zcipc_window_make_outside(struct zcipc_space *space, struct vm_area_s
 
 	mutex_lock(&space->lock);
 	slot = zcipc_slot_find(space, vma->vm_pgoff);
-	adoption = zcipc_adoption_own(space);
+	adoption = zcipc_adoption_of(space, vma);
 	if (adoption) {
 		slot = adoption->slot;
-		if (vma->vm_start >= adoption->start && vma->vm_end <= adoption->end &&
-		    zcipc_adopted_shows(vma, slot))
-			ret = 0;
 		/* What is joined has been counted, and may be mapped without the new memory. */
-		if (!ret && vma->vm_start <= slot->addr && vma->vm_end > slot->addr)
+		if (vma->vm_start <= slot->addr && vma->vm_end > slot->addr)
 			slot->nmapped = slot->npages;
+		ret = 0;
 		ops = &zcipc_adopted_ops;
 		kind = VM_PFNMAP | (slot->secret ? VM_DONTDUMP : 0);
 		/* personality(READ_IMPLIES_EXEC) may have asked for it. */
