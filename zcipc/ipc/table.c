@@ -33,7 +33,7 @@ struct zcipc_cap *zcipc_cap_alloc(int node)
 	if (cap) {
 		INIT_LIST_HEAD(&cap->children);
 		INIT_LIST_HEAD(&cap->sibling);
-		zcipc_extent_init(&cap->extent);
+		INIT_LIST_HEAD(&cap->extent.slots);
 		INIT_LIST_HEAD(&cap->notices);
 		INIT_LIST_HEAD(&cap->msg.entry);
 	}

@@ -23,20 +23,7 @@ static unsigned long zcipc_extent_last(const struct zcipc_extent *extent)
 INTERVAL_TREE_DEFINE(struct zcipc_extent, range_node, unsigned long, range_last,
 		     zcipc_extent_first, zcipc_extent_last, static, zcipc_ranges)
 
-/* One that is nobody's yet, and is all zero. */
-void zcipc_extent_init(struct zcipc_extent *extent)
-{
-	INIT_LIST_HEAD(&extent->region_entry);
-	INIT_LIST_HEAD(&extent->slots);
-}
-
-/**
- * zcipc_extent_install() - name a range
- * @extent: of a space whose lock the caller holds
- * @region: what it names; the caller holds its lock. Gets a reference.
- * @first: first page of the range
- * @npages: number of pages
- */
+/* Names a range. The caller holds the locks of space and region; the latter gets a reference. */
 void zcipc_extent_install(struct zcipc_extent *extent, struct zcipc_region *region,
 			  unsigned long first, unsigned long npages)
 {
@@ -65,24 +52,14 @@ void zcipc_extent_revoke(struct zcipc_extent *extent)
 /* Takes it out of its region, whose lock the caller holds. The reference is left. */
 void zcipc_extent_detach(struct zcipc_extent *extent)
 {
-	struct zcipc_region *region = extent->region;
-
-	lockdep_assert_held(&region->lock);
-	if (!extent->revoked) {
-		zcipc_ranges_remove(extent, &region->ranges);
-		zcipc_region_count_uses(region, -1);
-	}
+	if (!extent->revoked)
+		zcipc_extent_revoke(extent);
 	list_del(&extent->region_entry);
 }
 
-/**
- * zcipc_extent_next() - go through the extents that name pages of a range
- * @region: the region; the caller holds its lock
- * @extent: the one before, NULL: from the beginning
- * @first: first page
- * @npages: number of pages
- *
- * Return: the next one that is not revoked, or NULL
+/*
+ * The next extent that names pages of a range, and is not revoked, or NULL. After NULL it is the
+ * first. The caller holds the region's lock.
  */
 struct zcipc_extent *zcipc_extent_next(struct zcipc_region *region, struct zcipc_extent *extent,
 				       unsigned long first, unsigned long npages)

@@ -42,7 +42,6 @@ struct zcipc_extent {
 	struct list_head slots;
 };
 
-void zcipc_extent_init(struct zcipc_extent *extent);
 void zcipc_extent_install(struct zcipc_extent *extent, struct zcipc_region *region,
 			  unsigned long first, unsigned long npages);
 void zcipc_extent_revoke(struct zcipc_extent *extent);

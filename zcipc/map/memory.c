@@ -16,7 +16,7 @@
 #include "map/memory.h"
 #include "map/pt.h"
 
-/* Can a VMA's memory be taken away, or, with @secret, be adopted? Notes what is not for dumps. */
+/* zcipc_import_check(), of a VMA. */
 static int zcipc_import_check_vma(struct vm_area_struct *vma, bool *secret)
 {
 	/* Tags of memory (arm64) would be lost on the way. */
@@ -35,32 +35,30 @@ static int zcipc_import_check_vma(struct vm_area_struct *vma, bool *secret)
 	return 0;
 }
 
-/* As zcipc_import_check(), for a caller who holds the mmap_lock. */
-static int zcipc_import_check_locked(unsigned long addr, unsigned long npages, bool *secret)
+/* zcipc_import_check(), for a caller who holds the mmap_lock. @lock: to lock the VMAs, too. */
+static int zcipc_import_check_locked(unsigned long addr, unsigned long npages, bool *secret,
+				     bool lock)
 {
 	unsigned long end = addr + (npages << PAGE_SHIFT);
 	struct vm_area_struct *vma;
-	int ret = 0;
+	int ret;
 
-	lockdep_assert_held(&current->mm->mmap_lock);
-	while (!ret && addr < end) {
+	mmap_assert_locked(current->mm);
+	for (; addr < end; addr = vma->vm_end) {
 		vma = vma_lookup(current->mm, addr);
 		ret = vma ? zcipc_import_check_vma(vma, secret) : -EFAULT;
-		if (!ret)
-			addr = vma->vm_end;
+		if (ret)
+			return ret;
+		if (lock)
+			zcipc_pt_write_lock(vma);
 	}
-	return ret;
+	return 0;
 }
 
-/**
- * zcipc_import_check() - is memory of the current task all there, and of the right kind?
- * @addr: user address
- * @npages: how much
- * @secret: it is to be adopted; set if any of it is not to be in core dumps. NULL: to be taken
- *	away
- *
- * Context: May sleep; no lock is held.
- * Return: 0, or -EFAULT, -EACCES, -EOPNOTSUPP, -EINTR
+/*
+ * Is memory of the current task all there, and can it be taken away? Or, with @secret, be adopted:
+ * then that is set if any of it is not to be in core dumps. May sleep; no lock is held. Returns 0,
+ * or -EFAULT, -EACCES, -EOPNOTSUPP, -EINTR.
  */
 int zcipc_import_check(unsigned long addr, unsigned long npages, bool *secret)
 {
@@ -68,39 +66,23 @@ int zcipc_import_check(unsigned long addr, unsigned long npages, bool *secret)
 
 	if (ret)
 		return ret;
-	ret = zcipc_import_check_locked(addr, npages, secret);
+	ret = zcipc_import_check_locked(addr, npages, secret, false);
 	mmap_read_unlock(current->mm);
 	return ret;
 }
 
-/**
- * zcipc_import_lock() - lock memory that is to be taken away
- * @addr: user address; the caller holds the current task's mmap_lock for writing, and none of the
- *	module's locks
- * @npages: how much
- *
- * Return: 0, or an errno of zcipc_import_check()
+/*
+ * Locks memory that is to be taken away. The caller holds the current task's mmap_lock for writing,
+ * and none of the module's locks. Returns 0, or an errno of zcipc_import_check().
  */
 int zcipc_import_lock(unsigned long addr, unsigned long npages)
 {
-	unsigned long end = addr + (npages << PAGE_SHIFT);
-	struct vm_area_struct *vma;
-	int ret;
-
-	ret = zcipc_import_check_locked(addr, npages, NULL);
-	for (; !ret && addr < end; addr = vma->vm_end) {
-		vma = vma_lookup(current->mm, addr);
-		zcipc_pt_write_lock(vma);
-	}
-	return ret;
+	return zcipc_import_check_locked(addr, npages, NULL, true);
 }
 
-/**
- * zcipc_import_zap() - take imported memory away from where it was
- * @addr: user address, after zcipc_import_lock(); the mmap_lock has not been released since
- * @npages: how much
- *
- * Whoever looks there next finds new memory, which is zero. TLBs are flushed when this returns.
+/*
+ * Takes imported memory away, after zcipc_import_lock(), under the same mmap_lock. Whoever looks
+ * there next finds new memory, which is zero. TLBs are flushed when this returns.
  */
 void zcipc_import_zap(unsigned long addr, unsigned long npages)
 {
@@ -121,10 +103,7 @@ void zcipc_import_zap(unsigned long addr, unsigned long npages)
 		zcipc_lru_drain();
 }
 
-/*
- * Puts back what has been taken away from where it was: the contents, since nobody can put the
- * pages back. Returns how many bytes are lost.
- */
+/* Puts back the contents of what has been taken away. Returns how many bytes are lost. */
 unsigned long zcipc_import_restore(struct zcipc_region *region, unsigned long first,
 				   unsigned long npages, unsigned long addr)
 {

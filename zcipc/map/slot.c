@@ -27,10 +27,7 @@ u64 zcipc_slot_addr(const struct zcipc_slot *slot)
 	return zcipc_window_addr(slot->extent->space, slot->pgoff);
 }
 
-/*
- * Where a range of an extent is mapped, all of it and not executable, or 0. Bytes. The caller holds
- * the space's lock.
- */
+/* Where bytes of an extent are mapped, not executable, or 0. The caller holds the space's lock. */
 u64 zcipc_slots_addr(const struct zcipc_extent *extent, u64 offset, u64 len)
 {
 	const struct zcipc_slot *slot;
@@ -54,29 +51,37 @@ u64 zcipc_slots_addr(const struct zcipc_extent *extent, u64 offset, u64 len)
 	return 0;
 }
 
-static int zcipc_slot_compare(const void *key, const struct rb_node *node)
-{
-	const struct zcipc_slot *slot = rb_entry(node, struct zcipc_slot, node);
-	unsigned long pgoff = *(const unsigned long *)key;
-
-	if (pgoff < slot->pgoff)
-		return -1;
-	return pgoff >= slot->pgoff + slot->npages;
-}
-
 static bool zcipc_slot_less(struct rb_node *a, const struct rb_node *b)
 {
 	return rb_entry(a, struct zcipc_slot, node)->pgoff <
 	       rb_entry(b, struct zcipc_slot, node)->pgoff;
 }
 
+/* The first slot that occupies a page from @pgoff on, or NULL. */
+struct zcipc_slot *zcipc_slot_find_from(struct zcipc_space *space, unsigned long pgoff)
+{
+	struct rb_node *node = space->slots.rb_node;
+	struct zcipc_slot *slot, *found = NULL;
+
+	lockdep_assert_held(&space->lock);
+	while (node) {
+		slot = rb_entry(node, struct zcipc_slot, node);
+		if (slot->pgoff + slot->npages > pgoff) {
+			found = slot;
+			node = node->rb_left;
+		} else {
+			node = node->rb_right;
+		}
+	}
+	return found;
+}
+
 /* The slot that occupies a page of the window, or NULL. The caller holds the space's lock. */
 struct zcipc_slot *zcipc_slot_find(struct zcipc_space *space, unsigned long pgoff)
 {
-	struct rb_node *node = rb_find(&pgoff, &space->slots, zcipc_slot_compare);
+	struct zcipc_slot *slot = zcipc_slot_find_from(space, pgoff);
 
-	lockdep_assert_held(&space->lock);
-	return node ? rb_entry(node, struct zcipc_slot, node) : NULL;
+	return slot && slot->pgoff <= pgoff ? slot : NULL;
 }
 
 /* Enters a slot among those of its space. Many come right behind the last one. */
@@ -177,10 +182,9 @@ static __always_inline void zcipc_slot_leave(struct zcipc_slot *slot, struct zci
 	zcipc_count(space, NULL, MAPS, -1);
 }
 
-/**
- * zcipc_slot_remove() - remove a slot and free its place
- * @slot: shows nothing any more: a place must not be used again while PTEs are left. The caller
- *	holds the locks of space and region.
+/*
+ * Removes a slot and frees its place, which must not be used again while PTEs are left. The caller
+ * holds the locks of space and region.
  */
 void zcipc_slot_remove(struct zcipc_slot *slot)
 {
@@ -194,14 +198,10 @@ void zcipc_slot_remove(struct zcipc_slot *slot)
 		zcipc_slot_free(slot, slot->extent->space->user);
 }
 
-/**
- * zcipc_slot_pass() - show what a slot shows to another space
- * @slot: a slot whose capability has just been passed on; what it shows is unmapped
- * @from: whose the capability was; the caller holds the locks of both spaces, and the region's
- * @pgoff: reserved in the other one's window
- * @writable: PTEs may be writable
- *
- * Return: the user address there
+/*
+ * Shows what a slot showed to the space that its capability has just been passed on to, by @from.
+ * It is unmapped, and @pgoff is reserved. The caller holds the locks of both spaces, and the
+ * region's. Returns the user address.
  */
 u64 zcipc_slot_pass(struct zcipc_slot *slot, struct zcipc_space *from, unsigned long pgoff,
 		    bool writable)
@@ -214,29 +214,9 @@ u64 zcipc_slot_pass(struct zcipc_slot *slot, struct zcipc_space *from, unsigned 
 	return zcipc_window_addr(slot->extent->space, pgoff);
 }
 
-/* The first slot that occupies a page from @pgoff on, or NULL. */
-struct zcipc_slot *zcipc_slot_find_from(struct zcipc_space *space, unsigned long pgoff)
-{
-	struct rb_node *node = space->slots.rb_node;
-	struct zcipc_slot *slot, *found = NULL;
-
-	lockdep_assert_held(&space->lock);
-	while (node) {
-		slot = rb_entry(node, struct zcipc_slot, node);
-		if (slot->pgoff + slot->npages > pgoff) {
-			found = slot;
-			node = node->rb_left;
-		} else {
-			node = node->rb_right;
-		}
-	}
-	return found;
-}
-
 /*
- * Locks the region of the slot that occupies a page. The space's lock may be released in
- * between: the caller has to know of nothing else. Returns the slot, or NULL, and nothing is
- * locked.
+ * Locks the region of the slot that occupies a page, and returns the slot, or NULL. The space's
+ * lock may be released in between: the caller has to know of nothing else.
  */
 struct zcipc_slot *zcipc_slot_find_locked(struct zcipc_space *space, unsigned long pgoff)
 {

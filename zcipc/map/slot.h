@@ -13,8 +13,6 @@
 #include "map/extent.h"
 #include "map/window.h"
 
-struct zcipc_extent;
-struct zcipc_space;
 struct zcipc_user;
 struct zcipc_view;
 

@@ -30,15 +30,12 @@ static bool zcipc_window_shows(struct zcipc_space *space, unsigned long pgoff, u
 {
 	unsigned long n;
 
-	while (npages) {
+	for (; npages; npages -= n, pgoff += n, addr += n << PAGE_SHIFT) {
 		const struct vm_area_struct *vma = zcipc_window_lookup(space, pgoff, addr);
 
 		if (!vma)
 			return false;
 		n = min(npages, (vma->vm_end - addr) >> PAGE_SHIFT);
-		pgoff += n;
-		addr += n << PAGE_SHIFT;
-		npages -= n;
 	}
 	return true;
 }
@@ -100,32 +97,26 @@ out:
 	return ret;
 }
 
-/* The slot that begins at a user address. The caller holds the space's lock. */
-static struct zcipc_slot *zcipc_window_find_slot(struct zcipc_space *space, u64 addr)
-{
-	const struct zcipc_window *window = zcipc_window_around(space, addr);
-
-	if (!window)
-		return NULL;
-	return zcipc_slot_find(space, zcipc_window_pgoff(window - space->windows) +
-			       ((addr - window->addr) >> PAGE_SHIFT));
-}
-
 /*
  * Unmaps and removes the slot of the current task's space that zcipc_slot_addr() says is at @addr.
  * May sleep; no lock is held. Returns 0, or -ENOENT, -EINTR.
  */
 int zcipc_window_remove_at(struct zcipc_space *space, u64 addr, bool exec)
 {
+	const struct zcipc_window *window = NULL;
+	unsigned long pgoff = addr >> PAGE_SHIFT;
+	struct zcipc_slot *slot = NULL;
 	struct zcipc_region *region;
-	struct zcipc_slot *slot;
 	int ret = -ENOENT;
 
 	mutex_lock(&space->lock);
-	slot = exec ? zcipc_slot_find(space, addr >> PAGE_SHIFT) :
-		      zcipc_window_find_slot(space, addr);
-	if (slot)
-		slot = zcipc_slot_find_locked(space, slot->pgoff);
+	if (!exec)
+		window = zcipc_window_around(space, addr);
+	if (window)
+		pgoff = zcipc_window_pgoff(window - space->windows) +
+			((addr - window->addr) >> PAGE_SHIFT);
+	if (exec || window)
+		slot = zcipc_slot_find_locked(space, pgoff);
 	if (slot) {
 		region = slot->extent->region;
 		if (zcipc_slot_is_exec(slot) == exec && zcipc_slot_addr(slot) == addr) {
@@ -159,10 +150,7 @@ static void zcipc_window_open(struct vm_area_struct *vma)
 	mutex_unlock(&space->lock);
 }
 
-/*
- * File offsets of a window are not mapped any more. Who has not heard of a slot there is not told
- * where it is; if there is no window any more, there is no slot.
- */
+/* File offsets are not mapped any more: nobody is told of them. @gone: with the whole window. */
 static void zcipc_window_unplace(struct zcipc_space *space, unsigned long pgoff,
 				 unsigned long npages, bool gone)
 {
@@ -189,7 +177,7 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 {
 	struct zcipc_space *space = vma->vm_private_data;
 	struct zcipc_window *window;
-	unsigned long npages;
+	unsigned long pgoff, npages;
 
 	if (vma->vm_mm != space->mm)
 		return;
@@ -201,13 +189,12 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 	window->vma = NULL;
 	if (!--window->nvmas) {
 		npages = window->npages;
+		pgoff = zcipc_window_pgoff(window - space->windows);
 		/* Nothing new comes in, though the lock may be released, nor what was reserved. */
 		window->npages = 0;
 		window->id = 0;
-		zcipc_window_unplace(space, zcipc_window_pgoff(window - space->windows), npages,
-				     false);
-		zcipc_window_unplace(space, zcipc_window_pgoff(window - space->windows), npages,
-				     true);
+		zcipc_window_unplace(space, pgoff, npages, false);
+		zcipc_window_unplace(space, pgoff, npages, true);
 		window->npages = npages;
 		zcipc_window_end(space, window);
 	} else if (vma->vm_start != vma->vm_end && !zcipc_space_gone(space)) {
@@ -349,14 +336,9 @@ int zcipc_window_mmap(struct zcipc_space *space, struct vm_area_struct *vma)
 	else
 		ret = zcipc_window_make_outside(space, vma);
 	/* A view has its own ideas. */
-	if (ret || vma->vm_file->f_mapping != space->inode->i_mapping)
+	if (ret || !zcipc_window_is_vma(space, vma))
 		return ret;
-	/*
-	 * Not inherited, not grown, and, but for adopted memory, not dumped: the contents are also
-	 * other processes'. What is unmapped has been used once, as far as this VMA goes:
-	 * VM_SEQ_READ tells core mm not to note that for page reclaim, which does not know these
-	 * pages.
-	 */
+	/* VM_SEQ_READ: what is unmapped is not noted for reclaim, which does not know the pages. */
 	zcipc_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_SEQ_READ, 0);
 	vma->vm_private_data = space;
 	if (vma->vm_ops == &zcipc_adopted_ops)
