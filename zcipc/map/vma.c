@@ -183,9 +183,9 @@ static void zcipc_window_close(struct vm_area_struct *vma)
 		return;
 	mutex_lock(&space->lock);
 	window = zcipc_window_at(space, vma->vm_pgoff);
-	/* The offset of what 6.1 takes back when it fails to split a VMA means nothing. */
+	/* Of what 6.1 takes back when it fails to split a VMA only the end means anything. */
 	if (vma->vm_start == vma->vm_end)
-		window = zcipc_window_around(space, vma->vm_start) ?: window;
+		window = zcipc_window_around(space, vma->vm_end - 1) ?: window;
 	window->vma = NULL;
 	if (!--window->nvmas) {
 		npages = window->npages;
