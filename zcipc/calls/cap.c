@@ -19,7 +19,6 @@
 #include "map/file.h"
 #include "map/insert.h"
 #include "map/slot.h"
-#include "map/vma.h"
 #include "map/window.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"

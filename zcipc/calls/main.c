@@ -19,7 +19,6 @@
 #include "mem/pool.h"
 #include "mem/recycle.h"
 #include "map/adopted.h"
-#include "map/vma.h"
 #include "map/window.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"

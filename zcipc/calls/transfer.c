@@ -15,7 +15,7 @@
 #include "mem/region.h"
 #include "map/file.h"
 #include "map/memory.h"
-#include "map/vma.h"
+#include "map/window.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "transfer/direct.h"

@@ -66,7 +66,6 @@
 #include "map/slot.h"
 #include "map/space.h"
 #include "map/unmap.h"
-#include "map/vma.h"
 #include "map/window.h"
 
 /*

@@ -24,7 +24,6 @@
 #include "map/pt.h"
 #include "map/slot.h"
 #include "map/space.h"
-#include "map/vma.h"
 #include "map/window.h"
 
 /* Work between two calls of cond_resched(). */

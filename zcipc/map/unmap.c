@@ -18,7 +18,6 @@
 #include "map/slot.h"
 #include "map/space.h"
 #include "map/unmap.h"
-#include "map/vma.h"
 #include "map/window.h"
 
 /* The most pages between two ranges that are unmapped together. */

@@ -21,7 +21,6 @@
 #include "map/slot.h"
 #include "map/space.h"
 #include "map/unmap.h"
-#include "map/vma.h"
 #include "map/window.h"
 
 /* Does a range still show what it showed at first? As zcipc_window_lookup(). */

@@ -83,6 +83,10 @@ static inline bool zcipc_window_is_pfnmap(unsigned long pgoff)
 	return pgoff >> ZCIPC_WINDOW_SHIFT == ZCIPC_WINDOW_UNPINNABLE;
 }
 
+int zcipc_window_mmap(struct zcipc_space *space, struct vm_area_struct *vma);
+int zcipc_window_find(struct zcipc_space *space, unsigned long addr, unsigned long len, bool share,
+		      u64 *token, u64 *offset);
+int zcipc_window_remove_at(struct zcipc_space *space, u64 addr, bool exec);
 bool zcipc_window_is_vma(const struct zcipc_space *space, const struct vm_area_struct *vma);
 struct vm_area_struct *zcipc_window_lookup(struct zcipc_space *space, unsigned long pgoff,
 					   unsigned long addr);
