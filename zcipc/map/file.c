@@ -257,36 +257,6 @@ static bool zcipc_file_is_sealed(const struct file *file)
 }
 
 /*
- * A file of our own for what another one has open: alloc_file_clone(), which modules cannot call. A
- * dentry of our own would be an alias of the inode: file systems take any one for the file's place
- * in a directory, and when one of a deleted file's goes all who watch it are told that it has gone.
- */
-static struct file *zcipc_view_clone(struct zcipc_space *space, const struct file *real, int flags)
-{
-	struct file *file = zcipc_space_file(space, flags, &zcipc_view_fops);
-	struct path path;
-
-	if (IS_ERR(file))
-		return file;
-	if (!(file->f_mode & FMODE_WRITE)) {
-		i_readcount_dec(file_inode(file));
-		i_readcount_inc(file_inode(real));
-	}
-	path = file->f_path;
-	path_get(&real->f_path);
-	*zcipc_file_path(file) = real->f_path;
-	file->f_inode = file_inode(real);
-	file->f_mapping = real->f_mapping;
-	file->f_wb_err = filemap_sample_wb_err(file->f_mapping);
-	file->f_sb_err = file_sample_sb_err(file);
-	file_ra_state_init(&file->f_ra, file->f_mapping);
-	/* Nobody opened it. */
-	file->f_mode |= FMODE_NONOTIFY;
-	path_put(&path);
-	return file;
-}
-
-/*
  * A view that shows nothing yet, for an endpoint whose file is @holder. It goes with its file. May
  * sleep; no lock is held. Returns the view, or -EACCES, -EDQUOT, -ENOMEM.
  */
@@ -317,7 +287,8 @@ struct zcipc_view *zcipc_file_view(struct file *holder, struct zcipc_space *spac
 		return ERR_PTR(-EACCES);
 	}
 	view->writable = writable;
-	view->file = zcipc_view_clone(space, region->file, writable ? O_RDWR : O_RDONLY);
+	view->file = zcipc_space_clone(space, region->file, writable ? O_RDWR : O_RDONLY,
+				       &zcipc_view_fops);
 	if (IS_ERR(view->file)) {
 		/* There may be too many files. */
 		zcipc_view_free(view);

@@ -5,8 +5,10 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
+#include <linux/pagemap.h>
 #include <linux/pseudo_fs.h>
 
+#include "base/compat.h"
 #include "mem/account.h"
 #include "mem/region.h"
 #include "map/map.h"
@@ -99,16 +101,39 @@ static struct file_system_type zcipc_fs_type = {
 	.kill_sb = kill_anon_super,
 };
 
-/* A file that is nobody's yet, of a space's own inode, or an errno. */
-struct file *zcipc_space_file(struct zcipc_space *space, int flags,
-			      const struct file_operations *fops)
+/*
+ * A file of our own for what another one has open, that is nobody's yet: alloc_file_clone(), which
+ * modules cannot call. A dentry of our own would be an alias of the inode: file systems take any
+ * one for the file's place in a directory, and when one of a deleted file's goes all who watch it
+ * are told that it has gone. So there is one of the space's inode, which goes again.
+ */
+struct file *zcipc_space_clone(struct zcipc_space *space, const struct file *real, int flags,
+			       const struct file_operations *fops)
 {
 	struct file *file;
+	struct path path;
 
 	ihold(space->inode);
 	file = alloc_file_pseudo(space->inode, zcipc_mnt, "zcipc", flags, fops);
-	if (IS_ERR(file))
+	if (IS_ERR(file)) {
 		iput(space->inode);
+		return file;
+	}
+	if (!(file->f_mode & FMODE_WRITE)) {
+		i_readcount_dec(file_inode(file));
+		i_readcount_inc(file_inode(real));
+	}
+	path = file->f_path;
+	path_get(&real->f_path);
+	*zcipc_file_path(file) = real->f_path;
+	file->f_inode = file_inode(real);
+	file->f_mapping = real->f_mapping;
+	file->f_wb_err = filemap_sample_wb_err(file->f_mapping);
+	file->f_sb_err = file_sample_sb_err(file);
+	file_ra_state_init(&file->f_ra, file->f_mapping);
+	/* Nobody opened it. */
+	file->f_mode |= FMODE_NONOTIFY;
+	path_put(&path);
 	return file;
 }
 

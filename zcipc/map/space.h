@@ -128,8 +128,8 @@ int zcipc_space_begin(struct zcipc_space *space, const struct zcipc_space_ops *o
 void zcipc_space_end(struct zcipc_space *space);
 void zcipc_spaces_lock(struct zcipc_space *a, struct zcipc_space *b);
 void zcipc_spaces_unlock(struct zcipc_space *a, struct zcipc_space *b);
-struct file *zcipc_space_file(struct zcipc_space *space, int flags,
-			      const struct file_operations *fops);
+struct file *zcipc_space_clone(struct zcipc_space *space, const struct file *real, int flags,
+			       const struct file_operations *fops);
 int zcipc_space_init(void);
 void zcipc_space_exit(void);
 
