@@ -124,13 +124,7 @@ static void zcipc_batch_write(struct zcipc_batch *b, const struct zcipc_transfer
 	}
 }
 
-/**
- * zcipc_transfer_batch() - ZCIPC_IOC_TRANSFER_BATCH
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_transfer_batch
- */
+/* ZCIPC_IOC_TRANSFER_BATCH */
 int zcipc_transfer_batch(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_transfer_batch *cmd = ucmd->cmd;

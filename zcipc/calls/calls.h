@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What each ioctl does: checks what user space wants, has it done, and answers. Each may sleep and
- * is called without any lock; it returns 0 or an errno of its struct in include/uapi/linux/zcipc.h.
+ * is called without any lock; it returns 0 or an errno of its struct in include/uapi/linux/zcipc.h,
+ * or -ERESTARTSYS.
+ *
+ * A call that cannot be undone first finds out whether the answer can be written. If that fails in
+ * the end it is too late to say anything but that the call was carried out.
  */
 #ifndef ZCIPC_CALLS_H
 #define ZCIPC_CALLS_H

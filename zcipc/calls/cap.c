@@ -94,13 +94,7 @@ out:
 	return ret;
 }
 
-/**
- * zcipc_cap_map() - ZCIPC_IOC_MAP
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_map
- */
+/* ZCIPC_IOC_MAP */
 int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_map *cmd = ucmd->cmd;
@@ -182,17 +176,11 @@ out_free:
 	}
 	if (ret)
 		return ret;
-	/* Probed above, and too late to say anything but that it was done. */
-	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
+	zcipc_ucmd_respond(ucmd);
+	return 0;
 }
 
-/**
- * zcipc_cap_unmap() - ZCIPC_IOC_UNMAP
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_unmap
- */
+/* ZCIPC_IOC_UNMAP */
 int zcipc_cap_unmap(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_unmap *cmd = ucmd->cmd;
@@ -227,13 +215,7 @@ static bool zcipc_cap_view_above(const struct zcipc_cap *cap, u64 *addr)
 	return next != U64_MAX;
 }
 
-/**
- * zcipc_cap_drop() - ZCIPC_IOC_DROP
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_drop
- */
+/* ZCIPC_IOC_DROP */
 int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_drop *cmd = ucmd->cmd;
@@ -287,13 +269,7 @@ static bool zcipc_cap_is_derived(const struct zcipc_cap *cap, const struct zcipc
 	return false;
 }
 
-/**
- * zcipc_cap_revoke() - ZCIPC_IOC_REVOKE
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_revoke
- */
+/* ZCIPC_IOC_REVOKE */
 int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_revoke *cmd = ucmd->cmd;
@@ -337,8 +313,6 @@ int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
 	zcipc_test_point("revoked");
 	zcipc_cap_reap(region, cmd->revoked);
 	zcipc_region_put(region);
-	/* Probed above, and too late to say anything but that it was done. */
-	if (zcipc_ucmd_respond(ucmd))
-		ret = 0;
-	return ret;
+	zcipc_ucmd_respond(ucmd);
+	return 0;
 }

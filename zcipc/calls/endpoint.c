@@ -19,12 +19,7 @@
 #include "transfer/transfer.h"
 #include "calls/calls.h"
 
-/**
- * zcipc_endpoint_info() - ZCIPC_IOC_INFO
- * @ucmd: the call
- *
- * Return: 0 or an errno of struct zcipc_info
- */
+/* ZCIPC_IOC_INFO */
 int zcipc_endpoint_info(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_info *cmd = ucmd->cmd;
@@ -59,13 +54,7 @@ int zcipc_endpoint_info(struct zcipc_ucmd *ucmd)
 	return zcipc_ucmd_respond(ucmd);
 }
 
-/**
- * zcipc_endpoint_config() - ZCIPC_IOC_ENDPOINT_CONFIG
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_endpoint_config
- */
+/* ZCIPC_IOC_ENDPOINT_CONFIG */
 int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_endpoint_config *cmd = ucmd->cmd;
@@ -116,8 +105,8 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 	if (flags)
 		zcipc_endpoint_wake_all(ep);
 	mutex_unlock(&ep->space.lock);
-	/* Probed above, and too late to say anything but that it was done. */
-	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
+	zcipc_ucmd_respond(ucmd);
+	return 0;
 }
 
 /* No name is everybody's. */
@@ -133,12 +122,7 @@ static bool zcipc_endpoint_is_called(struct zcipc_endpoint *ep, const char *name
 	return yes;
 }
 
-/**
- * zcipc_endpoint_lookup() - ZCIPC_IOC_LOOKUP
- * @ucmd: the call
- *
- * Return: 0 or an errno of struct zcipc_lookup
- */
+/* ZCIPC_IOC_LOOKUP */
 int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_lookup *cmd = ucmd->cmd;

@@ -15,13 +15,7 @@
 #include "transfer/import.h"
 #include "calls/calls.h"
 
-/**
- * zcipc_import_memory() - ZCIPC_IOC_REGION_IMPORT
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_region_import
- */
+/* ZCIPC_IOC_REGION_IMPORT */
 int zcipc_import_memory(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_region_import *cmd = ucmd->cmd;
@@ -44,7 +38,6 @@ int zcipc_import_memory(struct zcipc_ucmd *ucmd)
 					&cmd->cap, &cmd->region);
 	if (ret)
 		return ret;
-	/* Probed above, and too late to say anything but that it was done. */
 	if (zcipc_ucmd_respond(ucmd))
 		zcipc_import_forget(ucmd->ep, cmd->cap);
 	return 0;
@@ -76,13 +69,7 @@ static int zcipc_import_ordinary_cap(struct zcipc_endpoint *ep, u64 token, u64 *
 	return ret;
 }
 
-/**
- * zcipc_import_ordinary() - ZCIPC_IOC_REGION_ORDINARY
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_region_ordinary
- */
+/* ZCIPC_IOC_REGION_ORDINARY */
 int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_region_ordinary *cmd = ucmd->cmd;
@@ -105,7 +92,6 @@ int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
 		ret = zcipc_import_give_back(ucmd->ep, 0, addr, end, &cmd->copied);
 	if (ret)
 		return ret;
-	/* Probed above, and too late to say anything but that it was done. */
 	zcipc_ucmd_respond(ucmd);
 	return 0;
 }

@@ -10,13 +10,7 @@
 #include "ipc/room.h"
 #include "calls/calls.h"
 
-/**
- * zcipc_notify() - ZCIPC_IOC_NOTIFY
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_notify, or -ERESTARTSYS
- */
+/* ZCIPC_IOC_NOTIFY */
 int zcipc_notify(struct zcipc_ucmd *ucmd)
 {
 	const struct zcipc_notify *cmd = ucmd->cmd;

@@ -113,13 +113,7 @@ out:
 	return ret;
 }
 
-/**
- * zcipc_message_recv() - ZCIPC_IOC_RECV
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_recv, or -ERESTARTSYS
- */
+/* ZCIPC_IOC_RECV */
 int zcipc_message_recv(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_recv *cmd = ucmd->cmd;

@@ -97,13 +97,7 @@ static struct zcipc_region *zcipc_region_obtain(struct zcipc_endpoint *ep, unsig
 	return ERR_PTR(ret);
 }
 
-/**
- * zcipc_region_create() - ZCIPC_IOC_REGION_CREATE
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_region_create
- */
+/* ZCIPC_IOC_REGION_CREATE */
 int zcipc_region_create(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_region_create *cmd = ucmd->cmd;
@@ -201,13 +195,7 @@ err_region:
 	return ret;
 }
 
-/**
- * zcipc_region_query() - ZCIPC_IOC_REGION_QUERY
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_region_query
- */
+/* ZCIPC_IOC_REGION_QUERY */
 int zcipc_region_query(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_region_query *cmd = ucmd->cmd;

@@ -115,13 +115,7 @@ static void zcipc_stats_region(const struct zcipc_region *region, u64 *stats)
 	}
 }
 
-/**
- * zcipc_stats_get() - ZCIPC_IOC_STATS
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_stats
- */
+/* ZCIPC_IOC_STATS */
 int zcipc_stats_get(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_stats *cmd = ucmd->cmd;

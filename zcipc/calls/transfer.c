@@ -170,13 +170,7 @@ static int zcipc_transfer_memory(struct zcipc_ucmd *ucmd, struct zcipc_transfer 
 	return ret;
 }
 
-/**
- * zcipc_transfer() - ZCIPC_IOC_TRANSFER
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_transfer, or -ERESTARTSYS
- */
+/* ZCIPC_IOC_TRANSFER */
 int zcipc_transfer(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_transfer *cmd = ucmd->cmd;
@@ -193,18 +187,11 @@ int zcipc_transfer(struct zcipc_ucmd *ucmd)
 		return ret;
 done:
 	cmd->result = 0;
-	/* Probed before, and too late to say anything but that it was done. */
 	zcipc_ucmd_respond(ucmd);
 	return 0;
 }
 
-/**
- * zcipc_transfer_grant() - ZCIPC_IOC_GRANT
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: 0 or an errno of struct zcipc_grant, or -ERESTARTSYS
- */
+/* ZCIPC_IOC_GRANT */
 int zcipc_transfer_grant(struct zcipc_ucmd *ucmd)
 {
 	struct zcipc_grant *cmd = ucmd->cmd;
@@ -230,6 +217,6 @@ int zcipc_transfer_grant(struct zcipc_ucmd *ucmd)
 	if (ret)
 		return ret;
 	cmd->peer_cap = transfer.peer_cap;
-	/* Probed before, and too late to say anything but that it was done. */
-	return zcipc_ucmd_respond(ucmd) ? 0 : ret;
+	zcipc_ucmd_respond(ucmd);
+	return 0;
 }
