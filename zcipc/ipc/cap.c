@@ -524,7 +524,12 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 	mutex_unlock(&region->lock);
 	if (!cap->implicit || !region->file)
 		ep->space.stats[ZCIPC_STAT_REVOKED]++;
-	cap->msg = zcipc_message_of_end(region->id, cap->extent.npages);
+	/* Nothing of the region is left to it but its id. */
+	cap->msg = (struct zcipc_message) {
+		.type = ZCIPC_REVOKED,
+		.region = region->id,
+		.len = (u64)cap->extent.npages << PAGE_SHIFT,
+	};
 	cap->extent.region = NULL;
 	zcipc_region_put(region);
 	if (known && !ep->space.dead && ep != cap->revoker) {

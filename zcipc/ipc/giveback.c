@@ -54,7 +54,15 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	cap->rights = cap->msg.sender_rights;
 	zcipc_count(&ep->space, region, COPIED_HELD, plan.held);
 	zcipc_count(&ep->space, region, COPIED_PARTS, (u64)plan.nloose << PAGE_SHIFT);
-	cap->msg = zcipc_message_returned(&cap->msg);
+	/* It is not in the sender's window. */
+	cap->msg = (struct zcipc_message) {
+		.type = cap->msg.type,
+		.flags = ZCIPC_MESSAGE_RETURNED,
+		.region = cap->msg.region,
+		.offset = cap->msg.offset,
+		.len = cap->msg.len,
+		.cookie = cap->msg.cookie,
+	};
 	zcipc_message_queue(sender, &cap->msg, ep);
 	zcipc_count(&sender->space, region, RETURNED, 1);
 	zcipc_endpoints_unlock(ep, sender);

@@ -55,8 +55,8 @@ struct zcipc_message {
 };
 
 /*
- * What messages say. No message is another one that has been changed: there is a function for each
- * kind, which names all members but those that zcipc_message_queue() sets.
+ * What a message says. No message is another one that has been changed: each is made as a whole,
+ * but for what zcipc_message_queue() sets.
  */
 static __always_inline struct zcipc_message
 zcipc_message_of_transfer(u32 type, u64 region, u64 addr, u64 offset, u64 len, u64 cookie,
@@ -64,75 +64,13 @@ zcipc_message_of_transfer(u32 type, u64 region, u64 addr, u64 offset, u64 len, u
 {
 	return (struct zcipc_message) {
 		.type = type,
-		.flags = 0,
 		.region = region,
 		.addr = addr,
 		.offset = offset,
 		.len = len,
 		.cookie = cookie,
 		.sender_rights = sender_rights,
-		.unheard = false,
 		.unmapped = unmapped,
-		.shown = false,
-		.number = 0,
-	};
-}
-
-/* Of a MOVE that comes back to its sender, in whose window it is not. */
-static inline struct zcipc_message zcipc_message_returned(const struct zcipc_message *sent)
-{
-	return (struct zcipc_message) {
-		.type = sent->type,
-		.flags = ZCIPC_MESSAGE_RETURNED,
-		.region = sent->region,
-		.addr = 0,
-		.offset = sent->offset,
-		.len = sent->len,
-		.cookie = sent->cookie,
-		.sender_rights = sent->sender_rights,
-		.unheard = false,
-		.unmapped = false,
-		.shown = false,
-		.number = 0,
-	};
-}
-
-/* Of a capability that has been revoked. Nothing of the region is left to it but its id. */
-static inline struct zcipc_message zcipc_message_of_end(u64 region, unsigned long npages)
-{
-	return (struct zcipc_message) {
-		.type = ZCIPC_REVOKED,
-		.flags = 0,
-		.region = region,
-		.addr = 0,
-		.offset = 0,
-		.len = (u64)npages << PAGE_SHIFT,
-		.cookie = 0,
-		.sender_rights = 0,
-		.unheard = false,
-		.unmapped = false,
-		.shown = false,
-		.number = 0,
-	};
-}
-
-/* Of a notification: where it is mapped is looked up when it is received. */
-static inline struct zcipc_message zcipc_message_of_notice(u64 region, u64 offset, u64 len,
-							   u64 cookie)
-{
-	return (struct zcipc_message) {
-		.type = ZCIPC_NOTIFIED,
-		.flags = 0,
-		.region = region,
-		.addr = 0,
-		.offset = offset,
-		.len = len,
-		.cookie = cookie,
-		.sender_rights = 0,
-		.unheard = false,
-		.unmapped = false,
-		.shown = false,
-		.number = 0,
 	};
 }
 

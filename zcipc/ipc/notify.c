@@ -58,7 +58,13 @@ static int zcipc_notify_send(struct zcipc_endpoint *ep, struct zcipc_endpoint *p
 	notice = zcipc_notice_alloc(peer);
 	if (IS_ERR(notice))
 		return PTR_ERR(notice);
-	notice->msg = zcipc_message_of_notice(cap->extent.region->id, offset, len, cmd->cookie);
+	notice->msg = (struct zcipc_message) {
+		.type = ZCIPC_NOTIFIED,
+		.region = cap->extent.region->id,
+		.offset = offset,
+		.len = len,
+		.cookie = cmd->cookie,
+	};
 	notice->cap = theirs;
 	list_add_tail(&notice->entry, &theirs->notices);
 	zcipc_count(&ep->space, cap->extent.region, NOTIFICATIONS, 1);
