@@ -22,7 +22,6 @@
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "ipc/message.h"
-#include "ipc/notice.h"
 #include "ipc/queue.h"
 #include "ipc/room.h"
 

@@ -20,7 +20,6 @@
 #include "mem/recycle.h"
 #include "map/space.h"
 #include "ipc/endpoint.h"
-#include "ipc/notice.h"
 #include "ipc/policy.h"
 #include "ipc/table.h"
 
@@ -102,9 +101,8 @@ static void zcipc_endpoint_free(struct kref *kref)
 {
 	struct zcipc_endpoint *ep = container_of(kref, struct zcipc_endpoint, kref);
 
-	WARN_ON_ONCE(ep->ncaps || !list_empty(&ep->messages));
+	WARN_ON_ONCE(ep->ncaps || !list_empty(&ep->messages) || ep->spare);
 	zcipc_cap_free_table(ep);
-	zcipc_notice_release(ep, ep->spare);
 	zcipc_space_end(&ep->space);
 	if (ep->notifier)
 		mmu_notifier_put(ep->notifier);

@@ -235,6 +235,8 @@ void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep)
 	zcipc_message_return_all(ep);
 	mutex_lock(&ep->space.lock);
 	zcipc_cap_remove_all(ep);
+	zcipc_notice_release(ep, ep->spare);
+	ep->spare = NULL;
 	mutex_unlock(&ep->space.lock);
 	zcipc_recycle_end(&ep->kept);
 }

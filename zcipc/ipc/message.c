@@ -3,21 +3,69 @@
  * Messages: what one is about, and how it leaves the queue.
  *
  * A message is a part of the capability that it tells of, and goes with it. Only one that tells
- * that a capability is gone is all that is left of it, and is freed when it has been received. So
- * are notifications, of which a capability has any number.
+ * that a capability is gone is all that is left of it, and is freed when it has been received.
+ *
+ * A capability has any number of notifications. Each has memory of its own, which goes when the
+ * capability does, or when it is received; then the endpoint keeps one for the next, so that who
+ * notifies and receives by turns allocates nothing.
  */
 #include <linux/list.h>
 #include <linux/pid.h>
+#include <linux/slab.h>
 
 #include <linux/zcipc.h>
 
 #include "base/counters.h"
+#include "base/limits.h"
 #include "base/trace.h"
+#include "mem/account.h"
 #include "map/slot.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "ipc/message.h"
-#include "ipc/notice.h"
+
+/* What a notification takes. */
+#define ZCIPC_NOTICE_BYTES	kmalloc_size_roundup(sizeof(struct zcipc_notice))
+
+/*
+ * Memory for a notification, charged to whom it is for, or -EDQUOT, -ENOMEM. The caller holds the
+ * endpoint's lock, and others wait for that.
+ */
+struct zcipc_notice *zcipc_notice_alloc(struct zcipc_endpoint *ep)
+{
+	struct zcipc_notice *notice = NULL;
+	int ret;
+
+	swap(ep->spare, notice);
+	if (notice)
+		return notice;
+	ret = zcipc_charge_overhead(ep->space.user, ZCIPC_NOTICE_BYTES);
+	if (ret)
+		return ERR_PTR(ret);
+	notice = kmalloc(sizeof(*notice), ZCIPC_GFP_LOCKED | __GFP_ACCOUNT);
+	if (notice)
+		return notice;
+	zcipc_uncharge_overhead(ep->space.user, ZCIPC_NOTICE_BYTES);
+	return ERR_PTR(-ENOMEM);
+}
+
+/* Frees a notification that is nowhere, or NULL. */
+void zcipc_notice_release(struct zcipc_endpoint *ep, struct zcipc_notice *notice)
+{
+	if (!notice)
+		return;
+	zcipc_uncharge_overhead(ep->space.user, ZCIPC_NOTICE_BYTES);
+	kfree(notice);
+}
+
+/* The end of a notification that is in no queue any more. The caller holds the endpoint's lock. */
+void zcipc_notice_free(struct zcipc_endpoint *ep, struct zcipc_notice *notice)
+{
+	lockdep_assert_held(&ep->space.lock);
+	list_del(&notice->entry);
+	swap(ep->spare, notice);
+	zcipc_notice_release(ep, notice);
+}
 
 static struct zcipc_notice *zcipc_message_notice(const struct zcipc_message *msg)
 {

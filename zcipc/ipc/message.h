@@ -74,6 +74,21 @@ zcipc_message_of_transfer(u32 type, u64 region, u64 addr, u64 offset, u64 len, u
 	};
 }
 
+/**
+ * struct zcipc_notice - a notification; all is protected by the endpoint's lock
+ * @msg: the message
+ * @cap: the capability that it is about, of whom it is for
+ * @entry: in cap->notices
+ */
+struct zcipc_notice {
+	struct zcipc_message msg;
+	struct zcipc_cap *cap;
+	struct list_head entry;
+};
+
+struct zcipc_notice *zcipc_notice_alloc(struct zcipc_endpoint *ep);
+void zcipc_notice_release(struct zcipc_endpoint *ep, struct zcipc_notice *notice);
+void zcipc_notice_free(struct zcipc_endpoint *ep, struct zcipc_notice *notice);
 bool zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg);
 struct zcipc_message *zcipc_message_valid(struct zcipc_endpoint *ep, struct list_head *messages);
 void zcipc_message_describe(const struct zcipc_message *msg, struct zcipc_recv *recv);

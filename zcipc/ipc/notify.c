@@ -12,7 +12,7 @@
 #include "mem/region.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
-#include "ipc/notice.h"
+#include "ipc/message.h"
 #include "ipc/notify.h"
 #include "ipc/policy.h"
 #include "ipc/queue.h"
