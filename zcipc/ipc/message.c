@@ -80,17 +80,16 @@ struct zcipc_cap *zcipc_message_cap(const struct zcipc_message *msg)
 	return container_of(msg, struct zcipc_cap, msg);
 }
 
-/* Takes a message out of the queue. Returns whether it was there. */
-bool zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg)
+/* Takes a message out of the queue, if it is there. The caller holds the endpoint's lock. */
+void zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 {
 	lockdep_assert_held(&ep->space.lock);
 	if (list_empty(&msg->entry))
-		return false;
+		return;
 	list_del_init(&msg->entry);
 	put_pid(msg->pid);
 	WRITE_ONCE(ep->nmessages, ep->nmessages - 1);
 	zcipc_stat_dec(MESSAGES);
-	return true;
 }
 
 /* The oldest message of a list that is still true, or NULL. */
