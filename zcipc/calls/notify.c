@@ -24,10 +24,7 @@ int zcipc_notify(struct zcipc_ucmd *ucmd)
 		ret = -EOPNOTSUPP;
 		goto out;
 	}
-	if (cmd->flags & ZCIPC_F_PEER_FD)
-		peer = zcipc_endpoint_get_fd(cmd->peer);
-	else
-		peer = zcipc_endpoint_get(cmd->peer);
+	peer = zcipc_endpoint_get_peer(cmd->peer, cmd->flags);
 	ret = PTR_ERR_OR_ZERO(peer);
 	if (ret)
 		goto out;

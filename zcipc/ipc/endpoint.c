@@ -34,13 +34,14 @@ static atomic64_t zcipc_last_endpoint;
 static const struct file_operations *zcipc_endpoint_fops;
 
 /**
- * zcipc_endpoint_alloc() - an endpoint for the current process, which nobody can find
+ * zcipc_endpoint_alloc() - an endpoint for the current process, which peers can find
  * @ops: of its space
+ * @watch: what its @watch does
  *
  * Context: May sleep.
  * Return: the endpoint with one reference, or -EDQUOT, -ENOMEM
  */
-struct zcipc_endpoint *zcipc_endpoint_alloc(const struct zcipc_space_ops *ops)
+struct zcipc_endpoint *zcipc_endpoint_alloc(const struct zcipc_space_ops *ops, work_func_t watch)
 {
 	struct zcipc_endpoint *ep;
 	int ret;
@@ -52,6 +53,7 @@ struct zcipc_endpoint *zcipc_endpoint_alloc(const struct zcipc_space_ops *ops)
 	INIT_LIST_HEAD(&ep->messages);
 	init_waitqueue_head(&ep->recv_wait);
 	init_waitqueue_head(&ep->room_wait);
+	INIT_DELAYED_WORK(&ep->watch, watch);
 	ep->queue_depth = ZCIPC_MAX_MESSAGES;
 
 	ret = zcipc_space_begin(&ep->space, ops);
@@ -74,7 +76,11 @@ struct zcipc_endpoint *zcipc_endpoint_alloc(const struct zcipc_space_ops *ops)
 	mmgrab(ep->space.mm);
 	ep->space.id = atomic64_inc_return(&zcipc_last_endpoint);
 	zcipc_stat_inc(ENDPOINTS);
-	return ep;
+	ret = xa_err(xa_store(&zcipc_endpoints, ep->space.id, ep, GFP_KERNEL_ACCOUNT));
+	if (!ret)
+		return ep;
+	zcipc_endpoint_put(ep);
+	return ERR_PTR(ret);
 
 err_user:
 	zcipc_user_put(ep->space.user);
@@ -85,13 +91,7 @@ err_free:
 	return ERR_PTR(ret);
 }
 
-/* From here on it can be found. Returns 0, or -ENOMEM. */
-int zcipc_endpoint_publish(struct zcipc_endpoint *ep)
-{
-	return xa_err(xa_store(&zcipc_endpoints, ep->space.id, ep, GFP_KERNEL_ACCOUNT));
-}
-
-/* And from here on it cannot. */
+/* From here on nobody finds it. */
 void zcipc_endpoint_unpublish(struct zcipc_endpoint *ep)
 {
 	xa_erase(&zcipc_endpoints, ep->space.id);
@@ -141,13 +141,8 @@ struct zcipc_endpoint *zcipc_endpoint_get(u64 id)
 	return ERR_PTR(id && id <= atomic64_read(&zcipc_last_endpoint) ? -ESRCH : -ENOENT);
 }
 
-/**
- * zcipc_endpoint_get_fd() - find a peer by one of the caller's file descriptors
- * @fd: what user space gave
- *
- * Return: the endpoint with a reference, which may be dead, or -EBADF
- */
-struct zcipc_endpoint *zcipc_endpoint_get_fd(u64 fd)
+/* The endpoint that one of the caller's file descriptors is of, which may be dead, or -EBADF. */
+static struct zcipc_endpoint *zcipc_endpoint_get_fd(u64 fd)
 {
 	struct zcipc_endpoint *ep = ERR_PTR(-EBADF);
 	struct file *file = fd <= INT_MAX ? fget(fd) : NULL;
@@ -160,6 +155,18 @@ struct zcipc_endpoint *zcipc_endpoint_get_fd(u64 fd)
 	}
 	fput(file);
 	return ep;
+}
+
+/**
+ * zcipc_endpoint_get_peer() - find whom a call names
+ * @peer: endpoint id, or one of the caller's file descriptors
+ * @flags: enum zcipc_transfer_flags, which say what it is
+ *
+ * Return: as zcipc_endpoint_get(); of a file descriptor it may be dead, or -EBADF
+ */
+struct zcipc_endpoint *zcipc_endpoint_get_peer(u64 peer, u32 flags)
+{
+	return flags & ZCIPC_F_PEER_FD ? zcipc_endpoint_get_fd(peer) : zcipc_endpoint_get(peer);
 }
 
 /* Counts a call of a type, to whom the caller says, that failed. No lock is held. */

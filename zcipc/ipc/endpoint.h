@@ -113,11 +113,10 @@ struct zcipc_endpoint {
 	int node;
 };
 
-struct zcipc_endpoint *zcipc_endpoint_alloc(const struct zcipc_space_ops *ops);
-int zcipc_endpoint_publish(struct zcipc_endpoint *ep);
+struct zcipc_endpoint *zcipc_endpoint_alloc(const struct zcipc_space_ops *ops, work_func_t watch);
 void zcipc_endpoint_unpublish(struct zcipc_endpoint *ep);
 struct zcipc_endpoint *zcipc_endpoint_get(u64 id);
-struct zcipc_endpoint *zcipc_endpoint_get_fd(u64 fd);
+struct zcipc_endpoint *zcipc_endpoint_get_peer(u64 peer, u32 flags);
 void zcipc_endpoint_put(struct zcipc_endpoint *ep);
 void zcipc_endpoint_failed(struct zcipc_endpoint *sender, u64 peer, u32 type, int error);
 

@@ -191,18 +191,10 @@ static const struct zcipc_space_ops zcipc_life_ops = {
  */
 struct zcipc_endpoint *zcipc_endpoint_create(void)
 {
-	struct zcipc_endpoint *ep = zcipc_endpoint_alloc(&zcipc_life_ops);
-	int ret;
+	struct zcipc_endpoint *ep = zcipc_endpoint_alloc(&zcipc_life_ops, zcipc_endpoint_watch);
 
-	if (IS_ERR(ep))
-		return ep;
-	INIT_DELAYED_WORK(&ep->watch, zcipc_endpoint_watch);
-	ret = zcipc_endpoint_publish(ep);
-	if (ret) {
-		zcipc_endpoint_put(ep);
-		return ERR_PTR(ret);
-	}
-	zcipc_endpoint_watch_soon(ep);
+	if (!IS_ERR(ep))
+		zcipc_endpoint_watch_soon(ep);
 	return ep;
 }
 

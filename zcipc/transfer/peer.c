@@ -41,12 +41,8 @@ static bool zcipc_transfer_accepted(const struct zcipc_transfer_state *t)
  */
 int zcipc_transfer_find_peer(struct zcipc_transfer_state *t)
 {
-	struct zcipc_endpoint *peer;
+	struct zcipc_endpoint *peer = zcipc_endpoint_get_peer(t->cmd->peer, t->cmd->flags);
 
-	if (t->cmd->flags & ZCIPC_F_PEER_FD)
-		peer = zcipc_endpoint_get_fd(t->cmd->peer);
-	else
-		peer = zcipc_endpoint_get(t->cmd->peer);
 	if (IS_ERR(peer))
 		return PTR_ERR(peer);
 	t->dst = peer;
