@@ -23,7 +23,6 @@
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "ipc/life.h"
-#include "ipc/ring.h"
 #include "ipc/queue.h"
 #include "calls/calls.h"
 

@@ -17,7 +17,6 @@
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "ipc/queue.h"
-#include "ipc/ring.h"
 #include "ipc/room.h"
 #include "calls/calls.h"
 

@@ -31,7 +31,6 @@
 #include "ipc/life.h"
 #include "ipc/message.h"
 #include "ipc/queue.h"
-#include "ipc/ring.h"
 #include "ipc/room.h"
 
 /* An endpoint has so long to map something. */

@@ -92,22 +92,6 @@ void zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 	zcipc_stat_dec(MESSAGES);
 }
 
-/* The oldest message of a list that is still true, or NULL. */
-struct zcipc_message *zcipc_message_valid(struct zcipc_endpoint *ep, struct list_head *messages)
-{
-	struct zcipc_message *msg;
-
-	lockdep_assert_held(&ep->space.lock);
-	while ((msg = list_first_entry_or_null(messages, struct zcipc_message, entry))) {
-		if (zcipc_message_alone(msg) || !READ_ONCE(zcipc_message_cap(msg)->extent.revoked))
-			break;
-		/* Nor will zcipc_cap_bury() tell that it is gone. */
-		msg->unheard = !msg->shown;
-		zcipc_message_unqueue(ep, msg);
-	}
-	return msg;
-}
-
 /* What the receiver is told, but for the sender's ids. */
 void zcipc_message_describe(const struct zcipc_message *msg, struct zcipc_recv *recv)
 {

@@ -90,7 +90,6 @@ struct zcipc_notice *zcipc_notice_alloc(struct zcipc_endpoint *ep);
 void zcipc_notice_release(struct zcipc_endpoint *ep, struct zcipc_notice *notice);
 void zcipc_notice_free(struct zcipc_endpoint *ep, struct zcipc_notice *notice);
 void zcipc_message_unqueue(struct zcipc_endpoint *ep, struct zcipc_message *msg);
-struct zcipc_message *zcipc_message_valid(struct zcipc_endpoint *ep, struct list_head *messages);
 void zcipc_message_describe(const struct zcipc_message *msg, struct zcipc_recv *recv);
 void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg,
 			    const struct zcipc_recv *recv);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Queues of messages.
+ * Queues of messages, and rings, from which they are read without a call.
  */
 #ifndef ZCIPC_QUEUE_H
 #define ZCIPC_QUEUE_H
 
+#include <linux/mm.h>
 #include <linux/types.h>
 
 #include "ipc/endpoint.h"
@@ -15,6 +16,9 @@ void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
 bool zcipc_message_waits(struct zcipc_endpoint *ep);
 struct zcipc_message *zcipc_message_first(struct zcipc_endpoint *ep);
 bool zcipc_message_make_room(struct zcipc_endpoint *ep);
+int zcipc_ring_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma);
+void zcipc_ring_pass(struct zcipc_endpoint *ep, const struct zcipc_message *msg);
+void zcipc_ring_remove(struct zcipc_endpoint *ep);
 
 static inline bool zcipc_message_fits(const struct zcipc_endpoint *ep)
 {

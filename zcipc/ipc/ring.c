@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Receive rings: messages that the owner of an endpoint reads without a call.
+ * Queues of messages, and receive rings, from which the owner of an endpoint reads messages without
+ * a call.
  *
  * The pages of a ring are the module's. The owner maps them read-only, but for one, in which it
  * says how far it has come: its head. That is looked at whenever somebody has the lock and needs
@@ -10,6 +11,8 @@
  * A message in the ring is in its list until the head is past it, or until what it tells of is gone
  * from the endpoint: then only the entry remains.
  */
+#include <linux/list.h>
+#include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/slab.h>
 #include <linux/uidgid.h>
@@ -17,12 +20,14 @@
 #include <linux/vmalloc.h>
 
 #include "base/compat.h"
+#include "base/counters.h"
 #include "mem/account.h"
 #include "map/pt.h"
 #include "map/window.h"
+#include "ipc/cap.h"
 #include "ipc/endpoint.h"
+#include "ipc/message.h"
 #include "ipc/queue.h"
-#include "ipc/ring.h"
 #include "ipc/room.h"
 
 #define ZCIPC_RING_PAGES_MAX	32UL
@@ -62,13 +67,6 @@ static struct zcipc_recv *zcipc_ring_entry(const struct zcipc_receive_ring *ring
 	return ring->memory + 2 * PAGE_SIZE + (number & ring->mask) * ZCIPC_RING_ENTRY_SIZE;
 }
 
-/* The messages in a ring. The caller holds the endpoint's lock; there is a ring. */
-struct list_head *zcipc_ring_messages(struct zcipc_endpoint *ep)
-{
-	lockdep_assert_held(&ep->space.lock);
-	return &ep->ring->messages;
-}
-
 /* Messages up to a number are received. */
 static void zcipc_ring_receive(struct zcipc_endpoint *ep, u32 head)
 {
@@ -105,13 +103,14 @@ static bool zcipc_ring_is_full(const struct zcipc_receive_ring *ring)
 	return ring->tail - ring->head > ring->mask;
 }
 
-/* Shows a message, which is the last one of the ring's, or will be. */
+/* Moves a message that waits into the ring, which is not full. */
 static void zcipc_ring_put(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 {
 	struct zcipc_receive_ring *ring = ep->ring;
 	struct zcipc_recv *entry = zcipc_ring_entry(ring, ring->tail);
 
 	static_assert(sizeof(*entry) <= ZCIPC_RING_ENTRY_SIZE);
+	list_move_tail(&msg->entry, &ring->messages);
 	/* All of it is written; what is behind it has been 0 from the beginning. */
 	entry->size = sizeof(*entry);
 	zcipc_message_describe(msg, entry);
@@ -125,13 +124,8 @@ static void zcipc_ring_put(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 	smp_store_release(&zcipc_ring_shared(ring)->tail, ring->tail);
 }
 
-/**
- * zcipc_ring_want_call() - have the owner call when it has come further
- * @ep: the endpoint, which has a ring; the caller holds its lock
- *
- * Return: true if it has just come further. Then zcipc_ring_update() must follow.
- */
-bool zcipc_ring_want_call(struct zcipc_endpoint *ep)
+/* Has the owner call when it has come further. Returns whether it has just done so. */
+static bool zcipc_ring_want_call(struct zcipc_endpoint *ep)
 {
 	WRITE_ONCE(zcipc_ring_shared(ep->ring)->flags, ZCIPC_RING_CALL);
 	/* The owner writes, then looks. So do we: one of us sees what the other has written. */
@@ -139,11 +133,25 @@ bool zcipc_ring_want_call(struct zcipc_endpoint *ep)
 	return zcipc_ring_look(ep);
 }
 
-/**
- * zcipc_ring_update() - receive what the owner has received, put in what there is room for
- * @ep: the endpoint, which has a ring; the caller holds its lock
- */
-void zcipc_ring_update(struct zcipc_endpoint *ep)
+/* The oldest message of a list that is still true, or NULL. */
+static struct zcipc_message *zcipc_message_valid(struct zcipc_endpoint *ep,
+						 struct list_head *messages)
+{
+	struct zcipc_message *msg;
+
+	lockdep_assert_held(&ep->space.lock);
+	while ((msg = list_first_entry_or_null(messages, struct zcipc_message, entry))) {
+		if (zcipc_message_alone(msg) || !READ_ONCE(zcipc_message_cap(msg)->extent.revoked))
+			break;
+		/* Nor will zcipc_cap_bury() tell that it is gone. */
+		msg->unheard = !msg->shown;
+		zcipc_message_unqueue(ep, msg);
+	}
+	return msg;
+}
+
+/* Receives what the owner has received, and puts in what there is room for. There is a ring. */
+static void zcipc_ring_update(struct zcipc_endpoint *ep)
 {
 	struct zcipc_receive_ring *ring = ep->ring;
 	struct zcipc_message *msg;
@@ -153,27 +161,65 @@ void zcipc_ring_update(struct zcipc_endpoint *ep)
 	while ((msg = zcipc_message_valid(ep, &ep->messages))) {
 		if (zcipc_ring_is_full(ring) && !zcipc_ring_want_call(ep))
 			break;
-		list_move_tail(&msg->entry, &ring->messages);
 		zcipc_ring_put(ep, msg);
 	}
 }
 
 /**
- * zcipc_ring_add() - put a new message into the ring
- * @ep: the endpoint, which has a ring; the caller holds its lock
+ * zcipc_message_queue() - append a message
+ * @ep: the endpoint; the caller holds its lock and has looked for room
  * @msg: the message, in no list
- *
- * Return: false if it has to wait, which it is for the caller to see to
+ * @sender: who sends it
  */
-bool zcipc_ring_add(struct zcipc_endpoint *ep, struct zcipc_message *msg)
+void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
+			 const struct zcipc_endpoint *sender)
 {
 	lockdep_assert_held(&ep->space.lock);
-	zcipc_ring_look(ep);
-	if (!list_empty(&ep->messages) || zcipc_ring_is_full(ep->ring))
+	msg->sender = sender->space.id;
+	msg->pid = get_pid(sender->pid);
+	msg->uid = sender->cred->euid;
+	WRITE_ONCE(ep->nmessages, ep->nmessages + 1);
+	zcipc_stat_inc(MESSAGES);
+	list_add_tail(&msg->entry, &ep->messages);
+	if (ep->ring)
+		zcipc_ring_update(ep);
+	if (wq_has_sleeper(&ep->recv_wait))
+		wake_up(&ep->recv_wait);
+}
+
+/* The oldest message that is still true, or NULL. */
+struct zcipc_message *zcipc_message_first(struct zcipc_endpoint *ep)
+{
+	struct zcipc_message *msg = NULL;
+
+	if (ep->ring) {
+		zcipc_ring_update(ep);
+		msg = zcipc_message_valid(ep, &ep->ring->messages);
+	}
+	return msg ?: zcipc_message_valid(ep, &ep->messages);
+}
+
+/* Does a message wait? No lock is held. */
+bool zcipc_message_waits(struct zcipc_endpoint *ep)
+{
+	if (READ_ONCE(ep->ring)) {
+		mutex_lock(&ep->space.lock);
+		if (ep->ring)
+			zcipc_ring_update(ep);
+		mutex_unlock(&ep->space.lock);
+	}
+	return READ_ONCE(ep->nmessages);
+}
+
+/* zcipc_message_room(), of an endpoint that seems to have none. */
+bool zcipc_message_make_room(struct zcipc_endpoint *ep)
+{
+	if (!ep->ring)
 		return false;
-	list_add_tail(&msg->entry, &ep->ring->messages);
-	zcipc_ring_put(ep, msg);
-	return true;
+	zcipc_ring_update(ep);
+	if (!zcipc_message_fits(ep) && zcipc_ring_want_call(ep))
+		zcipc_ring_update(ep);
+	return zcipc_message_fits(ep);
 }
 
 /**
