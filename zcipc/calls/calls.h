@@ -37,11 +37,9 @@ int zcipc_endpoint_info(struct zcipc_ucmd *ucmd);
 int zcipc_import_memory(struct zcipc_ucmd *ucmd);
 int zcipc_import_ordinary(struct zcipc_ucmd *ucmd);
 
-/* notify.c */
-int zcipc_notify(struct zcipc_ucmd *ucmd);
-
 /* recv.c */
 int zcipc_message_recv(struct zcipc_ucmd *ucmd);
+int zcipc_notify(struct zcipc_ucmd *ucmd);
 
 /* region.c */
 int zcipc_region_create(struct zcipc_ucmd *ucmd);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * RECV: the oldest message, and the mapping that it tells of, if it is one of a file.
+ * Calls about messages: RECV, NOTIFY.
  */
 #include <linux/mman.h>
 #include <linux/pagemap.h>
@@ -16,6 +16,7 @@
 #include "map/file.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
+#include "ipc/notify.h"
 #include "ipc/queue.h"
 #include "ipc/room.h"
 #include "calls/calls.h"
@@ -152,4 +153,36 @@ int zcipc_message_recv(struct zcipc_ucmd *ucmd)
 	}
 	zcipc_test_point("received");
 	return 0;
+}
+
+/* ZCIPC_IOC_NOTIFY */
+int zcipc_notify(struct zcipc_ucmd *ucmd)
+{
+	const struct zcipc_notify *cmd = ucmd->cmd;
+	struct zcipc_endpoint *peer;
+	struct zcipc_room need = {};
+	u32 room_seq;
+	int ret;
+
+	if (cmd->flags & ~ZCIPC_F_PEER_FD) {
+		ret = -EOPNOTSUPP;
+		goto out;
+	}
+	peer = zcipc_endpoint_get_peer(cmd->peer, cmd->flags);
+	ret = PTR_ERR_OR_ZERO(peer);
+	if (ret)
+		goto out;
+	while ((ret = zcipc_notify_try(ucmd->ep, peer, cmd, &room_seq)) == -EAGAIN &&
+	       !ucmd->nonblock && READ_ONCE(peer->full) == ZCIPC_FULL_WAIT) {
+		ret = zcipc_endpoint_wait_room(peer, room_seq, &need);
+		if (ret)
+			break;
+	}
+	if (need.turn)
+		zcipc_endpoint_pass_turn(peer, need, ret);
+	zcipc_endpoint_put(peer);
+out:
+	if (ret)
+		zcipc_endpoint_failed(ucmd->ep, cmd->peer, ZCIPC_NOTIFIED, ret);
+	return ret;
 }

@@ -63,6 +63,24 @@ static void zcipc_endpoint_wake_next(struct zcipc_endpoint *ep, struct zcipc_roo
 		__wake_up(&ep->room_wait, TASK_NORMAL, 1, full);
 }
 
+/**
+ * zcipc_endpoint_pass_turn() - a sender that was woken has tried again; wake the next one
+ * @ep: the endpoint; no lock is held
+ * @need: what was tried
+ * @ret: what came of it
+ *
+ * One change can make room for many, or for none but the last in the line. Whoever can know that
+ * there is no room is not woken.
+ */
+void zcipc_endpoint_pass_turn(struct zcipc_endpoint *ep, struct zcipc_room need, int ret)
+{
+	mutex_lock(&ep->space.lock);
+	if (ret != -EAGAIN)
+		need.npages = zcipc_window_room(&ep->space, need.window) + 1;
+	zcipc_endpoint_wake_next(ep, &need);
+	mutex_unlock(&ep->space.lock);
+}
+
 /* There is more room in window or queue. The caller holds the lock. */
 void zcipc_endpoint_made_room(struct zcipc_endpoint *ep)
 {
@@ -77,8 +95,8 @@ void zcipc_endpoint_made_room(struct zcipc_endpoint *ep)
  * @room_seq: ep->room_seq, when there was no room
  * @need: what there was no room for; @need->turn is kept from one time to the next
  *
- * Those who wait are woken one after the other: zcipc_endpoint_pass_turn() must follow, when the
- * caller has tried again.
+ * Those who wait are woken one after the other. The next one is when the caller waits again: so if
+ * @need->turn is set zcipc_endpoint_pass_turn() must follow, with what came of the last try.
  *
  * Return: 0, or -ERESTARTSYS
  */
@@ -87,6 +105,8 @@ int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zci
 	struct zcipc_room_wait wait = { .ep = ep, .seq = room_seq };
 	int ret = 0;
 
+	if (need->turn)
+		zcipc_endpoint_pass_turn(ep, *need, -EAGAIN);
 	init_wait_entry(&wait.wq, WQ_FLAG_EXCLUSIVE);
 	wait.wq.func = zcipc_room_wake;
 	for (;;) {
@@ -114,22 +134,4 @@ int zcipc_endpoint_wait_room(struct zcipc_endpoint *ep, u32 room_seq, struct zci
 	}
 	finish_wait(&ep->room_wait, &wait.wq);
 	return ret;
-}
-
-/**
- * zcipc_endpoint_pass_turn() - a sender that was woken has tried again; wake the next one
- * @ep: the endpoint; no lock is held
- * @need: what was tried
- * @ret: what came of it
- *
- * One change can make room for many, or for none but the last in the line. Whoever can know that
- * there is no room is not woken.
- */
-void zcipc_endpoint_pass_turn(struct zcipc_endpoint *ep, struct zcipc_room need, int ret)
-{
-	mutex_lock(&ep->space.lock);
-	if (ret != -EAGAIN)
-		need.npages = zcipc_window_room(&ep->space, need.window) + 1;
-	zcipc_endpoint_wake_next(ep, &need);
-	mutex_unlock(&ep->space.lock);
 }

@@ -567,7 +567,6 @@ int zcipc_transfer_make(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
 {
 	struct zcipc_transfer_state t = { .cmd = cmd, .src = ucmd->ep, .direct = direct };
 	struct zcipc_room need = {};
-	bool waited = false;
 	u32 room_seq;
 	int ret;
 
@@ -596,10 +595,7 @@ int zcipc_transfer_make(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
 			if (signal_pending(current))
 				ret = -ERESTARTSYS;
 		} else {
-			if (waited)
-				zcipc_endpoint_pass_turn(t.dst, need, ret);
 			ret = zcipc_endpoint_wait_room(t.dst, room_seq, &need);
-			waited = waited || !ret;
 		}
 		if (ret == -ERESTARTSYS)
 			break;
@@ -607,7 +603,7 @@ int zcipc_transfer_make(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,
 		if (ret)
 			break;
 	}
-	if (waited)
+	if (need.turn)
 		zcipc_endpoint_pass_turn(t.dst, need, ret);
 	if (!ret)
 		zcipc_test_point("sent");
