@@ -37,7 +37,7 @@ int zcipc_endpoint_info(struct zcipc_ucmd *ucmd);
 int zcipc_import_memory(struct zcipc_ucmd *ucmd);
 int zcipc_import_ordinary(struct zcipc_ucmd *ucmd);
 
-/* recv.c */
+/* message.c */
 int zcipc_message_recv(struct zcipc_ucmd *ucmd);
 int zcipc_notify(struct zcipc_ucmd *ucmd);
 
