@@ -67,6 +67,14 @@ static void zcipc_cap_remove_slots(struct zcipc_cap *cap)
 	}
 }
 
+/* A worker takes what has been revoked out of the tables. */
+static void zcipc_cap_reap_later(struct zcipc_region *region)
+{
+	zcipc_region_get(region);
+	if (!queue_work(zcipc_workers, &region->reap))
+		zcipc_region_put(region);
+}
+
 /*
  * Something derived from a capability has gone. If nobody was told of that one, and that was the
  * last, it has to go too, with what somebody who guessed its token has mapped. Its endpoint's lock
@@ -82,9 +90,7 @@ static void zcipc_cap_lost_child(struct zcipc_cap *cap)
 	zcipc_cap_set_revoked(cap, zcipc_cap_ep(cap));
 	list_for_each_entry(slot, &cap->extent.slots, entry)
 		zcipc_slot_unmap(slot);
-	zcipc_region_get(region);
-	if (!queue_work(zcipc_workers, &region->reap))
-		zcipc_region_put(region);
+	zcipc_cap_reap_later(region);
 }
 
 /* What is derived from a capability becomes its parent's, or stands alone, unless it is to stay. */
@@ -228,7 +234,7 @@ void zcipc_cap_forget(struct zcipc_cap *cap)
 	zcipc_cap_leave_tree(cap, false);
 	zcipc_notices_end(cap);
 	zcipc_cap_erase(cap);
-	zcipc_cap_enter_table(cap, zcipc_cap_ep(cap));
+	zcipc_cap_enter(cap, zcipc_cap_ep(cap));
 	cap->implicit = true;
 	mutex_unlock(&region->lock);
 }
@@ -302,7 +308,7 @@ void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to)
 	/* Whoever gets it is told the token. */
 	cap->implicit = false;
 	zcipc_cap_erase(cap);
-	zcipc_cap_enter_table(cap, to);
+	zcipc_cap_enter(cap, to);
 }
 
 /**
@@ -541,48 +547,39 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 	zcipc_endpoint_made_room(ep);
 }
 
-/* What has been revoked of a region is taken out of the tables, in that order. */
-static void zcipc_cap_reap_some(struct zcipc_region *region, u64 n, bool killable)
+/**
+ * zcipc_cap_reap() - revoke, second step: take capabilities out of the tables, in the order in which
+ * they were killed
+ * @region: the region; a reference is held by the caller
+ * @n: how many the caller has killed
+ *
+ * Context: May sleep; no lock is held. Leaves to a worker what others kill meanwhile, or, when the
+ * task is killed, the rest.
+ */
+void zcipc_cap_reap(struct zcipc_region *region, u64 n)
 {
 	struct zcipc_endpoint *ep;
 	u64 token;
 
-	/* Others may revoke as fast as this goes on: they have to see to it themselves. */
-	for (; n && (ep = zcipc_cap_first_revoked(region, &token)); n--) {
+	/* Some that others killed may come before. */
+	for (n = 2 * n + 1; n && (ep = zcipc_cap_first_revoked(region, &token)); n--) {
 		mutex_lock(&ep->space.lock);
 		zcipc_cap_bury(ep, token);
 		mutex_unlock(&ep->space.lock);
 		zcipc_endpoint_put(ep);
 		cond_resched();
-		if (killable && fatal_signal_pending(current))
+		if (fatal_signal_pending(current))
 			break;
 	}
-	/* Somebody else has the time. */
-	if (killable && !list_empty_careful(&region->revoked)) {
-		zcipc_region_get(region);
-		if (!queue_work(zcipc_workers, &region->reap))
-			zcipc_region_put(region);
-	}
-}
-
-/**
- * zcipc_cap_reap() - revoke, second step
- * @region: the region of which capabilities have been killed; a reference is held by the caller
- * @n: how many the caller has killed
- *
- * Context: May sleep; no lock is held. Leaves the rest to a worker when the task is killed.
- */
-void zcipc_cap_reap(struct zcipc_region *region, u64 n)
-{
-	/* Some that others killed may come before. */
-	zcipc_cap_reap_some(region, 2 * n + 1, true);
+	if (!list_empty_careful(&region->revoked))
+		zcipc_cap_reap_later(region);
 }
 
 static void zcipc_cap_reap_work(struct work_struct *work)
 {
 	struct zcipc_region *region = container_of(work, struct zcipc_region, reap);
 
-	zcipc_cap_reap_some(region, U64_MAX, false);
+	zcipc_cap_reap(region, U32_MAX);
 	zcipc_region_put(region);
 }
 

@@ -130,16 +130,6 @@ void zcipc_cap_free_table(struct zcipc_endpoint *ep)
 	kvfree(ep->caps);
 }
 
-/**
- * zcipc_cap_enter() - enter a capability in an endpoint's table: it gets its token
- * @cap: in no table
- * @ep: the endpoint; the caller has held its lock since zcipc_cap_reserve()
- */
-void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep)
-{
-	zcipc_cap_enter_table(cap, ep);
-}
-
 /* Why zcipc_cap_find() did not find a token. */
 struct zcipc_cap *zcipc_cap_missing(const struct zcipc_endpoint *ep, u64 token)
 {

@@ -128,9 +128,12 @@ static __always_inline u32 zcipc_cap_entry_next(const void *entry)
 	return (unsigned long)entry >> 1 & ZCIPC_TOKEN_INDEX_MASK;
 }
 
-/* Enters a capability in a table. As zcipc_cap_enter(). */
-static __always_inline void zcipc_cap_enter_table(struct zcipc_cap *cap,
-						  struct zcipc_endpoint *ep)
+/**
+ * zcipc_cap_enter() - enter a capability in an endpoint's table: it gets its token
+ * @cap: in no table
+ * @ep: the endpoint; the caller has held its lock since zcipc_cap_reserve()
+ */
+static inline void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep)
 {
 	u32 index = ep->caps_free;
 	void *entry = ep->caps[index];
@@ -178,7 +181,6 @@ static inline struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 to
 	return READ_ONCE(cap->extent.revoked) || cap->extent.unready ? ERR_PTR(-ESTALE) : cap;
 }
 
-void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep);
 int zcipc_table_init(void);
 void zcipc_table_exit(void);
 
