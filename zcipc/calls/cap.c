@@ -94,6 +94,36 @@ out:
 	return ret;
 }
 
+/*
+ * Places a range of a capability in a window or, if it is to be executed, outside of them. The
+ * caller holds the locks of the endpoint and the region.
+ */
+static int zcipc_cap_place(struct zcipc_cap *cap, struct zcipc_slot *slot, unsigned long first,
+			   unsigned long npages, struct zcipc_map *cmd)
+{
+	bool only = !cap->extent.nslots && list_is_singular(&cap->extent.region->extents);
+	bool writable = cmd->rights & ZCIPC_RIGHT_WRITE;
+	struct zcipc_region *region = cap->extent.region;
+	struct zcipc_space *space = cap->extent.space;
+	unsigned int which = zcipc_region_window(space, region, region->npinned, writable);
+	unsigned long pgoff;
+	int ret;
+
+	if (cap->extent.nslots >= ZCIPC_MAX_SLOTS)
+		return -ENOBUFS;
+	if (cmd->rights & ZCIPC_RIGHT_EXEC)
+		ret = zcipc_window_reserve_outside(space, npages, &pgoff);
+	else
+		ret = zcipc_window_reserve(space, which, npages,
+					   zcipc_region_alignment(region, first, npages, only),
+					   &pgoff);
+	if (ret)
+		return ret;
+	zcipc_slot_install(slot, &cap->extent, pgoff, first, npages, writable);
+	cmd->addr = zcipc_slot_addr(slot);
+	return 0;
+}
+
 /* ZCIPC_IOC_MAP */
 int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 {
@@ -101,12 +131,10 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct mm_struct *mm = ep->space.mm;
 	bool exec = cmd->rights & ZCIPC_RIGHT_EXEC;
-	struct zcipc_region *region, *file_region = NULL;
-	unsigned long first, npages, pgoff;
+	struct zcipc_region *region;
+	unsigned long first, npages;
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
-	unsigned int which;
-	bool only;
 	int ret;
 
 	if (cmd->flags)
@@ -124,60 +152,36 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	mutex_lock(&ep->space.lock);
 	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
 	if (IS_ERR(cap)) {
-		ret = PTR_ERR(cap);
-		goto out_unlock;
+		mutex_unlock(&ep->space.lock);
+		zcipc_slot_free(slot, ep->space.user);
+		return PTR_ERR(cap);
 	}
+	region = zcipc_region_get(cap->extent.region);
 	ret = zcipc_cap_range(cap, cmd->offset, cmd->len, &first, &npages);
 	if (!ret && cmd->rights & ~cap->rights)
 		ret = -EACCES;
-	if (!ret && cap->extent.region->file) {
-		file_region = zcipc_region_get(cap->extent.region);
-		mutex_unlock(&file_region->lock);
-		goto out_unlock;
-	}
-	region = zcipc_region_get(cap->extent.region);
-	if (!ret && cap->extent.nslots >= ZCIPC_MAX_SLOTS)
-		ret = -ENOBUFS;
-	only = !cap->extent.nslots && list_is_singular(&region->extents);
-	which = zcipc_region_window(&ep->space, region, region->npinned,
-				    cmd->rights & ZCIPC_RIGHT_WRITE);
-	if (!ret && exec)
-		ret = zcipc_window_reserve_outside(&ep->space, npages, &pgoff);
-	else if (!ret)
-		ret = zcipc_window_reserve(&ep->space, which, npages,
-					   zcipc_region_alignment(region, first, npages, only),
-					   &pgoff);
-	if (!ret) {
-		zcipc_slot_install(slot, &cap->extent, pgoff, first, npages,
-				   cmd->rights & ZCIPC_RIGHT_WRITE);
-		cmd->addr = zcipc_slot_addr(slot);
-	}
+	if (!ret && !region->file)
+		ret = zcipc_cap_place(cap, slot, first, npages, cmd);
 	mutex_unlock(&ep->space.lock);
-	if (!ret && exec)
-		zcipc_cap_has_code(region, first, npages);
-	/* Else faults do. */
-	if (!ret && !exec && mmap_read_trylock(mm)) {
-		zcipc_slot_populate_long(slot);
-		mmap_read_unlock(mm);
-	}
-	if (!ret)
+	if (!ret && !region->file) {
+		if (exec) {
+			zcipc_cap_has_code(region, first, npages);
+		} else if (mmap_read_trylock(mm)) {
+			/* Else faults do. */
+			zcipc_slot_populate_long(slot);
+			mmap_read_unlock(mm);
+		}
 		slot = NULL;
-	zcipc_region_unlock_put(region);
-	goto out_free;
-
-out_unlock:
-	mutex_unlock(&ep->space.lock);
-out_free:
-	zcipc_slot_free(slot, ep->space.user);
-	if (file_region) {
-		ret = zcipc_cap_map_file(ucmd->file, cmd->cap, file_region, first, npages,
-					 cmd->rights & ZCIPC_RIGHT_WRITE, &cmd->addr);
-		zcipc_region_put(file_region);
 	}
-	if (ret)
-		return ret;
-	zcipc_ucmd_respond(ucmd);
-	return 0;
+	mutex_unlock(&region->lock);
+	zcipc_slot_free(slot, ep->space.user);
+	if (!ret && region->file)
+		ret = zcipc_cap_map_file(ucmd->file, cmd->cap, region, first, npages,
+					 cmd->rights & ZCIPC_RIGHT_WRITE, &cmd->addr);
+	zcipc_region_put(region);
+	if (!ret)
+		zcipc_ucmd_respond(ucmd);
+	return ret;
 }
 
 /* ZCIPC_IOC_UNMAP */
@@ -223,26 +227,27 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 	struct zcipc_region *region = NULL;
 	struct zcipc_cap *cap;
 	u64 last = 0;
-	int ret = 0;
+	int ret;
 
 	if (cmd->flags)
 		return -EOPNOTSUPP;
 again:
 	mutex_lock(&ep->space.lock);
 	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
-	if (!IS_ERR(cap) && cap->extent.region->file && zcipc_cap_view_above(cap, &last)) {
+	if (IS_ERR(cap)) {
+		mutex_unlock(&ep->space.lock);
+		return PTR_ERR(cap);
+	}
+	if (cap->extent.region->file && zcipc_cap_view_above(cap, &last)) {
 		mutex_unlock(&cap->extent.region->lock);
 		mutex_unlock(&ep->space.lock);
 		/* What is not there is in pieces, or another thread is unmapping it. */
 		ret = zcipc_file_unmap_at(&ep->space, last, cmd->cap);
 		if (ret && ret != -ENOENT)
 			return ret;
-		ret = 0;
 		goto again;
 	}
-	if (IS_ERR(cap)) {
-		ret = PTR_ERR(cap);
-	} else if (cap->extent.nslots && cap->slot.addr && cap->slot.nmapped) {
+	if (cap->extent.nslots && cap->slot.addr && cap->slot.nmapped) {
 		zcipc_cap_forget(cap);
 	} else {
 		if (ep->kept.wanted && !ep->space.dead &&
@@ -257,7 +262,7 @@ again:
 	mutex_unlock(&ep->space.lock);
 	if (region)
 		zcipc_region_put(region);
-	return ret;
+	return 0;
 }
 
 /* Is a capability derived from one of an endpoint's? The caller holds the region's lock. */
@@ -275,7 +280,7 @@ int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
 	struct zcipc_revoke *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct zcipc_endpoint *owner = ep;
-	struct zcipc_region *region = NULL;
+	struct zcipc_region *region;
 	struct zcipc_cap *cap;
 	int ret;
 
@@ -290,29 +295,27 @@ int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
 			return PTR_ERR(owner);
 	}
 	cap = zcipc_cap_find_region(owner, cmd->cap);
-	if (IS_ERR(cap)) {
-		/* Nobody needs to know what tokens others have, or had. */
-		ret = owner != ep ? -ENOENT : PTR_ERR(cap);
-	} else {
+	ret = PTR_ERR_OR_ZERO(cap);
+	if (!ret) {
 		region = cap->extent.region;
-		if (owner != ep && !zcipc_cap_is_derived(cap, ep))
-			ret = -ENOENT;
-		else
+		if (owner == ep || zcipc_cap_is_derived(cap, ep))
 			cmd->revoked = zcipc_cap_kill_tree(cap, cmd->flags & ZCIPC_REVOKE_KEEP,
 							   ep);
+		else
+			ret = -ENOENT;
 		zcipc_test_point("killed");
 		mutex_unlock(&region->lock);
+		zcipc_test_point("revoked");
+		if (!ret)
+			zcipc_cap_reap(region, cmd->revoked);
+		zcipc_region_put(region);
 	}
-	if (owner != ep)
+	if (owner != ep) {
 		zcipc_endpoint_put(owner);
-	if (ret) {
-		if (region)
-			zcipc_region_put(region);
-		return ret;
+		/* Nobody needs to know what tokens others have, or had. */
+		ret = ret ? -ENOENT : 0;
 	}
-	zcipc_test_point("revoked");
-	zcipc_cap_reap(region, cmd->revoked);
-	zcipc_region_put(region);
-	zcipc_ucmd_respond(ucmd);
-	return 0;
+	if (!ret)
+		zcipc_ucmd_respond(ucmd);
+	return ret;
 }
