@@ -14,7 +14,6 @@
 #include "mem/pool.h"
 #include "map/carry.h"
 #include "ipc/endpoint.h"
-#include "ipc/policy.h"
 #include "ipc/room.h"
 #include "transfer/transfer.h"
 #include "calls/calls.h"

@@ -22,7 +22,6 @@
 #include "map/window.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
-#include "ipc/life.h"
 #include "ipc/queue.h"
 #include "calls/calls.h"
 

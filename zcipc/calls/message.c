@@ -16,7 +16,7 @@
 #include "map/file.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
-#include "ipc/notify.h"
+#include "ipc/message.h"
 #include "ipc/queue.h"
 #include "ipc/room.h"
 #include "calls/calls.h"

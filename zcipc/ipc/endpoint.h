@@ -118,6 +118,11 @@ void zcipc_endpoint_unpublish(struct zcipc_endpoint *ep);
 struct zcipc_endpoint *zcipc_endpoint_get(u64 id);
 struct zcipc_endpoint *zcipc_endpoint_get_peer(u64 peer, u32 flags);
 void zcipc_endpoint_put(struct zcipc_endpoint *ep);
+bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_endpoint *sender);
+struct zcipc_accept *zcipc_policy_alloc(struct zcipc_endpoint *ep,
+					const struct zcipc_endpoint_config *cmd);
+void zcipc_policy_set(struct zcipc_endpoint *ep, struct zcipc_accept *accept);
+void zcipc_policy_tell(const struct zcipc_endpoint *ep, struct zcipc_endpoint_config *cmd);
 void zcipc_endpoint_failed(struct zcipc_endpoint *sender, u64 peer, u32 type, int error);
 
 /* The owner is here: its memory should be, too. */
@@ -128,6 +133,11 @@ static inline void zcipc_endpoint_seen(struct zcipc_endpoint *ep)
 }
 
 struct zcipc_endpoint *zcipc_endpoint_next(const struct pid *pid, unsigned long *id);
+
+/* life.c */
+struct zcipc_endpoint *zcipc_endpoint_create(void);
+void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep);
+
 int zcipc_endpoint_init(const struct file_operations *fops);
 void zcipc_endpoint_exit(void);
 

@@ -28,7 +28,6 @@
 #include "map/unmap.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
-#include "ipc/life.h"
 #include "ipc/message.h"
 #include "ipc/queue.h"
 #include "ipc/room.h"

@@ -95,6 +95,10 @@ void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg
 			    const struct zcipc_recv *recv);
 struct zcipc_cap *zcipc_message_cap(const struct zcipc_message *msg);
 
+/* notify.c */
+int zcipc_notify_try(struct zcipc_endpoint *ep, struct zcipc_endpoint *peer,
+		     const struct zcipc_notify *cmd, u32 *room_seq);
+
 /* The capability is in no table. */
 static inline bool zcipc_message_alone(const struct zcipc_message *msg)
 {

@@ -13,8 +13,6 @@
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "ipc/message.h"
-#include "ipc/notify.h"
-#include "ipc/policy.h"
 #include "ipc/queue.h"
 
 /*

@@ -36,7 +36,6 @@
 #include "map/window.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
-#include "ipc/policy.h"
 #include "ipc/queue.h"
 #include "ipc/room.h"
 #include "transfer/transfer.h"

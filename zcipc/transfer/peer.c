@@ -21,7 +21,6 @@
 #include "map/window.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
-#include "ipc/policy.h"
 #include "ipc/queue.h"
 #include "transfer/direct.h"
 #include "transfer/transfer.h"
