@@ -14,11 +14,7 @@ struct seq_file;
 struct file;
 struct zcipc_endpoint;
 struct zcipc_region;
-struct zcipc_transfer;
 struct zcipc_ucmd;
-
-/* batch.c */
-int zcipc_transfer_batch(struct zcipc_ucmd *ucmd);
 
 /* cap.c */
 int zcipc_cap_map_file(struct file *holder, u64 token, struct zcipc_region *region,
@@ -33,16 +29,14 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_info(struct zcipc_ucmd *ucmd);
 
-/* import.c */
-int zcipc_import_memory(struct zcipc_ucmd *ucmd);
-int zcipc_import_ordinary(struct zcipc_ucmd *ucmd);
-
 /* message.c */
 int zcipc_message_recv(struct zcipc_ucmd *ucmd);
 int zcipc_notify(struct zcipc_ucmd *ucmd);
 
 /* region.c */
 int zcipc_region_create(struct zcipc_ucmd *ucmd);
+int zcipc_import_memory(struct zcipc_ucmd *ucmd);
+int zcipc_import_ordinary(struct zcipc_ucmd *ucmd);
 int zcipc_region_query(struct zcipc_ucmd *ucmd);
 
 /* stats.c */
@@ -52,8 +46,8 @@ void zcipc_stats_init(void);
 void zcipc_stats_hide(void);
 
 /* transfer.c */
-int zcipc_transfer_validate(const struct zcipc_transfer *cmd);
 int zcipc_transfer(struct zcipc_ucmd *ucmd);
 int zcipc_transfer_grant(struct zcipc_ucmd *ucmd);
+int zcipc_transfer_batch(struct zcipc_ucmd *ucmd);
 
 #endif /* ZCIPC_CALLS_H */
