@@ -137,15 +137,12 @@ int zcipc_cap_map(struct zcipc_ucmd *ucmd)
 	struct zcipc_cap *cap;
 	int ret;
 
-	if (cmd->flags)
-		return -EOPNOTSUPP;
 	if (cmd->__reserved || !(cmd->rights & ZCIPC_RIGHT_READ) ||
 	    cmd->rights & ~(ZCIPC_RIGHT_READ | ZCIPC_RIGHT_WRITE | ZCIPC_RIGHT_EXEC) ||
 	    (cmd->rights & ZCIPC_RIGHT_WRITE && exec))
 		return -EINVAL;
-	ret = zcipc_ucmd_probe(ucmd);
-	if (ret)
-		return ret;
+	if (zcipc_ucmd_probe(ucmd))
+		return -EFAULT;
 	slot = zcipc_slot_alloc(ep->space.user);
 	if (IS_ERR(slot))
 		return PTR_ERR(slot);
@@ -192,8 +189,6 @@ int zcipc_cap_unmap(struct zcipc_ucmd *ucmd)
 	bool offset = cmd->flags & ZCIPC_UNMAP_OFFSET;
 	int ret;
 
-	if (cmd->flags & ~ZCIPC_UNMAP_OFFSET)
-		return -EOPNOTSUPP;
 	if (!PAGE_ALIGNED(cmd->addr))
 		return -EINVAL;
 	ret = zcipc_window_remove_at(&ep->space, offset ? cmd->addr : zcipc_untagged(cmd->addr),
@@ -229,8 +224,6 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 	u64 last = 0;
 	int ret;
 
-	if (cmd->flags)
-		return -EOPNOTSUPP;
 again:
 	mutex_lock(&ep->space.lock);
 	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
@@ -284,11 +277,8 @@ int zcipc_cap_revoke(struct zcipc_ucmd *ucmd)
 	struct zcipc_cap *cap;
 	int ret;
 
-	if (cmd->flags & ~ZCIPC_REVOKE_KEEP)
-		return -EOPNOTSUPP;
-	ret = zcipc_ucmd_probe(ucmd);
-	if (ret)
-		return ret;
+	if (zcipc_ucmd_probe(ucmd))
+		return -EFAULT;
 	if (cmd->peer && cmd->peer != ep->space.id) {
 		owner = zcipc_endpoint_get(cmd->peer);
 		if (IS_ERR(owner))

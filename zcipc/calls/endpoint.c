@@ -24,8 +24,6 @@ int zcipc_endpoint_info(struct zcipc_ucmd *ucmd)
 	struct zcipc_info *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep = ucmd->ep;
 
-	if (cmd->flags)
-		return -EOPNOTSUPP;
 	cmd->abi = ZCIPC_ABI_VERSION;
 	cmd->page_size = PAGE_SIZE;
 	cmd->features = 0;
@@ -60,7 +58,6 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct zcipc_accept *accept = NULL;
 	u32 flags = cmd->flags;
-	int ret;
 
 	if (flags & ~(ZCIPC_CONFIG_NAME | ZCIPC_CONFIG_POLICY | ZCIPC_CONFIG_DEPTH |
 		      ZCIPC_CONFIG_FULL | ZCIPC_CONFIG_UNRECEIVED))
@@ -76,9 +73,8 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 		return -EINVAL;
 	if (flags & ZCIPC_CONFIG_UNRECEIVED && cmd->unreceived > ZCIPC_UNRECEIVED_FREE)
 		return -EINVAL;
-	ret = zcipc_ucmd_probe(ucmd);
-	if (ret)
-		return ret;
+	if (zcipc_ucmd_probe(ucmd))
+		return -EFAULT;
 	if (flags & ZCIPC_CONFIG_POLICY) {
 		accept = zcipc_policy_alloc(ep, cmd);
 		if (IS_ERR(accept))
@@ -130,8 +126,6 @@ int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd)
 	unsigned long id;
 	struct pid *pid;
 
-	if (cmd->flags)
-		return -EOPNOTSUPP;
 	if (cmd->__reserved || cmd->pid <= 0 || !memchr(cmd->name, 0, sizeof(cmd->name)))
 		return -EINVAL;
 	if (cmd->after == U64_MAX)

@@ -62,7 +62,7 @@ static __poll_t zcipc_poll(struct file *file, poll_table *wait)
 	return mask;
 }
 
-static void __maybe_unused zcipc_show_fdinfo(struct seq_file *m, struct file *file)
+static void zcipc_show_fdinfo(struct seq_file *m, struct file *file)
 {
 	zcipc_stats_show_endpoint(m, file->private_data);
 }
@@ -98,70 +98,65 @@ static unsigned long zcipc_get_unmapped_area(struct file *file, unsigned long ad
 	return zcipc_unmapped_area(file, addr, len, pgoff, flags);
 }
 
+/* Room for the struct of any call. All begin with the same two members. */
 union zcipc_cmd {
-	struct zcipc_info info;
-	struct zcipc_endpoint_config config;
-	struct zcipc_lookup lookup;
-	struct zcipc_region_create create;
-	struct zcipc_region_import import;
-	struct zcipc_region_ordinary ordinary;
-	struct zcipc_region_query query;
-	struct zcipc_map map;
-	struct zcipc_unmap unmap;
+	struct {
+		u32 size;
+		u32 flags;
+	};
 	struct zcipc_transfer transfer;
-	struct zcipc_transfer_batch batch;
-	struct zcipc_recv recv;
-	struct zcipc_grant grant;
-	struct zcipc_notify notify;
-	struct zcipc_revoke revoke;
-	struct zcipc_drop drop;
-	struct zcipc_stats stats;
-	u32 size;
+	struct zcipc_stats largest;
 };
 
 /**
  * struct zcipc_call - what to do for an ioctl
  * @size: of the struct as this kernel knows it
  * @min_size: of the struct in the first version that had the call
+ * @flags: that there are
  * @execute: does it, on a copy of the struct
  */
 struct zcipc_call {
 	u32 size;
 	u32 min_size;
+	u32 flags;
 	int (*execute)(struct zcipc_ucmd *ucmd);
 };
 
-#define ZCIPC_CALL(ioctl, fn, type, last) \
+/* The call looks at them itself. */
+#define ZCIPC_ANY_FLAGS	(~0U)
+
+#define ZCIPC_CALL(ioctl, fn, type, last, known) \
 	[_IOC_NR(ioctl)] = { \
-		.size = sizeof(type) + BUILD_BUG_ON_ZERO(sizeof(union zcipc_cmd) < sizeof(type)), \
-		.min_size = offsetofend(type, last), \
+		.size = sizeof(struct type) + \
+			BUILD_BUG_ON_ZERO(sizeof(union zcipc_cmd) < sizeof(struct type)), \
+		.min_size = offsetofend(struct type, last), \
+		.flags = known, \
 		.execute = fn, \
 	}
 
 static const struct zcipc_call zcipc_calls[] = {
-	ZCIPC_CALL(ZCIPC_IOC_INFO, zcipc_endpoint_info, struct zcipc_info, max_messages),
-	ZCIPC_CALL(ZCIPC_IOC_ENDPOINT_CONFIG, zcipc_endpoint_config, struct zcipc_endpoint_config,
-		   name),
-	ZCIPC_CALL(ZCIPC_IOC_LOOKUP, zcipc_endpoint_lookup, struct zcipc_lookup, endpoint),
-	ZCIPC_CALL(ZCIPC_IOC_REGION_CREATE, zcipc_region_create, struct zcipc_region_create,
-		   region),
-	ZCIPC_CALL(ZCIPC_IOC_REGION_IMPORT, zcipc_import_memory, struct zcipc_region_import,
-		   region),
-	ZCIPC_CALL(ZCIPC_IOC_REGION_QUERY, zcipc_region_query, struct zcipc_region_query,
-		   __reserved),
-	ZCIPC_CALL(ZCIPC_IOC_MAP, zcipc_cap_map, struct zcipc_map, addr),
-	ZCIPC_CALL(ZCIPC_IOC_UNMAP, zcipc_cap_unmap, struct zcipc_unmap, addr),
-	ZCIPC_CALL(ZCIPC_IOC_TRANSFER, zcipc_transfer, struct zcipc_transfer, copied),
-	ZCIPC_CALL(ZCIPC_IOC_TRANSFER_BATCH, zcipc_transfer_batch, struct zcipc_transfer_batch,
-		   failed),
-	ZCIPC_CALL(ZCIPC_IOC_RECV, zcipc_message_recv, struct zcipc_recv, pending),
-	ZCIPC_CALL(ZCIPC_IOC_GRANT, zcipc_transfer_grant, struct zcipc_grant, peer_cap),
-	ZCIPC_CALL(ZCIPC_IOC_REVOKE, zcipc_cap_revoke, struct zcipc_revoke, revoked),
-	ZCIPC_CALL(ZCIPC_IOC_DROP, zcipc_cap_drop, struct zcipc_drop, cap),
-	ZCIPC_CALL(ZCIPC_IOC_REGION_ORDINARY, zcipc_import_ordinary, struct zcipc_region_ordinary,
-		   copied),
-	ZCIPC_CALL(ZCIPC_IOC_NOTIFY, zcipc_notify, struct zcipc_notify, cookie),
-	ZCIPC_CALL(ZCIPC_IOC_STATS, zcipc_stats_get, struct zcipc_stats, faults),
+	ZCIPC_CALL(ZCIPC_IOC_INFO, zcipc_endpoint_info, zcipc_info, max_messages, 0),
+	ZCIPC_CALL(ZCIPC_IOC_ENDPOINT_CONFIG, zcipc_endpoint_config, zcipc_endpoint_config, name,
+		   ZCIPC_ANY_FLAGS),
+	ZCIPC_CALL(ZCIPC_IOC_LOOKUP, zcipc_endpoint_lookup, zcipc_lookup, endpoint, 0),
+	ZCIPC_CALL(ZCIPC_IOC_REGION_CREATE, zcipc_region_create, zcipc_region_create, region,
+		   ZCIPC_ANY_FLAGS),
+	ZCIPC_CALL(ZCIPC_IOC_REGION_IMPORT, zcipc_import_memory, zcipc_region_import, region, 0),
+	ZCIPC_CALL(ZCIPC_IOC_REGION_QUERY, zcipc_region_query, zcipc_region_query, __reserved, 0),
+	ZCIPC_CALL(ZCIPC_IOC_MAP, zcipc_cap_map, zcipc_map, addr, 0),
+	ZCIPC_CALL(ZCIPC_IOC_UNMAP, zcipc_cap_unmap, zcipc_unmap, addr, ZCIPC_UNMAP_OFFSET),
+	ZCIPC_CALL(ZCIPC_IOC_TRANSFER, zcipc_transfer, zcipc_transfer, copied, ZCIPC_ANY_FLAGS),
+	ZCIPC_CALL(ZCIPC_IOC_TRANSFER_BATCH, zcipc_transfer_batch, zcipc_transfer_batch, failed,
+		   ZCIPC_F_ATOMIC),
+	ZCIPC_CALL(ZCIPC_IOC_RECV, zcipc_message_recv, zcipc_recv, pending, 0),
+	ZCIPC_CALL(ZCIPC_IOC_GRANT, zcipc_transfer_grant, zcipc_grant, peer_cap, ZCIPC_ANY_FLAGS),
+	ZCIPC_CALL(ZCIPC_IOC_REVOKE, zcipc_cap_revoke, zcipc_revoke, revoked, ZCIPC_REVOKE_KEEP),
+	ZCIPC_CALL(ZCIPC_IOC_DROP, zcipc_cap_drop, zcipc_drop, cap, 0),
+	ZCIPC_CALL(ZCIPC_IOC_REGION_ORDINARY, zcipc_import_ordinary, zcipc_region_ordinary, copied,
+		   0),
+	ZCIPC_CALL(ZCIPC_IOC_NOTIFY, zcipc_notify, zcipc_notify, cookie, ZCIPC_ANY_FLAGS),
+	ZCIPC_CALL(ZCIPC_IOC_STATS, zcipc_stats_get, zcipc_stats, faults,
+		   ZCIPC_STATS_ENDPOINT | ZCIPC_STATS_REGION),
 };
 
 static long zcipc_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -178,9 +173,7 @@ static long zcipc_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	union zcipc_cmd buffer __uninitialized;
 	int ret;
 
-	if (cmd != _IO(ZCIPC_IOC_TYPE, nr))
-		return -ENOTTY;
-	if (nr >= ARRAY_SIZE(zcipc_calls))
+	if (cmd != _IO(ZCIPC_IOC_TYPE, nr) || nr >= ARRAY_SIZE(zcipc_calls))
 		return -ENOTTY;
 	call = &zcipc_calls[array_index_nospec(nr, ARRAY_SIZE(zcipc_calls))];
 	/* The numbers in between are reserved for calls that a later version will have. */
@@ -205,6 +198,8 @@ static long zcipc_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return ret;
 	/* It may have changed in between. */
 	buffer.size = ucmd.user_size;
+	if (buffer.flags & ~call->flags)
+		return -EOPNOTSUPP;
 	ucmd.cmd = &buffer;
 	ucmd.size = call->size;
 	return call->execute(&ucmd);
@@ -217,9 +212,7 @@ static const struct file_operations zcipc_fops = {
 	.poll = zcipc_poll,
 	.mmap = zcipc_mmap,
 	.get_unmapped_area = zcipc_get_unmapped_area,
-#ifdef CONFIG_PROC_FS
 	.show_fdinfo = zcipc_show_fdinfo,
-#endif
 	.unlocked_ioctl = zcipc_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 };

@@ -116,13 +116,10 @@ out:
 /* ZCIPC_IOC_RECV */
 int zcipc_message_recv(struct zcipc_ucmd *ucmd)
 {
-	struct zcipc_recv *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct zcipc_message *msg;
 	int ret;
 
-	if (cmd->flags)
-		return -EOPNOTSUPP;
 	zcipc_endpoint_seen(ep);
 	for (;;) {
 		mutex_lock(&ep->space.lock);

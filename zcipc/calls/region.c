@@ -205,15 +205,12 @@ int zcipc_import_memory(struct zcipc_ucmd *ucmd)
 	u64 addr = zcipc_untagged(cmd->addr);
 	int ret;
 
-	if (cmd->flags)
-		return -EOPNOTSUPP;
 	if (!cmd->len || !PAGE_ALIGNED(addr) || !PAGE_ALIGNED(cmd->len) ||
 	    cmd->len >> PAGE_SHIFT > ZCIPC_MAX_REGION_PAGES ||
 	    addr + cmd->len < addr || addr + cmd->len > TASK_SIZE)
 		return -EINVAL;
-	ret = zcipc_ucmd_probe(ucmd);
-	if (ret)
-		return ret;
+	if (zcipc_ucmd_probe(ucmd))
+		return -EFAULT;
 	ret = zcipc_import_adopt(ucmd, addr, cmd->len >> PAGE_SHIFT, false, &cmd->cap,
 				 &cmd->region);
 	if (ret == -EOPNOTSUPP)
@@ -259,15 +256,12 @@ int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
 	u64 addr = zcipc_untagged(cmd->addr), end = addr + cmd->len;
 	int ret;
 
-	if (cmd->flags)
-		return -EOPNOTSUPP;
 	if (cmd->cap ? cmd->addr || cmd->len :
 	    !cmd->len || !PAGE_ALIGNED(addr) || !PAGE_ALIGNED(cmd->len) ||
 	    end < addr || end > TASK_SIZE)
 		return -EINVAL;
-	ret = zcipc_ucmd_probe(ucmd);
-	if (ret)
-		return ret;
+	if (zcipc_ucmd_probe(ucmd))
+		return -EFAULT;
 	cmd->copied = 0;
 	if (cmd->cap)
 		ret = zcipc_import_ordinary_cap(ucmd->ep, cmd->cap, &cmd->copied);
@@ -290,8 +284,6 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 	struct zcipc_cap *cap;
 	unsigned long i;
 
-	if (cmd->flags)
-		return -EOPNOTSUPP;
 	if (cmd->__reserved)
 		return -EINVAL;
 	cap = zcipc_cap_find_region(ep, cmd->cap);

@@ -124,8 +124,6 @@ int zcipc_stats_get(struct zcipc_ucmd *ucmd)
 	struct zcipc_cap *cap;
 	int ret = 0;
 
-	if (cmd->flags & ~(ZCIPC_STATS_ENDPOINT | ZCIPC_STATS_REGION))
-		return -EOPNOTSUPP;
 	if (cmd->flags == (ZCIPC_STATS_ENDPOINT | ZCIPC_STATS_REGION) ||
 	    (cmd->flags != ZCIPC_STATS_REGION && cmd->cap) ||
 	    (cmd->flags && (cmd->errors || cmd->latencies)))

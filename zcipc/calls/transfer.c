@@ -343,8 +343,6 @@ int zcipc_transfer_batch(struct zcipc_ucmd *ucmd)
 	int ret, result = 0;
 	u32 i;
 
-	if (cmd->flags & ~ZCIPC_F_ATOMIC)
-		return -EOPNOTSUPP;
 	if (!b.n || b.n > ZCIPC_MAX_BATCH ||
 	    cmd->transfer_size < offsetofend(struct zcipc_transfer, copied))
 		return -EINVAL;
