@@ -104,19 +104,6 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 	return 0;
 }
 
-/* No name is everybody's. */
-static bool zcipc_endpoint_is_called(struct zcipc_endpoint *ep, const char *name)
-{
-	bool yes;
-
-	if (!*name)
-		return true;
-	mutex_lock(&ep->space.lock);
-	yes = !strncmp(ep->name, name, sizeof(ep->name));
-	mutex_unlock(&ep->space.lock);
-	return yes;
-}
-
 /* ZCIPC_IOC_LOOKUP */
 int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd)
 {
@@ -134,7 +121,11 @@ int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd)
 	if (!pid)
 		return -ENOENT;
 	for (id = cmd->after + 1; (ep = zcipc_endpoint_next(pid, &id)); id++) {
-		found = !zcipc_space_gone(&ep->space) && zcipc_endpoint_is_called(ep, cmd->name);
+		mutex_lock(&ep->space.lock);
+		/* No name is everybody's. */
+		found = !zcipc_space_gone(&ep->space) &&
+			(!*cmd->name || !strncmp(ep->name, cmd->name, sizeof(ep->name)));
+		mutex_unlock(&ep->space.lock);
 		zcipc_endpoint_put(ep);
 		if (found)
 			break;

@@ -77,8 +77,9 @@ static int zcipc_region_fill(struct zcipc_region *region, gfp_t gfp,
 
 /* A region with frames: one that the endpoint had before, if that is allowed, or a new one. */
 static struct zcipc_region *zcipc_region_obtain(struct zcipc_endpoint *ep, unsigned long npages,
-						gfp_t gfp, const struct zcipc_region_create *cmd)
+						const struct zcipc_region_create *cmd)
 {
+	gfp_t gfp = GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN;
 	struct zcipc_region *region;
 	int ret;
 
@@ -90,6 +91,8 @@ static struct zcipc_region *zcipc_region_obtain(struct zcipc_endpoint *ep, unsig
 	region = zcipc_region_alloc(ep->space.user, npages, true);
 	if (IS_ERR(region))
 		return region;
+	if (cmd->flags & ZCIPC_CREATE_NODE_STRICT && cmd->node != ZCIPC_NODE_ANY)
+		gfp |= __GFP_THISNODE;
 	region->pinnable = cmd->flags & ZCIPC_CREATE_PINNABLE;
 	region->unpinnable = cmd->flags & ZCIPC_CREATE_UNPINNABLE;
 	zcipc_region_set_cache(region, cmd->cache);
@@ -100,100 +103,101 @@ static struct zcipc_region *zcipc_region_obtain(struct zcipc_endpoint *ep, unsig
 	return ERR_PTR(ret);
 }
 
-/* ZCIPC_IOC_REGION_CREATE */
-int zcipc_region_create(struct zcipc_ucmd *ucmd)
+/* Enters a new region in its owner's table, and places it. The caller holds the endpoint's lock. */
+static int zcipc_region_enter(struct zcipc_endpoint *ep, struct zcipc_region *region,
+			      struct zcipc_cap *cap, struct zcipc_region_create *cmd)
 {
-	struct zcipc_region_create *cmd = ucmd->cmd;
-	struct zcipc_endpoint *ep = ucmd->ep;
-	struct mm_struct *mm = ep->space.mm;
-	struct zcipc_region *region;
-	gfp_t gfp = GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN;
-	struct zcipc_slot *slot = NULL;
-	unsigned long pgoff = 0;
-	struct zcipc_cap *cap;
-	unsigned long npages;
+	unsigned int which = zcipc_region_window(&ep->space, region, 0, true);
+	unsigned long npages = region->npages, pgoff;
 	int ret;
 
+	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
+	if (!ret && cmd->flags & ZCIPC_CREATE_MAP)
+		ret = zcipc_window_reserve(&ep->space, which, npages,
+					   zcipc_region_alignment(region, 0, npages, true), &pgoff);
+	if (ret)
+		return ret;
+	zcipc_region_lock_new(region);
+	zcipc_cap_enter(cap, ep);
+	zcipc_cap_install(cap, region, NULL, 0, npages, ZCIPC_RIGHTS_ALL);
+	cmd->addr = 0;
+	if (cmd->flags & ZCIPC_CREATE_MAP) {
+		zcipc_slot_install(&cap->slot, &cap->extent, pgoff, 0, npages, true);
+		cmd->addr = zcipc_slot_addr(&cap->slot);
+	}
+	cmd->cap = cap->extent.token;
+	cmd->region = region->id;
+	cmd->len = (u64)npages << PAGE_SHIFT;
+	cmd->huge = (u64)region->nhuge * ZCIPC_HUGE_PAGES << PAGE_SHIFT;
+	return 0;
+}
+
+static int zcipc_region_create_check(const struct zcipc_region_create *cmd)
+{
 	if (cmd->flags & ~(ZCIPC_CREATE_MAP | ZCIPC_CREATE_HUGE | ZCIPC_CREATE_PINNABLE |
 			   ZCIPC_CREATE_NODE_STRICT | ZCIPC_CREATE_NO_HUGE |
 			   ZCIPC_CREATE_RECYCLED | ZCIPC_CREATE_UNPINNABLE) ||
 	    (cmd->flags & (ZCIPC_CREATE_PINNABLE | ZCIPC_CREATE_RECYCLED) &&
 	     cmd->cache != ZCIPC_CACHE_DEFAULT) ||
-	    cmd->cache == ZCIPC_CACHE_WRITETHROUGH ||
-	    (cmd->cache <= ZCIPC_CACHE_UNCACHED && !zcipc_frame_can_cache(cmd->cache)))
+	    (cmd->cache <= ZCIPC_CACHE_WRITETHROUGH && !zcipc_frame_can_cache(cmd->cache)))
 		return -EOPNOTSUPP;
-	if (cmd->cache > ZCIPC_CACHE_UNCACHED || !zcipc_node_valid(cmd->node))
-		return -EINVAL;
-	if (!cmd->len || !PAGE_ALIGNED(cmd->len) ||
+	if (cmd->cache > ZCIPC_CACHE_UNCACHED || !zcipc_node_valid(cmd->node) ||
+	    !cmd->len || !PAGE_ALIGNED(cmd->len) ||
 	    cmd->len >> PAGE_SHIFT > ZCIPC_MAX_REGION_PAGES)
 		return -EINVAL;
 	if (cmd->flags & ZCIPC_CREATE_HUGE &&
-	    (cmd->flags & (ZCIPC_CREATE_NO_HUGE | ZCIPC_CREATE_UNPINNABLE) ||
-	     cmd->cache != ZCIPC_CACHE_DEFAULT))
+	    (cmd->flags & (ZCIPC_CREATE_NO_HUGE | ZCIPC_CREATE_UNPINNABLE) || cmd->cache))
 		return -EINVAL;
 	if (cmd->flags & ZCIPC_CREATE_PINNABLE && cmd->flags & ZCIPC_CREATE_UNPINNABLE)
 		return -EINVAL;
+	return 0;
+}
+
+/* ZCIPC_IOC_REGION_CREATE */
+int zcipc_region_create(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_region_create *cmd = ucmd->cmd;
+	bool map = cmd->flags & ZCIPC_CREATE_MAP;
+	struct zcipc_endpoint *ep = ucmd->ep;
+	struct mm_struct *mm = ep->space.mm;
+	struct zcipc_region *region;
+	struct zcipc_cap *cap;
+	unsigned long npages;
+	int ret;
+
+	ret = zcipc_region_create_check(cmd);
+	if (ret)
+		return ret;
 	npages = cmd->len >> PAGE_SHIFT;
 	if (cmd->flags & ZCIPC_CREATE_HUGE)
 		npages = ALIGN(npages, ZCIPC_HUGE_PAGES);
-	if (cmd->flags & ZCIPC_CREATE_NODE_STRICT && cmd->node != ZCIPC_NODE_ANY)
-		gfp |= __GFP_THISNODE;
-
-	region = zcipc_region_obtain(ep, npages, gfp, cmd);
+	region = zcipc_region_obtain(ep, npages, cmd);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
-	ret = -ENOMEM;
 	cap = zcipc_cap_alloc(NUMA_NO_NODE);
-	if (!cap)
-		goto err_region;
-	if (cmd->flags & ZCIPC_CREATE_MAP) {
-		slot = &cap->slot;
+	ret = cap ? 0 : -ENOMEM;
+	if (!ret && map)
 		ret = mmap_read_lock_killable(mm);
-		if (ret)
-			goto err_cap;
-	}
-
+	if (ret)
+		goto out;
 	mutex_lock(&ep->space.lock);
-	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
-	if (!ret && slot)
-		ret = zcipc_window_reserve(&ep->space,
-					   zcipc_region_window(&ep->space, region, 0, true), npages,
-					   zcipc_region_alignment(region, 0, npages, true), &pgoff);
-	if (!ret) {
-		zcipc_region_lock_new(region);
-		zcipc_cap_enter(cap, ep);
-		zcipc_cap_install(cap, region, NULL, 0, npages, ZCIPC_RIGHTS_ALL);
-		cmd->addr = 0;
-		if (slot) {
-			zcipc_slot_install(slot, &cap->extent, pgoff, 0, npages, true);
-			cmd->addr = zcipc_slot_addr(slot);
-		}
-		cmd->cap = cap->extent.token;
-		cmd->region = region->id;
-		cmd->len = (u64)npages << PAGE_SHIFT;
-		cmd->huge = (u64)region->nhuge * ZCIPC_HUGE_PAGES << PAGE_SHIFT;
-	}
-	if (!ret && slot && npages <= ZCIPC_LONG_PAGES)
-		zcipc_slot_populate(slot, 0, slot->npages);
+	ret = zcipc_region_enter(ep, region, cap, cmd);
+	if (!ret && map && npages <= ZCIPC_LONG_PAGES)
+		zcipc_slot_populate(&cap->slot, 0, npages);
 	mutex_unlock(&ep->space.lock);
-	if (!ret && slot && npages > ZCIPC_LONG_PAGES)
-		zcipc_slot_populate_long(slot);
-	if (!ret)
-		mutex_unlock(&region->lock);
-	if (slot)
+	if (!ret && map && npages > ZCIPC_LONG_PAGES)
+		zcipc_slot_populate_long(&cap->slot);
+	if (map)
 		mmap_read_unlock(mm);
 	if (ret)
-		goto err_cap;
-	zcipc_region_put(region);
-
+		goto out;
+	mutex_unlock(&region->lock);
+	cap = NULL;
 	ret = zcipc_ucmd_respond(ucmd);
 	if (ret)
 		zcipc_cap_remove_token(ep, cmd->cap);
-	return ret;
-
-err_cap:
+out:
 	zcipc_cap_free(cap);
-err_region:
 	zcipc_region_put(region);
 	return ret;
 }
@@ -279,10 +283,10 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 	struct zcipc_region_query *cmd = ucmd->cmd;
 	struct zcipc_endpoint *ep = ucmd->ep;
 	struct zcipc_region *region;
-	struct zcipc_slot *slot;
-	struct zcipc_cap *other;
-	struct zcipc_cap *cap;
-	unsigned long i;
+	struct zcipc_cap *cap, *other;
+	struct zcipc_frame *frame;
+	unsigned long i, end;
+	int node;
 
 	if (cmd->__reserved)
 		return -EINVAL;
@@ -298,11 +302,9 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 	cmd->present = region->file ? cmd->len : 0;
 	cmd->shared = 0;
 	cmd->node = ZCIPC_NODE_ANY;
-	for (i = cap->extent.first; region->frames && i < cap->extent.first + cap->extent.npages;
-	     i++) {
-		struct zcipc_frame *frame = region->frames[i];
-		int node;
-
+	end = cap->extent.first + cap->extent.npages;
+	for (i = cap->extent.first; region->frames && i < end; i++) {
+		frame = region->frames[i];
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
 		if (!frame)
@@ -320,8 +322,7 @@ int zcipc_region_query(struct zcipc_ucmd *ucmd)
 	cmd->maps = 0;
 	list_for_each_entry(other, &region->extents, extent.region_entry) {
 		cmd->caps++;
-		list_for_each_entry(slot, &other->extent.slots, entry)
-			cmd->maps++;
+		cmd->maps += other->extent.nslots;
 		cond_resched();
 	}
 	cmd->derived = zcipc_cap_derived(cap);

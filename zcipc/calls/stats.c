@@ -27,24 +27,23 @@ static_assert(offsetof(struct zcipc_stats, cap) - offsetof(struct zcipc_stats, e
 
 static struct dentry *zcipc_debugfs;
 
-static int zcipc_stats_put(u64 uaddr, unsigned int index, u64 val)
-{
-	return put_user(val, (u64 __user *)u64_to_user_ptr(uaddr) + index);
-}
-
 /* The module's errors and latencies, where the caller wants them. */
 static int zcipc_stats_tables(const struct zcipc_stats *cmd)
 {
-	unsigned int i;
-	int ret = 0;
+	u64 __user *errors = u64_to_user_ptr(cmd->errors);
+	u64 __user *latencies = u64_to_user_ptr(cmd->latencies);
+	unsigned int i, type, bucket;
 
-	for (i = 0; cmd->errors && i < ZCIPC_STATS_ERRORS && !ret; i++)
-		ret = zcipc_stats_put(cmd->errors, i, zcipc_stat_error_sum(i));
-	for (i = 0; cmd->latencies && i < ZCIPC_STATS_TYPES * ZCIPC_STATS_BUCKETS && !ret; i++)
-		ret = zcipc_stats_put(cmd->latencies, i,
-				      zcipc_stat_latency_sum(i / ZCIPC_STATS_BUCKETS,
-							     i % ZCIPC_STATS_BUCKETS));
-	return ret;
+	for (i = 0; errors && i < ZCIPC_STATS_ERRORS; i++)
+		if (put_user(zcipc_stat_error_sum(i), errors++))
+			return -EFAULT;
+	for (i = 0; latencies && i < ZCIPC_STATS_TYPES * ZCIPC_STATS_BUCKETS; i++) {
+		type = i / ZCIPC_STATS_BUCKETS;
+		bucket = i % ZCIPC_STATS_BUCKETS;
+		if (put_user(zcipc_stat_latency_sum(type, bucket), latencies++))
+			return -EFAULT;
+	}
+	return 0;
 }
 
 /* What is to be seen of counters. */
@@ -96,7 +95,6 @@ static void zcipc_stats_endpoint(const struct zcipc_endpoint *ep, u64 *stats)
 /* The caller holds the region's lock. */
 static void zcipc_stats_region(const struct zcipc_region *region, u64 *stats)
 {
-	const struct zcipc_slot *slot;
 	const struct zcipc_cap *cap;
 	unsigned long i;
 
@@ -109,8 +107,7 @@ static void zcipc_stats_region(const struct zcipc_region *region, u64 *stats)
 	}
 	list_for_each_entry(cap, &region->extents, extent.region_entry) {
 		stats[ZCIPC_STAT_CAPS]++;
-		list_for_each_entry(slot, &cap->extent.slots, entry)
-			stats[ZCIPC_STAT_MAPS]++;
+		stats[ZCIPC_STAT_MAPS] += cap->extent.nslots;
 		cond_resched();
 	}
 }

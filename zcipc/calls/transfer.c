@@ -63,8 +63,7 @@ static int zcipc_transfer_validate(const struct zcipc_transfer *cmd)
 			   ZCIPC_F_NODE_STRICT | ZCIPC_F_FROM_MEMORY | ZCIPC_F_ANY_ALIGN |
 			   ZCIPC_F_COPY_OK | ZCIPC_F_UNMAP | ZCIPC_F_AUTO |
 			   ZCIPC_F_BREAK_HUGE | ZCIPC_F_IMPORT) ||
-	    cmd->cache == ZCIPC_CACHE_WRITETHROUGH ||
-	    (cmd->cache <= ZCIPC_CACHE_UNCACHED && !zcipc_frame_can_cache(cmd->cache)))
+	    (cmd->cache <= ZCIPC_CACHE_WRITETHROUGH && !zcipc_frame_can_cache(cmd->cache)))
 		return -EOPNOTSUPP;
 	if (cmd->cache > ZCIPC_CACHE_WRITEBACK ||
 	    (cmd->node != ZCIPC_NUMA_RECEIVER && !zcipc_node_valid(cmd->node)))
@@ -266,16 +265,18 @@ static int zcipc_batch_validate(const struct zcipc_transfer *cmd, u32 size)
 }
 
 /* Can all transfers be written? Writes a byte of each page as it is. */
-static int zcipc_batch_probe(const struct zcipc_batch *b, u8 __user *ubuffer)
+static int zcipc_batch_probe(u8 __user *ubuffer, size_t len)
 {
-	size_t last = array_size(b->n, sizeof(*b->cmds)) - 1;
-	const u8 *cmds = (const u8 *)b->cmds;
-	size_t at;
+	size_t at = 0, last = len - 1;
+	u8 byte;
 
-	for (at = 0; at < last; at += PAGE_SIZE)
-		if (put_user(cmds[at], ubuffer + at))
+	for (;;) {
+		if (get_user(byte, ubuffer + at) || put_user(byte, ubuffer + at))
 			return -EFAULT;
-	return put_user(cmds[last], ubuffer + last);
+		if (at == last)
+			return 0;
+		at = min(at + PAGE_SIZE, last);
+	}
 }
 
 /* Reads the transfers, and makes sure that their results can be written. */
@@ -301,33 +302,30 @@ static int zcipc_batch_read(struct zcipc_batch *b, const struct zcipc_transfer_b
 			entry->invalid = zcipc_batch_validate(t, cmd->transfer_size);
 		entry->ret = entry->invalid;
 	}
-	if (usual)
-		return zcipc_batch_probe(b, ubuffer);
-	return fault_in_safe_writeable(ubuffer, array_size(b->n, cmd->transfer_size)) ? -EFAULT : 0;
+	return zcipc_batch_probe(ubuffer, array_size(b->n, cmd->transfer_size));
 }
 
-/* Writes the results. It is too late to say that they cannot be written. */
-static void zcipc_batch_write(struct zcipc_batch *b, const struct zcipc_transfer_batch *cmd)
+/* Writes the results. Returns how many bytes cannot be written: it is too late to say so. */
+static unsigned long zcipc_batch_write(struct zcipc_batch *b,
+				       const struct zcipc_transfer_batch *cmd)
 {
 	void __user *ubuffer = u64_to_user_ptr(cmd->transfers);
 	u32 len = min_t(u32, cmd->transfer_size, sizeof(*b->cmds));
+	struct zcipc_transfer __user *t;
+	unsigned long left = 0;
 	u32 i;
 
-	if (cmd->transfer_size == sizeof(*b->cmds)) {
-		if (copy_to_user(ubuffer, b->cmds, array_size(b->n, sizeof(*b->cmds))))
-			return;
-		return;
+	if (cmd->transfer_size == sizeof(*b->cmds))
+		return copy_to_user(ubuffer, b->cmds, array_size(b->n, sizeof(*b->cmds)));
+	for (i = 0; i < b->n && !left; i++) {
+		t = ubuffer + i * cmd->transfer_size;
+		/* What was not read is left alone, but for the result. */
+		if (b->entries[i].invalid == -E2BIG)
+			left = put_user(b->cmds[i].result, &t->result);
+		else
+			left = copy_to_user(t, &b->cmds[i], len);
 	}
-	for (i = 0; i < b->n; i++) {
-		/* What was not read is left alone. */
-		if (b->entries[i].invalid != -E2BIG &&
-		    copy_to_user(ubuffer + i * cmd->transfer_size, &b->cmds[i], len))
-			return;
-		if (len == sizeof(*b->cmds) &&
-		    put_user(b->entries[i].ret, &((struct zcipc_transfer __user *)
-						  (ubuffer + i * cmd->transfer_size))->result))
-			return;
-	}
+	return left;
 }
 
 /* ZCIPC_IOC_TRANSFER_BATCH */
