@@ -62,7 +62,7 @@ static struct zcipc_cap *zcipc_message_unmapped(struct zcipc_endpoint *ep)
 static int zcipc_message_map(struct zcipc_ucmd *ucmd, struct zcipc_message **msg)
 {
 	struct zcipc_endpoint *ep = ucmd->ep;
-	struct zcipc_region *region = NULL;
+	struct zcipc_region *region;
 	unsigned long first, npages;
 	struct zcipc_cap *cap;
 	u64 token, addr = 0;
@@ -75,17 +75,15 @@ static int zcipc_message_map(struct zcipc_ucmd *ucmd, struct zcipc_message **msg
 		return ret;
 	mutex_lock(&ep->space.lock);
 	cap = zcipc_message_unmapped(ep);
-	if (cap) {
-		region = zcipc_region_get(cap->extent.region);
-		token = cap->extent.token;
-		first = cap->extent.first;
-		npages = cap->extent.npages;
-		writable = cap->rights & ZCIPC_RIGHT_WRITE;
-	}
-	if (!region) {
+	if (!cap) {
 		*msg = zcipc_message_first(ep);
 		goto out;
 	}
+	region = zcipc_region_get(cap->extent.region);
+	token = cap->extent.token;
+	first = cap->extent.first;
+	npages = cap->extent.npages;
+	writable = cap->rights & ZCIPC_RIGHT_WRITE;
 	mutex_unlock(&ep->space.lock);
 	ret = zcipc_cap_map_file(ucmd->file, token, region, first, npages, writable, &addr);
 	zcipc_region_put(region);

@@ -100,17 +100,12 @@ static int test_pmds_set(const char *val, const struct kernel_param *kp)
 	return 0;
 }
 
-static int test_pmds_get(char *buffer, const struct kernel_param *kp)
-{
-	return sysfs_emit(buffer, "%u\n", test_npmds);
-}
-
 static const struct kernel_param_ops test_pmds_ops = {
 	.set = test_pmds_set,
-	.get = test_pmds_get,
+	.get = param_get_uint,
 };
 
-module_param_cb(test_pmds, &test_pmds_ops, NULL, 0600);
+module_param_cb(test_pmds, &test_pmds_ops, &test_npmds, 0600);
 MODULE_PARM_DESC(test_pmds, "a range of the writer's; then by how many PMDs it was mapped");
 
 #ifdef CONFIG_X86

@@ -383,29 +383,24 @@ u32 zcipc_cap_depth(const struct zcipc_cap *cap)
 	return depth;
 }
 
-/* The one after a capability in the tree below @root, children before siblings, or NULL. */
-static const struct zcipc_cap *zcipc_cap_next_derived(const struct zcipc_cap *cap,
-						      const struct zcipc_cap *root)
-{
-	if (!list_empty(&cap->children))
-		return list_first_entry(&cap->children, struct zcipc_cap, sibling);
-	for (; cap != root; cap = cap->parent)
-		if (!list_is_last(&cap->sibling, &cap->parent->children))
-			return list_next_entry(cap, sibling);
-	return NULL;
-}
-
 /* How many are derived from a capability, at any depth. The caller holds the region's lock. */
-u32 zcipc_cap_derived(const struct zcipc_cap *cap)
+u32 zcipc_cap_derived(const struct zcipc_cap *root)
 {
-	const struct zcipc_cap *derived = cap;
-	u32 n = 0;
+	const struct zcipc_cap *cap = root;
+	u32 n;
 
-	while ((derived = zcipc_cap_next_derived(derived, cap))) {
-		n++;
+	for (n = 0;; n++) {
+		if (!list_empty(&cap->children)) {
+			cap = list_first_entry(&cap->children, struct zcipc_cap, sibling);
+			continue;
+		}
+		while (cap != root && list_is_last(&cap->sibling, &cap->parent->children))
+			cap = cap->parent;
+		if (cap == root)
+			return n;
+		cap = list_next_entry(cap, sibling);
 		cond_resched();
 	}
-	return n;
 }
 
 /*

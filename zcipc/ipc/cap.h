@@ -79,7 +79,7 @@ struct zcipc_cap *zcipc_cap_find_region(struct zcipc_endpoint *ep, u64 token);
 struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, struct zcipc_endpoint *other,
 					u64 token);
 u32 zcipc_cap_depth(const struct zcipc_cap *cap);
-u32 zcipc_cap_derived(const struct zcipc_cap *cap);
+u32 zcipc_cap_derived(const struct zcipc_cap *root);
 u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsigned long npages,
 			 const struct zcipc_cap *except, struct zcipc_endpoint *revoker);
 void zcipc_cap_reap(struct zcipc_region *region, u64 n);

@@ -199,16 +199,6 @@ struct zcipc_endpoint *zcipc_endpoint_get_peer(u64 peer, u32 flags)
 	return flags & ZCIPC_F_PEER_FD ? zcipc_endpoint_get_fd(peer) : zcipc_endpoint_get(peer);
 }
 
-static bool zcipc_policy_lists(const struct zcipc_accept *accept, u64 id)
-{
-	u32 i;
-
-	for (i = 0; i < accept->n; i++)
-		if (accept->ids[i] == id)
-			return true;
-	return false;
-}
-
 static bool zcipc_policy_is_same_user(const struct zcipc_endpoint *ep,
 				      const struct zcipc_endpoint *sender)
 {
@@ -227,6 +217,7 @@ bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_
 {
 	const struct zcipc_accept *accept;
 	bool yes;
+	u32 i;
 
 	if (ep == sender)
 		return true;
@@ -234,12 +225,12 @@ bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_
 		return zcipc_policy_is_same_user(ep, sender);
 	rcu_read_lock();
 	accept = rcu_dereference(ep->accept);
-	if (!accept)
-		yes = zcipc_policy_is_same_user(ep, sender);
-	else if (accept->policy == ZCIPC_POLICY_LISTED)
-		yes = zcipc_policy_lists(accept, sender->space.id);
-	else
+	if (accept)
 		yes = accept->policy == ZCIPC_POLICY_ANY;
+	else
+		yes = zcipc_policy_is_same_user(ep, sender);
+	for (i = 0; accept && i < accept->n && !yes; i++)
+		yes = accept->ids[i] == sender->space.id;
 	rcu_read_unlock();
 	return yes;
 }

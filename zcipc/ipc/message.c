@@ -67,16 +67,11 @@ void zcipc_notice_free(struct zcipc_endpoint *ep, struct zcipc_notice *notice)
 	zcipc_notice_release(ep, notice);
 }
 
-static struct zcipc_notice *zcipc_message_notice(const struct zcipc_message *msg)
-{
-	return container_of(msg, struct zcipc_notice, msg);
-}
-
 /* The capability that a message tells of. */
 struct zcipc_cap *zcipc_message_cap(const struct zcipc_message *msg)
 {
 	if (msg->type == ZCIPC_NOTIFIED)
-		return zcipc_message_notice(msg)->cap;
+		return container_of(msg, struct zcipc_notice, msg)->cap;
 	return container_of(msg, struct zcipc_cap, msg);
 }
 
@@ -119,7 +114,7 @@ void zcipc_message_received(struct zcipc_endpoint *ep, struct zcipc_message *msg
 	if (zcipc_message_alone(msg))
 		zcipc_cap_free(zcipc_message_cap(msg));
 	else if (msg->type == ZCIPC_NOTIFIED)
-		zcipc_notice_free(ep, zcipc_message_notice(msg));
+		zcipc_notice_free(ep, container_of(msg, struct zcipc_notice, msg));
 	zcipc_count(&ep->space, NULL, RECEIVED, 1);
 	trace_zcipc_receive(ep->space.id, recv);
 }

@@ -40,7 +40,9 @@
  * @mask: number of entries - 1
  * @head: how many the owner has received, the last time that it was believed
  * @tail: how many have been put in
- * @memory: the owner's head, a page; struct zcipc_ring, a page; the entries
+ * @memory: @theirs, a page; @shared, a page; the entries
+ * @theirs: where the owner says how far it has come
+ * @shared: what the owner is told, but for the entries
  */
 struct zcipc_receive_ring {
 	struct list_head messages;
@@ -50,17 +52,9 @@ struct zcipc_receive_ring {
 	u32 head;
 	u32 tail;
 	void *memory;
+	struct zcipc_ring_head *theirs;
+	struct zcipc_ring *shared;
 };
-
-static struct zcipc_ring_head *zcipc_ring_head(const struct zcipc_receive_ring *ring)
-{
-	return ring->memory;
-}
-
-static struct zcipc_ring *zcipc_ring_shared(const struct zcipc_receive_ring *ring)
-{
-	return ring->memory + PAGE_SIZE;
-}
 
 static struct zcipc_recv *zcipc_ring_entry(const struct zcipc_receive_ring *ring, u32 number)
 {
@@ -80,7 +74,7 @@ static void zcipc_ring_receive(struct zcipc_endpoint *ep, u32 head)
 		zcipc_message_received(ep, msg, zcipc_ring_entry(ring, msg->number));
 	}
 	/* Whoever still wants a call will say so again. */
-	WRITE_ONCE(zcipc_ring_shared(ring)->flags, 0);
+	WRITE_ONCE(ring->shared->flags, 0);
 	zcipc_endpoint_made_room_in_ring(ep);
 }
 
@@ -89,7 +83,7 @@ static __always_inline bool zcipc_ring_look(struct zcipc_endpoint *ep)
 {
 	struct zcipc_receive_ring *ring = ep->ring;
 	/* It is done with the entries before. */
-	u32 head = smp_load_acquire(&zcipc_ring_head(ring)->head);
+	u32 head = smp_load_acquire(&ring->theirs->head);
 
 	if (head == ring->head || head - ring->head > ring->tail - ring->head)
 		return false;
@@ -121,13 +115,13 @@ static void zcipc_ring_put(struct zcipc_endpoint *ep, struct zcipc_message *msg)
 	msg->shown = true;
 	msg->number = ring->tail++;
 	/* The entry is there before the tail is past it. */
-	smp_store_release(&zcipc_ring_shared(ring)->tail, ring->tail);
+	smp_store_release(&ring->shared->tail, ring->tail);
 }
 
 /* Has the owner call when it has come further. Returns whether it has just done so. */
 static bool zcipc_ring_want_call(struct zcipc_endpoint *ep)
 {
-	WRITE_ONCE(zcipc_ring_shared(ep->ring)->flags, ZCIPC_RING_CALL);
+	WRITE_ONCE(ep->ring->shared->flags, ZCIPC_RING_CALL);
 	/* The owner writes, then looks. So do we: one of us sees what the other has written. */
 	smp_mb();
 	return zcipc_ring_look(ep);
@@ -236,7 +230,7 @@ void zcipc_ring_pass(struct zcipc_endpoint *ep, const struct zcipc_message *msg)
 	if (list_empty(&ring->messages))
 		return;
 	ring->head = msg->number + 1;
-	WRITE_ONCE(zcipc_ring_head(ring)->head, ring->head);
+	WRITE_ONCE(ring->theirs->head, ring->head);
 }
 
 /* Frees what nobody reads messages from. */
@@ -314,16 +308,10 @@ static void zcipc_ring_close(struct vm_area_struct *vma)
 	zcipc_space_closed(&ep->space, vma);
 }
 
-/* As of windows. */
-static int zcipc_ring_mremap(struct vm_area_struct *vma)
-{
-	return -EINVAL;
-}
-
 static const struct vm_operations_struct zcipc_ring_ops = {
 	.open = zcipc_ring_open,
 	.close = zcipc_ring_close,
-	.mremap = zcipc_ring_mremap,
+	.mremap = zcipc_window_mremap,
 	.fault = zcipc_ring_fault,
 };
 
@@ -331,7 +319,6 @@ static const struct vm_operations_struct zcipc_ring_ops = {
 static struct zcipc_receive_ring *zcipc_ring_alloc(struct zcipc_endpoint *ep, unsigned long npages)
 {
 	struct zcipc_receive_ring *ring;
-	struct zcipc_ring *shared;
 	int ret;
 
 	ring = kzalloc(sizeof(*ring), GFP_KERNEL_ACCOUNT);
@@ -350,10 +337,11 @@ static struct zcipc_receive_ring *zcipc_ring_alloc(struct zcipc_endpoint *ep, un
 	}
 	INIT_LIST_HEAD(&ring->messages);
 	ring->nvmas = 1;
-	shared = zcipc_ring_shared(ring);
-	shared->nentries = (npages << PAGE_SHIFT) / ZCIPC_RING_ENTRY_SIZE;
-	shared->entry_size = ZCIPC_RING_ENTRY_SIZE;
-	ring->mask = shared->nentries - 1;
+	ring->theirs = ring->memory;
+	ring->shared = ring->memory + PAGE_SIZE;
+	ring->shared->nentries = (npages << PAGE_SHIFT) / ZCIPC_RING_ENTRY_SIZE;
+	ring->shared->entry_size = ZCIPC_RING_ENTRY_SIZE;
+	ring->mask = ring->shared->nentries - 1;
 	return ring;
 }
 

@@ -40,14 +40,6 @@ struct zcipc_cap *zcipc_cap_alloc(int node)
 	return cap;
 }
 
-/* The generation that an index has, or had last. */
-static __always_inline u64 zcipc_cap_entry_generation(const void *entry)
-{
-	if (zcipc_cap_entry_is_free(entry))
-		return (unsigned long)entry >> (ZCIPC_TOKEN_INDEX_BITS + 1);
-	return ((const struct zcipc_cap *)entry)->extent.token >> ZCIPC_TOKEN_INDEX_BITS;
-}
-
 /* Charges what capabilities need. With __GFP_NOFAIL it does. */
 static int zcipc_cap_charge(struct zcipc_endpoint *ep, size_t bytes, gfp_t gfp)
 {
@@ -133,15 +125,19 @@ void zcipc_cap_free_table(struct zcipc_endpoint *ep)
 /* Why zcipc_cap_find() did not find a token. */
 struct zcipc_cap *zcipc_cap_missing(const struct zcipc_endpoint *ep, u64 token)
 {
-	u64 generation = token >> ZCIPC_TOKEN_INDEX_BITS;
+	u64 last, generation = token >> ZCIPC_TOKEN_INDEX_BITS;
 	u32 index = token & ZCIPC_TOKEN_INDEX_MASK;
+	const void *entry;
 
 	if (index >= ep->caps_size || generation < ep->first_generation)
 		return ERR_PTR(-ENOENT);
-	index = array_index_nospec(index, ep->caps_size);
-	if (generation > zcipc_cap_entry_generation(ep->caps[index]))
-		return ERR_PTR(-ENOENT);
-	return ERR_PTR(-ESTALE);
+	entry = ep->caps[array_index_nospec(index, ep->caps_size)];
+	/* The generation that the index has, or had last. */
+	if (zcipc_cap_entry_is_free(entry))
+		last = (unsigned long)entry >> (ZCIPC_TOKEN_INDEX_BITS + 1);
+	else
+		last = ((const struct zcipc_cap *)entry)->extent.token >> ZCIPC_TOKEN_INDEX_BITS;
+	return ERR_PTR(generation > last ? -ENOENT : -ESTALE);
 }
 
 /* Frees the memory of a capability to which nothing is left. */

@@ -54,7 +54,6 @@ int zcipc_window_access(struct vm_area_struct *vma, unsigned long addr, void *bu
 			int write);
 
 /* space.c */
-int zcipc_window_mremap(struct vm_area_struct *vma);
 void zcipc_outside_open(struct vm_area_struct *vma);
 
 /* adopted.c */

@@ -130,6 +130,7 @@ void zcipc_spaces_lock(struct zcipc_space *a, struct zcipc_space *b);
 void zcipc_spaces_unlock(struct zcipc_space *a, struct zcipc_space *b);
 struct file *zcipc_space_clone(struct zcipc_space *space, const struct file *real, int flags,
 			       const struct file_operations *fops);
+int zcipc_window_mremap(struct vm_area_struct *vma);
 int zcipc_space_init(void);
 void zcipc_space_exit(void);
 
