@@ -157,11 +157,7 @@ static void zcipc_stats_show_all(struct seq_file *m, const u64 *stats, enum zcip
 		seq_printf(m, "zcipc-%s:\t%llu\n", zcipc_stat_names[stat], stats[stat]);
 }
 
-/**
- * zcipc_stats_show_endpoint() - what fdinfo and debugfs say of an endpoint
- * @m: where to
- * @ep: the endpoint
- */
+/* What fdinfo and debugfs say of an endpoint. */
 void zcipc_stats_show_endpoint(struct seq_file *m, struct zcipc_endpoint *ep)
 {
 	u64 stats[ZCIPC_STAT_COUNT] = {};

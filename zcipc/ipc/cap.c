@@ -36,14 +36,10 @@ static void zcipc_cap_set_revoked(struct zcipc_cap *cap, struct zcipc_endpoint *
 	cap->revoker = revoker;
 }
 
-/**
- * zcipc_cap_install() - make a capability valid
- * @cap: entered in a table whose endpoint's lock the caller holds
- * @region: what it names; the caller holds its lock. Gets a reference.
- * @parent: what it is derived from, a capability for the same region that is not revoked, or NULL
- * @first: first page of the range
- * @npages: number of pages
- * @rights: enum zcipc_right
+/*
+ * Makes a capability valid that has been entered in a table. @region gets a reference. What it is
+ * derived from, @parent, is for the same region and not revoked, or NULL. The caller holds the
+ * locks of the endpoint and the region.
  */
 void zcipc_cap_install(struct zcipc_cap *cap, struct zcipc_region *region,
 		       struct zcipc_cap *parent, unsigned long first, unsigned long npages,
@@ -118,20 +114,16 @@ static void zcipc_notices_end(struct zcipc_cap *cap)
 {
 	struct zcipc_notice *notice, *next;
 
-	lockdep_assert_held(&zcipc_cap_ep(cap)->space.lock);
 	list_for_each_entry_safe(notice, next, &cap->notices, entry) {
 		zcipc_message_unqueue(zcipc_cap_ep(cap), &notice->msg);
 		zcipc_notice_free(zcipc_cap_ep(cap), notice);
 	}
 }
 
-/**
- * zcipc_cap_detach() - take a capability and its slots out of everything
- * @cap: the capability; the caller holds the locks of its endpoint and region, and has unmapped
- *	what its slots show
- * @stay: what is derived from it stays so for the time being, and is revoked before it is freed
- *
- * zcipc_cap_free() must follow, without the region's lock.
+/*
+ * Takes a capability and its slots, of which nothing is mapped any more, out of everything. The
+ * caller holds the locks of endpoint and region; zcipc_cap_free() must follow, without the latter.
+ * @stay: what is derived from it stays so for the time being, and is revoked before it is freed.
  */
 void zcipc_cap_detach(struct zcipc_cap *cap, bool stay)
 {
@@ -153,7 +145,7 @@ void zcipc_cap_detach(struct zcipc_cap *cap, bool stay)
  *
  * Context: as zcipc_region_lock(). What the caller knew of the endpoints may have changed.
  * Return: the capability, valid as long as the region is locked, and possibly revoked; or NULL if
- * it has gone, and nothing more than before is locked
+ * it has gone, with no lock of a region
  */
 struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endpoint *other)
 {
@@ -174,8 +166,7 @@ struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endp
 
 /*
  * Takes a capability away, with all that it gave. The caller holds the locks of endpoint and
- * region. The latter is unlocked, and keeps the capability while the former is released for what
- * takes long.
+ * region. The former is released for what takes long, the latter is unlocked.
  */
 void zcipc_cap_remove_locked(struct zcipc_cap *cap)
 {
@@ -184,8 +175,6 @@ void zcipc_cap_remove_locked(struct zcipc_cap *cap)
 	struct zcipc_endpoint *ep = zcipc_cap_ep(cap);
 	struct zcipc_slot *slot;
 
-	lockdep_assert_held(&ep->space.lock);
-	lockdep_assert_held(&region->lock);
 	if (is_long) {
 		mutex_unlock(&ep->space.lock);
 		zcipc_test_point("long");
@@ -291,12 +280,10 @@ void zcipc_cap_remove_all(struct zcipc_endpoint *ep)
 	}
 }
 
-/**
- * zcipc_cap_pass() - move a capability to another endpoint's table, with its slots
- * @cap: the capability; what its slots show is unmapped
- * @to: as for zcipc_cap_give()
- *
- * zcipc_slot_pass() must follow, for each slot.
+/*
+ * Moves a capability to another endpoint's table, in which zcipc_cap_reserve() made room. It has a
+ * new token, and no messages. What its slots show is unmapped; zcipc_slot_pass() must follow, for
+ * each. The caller holds the locks of both endpoints and the region. Cannot fail.
  */
 void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to)
 {
@@ -311,14 +298,7 @@ void zcipc_cap_pass(struct zcipc_cap *cap, struct zcipc_endpoint *to)
 	zcipc_cap_enter(cap, to);
 }
 
-/**
- * zcipc_cap_give() - move a capability to another endpoint's table
- * @cap: the capability; what its slots show is unmapped
- * @to: the endpoint, in whose table zcipc_cap_reserve() made room; the caller holds both
- *	endpoints' locks, and the region's
- *
- * Cannot fail. The capability has a new token, no slots, and no messages.
- */
+/* As zcipc_cap_pass(), but without the slots. */
 void zcipc_cap_give(struct zcipc_cap *cap, struct zcipc_endpoint *to)
 {
 	zcipc_cap_remove_slots(cap);
@@ -356,10 +336,8 @@ struct zcipc_cap *zcipc_cap_find_locked(struct zcipc_endpoint *ep, struct zcipc_
  * @ep: the endpoint; the caller holds no lock of an endpoint or a region
  * @token: what user space gave
  *
- * The region's lock keeps the capability and its slots. zcipc_region_unlock_put() must follow, of
- * cap->extent.region as it is now.
- *
- * Return: as zcipc_cap_find()
+ * Return: as zcipc_cap_find(). The region's lock keeps the capability and its slots;
+ * zcipc_region_unlock_put() must follow, of cap->extent.region as it is now
  */
 struct zcipc_cap *zcipc_cap_find_region(struct zcipc_endpoint *ep, u64 token)
 {
@@ -455,17 +433,10 @@ u64 zcipc_cap_kill_tree(struct zcipc_cap *root, bool keep, struct zcipc_endpoint
 	return n;
 }
 
-/**
- * zcipc_cap_kill_range() - revoke all capabilities that name nothing but pages of a range
- * @region: the region; the caller holds its lock, and has unmapped the range
- * @first: first page
- * @npages: number of pages
- * @except: the one that is spared
- * @revoker: who does it
- *
- * zcipc_cap_reap() must follow.
- *
- * Return: how many there were
+/*
+ * Revokes all capabilities that name nothing but pages of a range, but for @except. Returns how
+ * many. The caller holds the region's lock, and has unmapped the range. zcipc_cap_reap() must
+ * follow.
  */
 u64 zcipc_cap_kill_range(struct zcipc_region *region, unsigned long first, unsigned long npages,
 			 const struct zcipc_cap *except, struct zcipc_endpoint *revoker)

@@ -39,6 +39,7 @@ void zcipc_cap_remove_locked(struct zcipc_cap *cap);
 void zcipc_cap_forget(struct zcipc_cap *cap);
 void zcipc_cap_unplaced(struct zcipc_slot *slot);
 bool zcipc_cap_emptied(struct zcipc_slot *slot);
+
 /**
  * zcipc_cap_range() - check a range that user space gave
  * @cap: the capability

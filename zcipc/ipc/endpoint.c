@@ -35,13 +35,9 @@ static atomic64_t zcipc_last_endpoint;
 /* What files of endpoints have. */
 static const struct file_operations *zcipc_endpoint_fops;
 
-/**
- * zcipc_endpoint_alloc() - an endpoint for the current process, which peers can find
- * @ops: of its space
- * @watch: what its @watch does
- *
- * Context: May sleep.
- * Return: the endpoint with one reference, or -EDQUOT, -ENOMEM
+/*
+ * An endpoint for the current process, with one reference, which peers can find. @ops are its
+ * space's, @watch is what its work does. May sleep. Or -EDQUOT, -ENOMEM.
  */
 struct zcipc_endpoint *zcipc_endpoint_alloc(const struct zcipc_space_ops *ops, work_func_t watch)
 {
@@ -151,12 +147,7 @@ void zcipc_endpoint_put(struct zcipc_endpoint *ep)
 	kref_put(&ep->kref, zcipc_endpoint_free);
 }
 
-/**
- * zcipc_endpoint_get() - find a peer
- * @id: endpoint id
- *
- * Return: the endpoint with a reference, or -ESRCH if it is dead, -ENOENT if it never was
- */
+/* An endpoint by its id, with a reference; or -ESRCH if it is dead, -ENOENT if it never was. */
 struct zcipc_endpoint *zcipc_endpoint_get(u64 id)
 {
 	struct zcipc_endpoint *ep;
@@ -187,12 +178,9 @@ static struct zcipc_endpoint *zcipc_endpoint_get_fd(u64 fd)
 	return ep;
 }
 
-/**
- * zcipc_endpoint_get_peer() - find whom a call names
- * @peer: endpoint id, or one of the caller's file descriptors
- * @flags: enum zcipc_transfer_flags, which say what it is
- *
- * Return: as zcipc_endpoint_get(); of a file descriptor it may be dead, or -EBADF
+/*
+ * Whom a call names: by id, as zcipc_endpoint_get(), or with ZCIPC_F_PEER_FD by a file descriptor;
+ * then the endpoint may be dead, or it is -EBADF.
  */
 struct zcipc_endpoint *zcipc_endpoint_get_peer(u64 peer, u32 flags)
 {
@@ -206,12 +194,9 @@ static bool zcipc_policy_is_same_user(const struct zcipc_endpoint *ep,
 	       ep->cred->user_ns == sender->cred->user_ns;
 }
 
-/**
- * zcipc_endpoint_accepts() - does an endpoint take what a sender transfers to it?
- * @ep: the endpoint
- * @sender: the sender
- *
- * Credentials are those at open(). As long as the endpoint's lock is held the answer holds.
+/*
+ * Does an endpoint take what a sender transfers to it? Credentials are those at open(). As long as
+ * the endpoint's lock is held the answer holds.
  */
 bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_endpoint *sender)
 {
@@ -235,14 +220,9 @@ bool zcipc_endpoint_accepts(const struct zcipc_endpoint *ep, const struct zcipc_
 	return yes;
 }
 
-/**
- * zcipc_policy_alloc() - what a call wants an endpoint's policy to be
- * @ep: the endpoint
- * @cmd: the call
- *
- * Context: May sleep; no lock is held.
- * Return: what zcipc_policy_set() takes, NULL for ZCIPC_POLICY_USER; or -EINVAL, -EDQUOT, -ENOMEM,
- * -EFAULT
+/*
+ * What a call wants an endpoint's policy to be, for zcipc_policy_set(); NULL for ZCIPC_POLICY_USER.
+ * Or -EINVAL, -EDQUOT, -ENOMEM, -EFAULT. May sleep; no lock is held.
  */
 struct zcipc_accept *zcipc_policy_alloc(struct zcipc_endpoint *ep,
 					const struct zcipc_endpoint_config *cmd)

@@ -181,12 +181,7 @@ static const struct zcipc_space_ops zcipc_life_ops = {
 	.emptied = zcipc_cap_emptied,
 };
 
-/**
- * zcipc_endpoint_create() - an endpoint for the current process
- *
- * Context: May sleep.
- * Return: the endpoint with one reference, or -EDQUOT, -ENOMEM
- */
+/* An endpoint for the current process, with one reference, or -EDQUOT, -ENOMEM. May sleep. */
 struct zcipc_endpoint *zcipc_endpoint_create(void)
 {
 	struct zcipc_endpoint *ep = zcipc_endpoint_alloc(&zcipc_life_ops, zcipc_endpoint_watch);
@@ -291,9 +286,8 @@ static void zcipc_message_return_all(struct zcipc_endpoint *ep)
 
 /**
  * zcipc_endpoint_shutdown() - everything comes to an end
- * @ep: the endpoint. Only the first call does something.
- *
- * What was moved to the endpoint and not received goes back to the senders, all else is dropped.
+ * @ep: the endpoint. Only the first call does something: what was moved to it and not received goes
+ *	back to the senders, all else is dropped
  *
  * Context: May sleep. The caller may hold the mmap_lock of the endpoint's own mm if nobody uses
  * that any more.

@@ -133,7 +133,6 @@ static struct zcipc_message *zcipc_message_valid(struct zcipc_endpoint *ep,
 {
 	struct zcipc_message *msg;
 
-	lockdep_assert_held(&ep->space.lock);
 	while ((msg = list_first_entry_or_null(messages, struct zcipc_message, entry))) {
 		if (zcipc_message_alone(msg) || !READ_ONCE(zcipc_message_cap(msg)->extent.revoked))
 			break;
@@ -159,12 +158,7 @@ static void zcipc_ring_update(struct zcipc_endpoint *ep)
 	}
 }
 
-/**
- * zcipc_message_queue() - append a message
- * @ep: the endpoint; the caller holds its lock and has looked for room
- * @msg: the message, in no list
- * @sender: who sends it
- */
+/* Appends a message that is in no list. The caller holds the lock, and has looked for room. */
 void zcipc_message_queue(struct zcipc_endpoint *ep, struct zcipc_message *msg,
 			 const struct zcipc_endpoint *sender)
 {
@@ -216,16 +210,11 @@ bool zcipc_message_make_room(struct zcipc_endpoint *ep)
 	return zcipc_message_fits(ep);
 }
 
-/**
- * zcipc_ring_pass() - the owner is about to receive a message by a call
- * @ep: the endpoint, which has a ring; the caller holds its lock
- * @msg: its oldest message
- */
+/* The owner is about to receive its oldest message by a call. There is a ring. */
 void zcipc_ring_pass(struct zcipc_endpoint *ep, const struct zcipc_message *msg)
 {
 	struct zcipc_receive_ring *ring = ep->ring;
 
-	lockdep_assert_held(&ep->space.lock);
 	/* Those that are in the ring come first. */
 	if (list_empty(&ring->messages))
 		return;
@@ -241,11 +230,9 @@ static void zcipc_ring_free(struct zcipc_endpoint *ep, struct zcipc_receive_ring
 	kfree(ring);
 }
 
-/**
- * zcipc_ring_remove() - an endpoint has no ring any more
- * @ep: the endpoint; the caller holds its lock
- *
- * Messages that the owner has not received are the first in the queue.
+/*
+ * There is no ring any more: what the owner has not received is the first in the queue. The caller
+ * holds the lock.
  */
 void zcipc_ring_remove(struct zcipc_endpoint *ep)
 {
@@ -389,13 +376,9 @@ static int zcipc_ring_map_head(struct zcipc_endpoint *ep, struct vm_area_struct 
 	return ret;
 }
 
-/**
- * zcipc_ring_mmap() - mmap() of a ring or of its head
- * @ep: the endpoint
- * @vma: the new VMA, of the endpoint's mm, shared
- *
- * Context: The caller holds the mmap_lock for writing.
- * Return: 0, or an errno of struct zcipc_ring
+/*
+ * mmap() of a ring or of its head, for a shared VMA of the endpoint's mm. The caller holds the
+ * mmap_lock for writing. Returns 0, or an errno of struct zcipc_ring.
  */
 int zcipc_ring_mmap(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
 {

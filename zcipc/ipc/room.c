@@ -63,14 +63,10 @@ static void zcipc_endpoint_wake_next(struct zcipc_endpoint *ep, struct zcipc_roo
 		__wake_up(&ep->room_wait, TASK_NORMAL, 1, full);
 }
 
-/**
- * zcipc_endpoint_pass_turn() - a sender that was woken has tried again; wake the next one
- * @ep: the endpoint; no lock is held
- * @need: what was tried
- * @ret: what came of it
- *
- * One change can make room for many, or for none but the last in the line. Whoever can know that
- * there is no room is not woken.
+/*
+ * A sender that was woken has tried again what it needs, and @ret came of it: wakes the next one.
+ * No lock is held. One change can make room for many, or for none but the last in the line. Whoever
+ * can know that there is no room is not woken.
  */
 void zcipc_endpoint_pass_turn(struct zcipc_endpoint *ep, struct zcipc_room need, int ret)
 {

@@ -128,11 +128,7 @@ static __always_inline u32 zcipc_cap_entry_next(const void *entry)
 	return (unsigned long)entry >> 1 & ZCIPC_TOKEN_INDEX_MASK;
 }
 
-/**
- * zcipc_cap_enter() - enter a capability in an endpoint's table: it gets its token
- * @cap: in no table
- * @ep: the endpoint; the caller has held its lock since zcipc_cap_reserve()
- */
+/* Enters a capability in a table: it gets its token. The lock is held since zcipc_cap_reserve(). */
 static inline void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep)
 {
 	u32 index = ep->caps_free;
@@ -168,9 +164,8 @@ struct zcipc_cap *zcipc_cap_missing(const struct zcipc_endpoint *ep, u64 token);
  * @ep: the endpoint; the caller holds its lock
  * @token: what user space gave
  *
- * It may be revoked as long as its region's lock is not held.
- *
- * Return: the capability, or -ESTALE when it is gone, -ENOENT when it never was
+ * Return: the capability, which may be revoked as long as its region's lock is not held; or
+ * -ESTALE when it is gone, -ENOENT when it never was
  */
 static inline struct zcipc_cap *zcipc_cap_find(struct zcipc_endpoint *ep, u64 token)
 {
