@@ -62,16 +62,12 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 	if (flags & ~(ZCIPC_CONFIG_NAME | ZCIPC_CONFIG_POLICY | ZCIPC_CONFIG_DEPTH |
 		      ZCIPC_CONFIG_FULL | ZCIPC_CONFIG_UNRECEIVED))
 		return -EOPNOTSUPP;
-	if (cmd->__reserved)
-		return -EINVAL;
-	if (flags & ZCIPC_CONFIG_NAME && !memchr(cmd->name, 0, sizeof(cmd->name)))
-		return -EINVAL;
-	if (flags & ZCIPC_CONFIG_DEPTH &&
-	    (!cmd->queue_depth || cmd->queue_depth > ZCIPC_MAX_MESSAGES))
-		return -EINVAL;
-	if (flags & ZCIPC_CONFIG_FULL && cmd->full > ZCIPC_FULL_FAIL)
-		return -EINVAL;
-	if (flags & ZCIPC_CONFIG_UNRECEIVED && cmd->unreceived > ZCIPC_UNRECEIVED_FREE)
+	if (cmd->__reserved ||
+	    (flags & ZCIPC_CONFIG_NAME && !memchr(cmd->name, 0, sizeof(cmd->name))) ||
+	    (flags & ZCIPC_CONFIG_DEPTH &&
+	     (!cmd->queue_depth || cmd->queue_depth > ZCIPC_MAX_MESSAGES)) ||
+	    (flags & ZCIPC_CONFIG_FULL && cmd->full > ZCIPC_FULL_FAIL) ||
+	    (flags & ZCIPC_CONFIG_UNRECEIVED && cmd->unreceived > ZCIPC_UNRECEIVED_FREE))
 		return -EINVAL;
 	if (zcipc_ucmd_probe(ucmd))
 		return -EFAULT;

@@ -514,8 +514,7 @@ static void zcipc_cap_bury(struct zcipc_endpoint *ep, u64 token)
 }
 
 /**
- * zcipc_cap_reap() - revoke, second step: take capabilities out of the tables, in the order in which
- * they were killed
+ * zcipc_cap_reap() - revoke, second step: take capabilities out of the tables, first killed first
  * @region: the region; a reference is held by the caller
  * @n: how many the caller has killed
  *

@@ -37,11 +37,8 @@ struct cred;
 struct mmu_notifier;
 struct pid;
 struct zcipc_accept;
-struct zcipc_adoption;
 struct zcipc_notice;
 struct zcipc_receive_ring;
-struct zcipc_slot;
-struct zcipc_user;
 
 /**
  * struct zcipc_endpoint - one open of the device

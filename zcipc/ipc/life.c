@@ -38,29 +38,15 @@
 /**
  * struct zcipc_mm - an address space with endpoints that nothing is mapped from
  * @notifier: tells when it ends; a reference for each endpoint that has ever been such a one
- * @lock: protects @endpoints
- * @endpoints: which are these, if they are not dead
+ * @endpoints: which are these, if they are not dead; zcipc_mm_lock
  */
 struct zcipc_mm {
 	struct mmu_notifier notifier;
-	struct mutex lock; /* protects endpoints */
 	struct list_head endpoints;
 };
 
-/* An endpoint that is not dead, with a reference, or NULL. */
-static struct zcipc_endpoint *zcipc_mm_first(struct zcipc_mm *zmm)
-{
-	struct zcipc_endpoint *ep;
-
-	mutex_lock(&zmm->lock);
-	ep = list_first_entry_or_null(&zmm->endpoints, struct zcipc_endpoint, mm_entry);
-	if (ep) {
-		kref_get(&ep->kref);
-		list_del_init(&ep->mm_entry);
-	}
-	mutex_unlock(&zmm->lock);
-	return ep;
-}
+/* Nothing is done under it but to change such a list. */
+static DEFINE_MUTEX(zcipc_mm_lock);
 
 /*
  * The address space ends: by exit or exec of the last one who used it. Files may live on, in other
@@ -71,10 +57,16 @@ static void zcipc_mm_release(struct mmu_notifier *notifier, struct mm_struct *mm
 	struct zcipc_mm *zmm = container_of(notifier, struct zcipc_mm, notifier);
 	struct zcipc_endpoint *ep;
 
-	while ((ep = zcipc_mm_first(zmm))) {
+	mutex_lock(&zcipc_mm_lock);
+	while ((ep = list_first_entry_or_null(&zmm->endpoints, struct zcipc_endpoint, mm_entry))) {
+		kref_get(&ep->kref);
+		list_del_init(&ep->mm_entry);
+		mutex_unlock(&zcipc_mm_lock);
 		zcipc_endpoint_shutdown(ep);
 		zcipc_endpoint_put(ep);
+		mutex_lock(&zcipc_mm_lock);
 	}
+	mutex_unlock(&zcipc_mm_lock);
 }
 
 static struct mmu_notifier *zcipc_mm_alloc(struct mm_struct *mm)
@@ -83,7 +75,6 @@ static struct mmu_notifier *zcipc_mm_alloc(struct mm_struct *mm)
 
 	if (!zmm)
 		return ERR_PTR(-ENOMEM);
-	mutex_init(&zmm->lock);
 	INIT_LIST_HEAD(&zmm->endpoints);
 	return &zmm->notifier;
 }
@@ -117,9 +108,9 @@ static bool zcipc_mm_watch(struct zcipc_endpoint *ep)
 	mutex_lock(&ep->space.lock);
 	ep->notifier = notifier;
 	if (!ep->space.dead) {
-		mutex_lock(&zmm->lock);
+		mutex_lock(&zcipc_mm_lock);
 		list_add_tail(&ep->mm_entry, &zmm->endpoints);
-		mutex_unlock(&zmm->lock);
+		mutex_unlock(&zcipc_mm_lock);
 	}
 	mutex_unlock(&ep->space.lock);
 	return true;
@@ -286,33 +277,27 @@ static void zcipc_message_return_all(struct zcipc_endpoint *ep)
 
 /**
  * zcipc_endpoint_shutdown() - everything comes to an end
- * @ep: the endpoint. Only the first call does something: what was moved to it and not received goes
- *	back to the senders, all else is dropped
+ * @ep: the endpoint. Only the first call does something: what was moved to it and not received
+ *	goes back to the senders, all else is dropped
  *
  * Context: May sleep. The caller may hold the mmap_lock of the endpoint's own mm if nobody uses
  * that any more.
  */
 void zcipc_endpoint_shutdown(struct zcipc_endpoint *ep)
 {
-	struct mmu_notifier *notifier;
-	struct zcipc_mm *zmm;
 	bool first;
 
 	mutex_lock(&ep->space.lock);
 	first = !ep->space.dead;
 	WRITE_ONCE(ep->space.dead, true);
-	notifier = ep->notifier;
 	mutex_unlock(&ep->space.lock);
 	if (!first)
 		return;
 	if (cancel_delayed_work(&ep->watch))
 		zcipc_endpoint_put(ep);
-	if (notifier) {
-		zmm = container_of(notifier, struct zcipc_mm, notifier);
-		mutex_lock(&zmm->lock);
-		list_del_init(&ep->mm_entry);
-		mutex_unlock(&zmm->lock);
-	}
+	mutex_lock(&zcipc_mm_lock);
+	list_del_init(&ep->mm_entry);
+	mutex_unlock(&zcipc_mm_lock);
 	zcipc_endpoint_unpublish(ep);
 	wake_up_all(&ep->recv_wait);
 	wake_up_all(&ep->room_wait);

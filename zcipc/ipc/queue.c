@@ -269,17 +269,26 @@ static vm_fault_t zcipc_ring_fault(struct vm_fault *vmf)
 	return ret;
 }
 
+/* One VMA more shows a part of the ring. Returns whether there is one. */
+static bool zcipc_ring_add_vma(struct zcipc_endpoint *ep)
+{
+	bool yes;
+
+	mutex_lock(&ep->space.lock);
+	yes = ep->ring;
+	if (yes)
+		ep->ring->nvmas++;
+	mutex_unlock(&ep->space.lock);
+	return yes;
+}
+
 /* The kernel splits the VMA, or copies it: for mremap(), which then fails, or for a child. */
 static void zcipc_ring_open(struct vm_area_struct *vma)
 {
 	struct zcipc_endpoint *ep = vma->vm_private_data;
 
-	if (zcipc_pt_is_inherited(vma, ep->space.mm))
-		return;
-	mutex_lock(&ep->space.lock);
-	if (ep->ring)
-		ep->ring->nvmas++;
-	mutex_unlock(&ep->space.lock);
+	if (!zcipc_pt_is_inherited(vma, ep->space.mm))
+		zcipc_ring_add_vma(ep);
 }
 
 static void zcipc_ring_close(struct vm_area_struct *vma)
@@ -363,17 +372,9 @@ static int zcipc_ring_make(struct zcipc_endpoint *ep, struct vm_area_struct *vma
 /* mmap() of the page that has a ring's head. */
 static int zcipc_ring_map_head(struct zcipc_endpoint *ep, struct vm_area_struct *vma)
 {
-	int ret = -EINVAL;
-
 	if (vma->vm_pgoff != ZCIPC_RING_HEAD_START || vma_pages(vma) != 1)
-		return ret;
-	mutex_lock(&ep->space.lock);
-	if (ep->ring) {
-		ep->ring->nvmas++;
-		ret = 0;
-	}
-	mutex_unlock(&ep->space.lock);
-	return ret;
+		return -EINVAL;
+	return zcipc_ring_add_vma(ep) ? 0 : -EINVAL;
 }
 
 /*

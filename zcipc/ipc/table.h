@@ -123,11 +123,6 @@ static __always_inline void *zcipc_cap_free_entry(u64 generation, u32 next)
 	return (void *)((generation << ZCIPC_TOKEN_INDEX_BITS | next) << 1 | 1);
 }
 
-static __always_inline u32 zcipc_cap_entry_next(const void *entry)
-{
-	return (unsigned long)entry >> 1 & ZCIPC_TOKEN_INDEX_MASK;
-}
-
 /* Enters a capability in a table: it gets its token. The lock is held since zcipc_cap_reserve(). */
 static inline void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint *ep)
 {
@@ -135,7 +130,7 @@ static inline void zcipc_cap_enter(struct zcipc_cap *cap, struct zcipc_endpoint 
 	void *entry = ep->caps[index];
 
 	lockdep_assert_held(&ep->space.lock);
-	ep->caps_free = zcipc_cap_entry_next(entry);
+	ep->caps_free = (unsigned long)entry >> 1 & ZCIPC_TOKEN_INDEX_MASK;
 	ep->caps[index] = cap;
 	ep->ncaps++;
 	cap->extent.token = (((unsigned long)entry >> (ZCIPC_TOKEN_INDEX_BITS + 1)) + 1)
