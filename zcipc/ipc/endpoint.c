@@ -22,8 +22,8 @@
 #include "mem/account.h"
 #include "mem/recycle.h"
 #include "map/space.h"
+#include "ipc/cap.h"
 #include "ipc/endpoint.h"
-#include "ipc/table.h"
 
 /* What one takes, with its file, its inode, and what watches its address space. */
 #define ZCIPC_ENDPOINT_BYTES	(kmalloc_size_roundup(sizeof(struct zcipc_endpoint)) + SZ_1K)

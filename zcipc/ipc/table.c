@@ -13,8 +13,8 @@
 #include "base/limits.h"
 #include "mem/account.h"
 #include "map/extent.h"
+#include "ipc/cap.h"
 #include "ipc/endpoint.h"
-#include "ipc/table.h"
 
 static_assert(ilog2(ZCIPC_MAX_CAPS) <= ZCIPC_TOKEN_INDEX_BITS);
 /* A free entry has room for an index, a generation, and what tells it from a pointer. */
