@@ -86,12 +86,11 @@ static void zcipc_batch_return(struct zcipc_batch *b, struct zcipc_batch_entry *
 	b->ncarried = min_t(u32, b->ncarried, entry - b->entries);
 }
 
-/* Gives up what was carried, and its place in the peer. */
+/* Takes back what has been carried, begun and admitted. */
 void zcipc_batch_dismiss(struct zcipc_batch *b, struct zcipc_batch_entry *entry)
 {
 	zcipc_batch_return(b, entry);
-	if (entry->t.stage == ZCIPC_ADMITTED)
-		zcipc_transfer_dismiss(&entry->t);
+	zcipc_transfer_abort(&entry->t, entry->from);
 }
 
 /*
@@ -138,7 +137,7 @@ void zcipc_batch_carry(struct zcipc_batch *b)
 		entry->page = b->carry.n;
 		if (!zcipc_carry_list_add(&b->carry, slot, t->first, t->npages, t->pgoff,
 					  t->rights & ZCIPC_RIGHT_WRITE)) {
-			zcipc_transfer_dismiss(t);
+			zcipc_batch_dismiss(b, entry);
 			break;
 		}
 		t->ptes = ZCIPC_PTES_CARRIED;

@@ -310,11 +310,8 @@ static void zcipc_batch_abort(struct zcipc_batch *b)
 	struct zcipc_batch_entry *entry = b->entries + b->n;
 	u32 i;
 
-	while (entry-- > b->entries) {
-		if (entry->t.stage == ZCIPC_BEGUN)
-			zcipc_transfer_abort(&entry->t, entry->from);
+	while (entry-- > b->entries)
 		zcipc_batch_dismiss(b, entry);
-	}
 	/* Others may have seen that there was no room because of it. */
 	for (i = 0; b->how == ZCIPC_BATCH_LONG && i < b->neps; i++)
 		zcipc_endpoint_made_room(b->eps[i]);
@@ -374,10 +371,8 @@ static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
 			entry->ret = is_long ? zcipc_transfer_admit(&entry->t, cap) :
 					       zcipc_transfer_begin(&entry->t, cap);
 		b->copied += zcipc_batch_copied(entry);
-		if (!is_long && b->copied > ZCIPC_LONG_COPIES << PAGE_SHIFT && !entry->ret) {
-			zcipc_transfer_abort(&entry->t, cap);
+		if (!is_long && b->copied > ZCIPC_LONG_COPIES << PAGE_SHIFT && !entry->ret)
 			entry->ret = -E2BIG;
-		}
 		if (entry->ret)
 			break;
 		cond_resched();

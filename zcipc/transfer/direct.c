@@ -14,7 +14,6 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/timex.h>
 #include <linux/uaccess.h>
 
 #include <linux/zcipc.h>
@@ -31,7 +30,6 @@
 #include "map/memory.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
-#include "ipc/room.h"
 #include "transfer/direct.h"
 #include "transfer/transfer.h"
 
@@ -95,11 +93,8 @@ int zcipc_direct_copy_edges(struct zcipc_transfer_state *t)
 	const struct zcipc_direct *direct = t->direct;
 	unsigned long end = direct->addr + direct->len;
 	unsigned long from = zcipc_direct_from(direct);
-	int ret;
+	int ret = zcipc_direct_copy(t, direct->addr, from);
 
-	if (!direct->npages)
-		return zcipc_direct_copy(t, direct->addr, end);
-	ret = zcipc_direct_copy(t, direct->addr, from);
 	return ret ?: zcipc_direct_copy(t, from + (direct->npages << PAGE_SHIFT), end);
 }
 
@@ -238,83 +233,57 @@ static int zcipc_direct_zap(struct zcipc_transfer_state *t)
 /* What has been taken away becomes the region's. Only a strict transfer can fail. */
 static int zcipc_direct_take(struct zcipc_transfer_state *t)
 {
+	int ret = 0;
+
 	t->plan.strict = false;
+	zcipc_region_lock_new(t->region);
 	WARN_ON_ONCE(zcipc_region_plan(t->region, 0, t->npages, GFP_KERNEL | __GFP_NOFAIL,
 				       &t->plan));
-	if (t->plan.held && t->cmd->flags & ZCIPC_F_STRICT)
-		return -EBUSY;
-	zcipc_region_replace(t->region, 0, &t->plan);
-	/* What is left it has got whole, so from now on it pays for what it gives up. */
-	if (t->plan.others)
-		zcipc_region_pay_parts(t->region);
-	return 0;
-}
-
-/* Takes room at the peer, under the endpoints' locks. */
-static int zcipc_direct_reserve(struct zcipc_transfer_state *t)
-{
-	int ret;
-
-	if (!atomic_read(&t->dst->space.mm->mm_users))
-		return -ESRCH;
-	ret = zcipc_transfer_may_send(t);
-	t->window = zcipc_region_window(&t->dst->space, t->region, t->region->npinned, true);
-	if (!ret)
-		ret = zcipc_transfer_reserve(t, t->region);
-	if (!ret)
-		zcipc_transfer_plan(t, t->src->space.user);
+	if (t->plan.held && t->cmd->flags & ZCIPC_F_STRICT) {
+		zcipc_region_plan_free(&t->plan);
+		ret = -EBUSY;
+	} else {
+		zcipc_region_replace(t->region, 0, &t->plan);
+		/* What is left it has got whole, so from now on it pays for what it gives up. */
+		if (t->plan.others)
+			zcipc_region_pay_parts(t->region);
+	}
+	mutex_unlock(&t->region->lock);
 	return ret;
 }
 
-/* One try, as zcipc_transfer_try(). */
-int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq)
+/* Takes room at the peer, as zcipc_transfer_admit(). */
+int zcipc_direct_admit(struct zcipc_transfer_state *t)
 {
-	const struct zcipc_direct *direct = t->direct;
-	struct zcipc_cap *cap = NULL;
-	bool taken = false;
-	cycles_t start;
-	int ret;
+	t->window = zcipc_region_window(&t->dst->space, t->region, t->region->npinned, true);
+	return zcipc_transfer_reserve(t, t->region);
+}
 
-	zcipc_endpoints_lock(t->src, t->dst);
-	start = get_cycles();
-	ret = zcipc_direct_reserve(t);
-	*room_seq = t->dst->room_seq;
-	zcipc_endpoints_unlock(t->src, t->dst);
-	if (ret)
-		return ret;
-	zcipc_test_point("long");
-	if (direct->npages) {
+/* Takes the pages from the caller, as zcipc_transfer_work(). No lock is held. */
+int zcipc_direct_work(struct zcipc_transfer_state *t)
+{
+	int ret = 0;
+
+	zcipc_transfer_plan(t, t->src->space.user);
+	if (t->direct->npages) {
 		ret = zcipc_direct_zap(t);
-		taken = !ret;
+		t->direct->taken = !ret;
 	}
 	zcipc_test_point("unmapped");
-	zcipc_region_lock_new(t->region);
-	if (taken)
+	if (t->direct->taken)
 		ret = zcipc_direct_take(t);
 	zcipc_direct_free_spares(t);
-	zcipc_endpoints_lock(t->src, t->dst);
-	ret = ret ?: zcipc_transfer_recheck(t);
-	if (ret) {
-		zcipc_region_plan_free(&t->plan);
-		zcipc_transfer_dismiss(t);
-		/* Others have seen that there was no room because of it. */
-		zcipc_endpoint_made_room(t->dst);
-	} else {
-		zcipc_transfer_results(t, NULL);
-		cap = zcipc_transfer_deliver(t, t->region, NULL, ZCIPC_RIGHTS_ALL, false);
-		zcipc_count(&t->src->space, NULL, REMAP_CYCLES, get_cycles() - start);
-	}
-	*room_seq = t->dst->room_seq;
-	zcipc_endpoints_unlock(t->src, t->dst);
-	/* The region's lock keeps the capability. */
-	if (cap)
-		zcipc_transfer_populate(cap);
-	mutex_unlock(&t->region->lock);
-	/* Somebody got hold of a page in the last moment. */
-	if (ret && taken && zcipc_import_restore(t->region, direct->first, direct->npages,
-						 zcipc_direct_from(direct)))
-		send_sig(SIGKILL, current, 1);
 	return ret;
+}
+
+/* Gives the pages back after a failure: somebody got hold of one in the last moment, say. */
+void zcipc_direct_restore(struct zcipc_transfer_state *t)
+{
+	const struct zcipc_direct *direct = t->direct;
+
+	if (direct->taken && zcipc_import_restore(t->region, direct->first, direct->npages,
+						  zcipc_direct_from(direct)))
+		send_sig(SIGKILL, current, 1);
 }
 
 /**
@@ -333,11 +302,8 @@ void zcipc_direct_end(struct zcipc_transfer_state *t)
 	if (t->ops != &zcipc_direct_moves)
 		return;
 	/* Pages of which only a part was sent. Who makes them unwritable meanwhile keeps them. */
-	if (!direct->npages)
-		left = clear_user((void __user *)(direct->addr + tag), direct->len);
-	else
-		left = clear_user((void __user *)(direct->addr + tag), from - direct->addr) +
-		       clear_user((void __user *)(to + tag), end - to);
+	left = clear_user((void __user *)(direct->addr + tag), from - direct->addr) +
+	       clear_user((void __user *)(to + tag), end - to);
 	if (!left && direct->npages && t->cmd->flags & ZCIPC_F_UNMAP)
 		vm_munmap(from, to - from);
 }

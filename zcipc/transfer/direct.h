@@ -20,6 +20,7 @@
  * @span: pages of the region
  * @first: first page of the region that is not copied
  * @npages: number of pages that are not, 0: all is copied
+ * @taken: these have been taken away from the caller
  * @copied: bytes that were copied beside that
  */
 struct zcipc_direct {
@@ -30,12 +31,15 @@ struct zcipc_direct {
 	unsigned long span;
 	unsigned long first;
 	unsigned long npages;
+	bool taken;
 	u64 copied;
 };
 
-/* User address of the whole pages. */
+/* User address of the whole pages, or where the memory ends if there are none. */
 static inline unsigned long zcipc_direct_from(const struct zcipc_direct *direct)
 {
+	if (!direct->npages)
+		return direct->addr + direct->len;
 	return direct->addr - direct->skip + (direct->first << PAGE_SHIFT);
 }
 
@@ -61,7 +65,9 @@ int zcipc_direct_prepare(struct zcipc_transfer_state *t);
 bool zcipc_direct_may_copy(const struct zcipc_transfer *cmd, int ret);
 int zcipc_direct_copy_edges(struct zcipc_transfer_state *t);
 void zcipc_direct_init(struct zcipc_direct *direct, const struct zcipc_transfer *cmd);
-int zcipc_direct_try(struct zcipc_transfer_state *t, u32 *room_seq);
+int zcipc_direct_admit(struct zcipc_transfer_state *t);
+int zcipc_direct_work(struct zcipc_transfer_state *t);
+void zcipc_direct_restore(struct zcipc_transfer_state *t);
 void zcipc_direct_end(struct zcipc_transfer_state *t);
 
 #endif /* ZCIPC_DIRECT_H */

@@ -4,7 +4,6 @@
  * window, and delivers there. The caller holds the peer's lock where nothing else is said.
  */
 #include <linux/list.h>
-#include <linux/sched/mm.h>
 #include <linux/string.h>
 
 #include <linux/zcipc.h>
@@ -72,17 +71,6 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_re
 	if (t->seen.torn && !t->ops->copies)
 		align = 0;
 	return zcipc_transfer_reserve_at(t, npages, align);
-}
-
-/* Takes zcipc_transfer_admit() back. */
-void zcipc_transfer_dismiss(struct zcipc_transfer_state *t)
-{
-	t->stage = ZCIPC_PREPARED;
-	zcipc_uncharge_pins(t->dst->space.user, t->pins);
-	t->dst->nreserved--;
-	/* The owner may have unmapped it since, and mapped another one. */
-	if (t->ops->places && t->dst->space.windows[t->window].id == t->window_id)
-		zcipc_window_release(&t->dst->space, t->pgoff, zcipc_transfer_span(t));
 }
 
 /*
@@ -226,18 +214,4 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 	zcipc_message_queue(t->dst, &cap->msg, t->src);
 	t->cap = NULL;
 	return cap;
-}
-
-/* Inserts the peer's PTEs, if its mmap_lock is to be had. Needs the region's lock alone. */
-void zcipc_transfer_populate(struct zcipc_cap *cap)
-{
-	struct mm_struct *mm = zcipc_cap_ep(cap)->space.mm;
-
-	if (!mmget_not_zero(mm))
-		return;
-	if (mmap_read_trylock(mm)) {
-		zcipc_slot_populate_long(&cap->slot);
-		mmap_read_unlock(mm);
-	}
-	mmput_async(mm);
 }

@@ -254,7 +254,7 @@ static int zcipc_transfer_charge_pins(struct zcipc_transfer_state *t)
  *	region was locked
  * @cap: as for zcipc_transfer_begin()
  *
- * zcipc_transfer_begin() or zcipc_transfer_dismiss() must follow, under the same locks.
+ * zcipc_transfer_begin() or zcipc_transfer_abort() must follow, under the same locks.
  *
  * Return: 0 or an errno. -EAGAIN: there is no room in the peer.
  */
@@ -302,6 +302,24 @@ int zcipc_transfer_work(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	return ret;
 }
 
+/* Takes back what there is of zcipc_transfer_admit() and zcipc_transfer_work(). */
+void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	if (t->stage == ZCIPC_PREPARED)
+		return;
+	if (t->stage == ZCIPC_BEGUN) {
+		zcipc_region_plan_free(&t->plan);
+		if (t->ops->abort)
+			t->ops->abort(t, cap->extent.region);
+	}
+	t->stage = ZCIPC_PREPARED;
+	zcipc_uncharge_pins(t->dst->space.user, t->pins);
+	t->dst->nreserved--;
+	/* The owner may have unmapped it since, and mapped another one. */
+	if (t->ops->places && t->dst->space.windows[t->window].id == t->window_id)
+		zcipc_window_release(&t->dst->space, t->pgoff, zcipc_transfer_span(t));
+}
+
 /* zcipc_transfer_begin(), whatever is left to be done. */
 int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
@@ -314,18 +332,9 @@ int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *c
 		ret = -ENOENT;
 	if (!ret)
 		ret = zcipc_transfer_work(t, cap);
-	if (ret && t->stage == ZCIPC_ADMITTED)
-		zcipc_transfer_dismiss(t);
+	if (ret)
+		zcipc_transfer_abort(t, cap);
 	return ret;
-}
-
-/* Takes zcipc_transfer_begin() back. */
-void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
-{
-	zcipc_region_plan_free(&t->plan);
-	if (t->ops->abort)
-		t->ops->abort(t, cap->extent.region);
-	zcipc_transfer_dismiss(t);
 }
 
 /* What a committed transfer leaves to be done to the frames and their charges. */
@@ -342,7 +351,7 @@ static void zcipc_transfer_settle(struct zcipc_transfer_state *t, struct zcipc_r
 /**
  * zcipc_transfer_commit() - the rest
  * @t: the transfer, begun; the caller still holds all locks
- * @cap: the sender's capability
+ * @cap: the sender's capability, or NULL: see zcipc_transfer_long()
  * @populate: the caller holds the mmap_lock of the peer's mm too
  *
  * If it is not brief the caller holds the lock of the peer's new region, too, and
@@ -353,8 +362,8 @@ static void zcipc_transfer_settle(struct zcipc_transfer_state *t, struct zcipc_r
 struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
 					bool populate)
 {
-	struct zcipc_region *region = cap->extent.region;
-	u32 sender_rights = cap->rights;
+	struct zcipc_region *region = cap ? cap->extent.region : NULL;
+	u32 sender_rights = cap ? cap->rights : ZCIPC_RIGHTS_ALL;
 
 	zcipc_transfer_results(t, region);
 	if (t->ops->commit)
@@ -414,50 +423,53 @@ static int zcipc_transfer_prepare(struct zcipc_transfer_state *t)
 	return IS_ERR(cap) ? PTR_ERR(cap) : zcipc_transfer_alloc(t);
 }
 
+/* zcipc_transfer_admit() of many pages, which are looked at without the locks of the endpoints. */
+static int zcipc_transfer_admit_long(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+{
+	zcipc_endpoints_unlock(t->src, t->dst);
+	zcipc_test_point("surveys");
+	zcipc_transfer_survey(t, cap->extent.region);
+	zcipc_endpoints_lock(t->src, t->dst);
+	return zcipc_transfer_may_send(t) ?: zcipc_transfer_admit(t, cap);
+}
+
 /*
  * A transfer of many pages: the locks of the endpoints, which others wait for, are released while
- * it is made. That of the region, which is held all the time, keeps the capability.
+ * it is made. That of the region, which is held all the time, keeps the capability. @from: that, or
+ * NULL of memory that is no region's.
  */
-static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap *from)
 {
 	struct zcipc_endpoint *src = t->src, *dst = t->dst;
-	struct zcipc_region *region = cap->extent.region;
-	struct zcipc_cap *from = cap;
+	struct mm_struct *mm = dst->space.mm;
+	struct zcipc_cap *to = NULL;
 	int ret;
 
-	zcipc_endpoints_unlock(src, dst);
-	zcipc_test_point("surveys");
-	zcipc_transfer_survey(t, region);
-	zcipc_endpoints_lock(src, dst);
-	ret = zcipc_transfer_may_send(t);
-	if (!ret)
-		ret = zcipc_transfer_admit(t, cap);
+	ret = from ? zcipc_transfer_admit_long(t, from) : zcipc_direct_admit(t);
 	if (ret)
 		return ret;
 	zcipc_endpoints_unlock(src, dst);
 	zcipc_test_point("long");
-	ret = zcipc_transfer_work(t, cap);
+	ret = from ? zcipc_transfer_work(t, from) : zcipc_direct_work(t);
 	if (t->region)
 		zcipc_region_lock_new(t->region);
 	zcipc_endpoints_lock(src, dst);
-	if (ret) {
-		zcipc_transfer_dismiss(t);
-	} else {
-		ret = zcipc_transfer_recheck(t);
-		if (ret)
-			zcipc_transfer_abort(t, cap);
-	}
-	/* Others have seen that there was no room because of it. */
-	if (ret)
-		zcipc_endpoint_made_room(dst);
-	else
-		cap = zcipc_transfer_commit(t, cap, false);
-	zcipc_endpoints_unlock(src, dst);
+	ret = ret ?: zcipc_transfer_recheck(t);
 	if (!ret) {
-		/* First, as nobody else is to have it mapped by PMDs then. */
+		to = zcipc_transfer_commit(t, from, false);
+	} else {
+		zcipc_transfer_abort(t, from);
+		/* Others have seen that there was no room because of it. */
+		zcipc_endpoint_made_room(dst);
+	}
+	zcipc_endpoints_unlock(src, dst);
+	/* First, as nobody else is to have it mapped by PMDs then. */
+	if (to && from)
 		zcipc_transfer_finish(t, from);
-		if (t->ops->places && !(t->ops->lazy && t->npages > ZCIPC_FAULT_AROUND))
-			zcipc_transfer_populate(cap);
+	if (to && t->ops->places && !(t->ops->lazy && t->npages > ZCIPC_FAULT_AROUND) &&
+	    mmap_read_trylock(mm)) {
+		zcipc_slot_populate_long(&to->slot);
+		mmap_read_unlock(mm);
 	}
 	if (t->region)
 		mutex_unlock(&t->region->lock);
@@ -478,6 +490,8 @@ static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 	ret = zcipc_transfer_may_send(t);
 	if (ret)
 		return ret;
+	if (zcipc_transfer_from_memory(t))
+		return zcipc_transfer_long(t, NULL);
 	cap = zcipc_transfer_find(t);
 	if (IS_ERR(cap))
 		return PTR_ERR(cap);
@@ -526,8 +540,6 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	cycles_t start;
 	int ret;
 
-	if (zcipc_transfer_from_memory(t))
-		return zcipc_direct_try(t, room_seq);
 	if (!mmget_not_zero(mm))
 		return -ESRCH;
 	zcipc_endpoints_lock(t->src, t->dst);
@@ -539,6 +551,8 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	zcipc_endpoints_unlock(t->src, t->dst);
 	/* If the peer has exited this takes its address space down: not in our context. */
 	mmput_async(mm);
+	if (ret && t->direct)
+		zcipc_direct_restore(t);
 	return ret;
 }
 

@@ -151,7 +151,6 @@ static inline bool zcipc_transfer_is_plain(const struct zcipc_transfer *cmd)
 int zcipc_transfer_find_peer(struct zcipc_transfer_state *t);
 int zcipc_transfer_may_send(const struct zcipc_transfer_state *t);
 int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_region *region);
-void zcipc_transfer_dismiss(struct zcipc_transfer_state *t);
 int zcipc_transfer_recheck(struct zcipc_transfer_state *t);
 void zcipc_transfer_plan(struct zcipc_transfer_state *t, const struct zcipc_user *user);
 void zcipc_transfer_settle_pins(struct zcipc_transfer_state *t, unsigned long npinned);
@@ -159,7 +158,6 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 					 struct zcipc_region *region, struct zcipc_cap *parent,
 					 u32 sender_rights, bool populate);
-void zcipc_transfer_populate(struct zcipc_cap *cap);
 
 /*
  * Takes room in an endpoint's queue and table for one message, and in a window for @npages, if
@@ -197,7 +195,7 @@ static inline int zcipc_transfer_choose_window(struct zcipc_transfer_state *t,
  * @npages: that are to be mapped there, or 0
  * @align: zcipc_region_alignment()
  *
- * zcipc_transfer_dismiss() gives it back.
+ * zcipc_transfer_abort() gives it back.
  *
  * Return: 0 or an errno. -EAGAIN: there is no room.
  */
