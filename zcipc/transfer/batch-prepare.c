@@ -109,10 +109,11 @@ static int zcipc_batch_compare_named(const void *a, const void *b)
 
 	if (x->region != y->region)
 		return x->region < y->region ? -1 : 1;
-	return x->t->first < y->t->first ? -1 : x->t->first > y->t->first;
+	return x->entry->t.first < y->entry->t.first ? -1 :
+	       x->entry->t.first > y->entry->t.first;
 }
 
-/* Does a transfer of those with lower indices than @n move pages that another one names? */
+/* Does one of the first @n transfers move pages that another one of these names? */
 static bool zcipc_batch_conflicts(const struct zcipc_batch *b, u32 n)
 {
 	unsigned long end = 0, moved = 0;
@@ -120,10 +121,10 @@ static bool zcipc_batch_conflicts(const struct zcipc_batch *b, u32 n)
 	u32 i;
 
 	for (i = 0; i < b->nnamed; i++) {
-		const struct zcipc_transfer_state *t = b->named[i].t;
+		const struct zcipc_transfer_state *t = &b->named[i].entry->t;
 		bool moves = t->cmd->type == ZCIPC_MOVE;
 
-		if (b->named[i].index >= n)
+		if (b->named[i].entry >= b->entries + n)
 			continue;
 		if (b->named[i].region != region) {
 			region = b->named[i].region;
@@ -145,24 +146,13 @@ static bool zcipc_batch_conflicts(const struct zcipc_batch *b, u32 n)
  */
 static void zcipc_batch_find_conflict(struct zcipc_batch *b)
 {
-	u32 least = 0, most = b->n;
-
 	b->conflict = b->n;
 	/* Each has a region of its own. */
 	if (b->sorted && b->nnamed == b->nregions)
 		return;
 	sort(b->named, b->nnamed, sizeof(*b->named), zcipc_batch_compare_named, NULL);
-	if (!zcipc_batch_conflicts(b, b->n))
-		return;
-	while (least < most) {
-		u32 n = (least + most) / 2;
-
-		if (zcipc_batch_conflicts(b, n + 1))
-			most = n;
-		else
-			least = n + 1;
-	}
-	b->conflict = least;
+	for (; zcipc_batch_conflicts(b, b->conflict); b->conflict--)
+		cond_resched();
 }
 
 /* Finds the peers and allocates. Entries that there is no room for are left to another part. */
@@ -171,7 +161,6 @@ void zcipc_batch_prepare(struct zcipc_batch *b)
 	struct zcipc_batch_entry *entry, *last = NULL, *end = b->entries + b->n;
 	struct zcipc_transfer *cmd = b->cmds;
 	bool atomic = zcipc_batch_is_atomic(b);
-	struct zcipc_endpoint *unused = NULL;
 	struct zcipc_cap *cap;
 	u64 region = 0;
 	u32 i, neps;
@@ -193,25 +182,20 @@ void zcipc_batch_prepare(struct zcipc_batch *b)
 			entry->ret = zcipc_batch_find_peer(b, entry, last);
 		if (entry->ret)
 			continue;
+		last = entry;
 		cap = zcipc_transfer_find(&entry->t);
 		if (IS_ERR(cap)) {
-			last = entry;
 			entry->ret = PTR_ERR(cap);
 			continue;
 		}
 		if (unlikely(!zcipc_batch_takes(b, entry, cap->extent.region))) {
-			unused = entry->t.borrowed ? NULL : entry->t.dst;
 			b->neps = neps;
-			memset(&entry->t, 0, sizeof(entry->t));
 			break;
 		}
-		last = entry;
 		entry->from = cap;
 		if (atomic)
 			b->named[b->nnamed++] = (struct zcipc_batch_named){
-				.region = cap->extent.region->id,
-				.t = &entry->t,
-				.index = entry - b->entries,
+				.region = cap->extent.region->id, .entry = entry,
 			};
 		if (cap->extent.region->id < region)
 			b->sorted = false;
@@ -224,8 +208,11 @@ void zcipc_batch_prepare(struct zcipc_batch *b)
 	}
 	mutex_unlock(&b->src->space.lock);
 	b->n = entry - b->entries;
-	if (unused)
-		zcipc_endpoint_put(unused);
+	/* The first of the next part. */
+	if (entry < end) {
+		zcipc_transfer_free(&entry->t);
+		memset(&entry->t, 0, sizeof(entry->t));
+	}
 	if (b->how == ZCIPC_BATCH_ALONE)
 		return;
 	if (atomic)

@@ -112,26 +112,6 @@ static void zcipc_batch_sort_regions(struct zcipc_batch *b)
 	}
 }
 
-/* Locks the peers' new regions, which nobody else knows, if they stay without frames for long. */
-static void zcipc_batch_lock_new(struct zcipc_batch *b)
-{
-	u32 i;
-
-	for (i = 0; b->how == ZCIPC_BATCH_LONG && i < b->n; i++)
-		if (b->entries[i].t.region)
-			mutex_lock_nest_lock(&b->entries[i].t.region->lock,
-					     &b->src->space.mm->mmap_lock);
-}
-
-static void zcipc_batch_unlock_new(struct zcipc_batch *b)
-{
-	u32 i;
-
-	for (i = 0; b->how == ZCIPC_BATCH_LONG && i < b->n; i++)
-		if (b->entries[i].t.region)
-			mutex_unlock(&b->entries[i].t.region->lock);
-}
-
 /*
  * Locks the sender's address space and all regions, before the endpoints. Whoever has a region may
  * keep it long, and all other threads of the sender need the mmap_lock meanwhile. Returns 0, or
@@ -162,7 +142,12 @@ again:
 		tries++;
 		goto again;
 	}
-	zcipc_batch_lock_new(b);
+	/* Those of the peers, which nobody else knows, if they stay without frames for long. */
+	for (i = 0; b->how == ZCIPC_BATCH_LONG && i < b->n; i++) {
+		region = b->entries[i].t.region;
+		if (region)
+			mutex_lock_nest_lock(&region->lock, &mm->mmap_lock);
+	}
 	return 0;
 }
 
@@ -173,11 +158,14 @@ static void zcipc_batch_unlock(struct zcipc_batch *b)
 
 	zcipc_batch_unlock_endpoints(b);
 	for (i = 0; b->how == ZCIPC_BATCH_LONG && i < b->n; i++) {
+		struct zcipc_transfer_state *t = &b->entries[i].t;
+
 		if (!b->entries[i].ret)
-			zcipc_transfer_finish(&b->entries[i].t, b->entries[i].from);
+			zcipc_transfer_finish(t, b->entries[i].from);
+		if (t->region)
+			mutex_unlock(&t->region->lock);
 		cond_resched();
 	}
-	zcipc_batch_unlock_new(b);
 	/* The last transfer of a region does not free it: see zcipc_transfer_free(). */
 	for (i = 0; i < b->nregions; i++)
 		mutex_unlock(&b->regions[i]->lock);
@@ -258,24 +246,25 @@ static u32 zcipc_batch_each(struct zcipc_batch *b)
 	return made;
 }
 
-/* Index of the first that has failed, or n. */
-static u32 zcipc_batch_failed(const struct zcipc_batch *b)
+/* The first that has failed, or NULL. */
+static struct zcipc_batch_entry *zcipc_batch_failed(const struct zcipc_batch *b)
 {
-	u32 i;
+	struct zcipc_batch_entry *entry;
 
-	for (i = 0; i < b->n && !b->entries[i].ret; i++)
-		;
-	return i;
+	for (entry = b->entries; entry < b->entries + b->n; entry++)
+		if (entry->ret)
+			return entry;
+	return NULL;
 }
 
 /*
- * Does what takes long, which nobody who needs the endpoints waits for. All are admitted, and keep
- * their places. Returns the index of the one that fails, or n.
+ * Does what takes long, which nobody who needs the endpoints waits for, up to what fails. All are
+ * admitted, and keep their places.
  */
-static u32 zcipc_batch_work(struct zcipc_batch *b)
+static void zcipc_batch_work(struct zcipc_batch *b)
 {
-	struct zcipc_batch_entry *entry;
-	u32 i;
+	struct zcipc_batch_entry *entry, *end = b->entries + b->n;
+	int ret = 0;
 
 	zcipc_batch_unlock_endpoints(b);
 	zcipc_test_point("long");
@@ -285,36 +274,16 @@ static u32 zcipc_batch_work(struct zcipc_batch *b)
 		zcipc_batch_unmap(b);
 		mutex_unlock(&b->src->space.lock);
 	}
-	for (i = 0; i < b->n; i++) {
-		entry = &b->entries[i];
-		entry->ret = zcipc_transfer_work(&entry->t, entry->from);
-		if (entry->ret)
-			break;
+	for (entry = b->entries; entry < end && !ret; entry++) {
+		ret = zcipc_transfer_work(&entry->t, entry->from);
+		entry->ret = ret;
 		cond_resched();
 	}
 	zcipc_batch_lock_endpoints(b);
-	if (i < b->n)
-		return i;
-	for (i = 0; i < b->n; i++) {
-		entry = &b->entries[i];
-		entry->ret = zcipc_transfer_recheck(&entry->t);
-		if (entry->ret)
-			break;
+	for (entry = b->entries; entry < end && !ret; entry++) {
+		ret = zcipc_transfer_recheck(&entry->t);
+		entry->ret = ret;
 	}
-	return i;
-}
-
-/* Takes back what has been begun, and what has been admitted. */
-static void zcipc_batch_abort(struct zcipc_batch *b)
-{
-	struct zcipc_batch_entry *entry = b->entries + b->n;
-	u32 i;
-
-	while (entry-- > b->entries)
-		zcipc_batch_dismiss(b, entry);
-	/* Others may have seen that there was no room because of it. */
-	for (i = 0; b->how == ZCIPC_BATCH_LONG && i < b->neps; i++)
-		zcipc_endpoint_made_room(b->eps[i]);
 }
 
 /*
@@ -337,98 +306,111 @@ static void zcipc_batch_survey(struct zcipc_batch *b)
 		entry->ret = zcipc_transfer_may_send(&entry->t);
 }
 
-/* Begins all, so that they can be committed. Returns the index of the one that fails, or n. */
-static u32 zcipc_batch_begin_all(struct zcipc_batch *b)
+/* Begins a transfer of an atomic batch, or admits it if that takes long. Returns 0 or an errno. */
+static int zcipc_batch_begin(struct zcipc_batch *b, struct zcipc_batch_entry *entry,
+			     unsigned long *nslots)
 {
-	bool is_long = b->how == ZCIPC_BATCH_LONG;
-	struct zcipc_batch_entry *entry;
-	unsigned long slots = 0;
-	struct zcipc_cap *cap;
-	u32 i;
+	struct zcipc_cap *cap = zcipc_batch_cap(b, entry);
+	struct zcipc_transfer_state *t = &entry->t;
+	int ret;
 
-	i = zcipc_batch_failed(b);
-	if (i == b->n && is_long) {
-		zcipc_batch_survey(b);
-		i = zcipc_batch_failed(b);
-	}
-	if (i < b->n)
-		return i;
-	for (i = 0; i < b->n; i++) {
-		entry = &b->entries[i];
-		cap = zcipc_batch_cap(b, entry);
-		if (IS_ERR(cap))
-			entry->ret = PTR_ERR(cap);
-		else if (i == b->conflict)
-			entry->ret = -EINVAL;
+	if (IS_ERR(cap))
+		return PTR_ERR(cap);
+	if (entry == b->entries + b->conflict)
+		return -EINVAL;
+	if (b->how == ZCIPC_BATCH_LONG) {
 		/* They are taken from the sender one by one, with all locks. */
-		if (!entry->ret && is_long && entry->t.cmd->type == ZCIPC_MOVE &&
-		    entry->t.npages == cap->extent.npages) {
-			slots += cap->extent.nslots;
-			if (zcipc_batch_is_much(b->others, slots))
-				entry->ret = -E2BIG;
-		}
-		if (!entry->ret)
-			entry->ret = is_long ? zcipc_transfer_admit(&entry->t, cap) :
-					       zcipc_transfer_begin(&entry->t, cap);
-		b->copied += zcipc_batch_copied(entry);
-		if (!is_long && b->copied > ZCIPC_LONG_COPIES << PAGE_SHIFT && !entry->ret)
-			entry->ret = -E2BIG;
-		if (entry->ret)
-			break;
-		cond_resched();
+		if (t->cmd->type == ZCIPC_MOVE && t->npages == cap->extent.npages)
+			*nslots += cap->extent.nslots;
+		return zcipc_batch_is_much(b->others, *nslots) ? -E2BIG :
+								 zcipc_transfer_admit(t, cap);
 	}
-	if (i == b->n && is_long)
-		i = zcipc_batch_work(b);
-	if (i == b->n)
-		return i;
-	/* Those behind it may have their place already. */
-	zcipc_batch_abort(b);
-	/* A snapshot has frames by now, or the peer another window: all begins anew. */
-	entry = &b->entries[i];
-	if (entry->ret == -ERESTART ? !signal_pending(current) : !is_long && entry->ret == -E2BIG)
-		b->rest = ZCIPC_BATCH_LONG;
-	if (entry->ret == -ERESTART)
-		entry->ret = -EAGAIN;
-	return i;
+	ret = zcipc_transfer_begin(t, cap);
+	b->copied += zcipc_batch_copied(entry);
+	if (!ret && b->copied > ZCIPC_LONG_COPIES << PAGE_SHIFT)
+		ret = -E2BIG;
+	return ret;
 }
 
-/* All or none. */
-static int zcipc_batch_atomic(struct zcipc_batch *b)
+/* Begins all, so that they can be committed, up to the one that fails. */
+static void zcipc_batch_begin_all(struct zcipc_batch *b)
 {
-	u32 failed = zcipc_batch_begin_all(b);
+	struct zcipc_batch_entry *entry, *end = b->entries + b->n;
+	unsigned long nslots = 0;
+
+	if (b->how == ZCIPC_BATCH_LONG)
+		zcipc_batch_survey(b);
+	if (zcipc_batch_failed(b))
+		return;
+	for (entry = b->entries; entry < end; entry++) {
+		entry->ret = zcipc_batch_begin(b, entry, &nslots);
+		if (entry->ret)
+			return;
+		cond_resched();
+	}
+	if (b->how == ZCIPC_BATCH_LONG)
+		zcipc_batch_work(b);
+}
+
+/* Takes back what there is of the others when one has failed. */
+static void zcipc_batch_abort(struct zcipc_batch *b, struct zcipc_batch_entry *failed)
+{
+	bool is_long = b->how == ZCIPC_BATCH_LONG, anew = !is_long && failed->ret == -E2BIG;
+	struct zcipc_batch_entry *entry = b->entries + b->n;
 	u32 i;
 
-	for (i = 0; i < b->n; i++) {
-		struct zcipc_batch_entry *entry = &b->entries[i];
+	while (entry-- > b->entries)
+		zcipc_batch_dismiss(b, entry);
+	/* Others may have seen that there was no room because of it. */
+	for (i = 0; is_long && i < b->neps; i++)
+		zcipc_endpoint_made_room(b->eps[i]);
+	/* A snapshot has frames by now, or the peer another window: all begins anew. */
+	if (failed->ret == -ERESTART) {
+		failed->ret = -EAGAIN;
+		anew = !signal_pending(current);
+	}
+	if (anew)
+		b->rest = ZCIPC_BATCH_LONG;
+}
 
-		if (failed == b->n)
+/* All or none. Returns what came of it. */
+static int zcipc_batch_atomic(struct zcipc_batch *b)
+{
+	struct zcipc_batch_entry *entry, *failed = zcipc_batch_failed(b);
+
+	if (!failed) {
+		zcipc_batch_begin_all(b);
+		failed = zcipc_batch_failed(b);
+		if (failed)
+			zcipc_batch_abort(b, failed);
+	}
+	for (entry = b->entries; entry < b->entries + b->n; entry++) {
+		if (!failed)
 			zcipc_batch_commit(b, entry, entry->from);
-		else if (i != failed)
+		else if (entry != failed)
 			entry->ret = -ECANCELED;
 	}
-	return failed == b->n ? 0 : b->entries[failed].ret;
+	return failed ? failed->ret : 0;
 }
 
 /*
- * Under all locks. Nobody sees a state in between. Returns what came of an atomic batch, and sets
- * @made to how many transfers need not be tried again.
+ * Under all locks. Nobody sees a state in between. Returns how many transfers need not be tried
+ * again, and sets @result to what came of an atomic batch.
  */
-static int zcipc_batch_locked(struct zcipc_batch *b, u32 *made)
+static u32 zcipc_batch_locked(struct zcipc_batch *b, int *result)
 {
 	cycles_t start = get_cycles();
-	int ret = 0;
+	u32 made = b->n;
 
 	if (b->how == ZCIPC_BATCH_PART ||
-	    (b->how == ZCIPC_BATCH_ATOMIC && zcipc_batch_failed(b) == b->n)) {
+	    (b->how == ZCIPC_BATCH_ATOMIC && !zcipc_batch_failed(b))) {
 		zcipc_batch_carry(b);
 		zcipc_batch_unmap(b);
 	}
 	if (zcipc_batch_is_atomic(b))
-		ret = zcipc_batch_atomic(b);
+		*result = zcipc_batch_atomic(b);
 	else
-		*made = zcipc_batch_each(b);
-	if (b->rest == ZCIPC_BATCH_LONG)
-		*made = 0;
+		made = zcipc_batch_each(b);
 	zcipc_carry_list_give(&b->carry);
 	if (b->carry.n)
 		zcipc_endpoint_made_room(b->src);
@@ -436,70 +418,56 @@ static int zcipc_batch_locked(struct zcipc_batch *b, u32 *made)
 	/* Faults do it where that takes long. */
 	if (b->how != ZCIPC_BATCH_LONG)
 		zcipc_batch_populate(b);
-	zcipc_count(&b->src->space, NULL, BATCHES, !b->counted);
-	b->counted = true;
 	zcipc_count(&b->src->space, NULL, REMAP_CYCLES, get_cycles() - start);
-	return ret;
-}
-
-/* A transfer that takes long: as if it were no batch's. */
-static void zcipc_batch_alone(struct zcipc_batch *b)
-{
-	struct zcipc_batch_entry *entry = b->entries;
-
-	entry->ret = zcipc_transfer_make(b->ucmd, b->cmds, NULL, false);
-	/* A batch waits for nothing: what was there went away again, and a signal came. */
-	if (entry->ret == -ERESTARTSYS)
-		entry->ret = -EAGAIN;
-	if (b->counted)
-		return;
-	b->counted = true;
-	mutex_lock(&b->src->space.lock);
-	zcipc_count(&b->src->space, NULL, BATCHES, 1);
-	mutex_unlock(&b->src->space.lock);
+	return made;
 }
 
 /*
- * Makes as many of the transfers as go together, and sets @made to how many. None, if the first has
- * to be made alone, or an atomic batch as one that takes long: the next call does that. @result:
- * what comes of an atomic batch. Returns 0, or -EINTR, with nothing done.
+ * Makes as many of the transfers as go together. Returns how many, or -EINTR, with nothing done.
+ * None, if the first has to be made alone, or an atomic batch as one that takes long: the next call
+ * does that. @result: as zcipc_batch_locked()
  */
-static int zcipc_batch_part(struct zcipc_batch *b, u32 *made, int *result)
+static int zcipc_batch_part(struct zcipc_batch *b, int *result)
 {
-	int ret;
+	u32 made = 0;
 
 	zcipc_batch_prepare(b);
 	zcipc_test_point("prepared");
-	*made = b->n;
 	if (b->how == ZCIPC_BATCH_ALONE) {
-		zcipc_batch_alone(b);
-		return 0;
+		/* As if it were no batch's. */
+		b->entries->ret = zcipc_transfer_make(b->ucmd, b->cmds, NULL, false);
+		/* A batch waits for nothing: what was there went away again, and a signal came. */
+		if (b->entries->ret == -ERESTARTSYS)
+			b->entries->ret = -EAGAIN;
+		return 1;
 	}
 	zcipc_batch_sort_regions(b);
 	zcipc_batch_sort_endpoints(b);
-	ret = zcipc_batch_lock_regions(b);
-	if (ret)
-		return ret;
+	if (zcipc_batch_lock_regions(b))
+		return -EINTR;
 	zcipc_batch_lock_endpoints(b);
 	zcipc_batch_look(b);
-	if (b->rest == ZCIPC_BATCH_LONG)
-		*made = 0;
-	else
-		*result = zcipc_batch_locked(b, made);
+	if (b->rest != ZCIPC_BATCH_LONG)
+		made = zcipc_batch_locked(b, result);
 	zcipc_batch_unlock(b);
 	mmap_read_unlock(b->src->space.mm);
-	return 0;
+	return b->rest == ZCIPC_BATCH_LONG ? 0 : made;
 }
 
-/* Makes all transfers, part by part. Results and context as zcipc_batch_part(). */
+/**
+ * zcipc_batch_make() - make all transfers, part by part
+ * @all: the batch
+ * @result: [out] what came of an atomic batch
+ *
+ * Return: 0 and what came of each in its entry, or -EINTR
+ */
 int zcipc_batch_make(const struct zcipc_batch *all, int *result)
 {
 	enum zcipc_batch_how how = all->how;
 	struct zcipc_batch_entry *entry;
-	bool counted = false;
 	struct zcipc_batch b;
-	u32 at, made;
-	int ret;
+	int made;
+	u32 at;
 
 	for (at = 0; at < all->n; at += made) {
 		if (at && fatal_signal_pending(current))
@@ -509,12 +477,10 @@ int zcipc_batch_make(const struct zcipc_batch *all, int *result)
 		b.entries += at;
 		b.n -= at;
 		b.how = how;
-		b.counted = counted;
-		ret = zcipc_batch_part(&b, &made, result);
+		made = zcipc_batch_part(&b, result);
 		zcipc_batch_end(&b);
-		if (ret)
-			return ret;
-		counted = b.counted;
+		if (made < 0)
+			return made;
 		how = b.rest;
 		for (entry = b.entries + made; entry < b.entries + b.n; entry++) {
 			entry->ret = entry->invalid;
@@ -522,5 +488,8 @@ int zcipc_batch_make(const struct zcipc_batch *all, int *result)
 			memset(&entry->t, 0, sizeof(entry->t));
 		}
 	}
+	mutex_lock(&all->src->space.lock);
+	zcipc_count(&all->src->space, NULL, BATCHES, 1);
+	mutex_unlock(&all->src->space.lock);
 	return 0;
 }

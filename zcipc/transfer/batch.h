@@ -76,13 +76,11 @@ static_assert(sizeof(struct zcipc_batch_entry) <= 256);
 /**
  * struct zcipc_batch_named - what a transfer of an atomic batch names
  * @region: id of a region
- * @t: the transfer
- * @index: of its entry
+ * @entry: the transfer
  */
 struct zcipc_batch_named {
 	u64 region;
-	const struct zcipc_transfer_state *t;
-	u32 index;
+	const struct zcipc_batch_entry *entry;
 };
 
 /**
@@ -92,7 +90,6 @@ struct zcipc_batch_named {
  * @how: it is made
  * @rest: how the next part is, which begins with the first transfer that is left; LONG: an atomic
  *	batch is to be tried again, as one that takes long
- * @counted: a part of it has been counted as a batch
  * @others: some go to another user
  * @n: number of entries
  * @limit: how many of these are made
@@ -122,7 +119,6 @@ struct zcipc_batch {
 	struct zcipc_endpoint *src;
 	enum zcipc_batch_how how;
 	enum zcipc_batch_how rest;
-	bool counted;
 	bool others;
 	u32 n;
 	u32 limit;
@@ -151,11 +147,6 @@ struct zcipc_batch {
 static inline bool zcipc_batch_is_atomic(const struct zcipc_batch *b)
 {
 	return b->how >= ZCIPC_BATCH_ATOMIC;
-}
-
-static inline bool zcipc_batch_is_long(const struct zcipc_batch *b)
-{
-	return b->how == ZCIPC_BATCH_LONG;
 }
 
 /* Is that more than those who wait for the locks are to wait for? @others: of another user */
