@@ -65,13 +65,11 @@ static struct zcipc_slot *zcipc_batch_carries(const struct zcipc_batch_entry *en
 
 	if (t->cmd->type != ZCIPC_MOVE || t->cmd->cache != ZCIPC_CACHE_DEFAULT ||
 	    t->cmd->node != ZCIPC_NODE_ANY || region->npinned || region->parts || region->special ||
-	    region->file || cap->extent.nslots != 1 ||
-	    region->extents.next != &cap->extent.region_entry ||
-	    region->extents.prev != &cap->extent.region_entry)
+	    region->file)
 		return NULL;
-	slot = list_first_entry(&cap->extent.slots, struct zcipc_slot, entry);
-	if (t->first < slot->first || t->first + t->npages > slot->first + slot->npages ||
-	    zcipc_slot_is_pfnmap(slot))
+	slot = zcipc_move_only_slot(cap);
+	if (!slot || t->first < slot->first ||
+	    t->first + t->npages > slot->first + slot->npages)
 		return NULL;
 	return slot;
 }

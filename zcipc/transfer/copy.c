@@ -6,6 +6,7 @@
 #include <linux/zcipc.h>
 
 #include "base/test.h"
+#include "mem/account.h"
 #include "mem/plan.h"
 #include "mem/region.h"
 #include "map/carry.h"
@@ -82,6 +83,7 @@ static int zcipc_copy_snapshot(struct zcipc_transfer_state *t, struct zcipc_regi
 	bool same_mm = t->src->space.mm == t->dst->space.mm;
 	enum zcipc_cow_freeze freeze;
 	u32 unused = t->npages;
+	bool carried;
 	int ret;
 
 	if (t->seen.torn)
@@ -90,20 +92,18 @@ static int zcipc_copy_snapshot(struct zcipc_transfer_state *t, struct zcipc_regi
 	if (t->dst->space.user != region->user)
 		t->seen.nloose = zcipc_region_count_loose(region, t->first, t->npages, &unused);
 	freeze = zcipc_cow_look(region, t->first, t->npages);
-	if (freeze == ZCIPC_COW_NOTHING && !t->seen.nloose) {
-		zcipc_test_point("frozen");
-		zcipc_cow_share(region, t->first, t->npages, t->region, at);
-		return 0;
-	}
 	/* PTEs of huge frames do not last: who writes to one that is his alone again unmaps it. */
-	if (freeze == ZCIPC_COW_ALL && t->carry && zcipc_carry_is_worth(t->npages) &&
-	    !t->seen.nloose &&
-	    (t->plan.mended || zcipc_region_alignment(region, t->first, t->npages, true) < 0) &&
-	    zcipc_carry_freeze(t->carry, region, t->first, t->npages, &t->src->space,
-			       same_mm)) {
+	carried = freeze == ZCIPC_COW_ALL && t->carry && zcipc_carry_is_worth(t->npages) &&
+		  !t->seen.nloose &&
+		  (t->plan.mended ||
+		   zcipc_region_alignment(region, t->first, t->npages, true) < 0) &&
+		  zcipc_carry_freeze(t->carry, region, t->first, t->npages, &t->src->space,
+				     same_mm);
+	if (carried || (freeze == ZCIPC_COW_NOTHING && !t->seen.nloose)) {
 		zcipc_test_point("frozen");
 		zcipc_cow_share(region, t->first, t->npages, t->region, at);
-		zcipc_carry_thaw(t->carry, same_mm);
+		if (carried)
+			zcipc_carry_thaw(t->carry, same_mm);
 		return 0;
 	}
 	ret = zcipc_cow_snapshot(region, t->first, t->npages, t->region, at,
@@ -142,8 +142,9 @@ static void zcipc_copy_commit_snapshot(struct zcipc_transfer_state *t, struct zc
 		cap->extent.region->break_huge = t->cmd->flags & ZCIPC_F_BREAK_HUGE;
 	if (!t->pins)
 		return;
+	/* What has been copied need not be pinned. */
 	t->region->npinned = t->seen.npinned;
-	zcipc_transfer_settle_pins(t, t->seen.npinned);
+	zcipc_uncharge_pins(t->dst->space.user, t->pins - t->seen.npinned);
 }
 
 const struct zcipc_transfer_ops zcipc_snapshot = {

@@ -9,6 +9,7 @@
 
 #include <linux/zcipc.h>
 
+#include "map/insert.h"
 #include "transfer/transfer.h"
 
 /**
@@ -53,6 +54,12 @@ static inline bool zcipc_transfer_from_memory(const struct zcipc_transfer_state 
 static inline unsigned long zcipc_transfer_span(const struct zcipc_transfer_state *t)
 {
 	return t->direct ? t->direct->span : t->npages;
+}
+
+/* Is it left to faults to map that? */
+static inline bool zcipc_transfer_is_lazy(const struct zcipc_transfer_state *t)
+{
+	return t->ops->lazy && zcipc_transfer_span(t) > ZCIPC_FAULT_AROUND;
 }
 
 /* How many it needs in its window. A file's pages are not placed: see zcipc_message_recv(). */

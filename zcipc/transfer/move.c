@@ -40,12 +40,16 @@
 #include "ipc/room.h"
 #include "transfer/transfer.h"
 
-/* A capability goes over as it is: counts that, and notes the results. */
-static __always_inline void zcipc_move_results(struct zcipc_transfer *cmd,
-					       struct zcipc_endpoint *src,
-					       const struct zcipc_endpoint *dst,
-					       struct zcipc_region *region)
+/*
+ * A whole region goes over with its capability and the only slot, as they are. Notes the results,
+ * and returns the user address at the peer.
+ */
+static __always_inline u64 zcipc_move_over(struct zcipc_transfer *cmd, struct zcipc_endpoint *src,
+					   struct zcipc_endpoint *dst, struct zcipc_cap *cap,
+					   unsigned long pgoff)
 {
+	struct zcipc_region *region = cap->extent.region;
+
 	zcipc_count(&src->space, region, MOVES, 1);
 	zcipc_count(&src->space, region, PAGES, region->npages);
 	trace_zcipc_commit(src->space.id, dst->space.id, ZCIPC_MOVE, region->id, region->npages, 0);
@@ -53,6 +57,8 @@ static __always_inline void zcipc_move_results(struct zcipc_transfer *cmd,
 	cmd->copied = 0;
 	cmd->migrated = 0;
 	cmd->off_node = 0;
+	zcipc_cap_pass(cap, dst);
+	return zcipc_slot_pass(&cap->slot, &src->space, pgoff, cap->rights & ZCIPC_RIGHT_WRITE);
 }
 
 /* Tells the peer of it. */
@@ -111,9 +117,8 @@ static struct zcipc_slot *zcipc_short_slot(struct zcipc_short_move *m)
 	if (m->cap->extent.revoked || m->cap->extent.npages != npages ||
 	    !(m->cap->rights & ZCIPC_RIGHT_MOVE) ||
 	    (m->cmd->len && m->cmd->len != npages << PAGE_SHIFT) ||
-	    region->user != m->dst->space.user || !list_is_singular(&region->extents) ||
-	    m->cap->extent.nslots != 1 || m->cap->extent.slots.next != &slot->entry ||
-	    slot->npages != npages || zcipc_slot_is_pfnmap(slot))
+	    region->user != m->dst->space.user || slot->npages != npages ||
+	    zcipc_move_only_slot(m->cap) != slot)
 		return NULL;
 	m->huge = npages == ZCIPC_HUGE_PAGES && region->nhuge && !region->npinned;
 	if (m->huge)
@@ -130,29 +135,6 @@ static struct zcipc_slot *zcipc_short_slot(struct zcipc_short_move *m)
 	return slot;
 }
 
-/* Takes a place in the peer's window, if there is one, and room for the rest. */
-static bool zcipc_short_reserve(struct zcipc_short_move *m)
-{
-	const struct zcipc_region *region = m->cap->extent.region;
-	unsigned int window = zcipc_region_window(&m->dst->space, region, region->npinned,
-						  m->cap->rights & ZCIPC_RIGHT_WRITE);
-
-	return !zcipc_transfer_room(m->dst, window, region->npages, m->huge ? 0 : -1, &m->pgoff);
-}
-
-/* Takes the frame out of the sender's page table, unless somebody holds it. */
-static bool zcipc_short_take(struct zcipc_short_move *m, struct zcipc_slot *slot)
-{
-	zcipc_test_point("looked");
-	if (!m->huge) {
-		m->vma = zcipc_carry_few_out(slot, &m->dst->space, m->pgoff);
-		return m->vma;
-	}
-	zcipc_slot_unmap(slot);
-	zcipc_test_point("unmapped");
-	return zcipc_huge_refs(m->cap->extent.region->frames[0]) <= 0;
-}
-
 /* What cannot fail. */
 static void zcipc_short_commit(struct zcipc_short_move *m)
 {
@@ -162,10 +144,7 @@ static void zcipc_short_commit(struct zcipc_short_move *m)
 	/* Not before it is sure that it goes this way. */
 	trace_zcipc_prepare(m->src->space.id, m->dst->space.id, ZCIPC_MOVE, cap->extent.npages);
 	m->cmd->result = 0;
-	zcipc_move_results(m->cmd, m->src, m->dst, cap->extent.region);
-	zcipc_cap_pass(cap, m->dst);
-	addr = zcipc_slot_pass(&cap->slot, &m->src->space, m->pgoff,
-			       cap->rights & ZCIPC_RIGHT_WRITE);
+	addr = zcipc_move_over(m->cmd, m->src, m->dst, cap, m->pgoff);
 	zcipc_endpoint_made_room(m->src);
 	zcipc_test_point("committed");
 	if (m->huge)
@@ -178,16 +157,32 @@ static void zcipc_short_commit(struct zcipc_short_move *m)
 /* Under the region's lock, too. */
 static bool zcipc_short_region(struct zcipc_short_move *m)
 {
+	const struct zcipc_region *region = m->cap->extent.region;
 	struct zcipc_slot *slot = zcipc_short_slot(m);
+	unsigned int window;
+	bool taken;
 
-	if (!slot || !zcipc_short_reserve(m))
+	if (!slot)
 		return false;
-	if (!zcipc_short_take(m, slot)) {
-		zcipc_window_release(&m->dst->space, m->pgoff, m->cap->extent.region->npages);
+	window = zcipc_region_window(&m->dst->space, region, region->npinned,
+				     m->cap->rights & ZCIPC_RIGHT_WRITE);
+	if (zcipc_transfer_room(m->dst, window, region->npages, m->huge ? 0 : -1, &m->pgoff))
 		return false;
+	zcipc_test_point("looked");
+	if (m->huge) {
+		zcipc_slot_unmap(slot);
+		zcipc_test_point("unmapped");
+		taken = zcipc_huge_refs(region->frames[0]) <= 0;
+	} else {
+		m->vma = zcipc_carry_few_out(slot, &m->dst->space, m->pgoff);
+		taken = m->vma;
 	}
-	zcipc_short_commit(m);
-	return true;
+	/* Unless somebody holds it. */
+	if (taken)
+		zcipc_short_commit(m);
+	else
+		zcipc_window_release(&m->dst->space, m->pgoff, region->npages);
+	return taken;
 }
 
 /* Under both endpoints' locks. The peer's address space exists. */
@@ -270,10 +265,8 @@ void zcipc_move_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	u64 addr;
 
 	t->dst->nreserved--;
-	zcipc_move_results(t->cmd, t->src, t->dst, cap->extent.region);
-	zcipc_cap_pass(cap, t->dst);
 	cap->rights = t->rights;
-	addr = zcipc_slot_pass(&cap->slot, &t->src->space, t->pgoff, t->rights & ZCIPC_RIGHT_WRITE);
+	addr = zcipc_move_over(t->cmd, t->src, t->dst, cap, t->pgoff);
 	zcipc_test_point("committed");
 	zcipc_move_tell(t->cmd, t->src, t->dst, cap, sender_rights, addr);
 }
@@ -354,16 +347,10 @@ static int zcipc_move_take(struct zcipc_transfer_state *t, struct zcipc_region *
 	return zcipc_region_plan(region, t->first, t->npages, ZCIPC_GFP_LOCKED, &t->plan);
 }
 
-/* Is the peer's user to pay for a whole region, who does not now? */
-static bool zcipc_move_is_charged(const struct zcipc_transfer_state *t,
-				  const struct zcipc_region *region)
-{
-	return t->dst->space.user != region->user;
-}
-
+/* The peer's user pays for a whole region, who may not have before. */
 static void zcipc_move_abort_whole(struct zcipc_transfer_state *t, struct zcipc_region *region)
 {
-	if (zcipc_move_is_charged(t, region))
+	if (t->dst->space.user != region->user)
 		zcipc_uncharge(t->dst->space.user, region->ncharged);
 }
 
@@ -372,7 +359,7 @@ static int zcipc_move_work_whole(struct zcipc_transfer_state *t, struct zcipc_ca
 	struct zcipc_region *region = cap->extent.region;
 	int ret = 0;
 
-	if (zcipc_move_is_charged(t, region))
+	if (t->dst->space.user != region->user)
 		ret = zcipc_charge(t->dst->space.user, region->ncharged);
 	if (ret)
 		return ret;
@@ -436,19 +423,19 @@ static void zcipc_move_commit_part(struct zcipc_transfer_state *t, struct zcipc_
 	t->gone = cap;
 }
 
-/* Not all of what is pinned may be left. */
+/* What has been copied need not be pinned. */
 static void zcipc_move_settle_pins(struct zcipc_transfer_state *t,
 				   const struct zcipc_region *region)
 {
 	if (t->pins)
-		zcipc_transfer_settle_pins(t, zcipc_region_count_pins(region, t->first,
-								      t->npages));
+		zcipc_uncharge_pins(t->dst->space.user, t->pins -
+				    zcipc_region_count_pins(region, t->first, t->npages));
 }
 
 static void zcipc_move_settle_whole(struct zcipc_transfer_state *t, struct zcipc_region *region)
 {
 	zcipc_move_settle_pins(t, region);
-	if (zcipc_move_is_charged(t, region))
+	if (t->dst->space.user != region->user)
 		zcipc_region_own(region, t->dst->space.user);
 }
 

@@ -11,7 +11,6 @@
 #include "base/counters.h"
 #include "base/test.h"
 #include "base/trace.h"
-#include "mem/account.h"
 #include "mem/plan.h"
 #include "mem/region.h"
 #include "map/carry.h"
@@ -104,17 +103,9 @@ void zcipc_transfer_plan(struct zcipc_transfer_state *t, const struct zcipc_user
 	t->plan.node_strict = flags & ZCIPC_F_NODE_STRICT;
 }
 
-/* What has been copied need not be pinned. */
-void zcipc_transfer_settle_pins(struct zcipc_transfer_state *t, unsigned long npinned)
-{
-	zcipc_uncharge_pins(t->dst->space.user, t->pins - npinned);
-	t->pins = 0;
-}
-
-/**
- * zcipc_transfer_results() - note and count what a transfer that is being carried out does
- * @t: the transfer; its place in the queue is the message's now
- * @region: the sender's, or NULL; the caller holds its lock, and the sender's
+/*
+ * Notes and counts what a transfer that is being carried out does. Its place in the queue is the
+ * message's now. @region: the sender's, or NULL; the caller holds its lock, and the sender's
  */
 void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region *region)
 {
@@ -127,20 +118,21 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 	/* Parts of pages are copied in any case. */
 	unsigned long npages = t->direct ? t->direct->npages : t->npages;
 	const struct zcipc_plan *plan = &t->plan;
+	struct zcipc_space *src = &t->src->space;
 	struct zcipc_transfer *cmd = t->cmd;
 	u64 loose = (u64)plan->nloose << PAGE_SHIFT;
 	u64 copied, recached = 0, asked_for = 0;
 
-	if (t->ops->copies && (t->cache || region->cache))
-		recached = (u64)t->npages << PAGE_SHIFT;
-	else if (t->ops->copies)
+	if (t->ops->copies && !t->cache && !region->cache)
 		asked_for = (u64)t->npages << PAGE_SHIFT;
+	else if (t->ops->copies)
+		recached = (u64)t->npages << PAGE_SHIFT;
 	else if (region && t->cache != region->cache)
 		recached = (u64)plan->npages << PAGE_SHIFT;
 	copied = plan->held + plan->mended + recached + loose;
 	t->dst->nreserved--;
-	zcipc_count_add(&t->src->space, region, stats[cmd->type], 1);
-	trace_zcipc_commit(t->src->space.id, t->dst->space.id, cmd->type,
+	zcipc_count_add(src, region, stats[cmd->type], 1);
+	trace_zcipc_commit(src->id, t->dst->space.id, cmd->type,
 			   t->region ? t->region->id : region->id, t->npages,
 			   copied + plan->migrated);
 	cmd->copied = copied + asked_for;
@@ -151,51 +143,42 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 	copied += plan->migrated + asked_for;
 	/* To share a part with another policy all of the region is copied. */
 	cmd->pages = npages - min(npages, copied >> PAGE_SHIFT);
-	zcipc_count(&t->src->space, region, PAGES, cmd->pages);
+	zcipc_count(src, region, PAGES, cmd->pages);
 	if (t->direct) {
 		cmd->copied += t->direct->copied;
-		zcipc_count(&t->src->space, NULL, COPIED_MEMORY, t->direct->copied);
+		zcipc_count(src, NULL, COPIED_MEMORY, t->direct->copied);
 	}
 	if (!copied)
 		return;
-	zcipc_count(&t->src->space, region, COPIED_HELD, plan->held);
-	zcipc_count(&t->src->space, region, COPIED_NODE, plan->migrated);
-	zcipc_count(&t->src->space, region, COPIED_AUTO, asked_for);
-	zcipc_count(&t->src->space, region, COPIED_CACHE, recached);
-	zcipc_count(&t->src->space, region, COPIED_MENDED, plan->mended);
-	zcipc_count(&t->src->space, region, COPIED_PARTS, loose);
+	zcipc_count(src, region, COPIED_HELD, plan->held);
+	zcipc_count(src, region, COPIED_NODE, plan->migrated);
+	zcipc_count(src, region, COPIED_AUTO, asked_for);
+	zcipc_count(src, region, COPIED_CACHE, recached);
+	zcipc_count(src, region, COPIED_MENDED, plan->mended);
+	zcipc_count(src, region, COPIED_PARTS, loose);
 }
 
-/**
- * zcipc_transfer_deliver() - the peer's part, which cannot fail
- * @t: the transfer; the caller holds the locks of the peer and of the region
- * @region: what the peer gets
- * @parent: what it is derived from, for a region that is shared
- * @sender_rights: what the sender had
- * @populate: the caller holds the mmap_lock of the peer's mm too
- *
- * Return: the peer's capability, valid as long as its lock is held
+/*
+ * The peer's part, which cannot fail. @from: the sender's capability, or NULL, and @sender_rights
+ * what it had. The caller holds the locks of the peer and of what it gets, and with @populate the
+ * mmap_lock of the peer's mm. Returns the peer's capability, valid as long as its lock is held.
  */
-struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
-					 struct zcipc_region *region, struct zcipc_cap *parent,
+struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t, struct zcipc_cap *from,
 					 u32 sender_rights, bool populate)
 {
-	const struct zcipc_direct *direct = t->direct;
+	struct zcipc_region *region = t->region ?: from->extent.region;
 	unsigned long npages = zcipc_transfer_span(t), first = t->region ? 0 : t->first;
+	u64 addr = 0, skip = t->direct ? t->direct->skip : 0;
+	u64 len = t->direct ? t->direct->len : (u64)npages << PAGE_SHIFT;
 	struct zcipc_transfer *cmd = t->cmd;
-	u64 addr = 0, skip = 0, len = (u64)npages << PAGE_SHIFT;
 	struct zcipc_cap *cap = t->cap;
 
-	if (direct) {
-		skip = direct->skip;
-		len = direct->len;
-	}
 	if (region->cache != t->cache)
 		zcipc_region_set_cache(region, t->cache);
 	/* A whole region comes with its capability. */
-	if (cap != parent) {
+	if (cap != from) {
 		zcipc_cap_enter(cap, t->dst);
-		zcipc_cap_install(cap, region, parent, first, npages, t->rights);
+		zcipc_cap_install(cap, region, t->region ? NULL : from, first, npages, t->rights);
 	}
 	if (t->ops->places) {
 		zcipc_slot_install(&cap->slot, &cap->extent, t->pgoff, first, npages,
@@ -203,7 +186,7 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
 		zcipc_test_point("committed");
 		if (t->carry && t->carry->from)
 			zcipc_carry_in(t->carry, &cap->slot);
-		else if (populate && !(t->ops->lazy && npages > ZCIPC_FAULT_AROUND))
+		else if (populate && !zcipc_transfer_is_lazy(t))
 			zcipc_slot_populate(&cap->slot, 0, npages);
 		addr = zcipc_slot_addr(&cap->slot) + skip;
 	}

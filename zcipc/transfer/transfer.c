@@ -234,20 +234,6 @@ void zcipc_transfer_survey(struct zcipc_transfer_state *t, const struct zcipc_re
 		       zcipc_cow_is_torn(region, t->first, t->npages);
 }
 
-/* What the peer's user will have pinned, and has not now. */
-static int zcipc_transfer_charge_pins(struct zcipc_transfer_state *t)
-{
-	int ret;
-
-	t->pins = 0;
-	if (!t->seen.npinned || t->ops->copies)
-		return 0;
-	ret = zcipc_charge_pins(t->dst->space.user, t->seen.npinned, t->dst->pin_limit);
-	if (!ret)
-		t->pins = t->seen.npinned;
-	return ret;
-}
-
 /**
  * zcipc_transfer_admit() - all that can fail before anything is unmapped
  * @t: the transfer, prepared; if it is not brief, zcipc_transfer_survey() has been called since the
@@ -278,8 +264,10 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 	if (!ret && t->brief && !t->ops->copies && t->cache == region->cache &&
 	    t->seen.nloose > ZCIPC_LONG_COPIES)
 		ret = -E2BIG;
-	if (!ret)
-		ret = zcipc_transfer_charge_pins(t);
+	/* What the peer's user will have pinned, and has not now. */
+	t->pins = t->ops->copies ? 0 : t->seen.npinned;
+	if (!ret && t->pins)
+		ret = zcipc_charge_pins(t->dst->space.user, t->pins, t->dst->pin_limit);
 	if (ret)
 		return ret;
 	ret = zcipc_transfer_reserve(t, region);
@@ -370,13 +358,11 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 		t->ops->commit(t, cap);
 	if (t->brief)
 		zcipc_transfer_settle(t, region);
-	if (!t->region)
-		return zcipc_transfer_deliver(t, region, cap, sender_rights, populate);
 	/* Nobody else knows it. */
-	if (t->brief)
+	if (t->brief && t->region)
 		zcipc_region_lock_new(t->region);
-	cap = zcipc_transfer_deliver(t, t->region, NULL, sender_rights, populate);
-	if (t->brief)
+	cap = zcipc_transfer_deliver(t, cap, sender_rights, populate);
+	if (t->brief && t->region)
 		mutex_unlock(&t->region->lock);
 	return cap;
 }
@@ -466,8 +452,7 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 	/* First, as nobody else is to have it mapped by PMDs then. */
 	if (to && from)
 		zcipc_transfer_finish(t, from);
-	if (to && t->ops->places && !(t->ops->lazy && t->npages > ZCIPC_FAULT_AROUND) &&
-	    mmap_read_trylock(mm)) {
+	if (to && t->ops->places && !zcipc_transfer_is_lazy(t) && mmap_read_trylock(mm)) {
 		zcipc_slot_populate_long(&to->slot);
 		mmap_read_unlock(mm);
 	}

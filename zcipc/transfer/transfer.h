@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "mem/plan.h"
 #include "mem/region.h"
+#include "map/slot.h"
 #include "map/window.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
@@ -153,10 +154,8 @@ int zcipc_transfer_may_send(const struct zcipc_transfer_state *t);
 int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_region *region);
 int zcipc_transfer_recheck(struct zcipc_transfer_state *t);
 void zcipc_transfer_plan(struct zcipc_transfer_state *t, const struct zcipc_user *user);
-void zcipc_transfer_settle_pins(struct zcipc_transfer_state *t, unsigned long npinned);
 void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region *region);
-struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t,
-					 struct zcipc_region *region, struct zcipc_cap *parent,
+struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t, struct zcipc_cap *from,
 					 u32 sender_rights, bool populate);
 
 /*
@@ -231,6 +230,15 @@ extern const struct zcipc_transfer_ops zcipc_move_part;
 static inline bool zcipc_transfer_is_whole(const struct zcipc_transfer_state *t)
 {
 	return t->ops == &zcipc_move;
+}
+
+/* The only mapping of a region, if the only capability for it has one, or NULL. */
+static inline struct zcipc_slot *zcipc_move_only_slot(const struct zcipc_cap *cap)
+{
+	struct zcipc_slot *slot = list_first_entry(&cap->extent.slots, struct zcipc_slot, entry);
+
+	return cap->extent.nslots == 1 && list_is_singular(&cap->extent.region->extents) &&
+	       !zcipc_slot_is_pfnmap(slot) ? slot : NULL;
 }
 
 bool zcipc_move_short_is_on(void);
