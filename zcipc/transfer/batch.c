@@ -178,17 +178,26 @@ static __always_inline bool zcipc_batch_has_grown(const struct zcipc_transfer_st
 	return unlikely(zcipc_region_has_many(region)) && zcipc_transfer_is_long(t, region);
 }
 
+/*
+ * Is nothing left to be done but to pass the capability on? It has one slot, if it is carried.
+ * Other transfers of the batch may have moved pages away.
+ */
+static __always_inline bool zcipc_batch_passes(const struct zcipc_transfer_state *t,
+					       const struct zcipc_cap *cap)
+{
+	return t->ptes == ZCIPC_PTES_CARRIED && zcipc_transfer_is_whole(t) &&
+	       t->dst->space.user == cap->extent.region->user &&
+	       cap->extent.slots.next == &cap->slot.entry &&
+	       zcipc_region_present(cap->extent.region, t->first, t->npages);
+}
+
 /* Carries out what has been begun. */
-static __always_inline void zcipc_batch_commit(struct zcipc_batch *b,
-					       struct zcipc_batch_entry *entry,
+static __always_inline void zcipc_batch_commit(struct zcipc_batch_entry *entry,
 					       struct zcipc_cap *cap)
 {
 	struct zcipc_transfer_state *t = &entry->t;
 
-	/* Of what is carried, the capability has one slot. */
-	if (t->ptes == ZCIPC_PTES_CARRIED && zcipc_transfer_is_whole(t) &&
-	    t->dst->space.user == cap->extent.region->user &&
-	    cap->extent.slots.next == &cap->slot.entry) {
+	if (zcipc_batch_passes(t, cap)) {
 		zcipc_move_pass(t, cap);
 		entry->to = cap;
 	} else {
@@ -223,10 +232,10 @@ static u32 zcipc_batch_each(struct zcipc_batch *b)
 			entry->ret = PTR_ERR(cap);
 		else if (zcipc_batch_has_grown(&entry->t, cap->extent.region))
 			entry->ret = -E2BIG;
-		else
+		else if (!zcipc_batch_passes(&entry->t, cap))
 			entry->ret = zcipc_transfer_begin(&entry->t, cap);
 		if (!entry->ret)
-			zcipc_batch_commit(b, entry, cap);
+			zcipc_batch_commit(entry, cap);
 		else
 			zcipc_batch_dismiss(b, entry);
 		if (likely(!entry->t.plan.held && !entry->t.plan.nloose && entry->ret != -E2BIG))
@@ -386,7 +395,7 @@ static int zcipc_batch_atomic(struct zcipc_batch *b)
 	}
 	for (entry = b->entries; entry < b->entries + b->n; entry++) {
 		if (!failed)
-			zcipc_batch_commit(b, entry, entry->from);
+			zcipc_batch_commit(entry, entry->from);
 		else if (entry != failed)
 			entry->ret = -ECANCELED;
 	}

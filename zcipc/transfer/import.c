@@ -104,28 +104,37 @@ static int zcipc_import_map_over(struct file *file, unsigned long addr, unsigned
 	return ret == -EPERM ? -EOPNOTSUPP : ret;
 }
 
-/* Enters a region that is to be mapped where it is. */
+/*
+ * Enters a new region, and sets @token and @id. @adoption: it is to be mapped where it is; NULL: it
+ * is a file's, and maps nothing
+ */
 static int zcipc_import_install(struct zcipc_endpoint *ep, struct zcipc_cap *cap,
-				struct zcipc_region *region, struct zcipc_adoption *adoption)
+				struct zcipc_region *region, u32 rights,
+				struct zcipc_adoption *adoption, u64 *token, u64 *id)
 {
 	unsigned long pgoff;
 	int ret;
 
 	mutex_lock(&ep->space.lock);
 	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
-	if (!ret)
+	if (!ret && adoption)
 		ret = zcipc_adopted_reserve(&ep->space, adoption->start, region->npages, &pgoff);
-	if (!ret) {
-		zcipc_region_lock_new(region);
-		zcipc_cap_enter(cap, ep);
-		zcipc_cap_install(cap, region, NULL, 0, region->npages, ZCIPC_RIGHTS_ALL);
+	if (ret)
+		goto out;
+	zcipc_region_lock_new(region);
+	zcipc_cap_enter(cap, ep);
+	zcipc_cap_install(cap, region, NULL, 0, region->npages, rights);
+	if (adoption) {
 		zcipc_slot_install(&cap->slot, &cap->extent, pgoff, 0, region->npages, true);
 		cap->slot.addr = adoption->start;
 		/* Nobody else can use it before its memory is where it belongs. */
 		cap->extent.unready = true;
 		ep->space.adoption = adoption;
-		mutex_unlock(&region->lock);
 	}
+	mutex_unlock(&region->lock);
+	*token = cap->extent.token;
+	*id = region->id;
+out:
 	mutex_unlock(&ep->space.lock);
 	return ret;
 }
@@ -161,8 +170,6 @@ static int zcipc_import_map(struct zcipc_ucmd *ucmd, struct zcipc_adoption *adop
 			send_sig(SIGKILL, current, 1);
 		return ret;
 	}
-	if (addr == adoption->start && end == adoption->end)
-		return ret;
 	/* Another thread has changed what is beside it. */
 	adoption->start = addr;
 	adoption->end = end;
@@ -233,11 +240,9 @@ int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned lon
 	ret = zcipc_import_spare_vmas(ep);
 	if (ret)
 		goto out_unlock;
-	ret = zcipc_import_install(ep, cap, region, &adoption);
+	ret = zcipc_import_install(ep, cap, region, ZCIPC_RIGHTS_ALL, &adoption, token, id);
 	if (ret)
 		goto out_unlock;
-	*token = cap->extent.token;
-	*id = region->id;
 	ret = zcipc_import_map(ucmd, &adoption);
 	/* As in zcipc_import_zap(). */
 	zcipc_lru_drain();
@@ -370,19 +375,15 @@ static int zcipc_import_fill(struct zcipc_endpoint *ep, const struct zcipc_adopt
 	for (addr = to->addr; addr < to->end; addr += PAGE_SIZE, i++) {
 		struct page *page = NULL;
 
-		mutex_lock(&ep->space.lock);
-		cap = zcipc_cap_find_locked(ep, ep, to->token);
-		if (!IS_ERR(cap)) {
-			if (cap->extent.region->frames[i]) {
-				page = zcipc_frame_page(cap->extent.region->frames[i]);
-				get_page(page);
-			}
-			mutex_unlock(&cap->extent.region->lock);
-		}
-		mutex_unlock(&ep->space.lock);
 		cond_resched();
+		cap = zcipc_cap_find_region(ep, to->token);
 		if (IS_ERR(cap))
 			return 0;
+		if (cap->extent.region->frames[i]) {
+			page = zcipc_frame_page(cap->extent.region->frames[i]);
+			get_page(page);
+		}
+		zcipc_region_unlock_put(cap->extent.region);
 		if (!page)
 			continue;
 		n = access_process_vm(current, addr, page_address(page), PAGE_SIZE,
@@ -482,23 +483,12 @@ int zcipc_import_file(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 	}
 	ret = -ENOMEM;
 	cap = zcipc_cap_alloc(NUMA_NO_NODE);
-	if (!cap)
-		goto out;
-	mutex_lock(&ep->space.lock);
-	ret = zcipc_cap_reserve(ep, 1, GFP_KERNEL);
-	if (!ret) {
-		zcipc_region_lock_new(region);
-		zcipc_cap_enter(cap, ep);
-		zcipc_cap_install(cap, region, NULL, 0, npages, rights);
-		mutex_unlock(&region->lock);
+	if (cap) {
 		cap->implicit = implicit;
-		*token = cap->extent.token;
-		*id = region->id;
-		cap = NULL;
+		ret = zcipc_import_install(ep, cap, region, rights, NULL, token, id);
+		if (ret)
+			zcipc_cap_free(cap);
 	}
-	mutex_unlock(&ep->space.lock);
-	zcipc_cap_free(cap);
-out:
 	zcipc_region_put(region);
 	return ret;
 }

@@ -40,41 +40,6 @@
 #include "ipc/room.h"
 #include "transfer/transfer.h"
 
-/*
- * A whole region goes over with its capability and the only slot, as they are. Notes the results,
- * and returns the user address at the peer.
- */
-static __always_inline u64 zcipc_move_over(struct zcipc_transfer *cmd, struct zcipc_endpoint *src,
-					   struct zcipc_endpoint *dst, struct zcipc_cap *cap,
-					   unsigned long pgoff)
-{
-	struct zcipc_region *region = cap->extent.region;
-
-	zcipc_count(&src->space, region, MOVES, 1);
-	zcipc_count(&src->space, region, PAGES, region->npages);
-	trace_zcipc_commit(src->space.id, dst->space.id, ZCIPC_MOVE, region->id, region->npages, 0);
-	cmd->pages = region->npages;
-	cmd->copied = 0;
-	cmd->migrated = 0;
-	cmd->off_node = 0;
-	zcipc_cap_pass(cap, dst);
-	return zcipc_slot_pass(&cap->slot, &src->space, pgoff, cap->rights & ZCIPC_RIGHT_WRITE);
-}
-
-/* Tells the peer of it. */
-static __always_inline void zcipc_move_tell(struct zcipc_transfer *cmd, struct zcipc_endpoint *src,
-					    struct zcipc_endpoint *dst, struct zcipc_cap *cap,
-					    u32 sender_rights, u64 addr)
-{
-	struct zcipc_region *region = cap->extent.region;
-
-	cap->msg = zcipc_message_of_transfer(ZCIPC_MOVE, region->id, addr, 0,
-					     (u64)region->npages << PAGE_SHIFT, cmd->cookie,
-					     sender_rights, false);
-	cmd->peer_cap = cap->extent.token;
-	zcipc_message_queue(dst, &cap->msg, src);
-}
-
 /**
  * struct zcipc_short_move - a MOVE on the short way
  * @cmd: what was asked for, and the results
@@ -94,6 +59,39 @@ struct zcipc_short_move {
 	bool huge;
 	struct vm_area_struct *vma;
 };
+
+/* What cannot fail: the capability goes over as it is, with its slot. @populate: not in a batch */
+static __always_inline void zcipc_short_commit(const struct zcipc_short_move *m, u32 rights,
+					       bool populate)
+{
+	struct zcipc_transfer *cmd = m->cmd;
+	struct zcipc_cap *cap = m->cap;
+	struct zcipc_region *region = cap->extent.region;
+	u32 sender_rights = cap->rights;
+	u64 addr;
+
+	zcipc_count(&m->src->space, region, MOVES, 1);
+	zcipc_count(&m->src->space, region, PAGES, region->npages);
+	trace_zcipc_commit(m->src->space.id, m->dst->space.id, ZCIPC_MOVE, region->id,
+			   region->npages, 0);
+	cmd->pages = region->npages;
+	cmd->copied = 0;
+	cmd->migrated = 0;
+	cmd->off_node = 0;
+	zcipc_cap_pass(cap, m->dst);
+	cap->rights = rights;
+	addr = zcipc_slot_pass(&cap->slot, &m->src->space, m->pgoff, rights & ZCIPC_RIGHT_WRITE);
+	zcipc_test_point("committed");
+	if (populate && m->huge)
+		zcipc_slot_populate(&cap->slot, 0, region->npages);
+	else if (populate)
+		zcipc_carry_few_in(&cap->slot, m->vma, m->src->space.mm);
+	cap->msg = zcipc_message_of_transfer(ZCIPC_MOVE, region->id, addr, 0,
+					     (u64)region->npages << PAGE_SHIFT, cmd->cookie,
+					     sender_rights, false);
+	cmd->peer_cap = cap->extent.token;
+	zcipc_message_queue(m->dst, &cap->msg, m->src);
+}
 
 static bool short_moves = true;
 module_param(short_moves, bool, 0644);
@@ -135,25 +133,6 @@ static struct zcipc_slot *zcipc_short_slot(struct zcipc_short_move *m)
 	return slot;
 }
 
-/* What cannot fail. */
-static void zcipc_short_commit(struct zcipc_short_move *m)
-{
-	struct zcipc_cap *cap = m->cap;
-	u64 addr;
-
-	/* Not before it is sure that it goes this way. */
-	trace_zcipc_prepare(m->src->space.id, m->dst->space.id, ZCIPC_MOVE, cap->extent.npages);
-	m->cmd->result = 0;
-	addr = zcipc_move_over(m->cmd, m->src, m->dst, cap, m->pgoff);
-	zcipc_endpoint_made_room(m->src);
-	zcipc_test_point("committed");
-	if (m->huge)
-		zcipc_slot_populate(&cap->slot, 0, cap->slot.npages);
-	else
-		zcipc_carry_few_in(&cap->slot, m->vma, m->src->space.mm);
-	zcipc_move_tell(m->cmd, m->src, m->dst, cap, cap->rights, addr);
-}
-
 /* Under the region's lock, too. */
 static bool zcipc_short_region(struct zcipc_short_move *m)
 {
@@ -177,12 +156,17 @@ static bool zcipc_short_region(struct zcipc_short_move *m)
 		m->vma = zcipc_carry_few_out(slot, &m->dst->space, m->pgoff);
 		taken = m->vma;
 	}
-	/* Unless somebody holds it. */
-	if (taken)
-		zcipc_short_commit(m);
-	else
+	/* Somebody holds it. */
+	if (!taken) {
 		zcipc_window_release(&m->dst->space, m->pgoff, region->npages);
-	return taken;
+		return false;
+	}
+	/* Not before it is sure that it goes this way. */
+	trace_zcipc_prepare(m->src->space.id, m->dst->space.id, ZCIPC_MOVE, region->npages);
+	m->cmd->result = 0;
+	zcipc_short_commit(m, m->cap->rights, true);
+	zcipc_endpoint_made_room(m->src);
+	return true;
 }
 
 /* Under both endpoints' locks. The peer's address space exists. */
@@ -251,24 +235,19 @@ out_put:
 	return done;
 }
 
-/**
- * zcipc_move_pass() - zcipc_transfer_commit() of a whole region whose PTEs have been taken
- * @t: the transfer, begun; the caller still holds all locks. Nobody new is charged.
- * @cap: the sender's capability, the only one for the region
- *
- * The capability and @cap->slot, the only one that it has, go over as they are. The caller tells
- * that the sender has more room.
+/*
+ * zcipc_transfer_commit() of a whole region whose PTEs have been taken, and which nobody new is
+ * charged for. The capability is the only one, with @cap->slot alone. The caller tells that the
+ * sender has more room.
  */
 void zcipc_move_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
-	u32 sender_rights = cap->rights;
-	u64 addr;
+	struct zcipc_short_move m = {
+		.cmd = t->cmd, .src = t->src, .dst = t->dst, .cap = cap, .pgoff = t->pgoff,
+	};
 
 	t->dst->nreserved--;
-	cap->rights = t->rights;
-	addr = zcipc_move_over(t->cmd, t->src, t->dst, cap, t->pgoff);
-	zcipc_test_point("committed");
-	zcipc_move_tell(t->cmd, t->src, t->dst, cap, sender_rights, addr);
+	zcipc_short_commit(&m, t->rights, false);
 }
 
 /*

@@ -308,8 +308,18 @@ void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 		zcipc_window_release(&t->dst->space, t->pgoff, zcipc_transfer_span(t));
 }
 
-/* zcipc_transfer_begin(), whatever is left to be done. */
-int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
+/**
+ * zcipc_transfer_begin() - all that can fail
+ * @t: the transfer, prepared
+ * @cap: what zcipc_transfer_find() found; the caller holds the locks of both endpoints and the
+ *	region, and the capability is not revoked
+ *
+ * zcipc_transfer_commit() or zcipc_transfer_abort() must follow, under the same locks.
+ *
+ * Return: 0 or an errno. Then all is as it was, but for PTEs that faults will bring back. -EAGAIN:
+ * there is no room in the peer.
+ */
+int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	int ret = 0;
 
@@ -382,12 +392,20 @@ void zcipc_transfer_finish(struct zcipc_transfer_state *t, struct zcipc_cap *cap
 	zcipc_move_revoke_others(t, cap);
 }
 
-void zcipc_transfer_free_all(struct zcipc_transfer_state *t)
+/* Gives back what another try prepares again. */
+static void zcipc_transfer_give_up(struct zcipc_transfer_state *t)
 {
 	zcipc_cap_free(t->cap);
-	zcipc_cap_free(t->gone);
 	if (t->region)
 		zcipc_region_put(t->region);
+	t->cap = NULL;
+	t->region = NULL;
+}
+
+void zcipc_transfer_free_all(struct zcipc_transfer_state *t)
+{
+	zcipc_transfer_give_up(t);
+	zcipc_cap_free(t->gone);
 	if (t->revoked) {
 		zcipc_cap_reap(t->revoked, t->nrevoked);
 		zcipc_region_put(t->revoked);
@@ -539,16 +557,6 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 	if (ret && t->direct)
 		zcipc_direct_restore(t);
 	return ret;
-}
-
-/* Gives back what another try prepares again. */
-static void zcipc_transfer_give_up(struct zcipc_transfer_state *t)
-{
-	zcipc_cap_free(t->cap);
-	if (t->region)
-		zcipc_region_put(t->region);
-	t->cap = NULL;
-	t->region = NULL;
 }
 
 /**

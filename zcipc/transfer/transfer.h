@@ -256,29 +256,7 @@ bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 void zcipc_transfer_survey(struct zcipc_transfer_state *t, const struct zcipc_region *region);
 int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 int zcipc_transfer_work(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
-int zcipc_transfer_begin_any(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
-
-/**
- * zcipc_transfer_begin() - all that can fail
- * @t: the transfer, prepared
- * @cap: what zcipc_transfer_find() found; the caller holds the locks of both endpoints and the
- *	region, and the capability is not revoked
- *
- * zcipc_transfer_commit() or zcipc_transfer_abort() must follow, under the same locks.
- *
- * Return: 0 or an errno. Then all is as it was, but for PTEs that faults will bring back. -EAGAIN:
- * there is no room in the peer.
- */
-static inline int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
-{
-	/* Of what is carried, nothing is left to be done but the charge. */
-	if (t->ptes != ZCIPC_PTES_CARRIED || t->dst->space.user != cap->extent.region->user ||
-	    !zcipc_region_present(cap->extent.region, t->first, t->npages))
-		return zcipc_transfer_begin_any(t, cap);
-	t->stage = ZCIPC_BEGUN;
-	return 0;
-}
-
+int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
 					bool populate);
