@@ -201,7 +201,7 @@ static __always_inline void zcipc_batch_commit(struct zcipc_batch_entry *entry,
 		zcipc_move_pass(t, cap);
 		entry->to = cap;
 	} else {
-		entry->to = zcipc_transfer_commit(t, cap, false);
+		entry->to = zcipc_transfer_commit(t, cap);
 		entry->from = cap;
 	}
 }

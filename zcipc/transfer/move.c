@@ -259,8 +259,7 @@ int zcipc_move_admit_plain(struct zcipc_transfer_state *t, const struct zcipc_re
 	if (!zcipc_region_present(region, t->first, t->npages))
 		return -ENOENT;
 	t->cache = region->cache;
-	t->window = zcipc_region_window(&t->dst->space, region, region->npinned,
-					t->rights & ZCIPC_RIGHT_WRITE);
+	zcipc_transfer_choose_window(t, region);
 	return zcipc_transfer_reserve_at(t, t->npages, -1);
 }
 
@@ -382,18 +381,13 @@ void zcipc_move_revoke_others(struct zcipc_transfer_state *t, struct zcipc_cap *
 
 static void zcipc_move_commit_whole(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
-	if (t->brief)
-		zcipc_move_revoke_others(t, cap);
 	t->cap = cap;
 	zcipc_cap_give(cap, t->dst);
-	cap->rights = t->rights;
 	zcipc_endpoint_made_room(t->src);
 }
 
 static void zcipc_move_commit_part(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
-	if (t->brief)
-		zcipc_move_revoke_others(t, cap);
 	zcipc_region_inherit(cap->extent.region, t->region);
 	if (t->npages != cap->extent.npages)
 		return;

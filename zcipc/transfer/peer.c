@@ -159,24 +159,26 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 }
 
 /*
- * The peer's part, which cannot fail. @from: the sender's capability, or NULL, and @sender_rights
- * what it had. The caller holds the locks of the peer and of what it gets, and with @populate the
- * mmap_lock of the peer's mm. Returns the peer's capability, valid as long as its lock is held.
+ * The peer's part, which cannot fail. @from: the sender's capability, or NULL. The caller holds the
+ * locks of the peer and of what it gets. Returns the peer's capability, valid as long as its lock
+ * is held.
  */
-struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t, struct zcipc_cap *from,
-					 u32 sender_rights, bool populate)
+struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t, struct zcipc_cap *from)
 {
 	struct zcipc_region *region = t->region ?: from->extent.region;
 	unsigned long npages = zcipc_transfer_span(t), first = t->region ? 0 : t->first;
 	u64 addr = 0, skip = t->direct ? t->direct->skip : 0;
 	u64 len = t->direct ? t->direct->len : (u64)npages << PAGE_SHIFT;
+	u32 sender_rights = from ? from->rights : ZCIPC_RIGHTS_ALL;
 	struct zcipc_transfer *cmd = t->cmd;
 	struct zcipc_cap *cap = t->cap;
 
 	if (region->cache != t->cache)
 		zcipc_region_set_cache(region, t->cache);
 	/* A whole region comes with its capability. */
-	if (cap != from) {
+	if (cap == from) {
+		cap->rights = t->rights;
+	} else {
 		zcipc_cap_enter(cap, t->dst);
 		zcipc_cap_install(cap, region, t->region ? NULL : from, first, npages, t->rights);
 	}
@@ -186,7 +188,7 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t, struct 
 		zcipc_test_point("committed");
 		if (t->carry && t->carry->from)
 			zcipc_carry_in(t->carry, &cap->slot);
-		else if (populate && !zcipc_transfer_is_lazy(t))
+		else if (t->carry && !zcipc_transfer_is_lazy(t))
 			zcipc_slot_populate(&cap->slot, 0, npages);
 		addr = zcipc_slot_addr(&cap->slot) + skip;
 	}

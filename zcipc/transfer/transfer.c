@@ -347,23 +347,22 @@ static void zcipc_transfer_settle(struct zcipc_transfer_state *t, struct zcipc_r
 }
 
 /**
- * zcipc_transfer_commit() - the rest
+ * zcipc_transfer_commit() - the rest, which cannot fail
  * @t: the transfer, begun; the caller still holds all locks
  * @cap: the sender's capability, or NULL: see zcipc_transfer_long()
- * @populate: the caller holds the mmap_lock of the peer's mm too
  *
  * If it is not brief the caller holds the lock of the peer's new region, too, and
  * zcipc_transfer_finish() must follow.
  *
  * Return: the peer's capability, valid as long as its lock is held
  */
-struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
-					bool populate)
+struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	struct zcipc_region *region = cap ? cap->extent.region : NULL;
-	u32 sender_rights = cap ? cap->rights : ZCIPC_RIGHTS_ALL;
 
 	zcipc_transfer_results(t, region);
+	if (t->brief)
+		zcipc_move_revoke_others(t, cap);
 	if (t->ops->commit)
 		t->ops->commit(t, cap);
 	if (t->brief)
@@ -371,7 +370,7 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 	/* Nobody else knows it. */
 	if (t->brief && t->region)
 		zcipc_region_lock_new(t->region);
-	cap = zcipc_transfer_deliver(t, cap, sender_rights, populate);
+	cap = zcipc_transfer_deliver(t, cap);
 	if (t->brief && t->region)
 		mutex_unlock(&t->region->lock);
 	return cap;
@@ -460,7 +459,7 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 	zcipc_endpoints_lock(src, dst);
 	ret = ret ?: zcipc_transfer_recheck(t);
 	if (!ret) {
-		to = zcipc_transfer_commit(t, from, false);
+		to = zcipc_transfer_commit(t, from);
 	} else {
 		zcipc_transfer_abort(t, from);
 		/* Others have seen that there was no room because of it. */
@@ -516,18 +515,15 @@ static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 	}
 	/* If the peer is busy with its address space, its faults have to map what it gets. */
 	populate = mmap_read_trylock(mm);
-	if (populate) {
-		zcipc_carry_init(&carry);
-		t->carry = &carry;
-	}
+	zcipc_carry_init(&carry);
+	t->carry = populate ? &carry : NULL;
 	ret = zcipc_transfer_begin(t, cap);
 	if (!ret)
-		zcipc_transfer_commit(t, cap, populate);
-	if (populate) {
+		zcipc_transfer_commit(t, cap);
+	t->carry = NULL;
+	if (populate)
 		mmap_read_unlock(mm);
-		zcipc_carry_free(&carry);
-		t->carry = NULL;
-	}
+	zcipc_carry_free(&carry);
 	t->brief = false;
 	if (ret == -E2BIG)
 		ret = zcipc_transfer_long(t, cap);

@@ -106,7 +106,7 @@ struct zcipc_survey {
  * @region: for the peer, if it gets a new one: charged to it, not filled
  * @direct: the memory that it is of, at least in part, or NULL
  * @plan: what becomes of frames that cannot be given away
- * @carry: PTEs that go from the sender to the peer; NULL: none do
+ * @carry: PTEs that go from the sender to the peer, whose mmap_lock is held; or NULL
  * @gone: the sender's capability, to be freed
  * @revoked: the region of which capabilities have to be reaped, with a reference
  * @nrevoked: how many
@@ -155,8 +155,7 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_re
 int zcipc_transfer_recheck(struct zcipc_transfer_state *t);
 void zcipc_transfer_plan(struct zcipc_transfer_state *t, const struct zcipc_user *user);
 void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region *region);
-struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t, struct zcipc_cap *from,
-					 u32 sender_rights, bool populate);
+struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t, struct zcipc_cap *from);
 
 /*
  * Takes room in an endpoint's queue and table for one message, and in a window for @npages, if
@@ -258,8 +257,7 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 int zcipc_transfer_work(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 int zcipc_transfer_begin(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
-struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap,
-					bool populate);
+struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 void zcipc_transfer_finish(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 void zcipc_transfer_free_all(struct zcipc_transfer_state *t);
 
