@@ -463,12 +463,9 @@ static int zcipc_batch_part(struct zcipc_batch *b, int *result)
 	return b->rest == ZCIPC_BATCH_LONG ? 0 : made;
 }
 
-/**
- * zcipc_batch_make() - make all transfers, part by part
- * @all: the batch
- * @result: [out] what came of an atomic batch
- *
- * Return: 0 and what came of each in its entry, or -EINTR
+/*
+ * Makes all transfers, part by part. Returns 0, and what came of each in its entry, and of an
+ * atomic batch in @result; or -EINTR.
  */
 int zcipc_batch_make(const struct zcipc_batch *all, int *result)
 {

@@ -24,7 +24,7 @@ static int zcipc_copy_admit(struct zcipc_transfer_state *t, struct zcipc_cap *ca
 	/* Nobody can pin it for long. */
 	if (t->cache == region->cache)
 		t->window = zcipc_region_window(&t->dst->space, region,
-						t->ops->copies ? 0 : t->seen.npinned, false);
+						t->ops->copies ? 0 : t->npinned, false);
 	else
 		t->window = t->cache;
 	return 0;
@@ -86,20 +86,20 @@ static int zcipc_copy_snapshot(struct zcipc_transfer_state *t, struct zcipc_regi
 	bool carried;
 	int ret;
 
-	if (t->seen.torn)
+	if (t->torn)
 		t->plan.mended = zcipc_cow_mend(region, t->first, t->npages);
 	/* Others of the batch, and what has been done just now, may have changed that. */
 	if (t->dst->space.user != region->user)
-		t->seen.nloose = zcipc_region_count_loose(region, t->first, t->npages, &unused);
+		t->nloose = zcipc_region_count_loose(region, t->first, t->npages, &unused);
 	freeze = zcipc_cow_look(region, t->first, t->npages);
 	/* PTEs of huge frames do not last: who writes to one that is his alone again unmaps it. */
 	carried = freeze == ZCIPC_COW_ALL && t->carry && zcipc_carry_is_worth(t->npages) &&
-		  !t->seen.nloose &&
+		  !t->nloose &&
 		  (t->plan.mended ||
 		   zcipc_region_alignment(region, t->first, t->npages, true) < 0) &&
 		  zcipc_carry_freeze(t->carry, region, t->first, t->npages, &t->src->space,
 				     same_mm);
-	if (carried || (freeze == ZCIPC_COW_NOTHING && !t->seen.nloose)) {
+	if (carried || (freeze == ZCIPC_COW_NOTHING && !t->nloose)) {
 		zcipc_test_point("frozen");
 		zcipc_cow_share(region, t->first, t->npages, t->region, at);
 		if (carried)
@@ -124,7 +124,7 @@ static int zcipc_copy_work_snapshot(struct zcipc_transfer_state *t, struct zcipc
 		ret = zcipc_copy_snapshot(t, cap->extent.region);
 	/* Those of the snapshot: the peer's user is charged for what it has of the region's. */
 	if (!ret && t->pins)
-		t->seen.npinned = zcipc_region_count_pins(t->region, 0, t->region->npages);
+		t->npinned = zcipc_region_count_pins(t->region, 0, t->region->npages);
 	return ret;
 }
 
@@ -143,8 +143,8 @@ static void zcipc_copy_commit_snapshot(struct zcipc_transfer_state *t, struct zc
 	if (!t->pins)
 		return;
 	/* What has been copied need not be pinned. */
-	t->region->npinned = t->seen.npinned;
-	zcipc_uncharge_pins(t->dst->space.user, t->pins - t->seen.npinned);
+	t->region->npinned = t->npinned;
+	zcipc_uncharge_pins(t->dst->space.user, t->pins - t->npinned);
 }
 
 const struct zcipc_transfer_ops zcipc_snapshot = {

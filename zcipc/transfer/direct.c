@@ -98,7 +98,7 @@ int zcipc_direct_copy_edges(struct zcipc_transfer_state *t)
 	return ret ?: zcipc_direct_copy(t, from + (direct->npages << PAGE_SHIFT), end);
 }
 
-/* Pages are taken from where they are, or all is copied, and stays there. See steps.c. */
+/* Pages are taken from where they are, or all is copied, and stays there. */
 static const struct zcipc_transfer_ops zcipc_direct_moves = { .fresh = true, .places = true };
 static const struct zcipc_transfer_ops zcipc_direct_copies = { .fresh = true, .places = true };
 
@@ -133,12 +133,9 @@ static int zcipc_direct_fill(struct zcipc_transfer_state *t)
 	return ret;
 }
 
-/**
- * zcipc_direct_prepare() - make a region of memory that stays where it is for now
- * @t: the transfer, with its peer
- *
- * Context: May sleep; no lock is held.
- * Return: 0 or an errno of struct zcipc_transfer
+/*
+ * Makes a region of memory that stays where it is for now. No lock is held. Returns 0 or an errno
+ * of struct zcipc_transfer.
  */
 int zcipc_direct_prepare(struct zcipc_transfer_state *t)
 {
@@ -286,12 +283,7 @@ void zcipc_direct_restore(struct zcipc_transfer_state *t)
 		send_sig(SIGKILL, current, 1);
 }
 
-/**
- * zcipc_direct_end() - what is left to be done to the caller's memory, of which all has been sent
- * @t: the transfer
- *
- * Context: May sleep; no lock is held.
- */
+/* What is left to be done to the caller's memory, of which all has been sent. No lock is held. */
 void zcipc_direct_end(struct zcipc_transfer_state *t)
 {
 	const struct zcipc_direct *direct = t->direct;

@@ -194,17 +194,10 @@ void zcipc_import_populate(struct zcipc_endpoint *ep, u64 token)
 	zcipc_region_unlock_put(cap->extent.region);
 }
 
-/**
- * zcipc_import_adopt() - make the caller's memory a region that stays where it is
- * @ucmd: the call
- * @addr: user address
- * @npages: how much
- * @implicit: the capability is to go with the mapping
- * @token: [out] a capability with all rights
- * @id: [out] the region
- *
- * Context: May sleep; no lock is held.
- * Return: 0, or an errno of struct zcipc_region_import
+/*
+ * Makes the caller's memory a region that stays where it is, and sets @token to a capability with
+ * all rights, and @id. @implicit: that is to go with the mapping. No lock is held. Returns 0, or an
+ * errno of struct zcipc_region_import.
  */
 int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned long npages,
 		       bool implicit, u64 *token, u64 *id)
@@ -451,17 +444,11 @@ int zcipc_import_give_back(struct zcipc_endpoint *ep, u64 token, unsigned long a
 	return ret;
 }
 
-/**
- * zcipc_import_file() - make a region of shared memory of the current task
- * @ep: the task's endpoint
- * @addr: user address
- * @npages: how much
- * @implicit: the capability is to go with the last that is derived from it
- * @token: [out] a capability with the rights that the mapping has, and GRANT
- * @id: [out] the region
- *
- * Context: May sleep; no lock is held.
- * Return: 0, or -EFAULT, -EACCES, -EOPNOTSUPP, -ENOBUFS, -EDQUOT, -ENOMEM, -EINTR
+/*
+ * Makes shared memory of the current task a region, and sets @token to a capability with the rights
+ * that the mapping has, and GRANT, and @id. @implicit: that is to go with the last that is derived
+ * from it. No lock is held. Returns 0, or -EFAULT, -EACCES, -EOPNOTSUPP, -ENOBUFS, -EDQUOT,
+ * -ENOMEM, -EINTR.
  */
 int zcipc_import_file(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
 		      bool implicit, u64 *token, u64 *id)

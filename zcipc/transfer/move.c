@@ -197,13 +197,9 @@ static bool zcipc_short_locked(struct zcipc_short_move *m)
 	return done;
 }
 
-/**
- * zcipc_move_short() - ZCIPC_IOC_TRANSFER, if it can go the short way
- * @ucmd: the call
- *
- * Context: May sleep.
- * Return: true when it has been carried out; false if it is for zcipc_transfer() to say what
- * becomes of it
+/*
+ * ZCIPC_IOC_TRANSFER, if it can go the short way. Returns whether it has been carried out; if not,
+ * it is for zcipc_transfer() to say what becomes of it.
  */
 bool zcipc_move_short(struct zcipc_ucmd *ucmd)
 {
@@ -306,7 +302,7 @@ static int zcipc_move_take(struct zcipc_transfer_state *t, struct zcipc_region *
 
 	if (t->ptes == ZCIPC_PTES_CARRIED)
 		return 0;
-	if (t->carry && t->cache == region->cache && !t->seen.nloose &&
+	if (t->carry && t->cache == region->cache && !t->nloose &&
 	    t->plan.node == NUMA_NO_NODE) {
 		/* Where that works nothing is to be replaced. */
 		if (zcipc_carry_out(t->carry, region, t->first, t->npages, &t->src->space,
@@ -363,9 +359,8 @@ static int zcipc_move_work_part(struct zcipc_transfer_state *t, struct zcipc_cap
 }
 
 /*
- * Revokes what others have of what was moved. Needs the lock of the region alone, which the caller
- * has held all the time: so nobody has used one of these capabilities since what they name was
- * unmapped.
+ * Revokes what others have of what was moved. Needs the region's lock alone, which has been held
+ * since that was unmapped: so nobody has used one of these capabilities in between.
  */
 void zcipc_move_revoke_others(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {

@@ -29,13 +29,7 @@ static bool zcipc_transfer_accepted(const struct zcipc_transfer_state *t)
 	return t->cmd->flags & ZCIPC_F_PEER_FD || zcipc_endpoint_accepts(t->dst, t->src);
 }
 
-/**
- * zcipc_transfer_find_peer() - set the peer
- * @t: the transfer
- *
- * Context: no lock of the peer's is held.
- * Return: 0 and a reference to the peer, or -EBADF, -ENOENT, -ESRCH, -EPERM
- */
+/* Sets the peer, whose lock is not held, with a reference: 0, or -EBADF, -ENOENT, -ESRCH, -EPERM */
 int zcipc_transfer_find_peer(struct zcipc_transfer_state *t)
 {
 	struct zcipc_endpoint *peer = zcipc_endpoint_get_peer(t->cmd->peer, t->cmd->flags);
@@ -67,7 +61,7 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_re
 	/* A new region has huge frames only where they stay at the same place in it. */
 	if (align > 0 && t->region)
 		align = -1;
-	if (t->seen.torn && !t->ops->copies)
+	if (t->torn && !t->ops->copies)
 		align = 0;
 	return zcipc_transfer_reserve_at(t, npages, align);
 }

@@ -97,13 +97,9 @@ zcipc_transfer_kind(const struct zcipc_transfer_state *t, const struct zcipc_reg
 	return &zcipc_snapshot;
 }
 
-/**
- * zcipc_transfer_find() - find the sender's capability, and check what it is to be used for
- * @t: the transfer, with its peer; the caller holds the sender's lock
- *
- * Sets the kind, the range and the rights.
- *
- * Return: the capability, or -ESTALE, -ENOENT, -EINVAL, -EACCES
+/*
+ * Finds the sender's capability, checks what it is to be used for, and sets kind, range and rights.
+ * The caller holds the sender's lock. Returns that, or -ESTALE, -ENOENT, -EINVAL, -EACCES.
  */
 struct zcipc_cap *zcipc_transfer_find(struct zcipc_transfer_state *t)
 {
@@ -136,14 +132,9 @@ struct zcipc_cap *zcipc_transfer_find(struct zcipc_transfer_state *t)
 	return cap;
 }
 
-/**
- * zcipc_transfer_alloc() - allocate what a transfer needs
- * @t: the transfer; zcipc_transfer_find() has found that
- *
- * zcipc_transfer_free() must follow, whatever this returns.
- *
- * Context: May sleep. No lock is held that others wait for.
- * Return: 0, or -ENOMEM, -EDQUOT
+/*
+ * Allocates what a transfer needs, after zcipc_transfer_find(). No lock is held that others wait
+ * for. Returns 0, or -ENOMEM, -EDQUOT; zcipc_transfer_free() must follow in any case.
  */
 int zcipc_transfer_alloc(struct zcipc_transfer_state *t)
 {
@@ -211,38 +202,30 @@ static bool zcipc_transfer_mends(const struct zcipc_transfer_state *t)
 	       !(cmd->flags & ZCIPC_F_STRICT) && cmd->node == ZCIPC_NODE_ANY;
 }
 
-/**
- * zcipc_transfer_survey() - all that zcipc_transfer_admit() has to know of each page
- * @t: the transfer
- * @region: the sender's; the caller holds its lock, and needs no other
- */
+/* All that zcipc_transfer_admit() has to know of each page. Needs the region's lock alone. */
 void zcipc_transfer_survey(struct zcipc_transfer_state *t, const struct zcipc_region *region)
 {
 	bool others = t->dst->space.user != region->user;
 	u32 type = t->cmd->type;
 
-	t->seen = (struct zcipc_survey){};
-	t->seen.present = zcipc_region_present(region, t->first, t->npages);
-	if (!t->seen.present || (type != ZCIPC_COPY && type != ZCIPC_MOVE))
+	t->torn = false;
+	t->npinned = 0;
+	t->nloose = 0;
+	t->present = zcipc_region_present(region, t->first, t->npages);
+	if (!t->present || (type != ZCIPC_COPY && type != ZCIPC_MOVE))
 		return;
 	if (region->npinned && (type == ZCIPC_COPY || others))
-		t->seen.npinned = zcipc_region_count_pins(region, t->first, t->npages);
+		t->npinned = zcipc_region_count_pins(region, t->first, t->npages);
 	if (others)
-		t->seen.nloose = zcipc_region_count_loose(region, t->first, t->npages,
-							  &t->seen.npinned);
-	t->seen.torn = zcipc_transfer_mends(t) &&
+		t->nloose = zcipc_region_count_loose(region, t->first, t->npages,
+							  &t->npinned);
+	t->torn = zcipc_transfer_mends(t) &&
 		       zcipc_cow_is_torn(region, t->first, t->npages);
 }
 
-/**
- * zcipc_transfer_admit() - all that can fail before anything is unmapped
- * @t: the transfer, prepared; if it is not brief, zcipc_transfer_survey() has been called since the
- *	region was locked
- * @cap: as for zcipc_transfer_begin()
- *
- * zcipc_transfer_begin() or zcipc_transfer_abort() must follow, under the same locks.
- *
- * Return: 0 or an errno. -EAGAIN: there is no room in the peer.
+/*
+ * All that can fail before anything is unmapped. If it is not brief, zcipc_transfer_survey() has
+ * been called since the region was locked. Locks and results are those of zcipc_transfer_begin().
  */
 int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
@@ -255,17 +238,17 @@ int zcipc_transfer_admit(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 		return -EOPNOTSUPP;
 	if (t->brief)
 		zcipc_transfer_survey(t, region);
-	if (!t->seen.present)
+	if (!t->present)
 		return -ENOENT;
 	t->cache = zcipc_transfer_cache(t, region);
 	if (t->cmd->type == ZCIPC_COPY)
 		t->ops = zcipc_transfer_kind(t, region);
 	ret = t->ops->admit(t, cap);
 	if (!ret && t->brief && !t->ops->copies && t->cache == region->cache &&
-	    t->seen.nloose > ZCIPC_LONG_COPIES)
+	    t->nloose > ZCIPC_LONG_COPIES)
 		ret = -E2BIG;
 	/* What the peer's user will have pinned, and has not now. */
-	t->pins = t->ops->copies ? 0 : t->seen.npinned;
+	t->pins = t->ops->copies ? 0 : t->npinned;
 	if (!ret && t->pins)
 		ret = zcipc_charge_pins(t->dst->space.user, t->pins, t->dst->pin_limit);
 	if (ret)
@@ -311,10 +294,8 @@ void zcipc_transfer_abort(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 /**
  * zcipc_transfer_begin() - all that can fail
  * @t: the transfer, prepared
- * @cap: what zcipc_transfer_find() found; the caller holds the locks of both endpoints and the
- *	region, and the capability is not revoked
- *
- * zcipc_transfer_commit() or zcipc_transfer_abort() must follow, under the same locks.
+ * @cap: what zcipc_transfer_find() found, not revoked; the caller holds the locks of both endpoints
+ *	and the region until zcipc_transfer_commit() or zcipc_transfer_abort()
  *
  * Return: 0 or an errno. Then all is as it was, but for PTEs that faults will bring back. -EAGAIN:
  * there is no room in the peer.
@@ -376,13 +357,10 @@ struct zcipc_cap *zcipc_transfer_commit(struct zcipc_transfer_state *t, struct z
 	return cap;
 }
 
-/**
- * zcipc_transfer_finish() - the last part of a transfer that is not brief
- * @t: the transfer, committed
- * @cap: what was the sender's capability
- *
- * Needs the locks of the regions alone, of the peer's new one, too. The caller has held them all
- * the time: so nobody has seen frames that are not there yet.
+/*
+ * The last part of a transfer that is not brief. @cap: what was the sender's capability. Needs the
+ * locks of the regions alone, of the peer's new one, too. The caller has held them all the time: so
+ * nobody has seen frames that are not there yet.
  */
 void zcipc_transfer_finish(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
@@ -562,7 +540,6 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
  * @direct: it is from memory, or NULL
  * @wait: for room, if there is none
  *
- * Context: May sleep. No lock is held.
  * Return: 0 or an errno of struct zcipc_transfer, or -ERESTARTSYS
  */
 int zcipc_transfer_make(struct zcipc_ucmd *ucmd, struct zcipc_transfer *cmd,

@@ -68,20 +68,6 @@ enum zcipc_transfer_stage { ZCIPC_PREPARED, ZCIPC_ADMITTED, ZCIPC_BEGUN };
 enum zcipc_transfer_ptes { ZCIPC_PTES_LEFT, ZCIPC_PTES_UNMAPPED, ZCIPC_PTES_CARRIED };
 
 /**
- * struct zcipc_survey - what there is in a range, when each page was looked at last
- * @present: all pages are there
- * @torn: of a snapshot: there are blocks to be made huge frames again
- * @npinned: frames that are pinned, later those of the snapshot; 0 where nobody else will pay
- * @nloose: frames of which another user gets copies in any case
- */
-struct zcipc_survey {
-	bool present;
-	bool torn;
-	u32 npinned;
-	u32 nloose;
-};
-
-/**
  * struct zcipc_transfer_state - a transfer under way
  * @cmd: what was asked for, and the results
  * @src: the sender
@@ -100,7 +86,10 @@ struct zcipc_survey {
  * @brief: it is made with the locks of both endpoints, so there is no time to copy much
  * @window_id: of the window that was the peer's when it was admitted
  * @pgoff: where it is to be mapped there
- * @seen: what there is in the range
+ * @present: all pages of the range are there; this and the next three as of the last look
+ * @torn: of a snapshot: there are blocks to be made huge frames again
+ * @npinned: frames that are pinned, later those of the snapshot; 0 where nobody else will pay
+ * @nloose: frames of which another user gets copies in any case
  * @pins: charged to the peer's user
  * @cap: for the peer's table, unless the sender's goes over
  * @region: for the peer, if it gets a new one: charged to it, not filled
@@ -127,9 +116,12 @@ struct zcipc_transfer_state {
 	bool charge;
 	bool keep_cache;
 	bool brief;
+	bool present;
+	bool torn;
 	u32 window_id;
 	unsigned long pgoff;
-	struct zcipc_survey seen;
+	u32 npinned;
+	u32 nloose;
 	u32 pins;
 	struct zcipc_cap *cap;
 	struct zcipc_region *region;
@@ -159,7 +151,8 @@ struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t, struct 
 
 /*
  * Takes room in an endpoint's queue and table for one message, and in a window for @npages, if
- * there are any. The caller holds its lock. Returns 0 or an errno; -EAGAIN: there is no room.
+ * there are any, as zcipc_region_alignment() has it. The caller holds its lock. Returns 0 or an
+ * errno; -EAGAIN: there is no room.
  */
 static inline int zcipc_transfer_room(struct zcipc_endpoint *ep, unsigned int window,
 				      unsigned long npages, long align, unsigned long *pgoff)
@@ -187,16 +180,7 @@ static inline int zcipc_transfer_choose_window(struct zcipc_transfer_state *t,
 	return t->keep_cache || region->npinned || region->pinnable ? -EOPNOTSUPP : 0;
 }
 
-/**
- * zcipc_transfer_reserve_at() - take room in the peer's queue and table, and in the window
- * @t: the transfer
- * @npages: that are to be mapped there, or 0
- * @align: zcipc_region_alignment()
- *
- * zcipc_transfer_abort() gives it back.
- *
- * Return: 0 or an errno. -EAGAIN: there is no room.
- */
+/* zcipc_transfer_room() for a transfer, which zcipc_transfer_abort() gives back. */
 static inline int zcipc_transfer_reserve_at(struct zcipc_transfer_state *t, unsigned long npages,
 					    long align)
 {
