@@ -52,7 +52,8 @@ static void zcipc_batch_add_ranges(struct zcipc_batch *b, struct zcipc_batch_ent
 			b->ranges[b->nranges++].npages = end - start;
 		}
 	}
-	t->ptes = ZCIPC_PTES_UNMAPPED;
+	if (t->ptes == ZCIPC_PTES_LEFT)
+		t->ptes = ZCIPC_PTES_UNMAPPED;
 }
 
 /* The only mapping of what an entry moves, if it can be carried, or NULL. */
@@ -91,6 +92,27 @@ void zcipc_batch_dismiss(struct zcipc_batch *b, struct zcipc_batch_entry *entry)
 	zcipc_transfer_abort(&entry->t, entry->from);
 }
 
+/* Locks a peer's mm, unless it is the sender's. Nobody may wait for a second mmap_lock. */
+static bool zcipc_batch_lock_peer(const struct zcipc_batch *b, struct mm_struct *mm)
+{
+	if (mm == b->src->space.mm)
+		return true;
+	if (!mmget_not_zero(mm))
+		return false;
+	if (mmap_read_trylock(mm))
+		return true;
+	mmput_async(mm);
+	return false;
+}
+
+static void zcipc_batch_unlock_peer(const struct zcipc_batch *b, struct mm_struct *mm)
+{
+	if (mm == b->src->space.mm)
+		return;
+	mmap_read_unlock(mm);
+	mmput_async(mm);
+}
+
 /*
  * Finds out what can be carried: transfers to one peer, up to the first that is different. They are
  * given their places in the peer already, in their order, so that those after them are none the
@@ -117,18 +139,10 @@ void zcipc_batch_carry(struct zcipc_batch *b)
 			if (dst || t->dst == b->src)
 				break;
 			dst = t->dst;
+			if (!zcipc_batch_lock_peer(b, dst->space.mm))
+				return;
 			b->carry.src = &b->src->space;
 			b->carry.dst = &dst->space;
-			if (dst->space.mm != b->src->space.mm) {
-				if (!mmget_not_zero(dst->space.mm))
-					break;
-				/* Nobody may wait for a second one. */
-				if (!mmap_read_trylock(dst->space.mm)) {
-					mmput_async(dst->space.mm);
-					return;
-				}
-				b->carry_mm = dst->space.mm;
-			}
 		}
 		if (zcipc_move_admit_plain(t, entry->from->extent.region))
 			break;
@@ -149,28 +163,16 @@ void zcipc_batch_carry(struct zcipc_batch *b)
 }
 
 /* Nothing is carried any more. */
-void zcipc_batch_unlock_peer(struct zcipc_batch *b)
+void zcipc_batch_end_carry(struct zcipc_batch *b)
 {
-	if (!b->carry_mm)
-		return;
-	mmap_read_unlock(b->carry_mm);
-	mmput_async(b->carry_mm);
-	b->carry_mm = NULL;
+	if (b->carry.dst)
+		zcipc_batch_unlock_peer(b, b->carry.dst->mm);
 }
 
 /*
- * Core mm is to unmap what an entry carries, though nothing will be left there: MMU notifiers hear
- * of it by that. There is room for one range of each entry.
+ * Takes all out of the sender's page tables that has to go. Core mm is to unmap what is carried,
+ * too, though nothing will be left there: MMU notifiers hear of it by that.
  */
-static void zcipc_batch_add_carried(struct zcipc_batch *b, const struct zcipc_batch_entry *entry)
-{
-	b->ranges[b->nranges++] = (struct zcipc_range){
-		.pgoff = linear_page_index(b->carry.from, b->carry.pages[entry->page].from),
-		.npages = entry->t.npages,
-	};
-}
-
-/* Takes all out of the sender's page tables that has to go. */
 void zcipc_batch_unmap(struct zcipc_batch *b)
 {
 	bool watched = mm_has_notifiers(b->src->space.mm);
@@ -180,13 +182,8 @@ void zcipc_batch_unmap(struct zcipc_batch *b)
 	for (i = watched ? 0 : b->ncarried; i < b->limit; i++) {
 		struct zcipc_transfer_state *t = &b->entries[i].t;
 
-		if (b->entries[i].ret)
+		if (b->entries[i].ret || (t->ptes == ZCIPC_PTES_CARRIED && !watched))
 			continue;
-		if (t->ptes == ZCIPC_PTES_CARRIED) {
-			if (watched)
-				zcipc_batch_add_carried(b, &b->entries[i]);
-			continue;
-		}
 		cond_resched();
 		if ((t->cmd->type == ZCIPC_MOVE || t->cmd->type == ZCIPC_COPY) &&
 		    !zcipc_region_has_many(b->entries[i].from->extent.region))
@@ -307,16 +304,10 @@ void zcipc_batch_populate(struct zcipc_batch *b)
 
 	while (i < b->n) {
 		struct mm_struct *mm = b->entries[i].t.dst->space.mm;
-		bool own = mm == b->src->space.mm;
-		bool alive = own || mmget_not_zero(mm);
-		bool locked = own || (alive && mmap_read_trylock(mm));
+		bool locked = zcipc_batch_lock_peer(b, mm);
 
 		i = zcipc_batch_populate_peer(b, i, locked);
-		if (own)
-			continue;
 		if (locked)
-			mmap_read_unlock(mm);
-		if (alive)
-			mmput_async(mm);
+			zcipc_batch_unlock_peer(b, mm);
 	}
 }

@@ -423,7 +423,7 @@ static u32 zcipc_batch_locked(struct zcipc_batch *b, int *result)
 	zcipc_carry_list_give(&b->carry);
 	if (b->carry.n)
 		zcipc_endpoint_made_room(b->src);
-	zcipc_batch_unlock_peer(b);
+	zcipc_batch_end_carry(b);
 	/* Faults do it where that takes long. */
 	if (b->how != ZCIPC_BATCH_LONG)
 		zcipc_batch_populate(b);

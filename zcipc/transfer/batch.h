@@ -16,7 +16,6 @@
 #include "ipc/cap.h"
 #include "transfer/transfer.h"
 
-struct mm_struct;
 struct zcipc_endpoint;
 struct zcipc_frame;
 struct zcipc_region;
@@ -111,7 +110,6 @@ struct zcipc_batch_named {
  * @npages: pages that are to be moved
  * @carry: those of them whose PTEs are carried
  * @ncarried: the entries before this index are, or have failed
- * @carry_mm: the peer's mm, locked for that, if it is another one, or NULL
  * @frames: room for some
  */
 struct zcipc_batch {
@@ -140,7 +138,6 @@ struct zcipc_batch {
 	unsigned long npages;
 	struct zcipc_carry_list carry;
 	u32 ncarried;
-	struct mm_struct *carry_mm;
 	struct zcipc_frame **frames;
 };
 
@@ -174,7 +171,7 @@ void zcipc_batch_look(struct zcipc_batch *b);
 /* batch-carry.c */
 void zcipc_batch_dismiss(struct zcipc_batch *b, struct zcipc_batch_entry *entry);
 void zcipc_batch_carry(struct zcipc_batch *b);
-void zcipc_batch_unlock_peer(struct zcipc_batch *b);
+void zcipc_batch_end_carry(struct zcipc_batch *b);
 void zcipc_batch_unmap(struct zcipc_batch *b);
 void zcipc_batch_populate(struct zcipc_batch *b);
 

@@ -88,16 +88,14 @@ static int zcipc_import_map_over(struct file *file, unsigned long addr, unsigned
 				 unsigned long prot, unsigned long flags, unsigned long pgoff)
 {
 	unsigned long ret;
-	int tries;
+	int tries = 3;
 
-	for (tries = 0; tries < 3; tries++) {
+	/* It may work once the kernel has looked for memory. */
+	do {
 		ret = vm_mmap(file, addr, len, prot, flags | MAP_FIXED, pgoff << PAGE_SHIFT);
-		if (!IS_ERR_VALUE(ret))
-			return 0;
-		/* It may work now that the kernel has looked for memory. */
-		if (ret != -ENOMEM)
-			break;
-	}
+	} while (ret == -ENOMEM && --tries);
+	if (!IS_ERR_VALUE(ret))
+		return 0;
 	/* Of what mlockall() would lock too much, and of what is sealed, mmap() says it its way. */
 	if (ret == -EAGAIN)
 		return -ENOLCK;
