@@ -126,11 +126,10 @@ static int zcipc_direct_fill(struct zcipc_transfer_state *t)
 	}
 	/* First: this may wait for as long as anybody likes, and pins are to be for a moment. */
 	ret = ret ?: zcipc_direct_copy_edges(t);
-	if (!ret && direct->npages)
-		ret = zcipc_import_pin(region, direct->first, direct->npages,
-				       zcipc_direct_from(direct), t->dst->pin_limit,
-				       t->dst->space.user == t->src->space.user);
-	return ret;
+	if (ret || !direct->npages)
+		return ret;
+	return zcipc_import_pin(region, direct->first, direct->npages, zcipc_direct_from(direct),
+				t->dst->pin_limit, t->dst->space.user == t->src->space.user);
 }
 
 /*

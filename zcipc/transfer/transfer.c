@@ -159,7 +159,7 @@ bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 			    const struct zcipc_region *region)
 {
 	bool set_cache = t->cmd->cache != ZCIPC_CACHE_DEFAULT;
-	unsigned long n = t->npages;
+	unsigned long most, n = t->npages;
 
 	/* Each page is looked at. */
 	if (n > ZCIPC_LONG_PAGES &&
@@ -185,21 +185,8 @@ bool zcipc_transfer_is_long(const struct zcipc_transfer_state *t,
 				     n > 32 * ZCIPC_LONG_ENTRIES))
 		return true;
 	/* To insert a page costs more than to carry it over. */
-	if (t->cmd->type == ZCIPC_SHARE)
-		return n > ZCIPC_LONG_INSERTED &&
-		       zcipc_region_entries(region, t->first, n) > ZCIPC_LONG_INSERTED;
-	return n > ZCIPC_LONG_ENTRIES &&
-	       zcipc_region_entries(region, t->first, n) > ZCIPC_LONG_ENTRIES;
-}
-
-/* Are blocks of a region to be made huge frames again, before there is a snapshot? */
-static bool zcipc_transfer_mends(const struct zcipc_transfer_state *t)
-{
-	const struct zcipc_transfer *cmd = t->cmd;
-
-	/* Not where the snapshot has no use for it, nor where that may be the wrong node. */
-	return cmd->type == ZCIPC_COPY && !t->direct && !(t->first % ZCIPC_HUGE_PAGES) &&
-	       !(cmd->flags & ZCIPC_F_STRICT) && cmd->node == ZCIPC_NODE_ANY;
+	most = t->cmd->type == ZCIPC_SHARE ? ZCIPC_LONG_INSERTED : ZCIPC_LONG_ENTRIES;
+	return n > most && zcipc_region_entries(region, t->first, n) > most;
 }
 
 /* All that zcipc_transfer_admit() has to know of each page. Needs the region's lock alone. */
@@ -217,10 +204,11 @@ void zcipc_transfer_survey(struct zcipc_transfer_state *t, const struct zcipc_re
 	if (region->npinned && (type == ZCIPC_COPY || others))
 		t->npinned = zcipc_region_count_pins(region, t->first, t->npages);
 	if (others)
-		t->nloose = zcipc_region_count_loose(region, t->first, t->npages,
-							  &t->npinned);
-	t->torn = zcipc_transfer_mends(t) &&
-		       zcipc_cow_is_torn(region, t->first, t->npages);
+		t->nloose = zcipc_region_count_loose(region, t->first, t->npages, &t->npinned);
+	/* A snapshot is not mended where it has no use for it, nor where it may be elsewhere. */
+	t->torn = type == ZCIPC_COPY && !t->direct && !(t->first % ZCIPC_HUGE_PAGES) &&
+		  !(t->cmd->flags & ZCIPC_F_STRICT) && t->cmd->node == ZCIPC_NODE_ANY &&
+		  zcipc_cow_is_torn(region, t->first, t->npages);
 }
 
 /*
