@@ -29,14 +29,20 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_lookup(struct zcipc_ucmd *ucmd);
 int zcipc_endpoint_info(struct zcipc_ucmd *ucmd);
 
+/* import.c */
+int zcipc_import_adopt(struct zcipc_ucmd *ucmd, unsigned long addr, unsigned long npages,
+		       bool implicit, u64 *token, u64 *id);
+int zcipc_import_file(struct zcipc_endpoint *ep, unsigned long addr, unsigned long npages,
+		      bool implicit, u64 *token, u64 *id);
+int zcipc_import_memory(struct zcipc_ucmd *ucmd);
+int zcipc_import_ordinary(struct zcipc_ucmd *ucmd);
+
 /* message.c */
 int zcipc_message_recv(struct zcipc_ucmd *ucmd);
 int zcipc_notify(struct zcipc_ucmd *ucmd);
 
 /* region.c */
 int zcipc_region_create(struct zcipc_ucmd *ucmd);
-int zcipc_import_memory(struct zcipc_ucmd *ucmd);
-int zcipc_import_ordinary(struct zcipc_ucmd *ucmd);
 int zcipc_region_query(struct zcipc_ucmd *ucmd);
 
 /* stats.c */

@@ -25,7 +25,6 @@
 #include "ipc/endpoint.h"
 #include "transfer/batch.h"
 #include "transfer/direct.h"
-#include "transfer/import.h"
 #include "transfer/transfer.h"
 #include "calls/calls.h"
 

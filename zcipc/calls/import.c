@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Imported memory: the caller's own, made a region that stays where it is, and ordinary again.
+ * Calls about the caller's own memory: REGION_IMPORT makes it a region that stays where it is, and
+ * REGION_ORDINARY makes it ordinary again.
  */
 #include <linux/file.h>
 #include <linux/highmem.h>
@@ -27,7 +28,7 @@
 #include "map/unmap.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
-#include "transfer/import.h"
+#include "calls/calls.h"
 
 /* Pages that are copied under one round of locks. */
 #define ZCIPC_COPY_BATCH	16UL
@@ -175,7 +176,7 @@ static int zcipc_import_map(struct zcipc_ucmd *ucmd, struct zcipc_adoption *adop
 }
 
 /* Inserts the PTEs of what a capability maps, if it is still there, and the mmap_lock is free. */
-void zcipc_import_populate(struct zcipc_endpoint *ep, u64 token)
+static void zcipc_import_populate(struct zcipc_endpoint *ep, u64 token)
 {
 	struct zcipc_slot *slot;
 	struct zcipc_cap *cap;
@@ -269,7 +270,7 @@ out:
 }
 
 /* Nobody has been told the token: the capability goes with the mapping, which may have gone. */
-void zcipc_import_forget(struct zcipc_endpoint *ep, u64 token)
+static void zcipc_import_forget(struct zcipc_endpoint *ep, u64 token)
 {
 	struct zcipc_cap *cap;
 
@@ -324,7 +325,7 @@ static long zcipc_import_copy_some(struct zcipc_endpoint *ep, u64 token, unsigne
 }
 
 /* Replaces all imported frames of a capability's range by copies. */
-int zcipc_import_copy_all(struct zcipc_endpoint *ep, u64 token, u64 *copied)
+static int zcipc_import_copy_all(struct zcipc_endpoint *ep, u64 token, u64 *copied)
 {
 	struct zcipc_frame *frames[ZCIPC_COPY_BATCH] = {};
 	unsigned long i, at = 0;
@@ -430,8 +431,8 @@ out:
 }
 
 /* Makes adopted memory in a range anonymous memory again: all, or that of a capability. */
-int zcipc_import_give_back(struct zcipc_endpoint *ep, u64 token, unsigned long addr,
-			   unsigned long end, u64 *copied)
+static int zcipc_import_give_back(struct zcipc_endpoint *ep, u64 token, unsigned long addr,
+				  unsigned long end, u64 *copied)
 {
 	struct zcipc_adopted part;
 	int ret = 0;
@@ -476,4 +477,79 @@ int zcipc_import_file(struct zcipc_endpoint *ep, unsigned long addr, unsigned lo
 	}
 	zcipc_region_put(region);
 	return ret;
+}
+
+/* ZCIPC_IOC_REGION_IMPORT */
+int zcipc_import_memory(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_region_import *cmd = ucmd->cmd;
+	u64 addr = zcipc_untagged(cmd->addr);
+	int ret;
+
+	if (!cmd->len || !PAGE_ALIGNED(addr) || !PAGE_ALIGNED(cmd->len) ||
+	    cmd->len >> PAGE_SHIFT > ZCIPC_MAX_REGION_PAGES ||
+	    addr + cmd->len < addr || addr + cmd->len > TASK_SIZE)
+		return -EINVAL;
+	if (zcipc_ucmd_probe(ucmd))
+		return -EFAULT;
+	ret = zcipc_import_adopt(ucmd, addr, cmd->len >> PAGE_SHIFT, false, &cmd->cap,
+				 &cmd->region);
+	if (ret == -EOPNOTSUPP)
+		ret = zcipc_import_file(ucmd->ep, addr, cmd->len >> PAGE_SHIFT, false,
+					&cmd->cap, &cmd->region);
+	if (ret)
+		return ret;
+	if (zcipc_ucmd_respond(ucmd))
+		zcipc_import_forget(ucmd->ep, cmd->cap);
+	return 0;
+}
+
+/* What one's own capability names: all of it is copied, and what is one's own memory given back. */
+static int zcipc_import_ordinary_cap(struct zcipc_endpoint *ep, u64 token, u64 *copied)
+{
+	unsigned long addr = 0, end = 0;
+	struct zcipc_slot *slot;
+	struct zcipc_cap *cap;
+	int ret;
+
+	ret = zcipc_import_copy_all(ep, token, copied);
+	if (ret)
+		return ret;
+	cap = zcipc_cap_find_region(ep, token);
+	if (IS_ERR(cap))
+		return PTR_ERR(cap);
+	list_for_each_entry(slot, &cap->extent.slots, entry) {
+		if (!slot->addr)
+			continue;
+		addr = slot->addr;
+		end = addr + (slot->npages << PAGE_SHIFT);
+	}
+	zcipc_region_unlock_put(cap->extent.region);
+	ret = zcipc_import_give_back(ep, token, addr, end, copied);
+	zcipc_import_populate(ep, token);
+	return ret;
+}
+
+/* ZCIPC_IOC_REGION_ORDINARY */
+int zcipc_import_ordinary(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_region_ordinary *cmd = ucmd->cmd;
+	u64 addr = zcipc_untagged(cmd->addr), end = addr + cmd->len;
+	int ret;
+
+	if (cmd->cap ? cmd->addr || cmd->len :
+	    !cmd->len || !PAGE_ALIGNED(addr) || !PAGE_ALIGNED(cmd->len) ||
+	    end < addr || end > TASK_SIZE)
+		return -EINVAL;
+	if (zcipc_ucmd_probe(ucmd))
+		return -EFAULT;
+	cmd->copied = 0;
+	if (cmd->cap)
+		ret = zcipc_import_ordinary_cap(ucmd->ep, cmd->cap, &cmd->copied);
+	else
+		ret = zcipc_import_give_back(ucmd->ep, 0, addr, end, &cmd->copied);
+	if (ret)
+		return ret;
+	zcipc_ucmd_respond(ucmd);
+	return 0;
 }
