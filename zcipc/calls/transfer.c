@@ -222,7 +222,7 @@ int zcipc_transfer_grant(struct zcipc_ucmd *ucmd)
 
 static int zcipc_batch_alloc(struct zcipc_batch *b)
 {
-	b->cmds = kvcalloc(b->n, sizeof(*b->cmds), GFP_KERNEL_ACCOUNT);
+	b->cmds = kvmalloc_array(b->n, sizeof(*b->cmds), GFP_KERNEL_ACCOUNT);
 	b->entries = kvcalloc(b->n, sizeof(*b->entries), GFP_KERNEL_ACCOUNT);
 	b->eps = kvmalloc_array(b->n + 1, sizeof(*b->eps), GFP_KERNEL_ACCOUNT);
 	b->regions = kvmalloc_array(b->n, sizeof(*b->regions), GFP_KERNEL_ACCOUNT);
@@ -291,10 +291,12 @@ static int zcipc_batch_read(struct zcipc_batch *b, const struct zcipc_transfer_b
 	if (usual && copy_from_user(b->cmds, ubuffer, array_size(b->n, sizeof(*b->cmds))))
 		return -EFAULT;
 	for (i = 0; i < b->n; i++, entry++, t++) {
-		if (!usual)
+		if (!usual) {
+			memset(t, 0, sizeof(*t));
 			entry->invalid = copy_struct_from_user(t, sizeof(*t),
 							       ubuffer + i * cmd->transfer_size,
 							       cmd->transfer_size);
+		}
 		if (entry->invalid == -EFAULT)
 			return -EFAULT;
 		if (!entry->invalid)
