@@ -507,8 +507,7 @@ int zcipc_import_memory(struct zcipc_ucmd *ucmd)
 /* What one's own capability names: all of it is copied, and what is one's own memory given back. */
 static int zcipc_import_ordinary_cap(struct zcipc_endpoint *ep, u64 token, u64 *copied)
 {
-	unsigned long addr = 0, end = 0;
-	struct zcipc_slot *slot;
+	unsigned long addr, end;
 	struct zcipc_cap *cap;
 	int ret;
 
@@ -518,12 +517,8 @@ static int zcipc_import_ordinary_cap(struct zcipc_endpoint *ep, u64 token, u64 *
 	cap = zcipc_cap_find_region(ep, token);
 	if (IS_ERR(cap))
 		return PTR_ERR(cap);
-	list_for_each_entry(slot, &cap->extent.slots, entry) {
-		if (!slot->addr)
-			continue;
-		addr = slot->addr;
-		end = addr + (slot->npages << PAGE_SHIFT);
-	}
+	addr = cap->slot.addr;
+	end = addr + (cap->slot.npages << PAGE_SHIFT);
 	zcipc_region_unlock_put(cap->extent.region);
 	ret = zcipc_import_give_back(ep, token, addr, end, copied);
 	zcipc_import_populate(ep, token);

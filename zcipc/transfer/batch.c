@@ -171,13 +171,6 @@ static void zcipc_batch_unlock(struct zcipc_batch *b)
 		mutex_unlock(&b->regions[i]->lock);
 }
 
-/* Have earlier transfers of the batch made so many of it that this one takes long? */
-static __always_inline bool zcipc_batch_has_grown(const struct zcipc_transfer_state *t,
-						  const struct zcipc_region *region)
-{
-	return unlikely(zcipc_region_has_many(region)) && zcipc_transfer_is_long(t, region);
-}
-
 /*
  * Is nothing left to be done but to pass the capability on? It has one slot, if it is carried.
  * Other transfers of the batch may have moved pages away.
@@ -228,9 +221,11 @@ static u32 zcipc_batch_each(struct zcipc_batch *b)
 
 		if (!(i % 16))
 			cond_resched();
+		/* Earlier ones may have made so many of the region that this one takes long. */
 		if (IS_ERR(cap))
 			entry->ret = PTR_ERR(cap);
-		else if (zcipc_batch_has_grown(&entry->t, cap->extent.region))
+		else if (unlikely(zcipc_region_has_many(cap->extent.region)) &&
+			 zcipc_transfer_is_long(&entry->t, cap->extent.region))
 			entry->ret = -E2BIG;
 		else if (!zcipc_batch_passes(&entry->t, cap))
 			entry->ret = zcipc_transfer_begin(&entry->t, cap);

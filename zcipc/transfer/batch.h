@@ -26,8 +26,7 @@ struct zcipc_ucmd;
 
 /*
  * How much is done under one set of locks, in pages whose PTEs are moved: all of a batch of small
- * transfers, unless another user has to wait for it. A transfer costs as much as some more pages,
- * and a copy of a page as several.
+ * transfers, unless another user has to wait for it.
  */
 #define ZCIPC_BATCH_COST	(13UL * ZCIPC_MAX_BATCH)
 #define ZCIPC_BATCH_COST_OTHERS	384UL
@@ -50,8 +49,7 @@ enum zcipc_batch_how {
 /**
  * struct zcipc_batch_entry - one transfer of a batch
  * @t: the transfer
- * @from: the sender's capability; before the locks are held, and when an earlier transfer took it,
- *	what was it
+ * @from: what is, or was, the sender's capability: see zcipc_batch_cap()
  * @to: the peer's capability, as long as the locks are held
  * @page: index of its first page in the list of those that are carried, if it is
  * @invalid: what is wrong with what was asked for, or 0
@@ -72,11 +70,7 @@ static_assert(ZCIPC_BATCH_CARRY <= U16_MAX);
 /* Memory is allocated, and cleared, in powers of two. */
 static_assert(sizeof(struct zcipc_batch_entry) <= 256);
 
-/**
- * struct zcipc_batch_named - what a transfer of an atomic batch names
- * @region: id of a region
- * @entry: the transfer
- */
+/* What a transfer of an atomic batch names: the id of the region, and the entry. */
 struct zcipc_batch_named {
 	u64 region;
 	const struct zcipc_batch_entry *entry;

@@ -102,14 +102,14 @@ int zcipc_direct_copy_edges(struct zcipc_transfer_state *t)
 static const struct zcipc_transfer_ops zcipc_direct_moves = { .fresh = true, .places = true };
 static const struct zcipc_transfer_ops zcipc_direct_copies = { .fresh = true, .places = true };
 
-/* Makes the region. */
-static int zcipc_direct_fill(struct zcipc_transfer_state *t)
+/* Makes the region. @copy: all is copied */
+static int zcipc_direct_fill(struct zcipc_transfer_state *t, bool copy)
 {
 	struct zcipc_direct *direct = t->direct;
-	bool copy = t->ops == &zcipc_direct_copies;
 	struct zcipc_region *region = NULL;
 	int ret = 0;
 
+	t->ops = copy ? &zcipc_direct_copies : &zcipc_direct_moves;
 	/* Where all is copied there may be memory that the peer has dropped. */
 	if (copy)
 		region = zcipc_recycle_take(&t->dst->kept, t->npages, 0);
@@ -138,25 +138,23 @@ static int zcipc_direct_fill(struct zcipc_transfer_state *t)
  */
 int zcipc_direct_prepare(struct zcipc_transfer_state *t)
 {
-	struct zcipc_direct *direct = t->direct;
+	bool copy = t->cmd->type == ZCIPC_COPY;
 	int ret;
 
-	zcipc_direct_init(direct, t->cmd);
-	t->npages = direct->span;
+	zcipc_direct_init(t->direct, t->cmd);
+	t->npages = t->direct->span;
 	t->rights = t->cmd->rights ?: ZCIPC_RIGHTS_ALL;
-	t->ops = t->cmd->type == ZCIPC_MOVE ? &zcipc_direct_moves : &zcipc_direct_copies;
 	t->cap = zcipc_cap_alloc(READ_ONCE(t->dst->node));
 	if (!t->cap)
 		return -ENOMEM;
-	ret = zcipc_direct_fill(t);
+	ret = zcipc_direct_fill(t, copy);
 	/* What others can reach, or is read-only, stays where it is. */
-	if (t->ops == &zcipc_direct_copies || !zcipc_direct_may_copy(t->cmd, ret))
+	if (copy || !zcipc_direct_may_copy(t->cmd, ret))
 		return ret;
 	if (t->region)
 		zcipc_region_put(t->region);
 	t->region = NULL;
-	t->ops = &zcipc_direct_copies;
-	return zcipc_direct_fill(t);
+	return zcipc_direct_fill(t, true);
 }
 
 /*

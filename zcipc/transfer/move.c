@@ -3,13 +3,12 @@
  * MOVE: of a whole region, which goes over with the sender's capability, or of a part of one, which
  * becomes a region of its own.
  *
- * What is most usual goes a short way, with steps of its own up to the last: a whole region that is
- * a few frames, or one of 2 MiB, to a peer of the same user. The sender alone has a capability for
- * it, and has it mapped, once, and nobody holds it. That is what messages are that go back and
- * forth, and of these it is not the memory that costs, but all that has to be looked at, though it
- * is nearly never there. The order is that of transfer.c. Whatever is different goes that way
- * instead, also what fails: until nothing can fail any more nothing has been changed, but for PTEs
- * that faults bring back.
+ * What is most usual goes a short way: a whole region that is a few frames, or one of 2 MiB, to a
+ * peer of the same user. The sender alone has a capability for it, and has it mapped, once, and
+ * nobody holds it. That is what messages are that go back and forth, and of these it is not the
+ * memory that costs, but all that has to be looked at, though it is nearly never there. The order
+ * is that of transfer.c. Whatever is different goes that way instead, also what fails: until
+ * nothing can fail any more nothing has been changed, but for PTEs that faults bring back.
  */
 #include <linux/list.h>
 #include <linux/moduleparam.h>
@@ -40,15 +39,9 @@
 #include "ipc/room.h"
 #include "transfer/transfer.h"
 
-/**
- * struct zcipc_short_move - a MOVE on the short way
- * @cmd: what was asked for, and the results
- * @src: the sender
- * @dst: the peer
- * @cap: the sender's capability, and then the peer's
- * @pgoff: where the peer is to have it mapped
- * @huge: it is a huge frame, else the PTEs are carried
- * @vma: where these go to
+/*
+ * A MOVE on the short way: of a huge frame, or PTEs are carried to @vma. The peer is to have it from
+ * @pgoff on. The capability is the sender's, and then the peer's.
  */
 struct zcipc_short_move {
 	struct zcipc_transfer *cmd;

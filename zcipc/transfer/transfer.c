@@ -22,17 +22,13 @@
  * see zcipc_transfer_recheck().
  *
  * The endpoints' locks are taken in the order of the ids, then the region's. Who has to wait for
- * the region's releases those of the endpoints, and looks again. Nobody waits for the peer's
- * mmap_lock: where it is not to be had, the peer's faults map what it gets. A reference keeps the
- * peer from find_peer on, another one its address space during each try. The capability keeps the
- * region.
+ * that releases those of the endpoints, and looks again. Nobody waits for the peer's mmap_lock:
+ * where it is not to be had, the peer's faults map what it gets. A reference keeps the peer from
+ * find_peer on, another one its address space during each try. The capability keeps the region.
  *
- * A failure changes nothing. Before admit there is nothing but what alloc has, for
- * zcipc_transfer_free(). dismiss takes admit back, and abort what work has done beside that: it
- * drops copies, and the charge. Frames stay the region's until commit, which cannot fail; only
- * PTEs may have gone, and the sender's faults bring them back.
- *
- * When there is no room a single transfer waits, without locks, and tries again.
+ * A failure changes nothing: abort takes back what admit and work have done. Frames stay the
+ * region's until commit, which cannot fail; only PTEs may have gone, and the sender's faults bring
+ * them back. When there is no room a single transfer waits, without locks, and tries again.
  */
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
@@ -445,14 +441,37 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 	return ret;
 }
 
-/* Under both endpoints' locks. The peer's address space exists. */
-static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
+/* A transfer with all locks at once. Returns -E2BIG if that would take long. */
+static int zcipc_transfer_brief(struct zcipc_transfer_state *t, struct zcipc_cap *cap)
 {
 	struct mm_struct *mm = t->dst->space.mm;
 	struct zcipc_carry carry;
+	bool populate;
+	int ret;
+
+	if (zcipc_transfer_is_long(t, cap->extent.region))
+		return -E2BIG;
+	t->brief = true;
+	/* If the peer is busy with its address space, its faults have to map what it gets. */
+	populate = mmap_read_trylock(mm);
+	zcipc_carry_init(&carry);
+	t->carry = populate ? &carry : NULL;
+	ret = zcipc_transfer_begin(t, cap);
+	if (!ret)
+		zcipc_transfer_commit(t, cap);
+	t->carry = NULL;
+	if (populate)
+		mmap_read_unlock(mm);
+	zcipc_carry_free(&carry);
+	t->brief = false;
+	return ret;
+}
+
+/* Under both endpoints' locks. The peer's address space exists. */
+static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
+{
 	struct zcipc_region *region;
 	struct zcipc_cap *cap;
-	bool populate;
 	int ret;
 
 	ret = zcipc_transfer_may_send(t);
@@ -472,28 +491,10 @@ static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 	ret = zcipc_transfer_may_send(t);
 	if (!ret && cap->extent.revoked)
 		ret = -ESTALE;
-	if (ret)
-		goto out_unlock;
-	t->brief = !zcipc_transfer_is_long(t, region);
-	if (!t->brief) {
-		ret = zcipc_transfer_long(t, cap);
-		goto out_unlock;
-	}
-	/* If the peer is busy with its address space, its faults have to map what it gets. */
-	populate = mmap_read_trylock(mm);
-	zcipc_carry_init(&carry);
-	t->carry = populate ? &carry : NULL;
-	ret = zcipc_transfer_begin(t, cap);
 	if (!ret)
-		zcipc_transfer_commit(t, cap);
-	t->carry = NULL;
-	if (populate)
-		mmap_read_unlock(mm);
-	zcipc_carry_free(&carry);
-	t->brief = false;
+		ret = zcipc_transfer_brief(t, cap);
 	if (ret == -E2BIG)
 		ret = zcipc_transfer_long(t, cap);
-out_unlock:
 	mutex_unlock(&region->lock);
 	return ret;
 }
