@@ -121,6 +121,7 @@ static int zcipc_direct_fill(struct zcipc_transfer_state *t, bool copy)
 	if (copy) {
 		direct->first = 0;
 		direct->npages = 0;
+		direct->copied = 0;
 	} else {
 		ret = zcipc_import_check(direct->addr & PAGE_MASK, t->npages, NULL);
 	}
