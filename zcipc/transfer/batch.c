@@ -172,31 +172,22 @@ static void zcipc_batch_unlock(struct zcipc_batch *b)
 }
 
 /*
- * Is nothing left to be done but to pass the capability on? It has one slot, if it is carried.
+ * Passes the capability on, if nothing else is left to be done. It has one slot, if it is carried.
  * Other transfers of the batch may have moved pages away.
  */
-static __always_inline bool zcipc_batch_passes(const struct zcipc_transfer_state *t,
-					       const struct zcipc_cap *cap)
-{
-	return t->ptes == ZCIPC_PTES_CARRIED && zcipc_transfer_is_whole(t) &&
-	       t->dst->space.user == cap->extent.region->user &&
-	       cap->extent.slots.next == &cap->slot.entry &&
-	       zcipc_region_present(cap->extent.region, t->first, t->npages);
-}
-
-/* Carries out what has been begun. */
-static __always_inline void zcipc_batch_commit(struct zcipc_batch_entry *entry,
-					       struct zcipc_cap *cap)
+static __always_inline bool zcipc_batch_pass(struct zcipc_batch_entry *entry,
+					     struct zcipc_cap *cap)
 {
 	struct zcipc_transfer_state *t = &entry->t;
 
-	if (zcipc_batch_passes(t, cap)) {
-		zcipc_move_pass(t, cap);
-		entry->to = cap;
-	} else {
-		entry->to = zcipc_transfer_commit(t, cap);
-		entry->from = cap;
-	}
+	if (t->ptes != ZCIPC_PTES_CARRIED || !zcipc_transfer_is_whole(t) ||
+	    t->dst->space.user != cap->extent.region->user ||
+	    cap->extent.slots.next != &cap->slot.entry ||
+	    !zcipc_region_present(cap->extent.region, t->first, t->npages))
+		return false;
+	zcipc_move_pass(t, cap);
+	entry->to = cap;
+	return true;
 }
 
 /* Bytes that have been copied, which nobody could foresee. */
@@ -221,18 +212,22 @@ static u32 zcipc_batch_each(struct zcipc_batch *b)
 
 		if (!(i % 16))
 			cond_resched();
+		if (!IS_ERR(cap) && zcipc_batch_pass(entry, cap))
+			continue;
 		/* Earlier ones may have made so many of the region that this one takes long. */
 		if (IS_ERR(cap))
 			entry->ret = PTR_ERR(cap);
-		else if (unlikely(zcipc_region_has_many(cap->extent.region)) &&
+		else if (zcipc_region_has_many(cap->extent.region) &&
 			 zcipc_transfer_is_long(&entry->t, cap->extent.region))
 			entry->ret = -E2BIG;
-		else if (!zcipc_batch_passes(&entry->t, cap))
-			entry->ret = zcipc_transfer_begin(&entry->t, cap);
-		if (!entry->ret)
-			zcipc_batch_commit(entry, cap);
 		else
+			entry->ret = zcipc_transfer_begin(&entry->t, cap);
+		if (!entry->ret) {
+			entry->to = zcipc_transfer_commit(&entry->t, cap);
+			entry->from = cap;
+		} else {
 			zcipc_batch_dismiss(b, entry);
+		}
 		if (likely(!entry->t.plan.held && !entry->t.plan.nloose && entry->ret != -E2BIG))
 			continue;
 		b->copied += zcipc_batch_copied(entry);
@@ -389,10 +384,10 @@ static int zcipc_batch_atomic(struct zcipc_batch *b)
 			zcipc_batch_abort(b, failed);
 	}
 	for (entry = b->entries; entry < b->entries + b->n; entry++) {
-		if (!failed)
-			zcipc_batch_commit(entry, entry->from);
-		else if (entry != failed)
+		if (failed && entry != failed)
 			entry->ret = -ECANCELED;
+		else if (!failed && !zcipc_batch_pass(entry, entry->from))
+			entry->to = zcipc_transfer_commit(&entry->t, entry->from);
 	}
 	return failed ? failed->ret : 0;
 }
