@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Page tables of a batch: all that the sender loses leaves them at once, before the transfers are
- * made, and what has been made is entered in the peers' at the end. The PTEs of what is most usual,
- * MOVEs to one peer of what nobody else has mapped, are carried from one to the other: see
- * map/carry.c.
+ * Page tables of a batch: what leaves the sender's at once, what is carried from there to a peer's
+ * (see map/carry.c), and what is entered in the peers' at the end.
  */
 #include <linux/mm.h>
 #include <linux/mm_inline.h>

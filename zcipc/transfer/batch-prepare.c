@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is done about a batch before anything is changed: finds the peers and capabilities, decides
- * how many transfers go together, allocates what they need, and, once all is locked, finds out
- * which of them there still can be.
+ * What is done about a batch before anything is changed: which transfers go together, what they
+ * need, and, once all is locked, which of them there still can be.
  */
 #include <linux/mm.h>
 #include <linux/slab.h>

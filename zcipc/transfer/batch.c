@@ -113,9 +113,8 @@ static void zcipc_batch_sort_regions(struct zcipc_batch *b)
 }
 
 /*
- * Locks the sender's address space and all regions, before the endpoints. Whoever has a region may
- * keep it long, and all other threads of the sender need the mmap_lock meanwhile. Returns 0, or
- * -EINTR, with nothing locked.
+ * Locks the sender's address space and all regions. Whoever has a region may keep it long, and all
+ * other threads of the sender need the mmap_lock meanwhile. Returns 0, or -EINTR.
  */
 static int zcipc_batch_lock_regions(struct zcipc_batch *b)
 {
@@ -198,7 +197,7 @@ static u64 zcipc_batch_copied(const struct zcipc_batch_entry *entry)
 
 /*
  * Makes one transfer after the other. Returns how many: the rest is left to another part if copies,
- * which nobody could foresee, have taken long. Of those the first may be one that takes long.
+ * which nobody could foresee, have taken long, or if the next one would.
  */
 static u32 zcipc_batch_each(struct zcipc_batch *b)
 {
