@@ -37,7 +37,7 @@ int zcipc_endpoint_info(struct zcipc_ucmd *ucmd)
 		cmd->features |= ZCIPC_FEATURE_HUGE_IMPORT;
 	if (zcipc_carry_is_worth(ULONG_MAX))
 		cmd->features |= ZCIPC_FEATURE_CARRY;
-	if (zcipc_move_short_is_on())
+	if (READ_ONCE(zcipc_short_moves))
 		cmd->features |= ZCIPC_FEATURE_SHORT_MOVE;
 	cmd->endpoint = ep->space.id;
 	cmd->max_region_len = (u64)ZCIPC_MAX_REGION_PAGES << PAGE_SHIFT;

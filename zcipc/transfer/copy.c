@@ -151,7 +151,6 @@ const struct zcipc_transfer_ops zcipc_snapshot = {
 	.right = ZCIPC_RIGHT_READ,
 	.fresh = true,
 	.places = true,
-	.lazy = true,
 	.admit = zcipc_copy_admit,
 	.work = zcipc_copy_work_snapshot,
 	.commit = zcipc_copy_commit_snapshot,

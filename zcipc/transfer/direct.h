@@ -56,10 +56,10 @@ static inline unsigned long zcipc_transfer_span(const struct zcipc_transfer_stat
 	return t->direct ? t->direct->span : t->npages;
 }
 
-/* Is it left to faults to map that? */
+/* Is it left to faults to map that? Who takes a snapshot wants to go on, not to wait. */
 static inline bool zcipc_transfer_is_lazy(const struct zcipc_transfer_state *t)
 {
-	return t->ops->lazy && zcipc_transfer_span(t) > ZCIPC_FAULT_AROUND;
+	return t->ops == &zcipc_snapshot && zcipc_transfer_span(t) > ZCIPC_FAULT_AROUND;
 }
 
 /* How many it needs in its window. A file's pages are not placed: see zcipc_message_recv(). */

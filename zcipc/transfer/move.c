@@ -86,14 +86,9 @@ static __always_inline void zcipc_short_commit(const struct zcipc_short_move *m,
 	zcipc_message_queue(m->dst, &cap->msg, m->src);
 }
 
-static bool short_moves = true;
-module_param(short_moves, bool, 0644);
+bool zcipc_short_moves = true;
+module_param_named(short_moves, zcipc_short_moves, bool, 0644);
 MODULE_PARM_DESC(short_moves, "a MOVE of what only the sender knows goes a shorter way");
-
-bool zcipc_move_short_is_on(void)
-{
-	return READ_ONCE(short_moves);
-}
 
 /* The only mapping of a region that can go this way, or NULL. Sets whether it is a huge frame. */
 static struct zcipc_slot *zcipc_short_slot(struct zcipc_short_move *m)
@@ -201,7 +196,7 @@ bool zcipc_move_short(struct zcipc_ucmd *ucmd)
 	bool done = false;
 	struct mm_struct *mm;
 
-	if (!zcipc_transfer_is_plain(m.cmd) || m.cmd->offset || !zcipc_move_short_is_on())
+	if (!zcipc_transfer_is_plain(m.cmd) || m.cmd->offset || !READ_ONCE(zcipc_short_moves))
 		return false;
 	m.dst = zcipc_endpoint_get(m.cmd->peer);
 	if (IS_ERR(m.dst))

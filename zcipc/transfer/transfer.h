@@ -29,7 +29,6 @@ struct zcipc_ucmd;
  * @copies: all frames are copied
  * @fresh: the peer gets a new region
  * @places: in the peer's window
- * @lazy: many pages are left to the peer's faults: who takes a snapshot wants to go on, not to wait
  * @admit: what else has to be so before there is room taken in the peer. Sets the window.
  * @work: what can fail then; needs the lock of the region alone
  * @abort: takes @work back
@@ -43,7 +42,6 @@ struct zcipc_transfer_ops {
 	bool copies;
 	bool fresh;
 	bool places;
-	bool lazy;
 	int (*admit)(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 	int (*work)(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
 	void (*abort)(struct zcipc_transfer_state *t, struct zcipc_region *region);
@@ -224,7 +222,7 @@ static inline struct zcipc_slot *zcipc_move_only_slot(const struct zcipc_cap *ca
 	       !zcipc_slot_is_pfnmap(slot) ? slot : NULL;
 }
 
-bool zcipc_move_short_is_on(void);
+extern bool zcipc_short_moves;
 bool zcipc_move_short(struct zcipc_ucmd *ucmd);
 int zcipc_move_admit_plain(struct zcipc_transfer_state *t, const struct zcipc_region *region);
 void zcipc_move_pass(struct zcipc_transfer_state *t, struct zcipc_cap *cap);
