@@ -48,36 +48,14 @@ const char * const zcipc_stat_names[] = {
 
 static_assert(ARRAY_SIZE(zcipc_stat_names) == ZCIPC_STAT_COUNT);
 
-/* Of all CPUs. */
-u64 zcipc_stat_sum(enum zcipc_stat stat)
+/* What all CPUs have counted in one of the members of zcipc_stats. */
+u64 zcipc_stat_sum(const u64 __percpu *counter)
 {
 	u64 sum = 0;
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		sum += per_cpu(zcipc_stats.stats[stat], cpu);
-	return sum;
-}
-
-/* How many calls failed with an errno. */
-u64 zcipc_stat_error_sum(unsigned int error)
-{
-	u64 sum = 0;
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		sum += per_cpu(zcipc_stats.errors[error], cpu);
-	return sum;
-}
-
-/* How many calls of a type took so long. */
-u64 zcipc_stat_latency_sum(unsigned int type, unsigned int bucket)
-{
-	u64 sum = 0;
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		sum += per_cpu(zcipc_stats.latencies[type][bucket], cpu);
+		sum += *per_cpu_ptr(counter, cpu);
 	return sum;
 }
 
@@ -93,9 +71,11 @@ void zcipc_stat_latency(u32 type, u64 ns)
 void zcipc_counters_exit(void)
 {
 	enum zcipc_stat stat;
+	s64 left;
 
-	for (stat = 0; stat <= ZCIPC_STAT_MESSAGES; stat++)
-		if (zcipc_stat_sum(stat))
-			pr_err("leak: %lld %s\n", (s64)zcipc_stat_sum(stat),
-			       zcipc_stat_names[stat]);
+	for (stat = 0; stat <= ZCIPC_STAT_MESSAGES; stat++) {
+		left = zcipc_stat_sum(&zcipc_stats.stats[stat]);
+		if (left)
+			pr_err("leak: %lld %s\n", left, zcipc_stat_names[stat]);
+	}
 }

@@ -68,9 +68,7 @@ DECLARE_PER_CPU(struct zcipc_counters, zcipc_stats);
 /* Of each counter, as files show it. */
 extern const char * const zcipc_stat_names[];
 
-u64 zcipc_stat_sum(enum zcipc_stat stat);
-u64 zcipc_stat_error_sum(unsigned int error);
-u64 zcipc_stat_latency_sum(unsigned int type, unsigned int bucket);
+u64 zcipc_stat_sum(const u64 __percpu *counter);
 void zcipc_stat_latency(u32 type, u64 ns);
 void zcipc_counters_exit(void);
 

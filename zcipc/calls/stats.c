@@ -32,17 +32,14 @@ static int zcipc_stats_tables(const struct zcipc_stats *cmd)
 {
 	u64 __user *errors = u64_to_user_ptr(cmd->errors);
 	u64 __user *latencies = u64_to_user_ptr(cmd->latencies);
-	unsigned int i, type, bucket;
+	unsigned int i;
 
 	for (i = 0; errors && i < ZCIPC_STATS_ERRORS; i++)
-		if (put_user(zcipc_stat_error_sum(i), errors++))
+		if (put_user(zcipc_stat_sum(&zcipc_stats.errors[i]), errors++))
 			return -EFAULT;
-	for (i = 0; latencies && i < ZCIPC_STATS_TYPES * ZCIPC_STATS_BUCKETS; i++) {
-		type = i / ZCIPC_STATS_BUCKETS;
-		bucket = i % ZCIPC_STATS_BUCKETS;
-		if (put_user(zcipc_stat_latency_sum(type, bucket), latencies++))
+	for (i = 0; latencies && i < ZCIPC_STATS_TYPES * ZCIPC_STATS_BUCKETS; i++)
+		if (put_user(zcipc_stat_sum(zcipc_stats.latencies[0] + i), latencies++))
 			return -EFAULT;
-	}
 	return 0;
 }
 
@@ -80,7 +77,7 @@ static void zcipc_stats_module(u64 *stats)
 	enum zcipc_stat stat;
 
 	for (stat = 0; stat < ZCIPC_STAT_COUNT; stat++)
-		stats[stat] = zcipc_stat_sum(stat);
+		stats[stat] = zcipc_stat_sum(&zcipc_stats.stats[stat]);
 }
 
 /* The caller holds the endpoint's lock. */
@@ -188,13 +185,13 @@ static int zcipc_stats_show(struct seq_file *m, void *v)
 	zcipc_stats_module(stats);
 	zcipc_stats_show_all(m, stats, 0);
 	for (i = 0; i < ZCIPC_STATS_ERRORS; i++) {
-		n = zcipc_stat_error_sum(i);
+		n = zcipc_stat_sum(&zcipc_stats.errors[i]);
 		if (n)
 			seq_printf(m, "zcipc-failures-%u:\t%llu\n", i, n);
 	}
 	for (i = 0; i < ZCIPC_STATS_TYPES; i++) {
 		for (bucket = 0; bucket < ZCIPC_STATS_BUCKETS; bucket++) {
-			n = zcipc_stat_latency_sum(i, bucket);
+			n = zcipc_stat_sum(&zcipc_stats.latencies[i][bucket]);
 			if (n)
 				seq_printf(m, "zcipc-latency-%s-from-%lu-ns:\t%llu\n", types[i],
 					   bucket ? BIT(bucket) : 0, n);
