@@ -76,12 +76,9 @@ static inline int zcipc_page_mapcount(struct page *page)
 #else
 #define zcipc_pmd_mkuncounted(pmd)		(pmd)
 #endif
-#if defined(CONFIG_TRANSPARENT_HUGEPAGE) && \
-	(defined(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) || !defined(ZCIPC_HAS_PMD_MKSPECIAL))
-#define ZCIPC_UNCOUNTED_PMDS			true
-#else
-#define ZCIPC_UNCOUNTED_PMDS			false
-#endif
+#define ZCIPC_UNCOUNTED_PMDS \
+	(IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) && \
+	 (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) || !IS_ENABLED(ZCIPC_HAS_PMD_MKSPECIAL)))
 
 /*
  * A PMD that get_user_pages() takes no more than special PTEs. Of one of a device's memory it asks
@@ -95,23 +92,17 @@ static inline int zcipc_page_mapcount(struct page *page)
 #endif
 
 /* Is there such a PMD, in VMAs that are VM_PFNMAP? */
-#if defined(CONFIG_TRANSPARENT_HUGEPAGE) && \
-	(defined(CONFIG_ARCH_HAS_PTE_DEVMAP) || defined(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP))
-#define ZCIPC_UNPINNABLE_PMDS			true
-#else
-#define ZCIPC_UNPINNABLE_PMDS			false
-#endif
+#define ZCIPC_UNPINNABLE_PMDS \
+	(IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) && \
+	 (IS_ENABLED(CONFIG_ARCH_HAS_PTE_DEVMAP) || IS_ENABLED(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP)))
 
 /*
  * And in others? Where page tables are not mapped before they are looked at, MADV_COLD takes one of
  * a device for a broken one. It leaves VM_PFNMAP alone.
  */
-#if defined(CONFIG_TRANSPARENT_HUGEPAGE) && defined(CONFIG_ARCH_HAS_PTE_DEVMAP) && \
-	defined(ZCIPC_HAS_PTE_OFFSET_MAP)
-#define ZCIPC_UNPINNABLE_PMDS_MIXED		true
-#else
-#define ZCIPC_UNPINNABLE_PMDS_MIXED		false
-#endif
+#define ZCIPC_UNPINNABLE_PMDS_MIXED \
+	(IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) && \
+	 IS_ENABLED(CONFIG_ARCH_HAS_PTE_DEVMAP) && IS_ENABLED(ZCIPC_HAS_PTE_OFFSET_MAP))
 
 /*
  * Can a CPU keep a read-only TLB entry of a PTE that has become writable, and fault again and again
@@ -119,11 +110,7 @@ static inline int zcipc_page_mapcount(struct page *page)
  * or, on arm64, whenever it makes a PTE writable. Modules cannot flush: so there nothing that is
  * read-only becomes writable without going away first.
  */
-#ifdef CONFIG_ARM64
-#define ZCIPC_TLB_STAYS_READ_ONLY		true
-#else
-#define ZCIPC_TLB_STAYS_READ_ONLY		false
-#endif
+#define ZCIPC_TLB_STAYS_READ_ONLY		IS_ENABLED(CONFIG_ARM64)
 
 /*
  * Lets instruction fetches see what a page has, before it is mapped where it may be executed. Core
@@ -156,23 +143,20 @@ static inline bool zcipc_vma_is_attached(const struct vm_area_struct *vma)
  * Pages that were touched not long ago may have a reference of this CPU's list of pages to be added
  * to the LRU, or of that of pages that have been mlocked, or are so no more. These go with this.
  */
-#ifdef ZCIPC_HAS_PAGEVEC
 static inline void zcipc_lru_drain(void)
 {
+#ifdef ZCIPC_HAS_PAGEVEC
 	struct pagevec none;
 
 	pagevec_init(&none);
 	__pagevec_release(&none);
-}
 #else
-static inline void zcipc_lru_drain(void)
-{
 	struct folio_batch none;
 
 	folio_batch_init(&none);
 	__folio_batch_release(&none);
-}
 #endif
+}
 
 /*
  * An address of the current task's memory without the bits that the CPU ignores (arm64's tags, or
@@ -211,42 +195,39 @@ static inline void zcipc_mm_add_file_pages(struct mm_struct *mm, long n)
 
 typedef unsigned long (*zcipc_shrink_fn)(struct shrinker *shrinker, struct shrink_control *sc);
 
-#ifndef ZCIPC_HAS_SHRINKER_ALLOC
 static inline struct shrinker *zcipc_shrinker_register(zcipc_shrink_fn count, zcipc_shrink_fn scan)
 {
+#ifdef ZCIPC_HAS_SHRINKER_ALLOC
+	struct shrinker *shrinker = shrinker_alloc(0, "zcipc");
+#else
 	struct shrinker *shrinker = kzalloc(sizeof(*shrinker), GFP_KERNEL);
+#endif
 
 	if (!shrinker)
 		return NULL;
 	shrinker->count_objects = count;
 	shrinker->scan_objects = scan;
+#ifdef ZCIPC_HAS_SHRINKER_ALLOC
+	shrinker_register(shrinker);
+#else
 	shrinker->seeks = DEFAULT_SEEKS;
-	if (!register_shrinker(shrinker, "zcipc"))
-		return shrinker;
-	kfree(shrinker);
-	return NULL;
+	if (register_shrinker(shrinker, "zcipc")) {
+		kfree(shrinker);
+		return NULL;
+	}
+#endif
+	return shrinker;
 }
 
 static inline void zcipc_shrinker_free(struct shrinker *shrinker)
 {
+#ifdef ZCIPC_HAS_SHRINKER_ALLOC
+	shrinker_free(shrinker);
+#else
 	unregister_shrinker(shrinker);
 	kfree(shrinker);
-}
-#else
-static inline struct shrinker *zcipc_shrinker_register(zcipc_shrink_fn count, zcipc_shrink_fn scan)
-{
-	struct shrinker *shrinker = shrinker_alloc(0, "zcipc");
-
-	if (!shrinker)
-		return NULL;
-	shrinker->count_objects = count;
-	shrinker->scan_objects = scan;
-	shrinker_register(shrinker);
-	return shrinker;
-}
-
-#define zcipc_shrinker_free(shrinker)		shrinker_free(shrinker)
 #endif
+}
 
 /* Releases what a fault holds that can be begun anew: the mmap_lock, or, later, the VMA's. */
 #ifndef ZCIPC_HAS_RELEASE_FAULT_LOCK

@@ -8,8 +8,7 @@
 #
 # Kbuild runs it with the compiler and the flags for the kernel's modules, before anything else. On
 # a kernel that lacks what the module cannot do without it says so in one line, and fails: see
-# "needs". Below "facts" each line has one: its name, and code that compiles where it is true, or a
-# symbol that modules can have.
+# "needs". Below "facts" each line has one: its name, and code that compiles where it is true.
 
 set -eu
 symvers=$1
@@ -53,10 +52,6 @@ symbol() { # symbol...
 		! can_have "$s" || return 0
 	done
 	missing="${missing:+$missing, }$(echo "$*" | sed 's/ / or /g')"
-}
-
-exported() { # name, symbol
-	! can_have "$2" || echo "#define ZCIPC_HAS_$1"
 }
 
 # Does code compile? All are tried at the same time: see "answers". What is not declared, or of
@@ -105,7 +100,7 @@ answers() { # compiler, flags
 		refuse "nothing can be compiled for this kernel"
 	fi
 	for n in ${names#* NOTHING}; do
-		[ ! -e "$work/$n.yes" ] || echo "#define ZCIPC_HAS_$n"
+		[ ! -e "$work/$n.yes" ] || echo "#define ZCIPC_HAS_$n 1"
 	done
 }
 
@@ -197,7 +192,6 @@ compiles MTE_SYNC_NR		'mte_sync_tags(__pte(0), 1u)'
 compiles PTE_OFFSET_MAP		'(void)__pte_offset_map'
 # Not every architecture has special PMDs where there are some.
 compiles PMD_MKSPECIAL		'return pmd_val(pmd_mkspecial(__pmd(0))) != 0'
-exported ZAP_VMA_PTES		zap_vma_ptes
-exported ZAP_SPECIAL		zap_special_vma_range
+! can_have zap_special_vma_range || echo "#define ZCIPC_HAS_ZAP_SPECIAL 1"
 
 answers "$@"
