@@ -231,7 +231,7 @@ static void zcipc_message_give_back(struct zcipc_endpoint *ep, struct zcipc_endp
 	/* With the region's lock alone: nobody has used the capability yet. */
 	zcipc_region_replace(region, cap->extent.first, &plan);
 	zcipc_charge_force(sender->space.user, region->ncharged);
-	zcipc_charge_pins_force(sender->space.user, region->npinned);
+	zcipc_charge_pins(sender->space.user, region->npinned, ULONG_MAX);
 	zcipc_region_own(region, sender->space.user);
 out:
 	zcipc_region_unlock_put(region);

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What each user owns. A region is charged to one user at its full size, so that a later write to
- * a snapshot never exceeds a quota; and so is all that the kernel has to know for the user, at what
- * it takes. Memory cgroups are charged by the page allocator.
+ * a snapshot never exceeds a quota; all that the kernel has to know for the user is charged, too.
+ * Memory cgroups are charged by the page allocator.
  *
- * There are two limits: of what one owner has, and of what all have. None counts for who has
- * CAP_SYS_RESOURCE in the initial user namespace when he opens an endpoint.
- *
- * What is pinned of imported memory counts towards RLIMIT_MEMLOCK, with all else that the kernel
- * has pinned for the user.
+ * One limit is for each owner, another for all. None counts for who has CAP_SYS_RESOURCE in the
+ * initial user namespace when he opens an endpoint. What is pinned counts towards RLIMIT_MEMLOCK.
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
@@ -39,7 +36,7 @@ MODULE_PARM_DESC(total_mib, "MiB that all users can own together (0: half of the
  * @entry: in the list of owners
  * @uid: the effective user, or who made the outermost user namespace that the user is in
  * @ns: that namespace, if root made it: then its users are one owner; otherwise NULL
- * @refs: users that refer to this
+ * @nusers: users that refer to this
  * @held: bytes charged to all of them
  * @pooled: frames of each cache policy that are theirs; protected by the pools' lock
  */
@@ -47,14 +44,14 @@ struct zcipc_owner {
 	struct list_head entry;
 	kuid_t uid;
 	struct user_namespace *ns;
-	unsigned int refs;
+	unsigned int nusers;
 	atomic_long_t held;
 	unsigned long pooled[ZCIPC_CACHE_UNCACHED + 1];
 };
 
 static LIST_HEAD(zcipc_owners);
 static LIST_HEAD(zcipc_users);
-/* Protects the two lists, and the references of owners. */
+/* Protects the two lists, and how many users owners have. */
 static DEFINE_MUTEX(zcipc_users_lock);
 
 /* Bytes charged to all owners. */
@@ -78,53 +75,44 @@ static kuid_t zcipc_owner_uid(struct user_namespace **ns)
 	return outer->owner;
 }
 
-/* Finds the owner, or makes @new it, with a reference. */
-static struct zcipc_owner *zcipc_owner_get(struct zcipc_owner *new)
+/* Finds the owner, or makes @new it. */
+static struct zcipc_owner *zcipc_owner_find(struct zcipc_owner *new)
 {
 	struct user_namespace *ns;
 	kuid_t uid = zcipc_owner_uid(&ns);
 	struct zcipc_owner *owner;
 
 	lockdep_assert_held(&zcipc_users_lock);
-	list_for_each_entry(owner, &zcipc_owners, entry) {
-		if (uid_eq(owner->uid, uid) && owner->ns == ns) {
-			owner->refs++;
+	list_for_each_entry(owner, &zcipc_owners, entry)
+		if (uid_eq(owner->uid, uid) && owner->ns == ns)
 			return owner;
-		}
-	}
 	new->uid = uid;
-	new->ns = ns ? get_user_ns(ns) : NULL;
-	new->refs = 1;
+	new->ns = ns;
+	if (ns)
+		get_user_ns(ns);
 	list_add(&new->entry, &zcipc_owners);
 	return new;
 }
 
-/* Returns what is to be freed, or NULL. */
-static struct zcipc_owner *zcipc_owner_put(struct zcipc_owner *owner)
+static void zcipc_owner_put(struct zcipc_owner *owner)
 {
 	lockdep_assert_held(&zcipc_users_lock);
-	if (!owner || --owner->refs)
-		return NULL;
-	list_del(&owner->entry);
-	return owner;
-}
-
-static void zcipc_owner_free(struct zcipc_owner *owner)
-{
-	if (!owner)
+	if (!owner || --owner->nusers)
 		return;
+	list_del(&owner->entry);
 	WARN_ON_ONCE(atomic_long_read(&owner->held));
 	if (owner->ns)
 		put_user_ns(owner->ns);
 	kfree(owner);
 }
 
-/**
- * zcipc_user_get() - find or make the account of the current task's user
- *
- * Context: May sleep.
- * Return: the account with a reference, or NULL without memory
- */
+struct zcipc_user *zcipc_user_ref(struct zcipc_user *user)
+{
+	refcount_inc(&user->refs);
+	return user;
+}
+
+/* Finds or makes the account of the current task's user: with a reference, or NULL. May sleep. */
 struct zcipc_user *zcipc_user_get(void)
 {
 	struct user_struct *locker = current_user();
@@ -144,19 +132,20 @@ struct zcipc_user *zcipc_user_get(void)
 	}
 	mutex_lock(&zcipc_users_lock);
 	if (limited)
-		owner = zcipc_owner_get(new_owner);
-	if (owner == new_owner)
-		new_owner = NULL;
+		owner = zcipc_owner_find(new_owner);
 	list_for_each_entry(user, &zcipc_users, entry) {
 		if (uid_eq(user->uid, uid) && user->locker == locker && user->owner == owner) {
-			refcount_inc(&user->refs);
-			/* The user has one already. */
-			zcipc_owner_put(owner);
+			zcipc_user_ref(user);
 			goto out;
 		}
 	}
 	user = new;
 	new = NULL;
+	/* An owner is new only if the user is. */
+	if (owner)
+		owner->nusers++;
+	if (owner == new_owner)
+		new_owner = NULL;
 	user->uid = uid;
 	user->locker = get_uid(locker);
 	user->owner = owner;
@@ -170,30 +159,21 @@ out:
 	return user;
 }
 
-struct zcipc_user *zcipc_user_ref(struct zcipc_user *user)
-{
-	refcount_inc(&user->refs);
-	return user;
-}
-
 void zcipc_user_put(struct zcipc_user *user)
 {
-	struct zcipc_owner *owner;
-
 	if (!refcount_dec_and_mutex_lock(&user->refs, &zcipc_users_lock))
 		return;
 	list_del(&user->entry);
-	owner = zcipc_owner_put(user->owner);
+	zcipc_owner_put(user->owner);
 	mutex_unlock(&zcipc_users_lock);
-	WARN_ON_ONCE(atomic_long_read(&user->npages));
+	WARN_ON_ONCE(atomic_long_read(&user->regions));
 	WARN_ON_ONCE(atomic_long_read(&user->overhead));
 	WARN_ON_ONCE(atomic_long_read(&user->npinned));
-	zcipc_owner_free(owner);
 	free_uid(user->locker);
 	kfree(user);
 }
 
-/* How many bytes a parameter allows, or, if it is 0, the memory divided by something. */
+/* How many bytes a parameter allows, or, if it is 0, a fraction of the memory. */
 static long zcipc_limit(unsigned long mib, unsigned int divisor)
 {
 	if (mib)
@@ -239,114 +219,87 @@ void zcipc_account_init(bool (*free)(struct zcipc_user *user))
 	zcipc_account_free = free;
 }
 
-/* Charges bytes to whoever has the limits of a user. Returns 0, or -EDQUOT. */
-static int zcipc_charge_owner(struct zcipc_user *user, long bytes)
-{
-	/* What is kept for later use is no reason to refuse. */
-	while (bytes && user->owner && !zcipc_owner_charge(user->owner, bytes))
-		if (!zcipc_account_free(user))
-			return -EDQUOT;
-	return 0;
-}
-
-static void zcipc_charge_owner_force(struct zcipc_user *user, long bytes)
-{
-	if (!user->owner)
-		return;
-	atomic_long_add(bytes, &user->owner->held);
-	atomic_long_add(bytes, &zcipc_held);
-}
-
-static void zcipc_uncharge_owner(struct zcipc_user *user, long bytes)
-{
-	if (!user->owner)
-		return;
-	WARN_ON_ONCE(atomic_long_sub_return(bytes, &user->owner->held) < 0);
-	WARN_ON_ONCE(atomic_long_sub_return(bytes, &zcipc_held) < 0);
-}
-
-/* Pages that are charged to a user, what the kernel needs beside those of regions included. */
+/* Pages that are charged to a user, with the overhead. */
 unsigned long zcipc_user_pages(const struct zcipc_user *user)
 {
-	return atomic_long_read(&user->npages) + zcipc_user_overhead(user);
+	return (atomic_long_read(&user->regions) >> PAGE_SHIFT) + zcipc_user_overhead(user);
 }
 
-/* As many of these are not a region's. */
 unsigned long zcipc_user_overhead(const struct zcipc_user *user)
 {
 	return DIV_ROUND_UP(atomic_long_read(&user->overhead), PAGE_SIZE);
 }
 
-static void zcipc_user_peak(struct zcipc_user *user)
+/* Adds bytes, which the owner has been charged for, to one of a user's sums. */
+static void zcipc_user_add(struct zcipc_user *user, atomic_long_t *sum, long bytes)
 {
-	long npages = zcipc_user_pages(user), peak = atomic_long_read(&user->peak);
+	long peak = atomic_long_read(&user->peak), npages;
 
+	atomic_long_add(bytes, sum);
+	npages = zcipc_user_pages(user);
 	while (npages > peak && !atomic_long_try_cmpxchg(&user->peak, &peak, npages))
 		;
 }
 
-/**
- * zcipc_charge() - charge pages to a user
- * @user: the user
- * @npages: how many
- *
- * Return: 0, or -EDQUOT when that would exceed a quota
- */
+static int zcipc_user_charge(struct zcipc_user *user, atomic_long_t *sum, long bytes)
+{
+	/* What is kept for later use is no reason to refuse. */
+	while (bytes && user->owner && !zcipc_owner_charge(user->owner, bytes))
+		if (!zcipc_account_free(user))
+			return -EDQUOT;
+	zcipc_user_add(user, sum, bytes);
+	return 0;
+}
+
+static void zcipc_user_charge_force(struct zcipc_user *user, atomic_long_t *sum, long bytes)
+{
+	if (user->owner) {
+		atomic_long_add(bytes, &user->owner->held);
+		atomic_long_add(bytes, &zcipc_held);
+	}
+	zcipc_user_add(user, sum, bytes);
+}
+
+static void zcipc_user_uncharge(struct zcipc_user *user, atomic_long_t *sum, long bytes)
+{
+	if (user->owner) {
+		WARN_ON_ONCE(atomic_long_sub_return(bytes, &user->owner->held) < 0);
+		WARN_ON_ONCE(atomic_long_sub_return(bytes, &zcipc_held) < 0);
+	}
+	WARN_ON_ONCE(atomic_long_sub_return(bytes, sum) < 0);
+}
+
+/* Charges pages of regions to a user. Returns 0, or -EDQUOT when that would exceed a quota. */
 int zcipc_charge(struct zcipc_user *user, unsigned long npages)
 {
-	int ret = zcipc_charge_owner(user, npages << PAGE_SHIFT);
-
-	if (ret)
-		return ret;
-	atomic_long_add(npages, &user->npages);
-	zcipc_user_peak(user);
-	return 0;
+	return zcipc_user_charge(user, &user->regions, npages << PAGE_SHIFT);
 }
 
 /* For what cannot be refused: a region that comes back, or a part of what was charged before. */
 void zcipc_charge_force(struct zcipc_user *user, unsigned long npages)
 {
-	zcipc_charge_owner_force(user, npages << PAGE_SHIFT);
-	atomic_long_add(npages, &user->npages);
-	zcipc_user_peak(user);
+	zcipc_user_charge_force(user, &user->regions, npages << PAGE_SHIFT);
 }
 
 void zcipc_uncharge(struct zcipc_user *user, unsigned long npages)
 {
-	zcipc_uncharge_owner(user, npages << PAGE_SHIFT);
-	WARN_ON_ONCE(atomic_long_sub_return(npages, &user->npages) < 0);
+	zcipc_user_uncharge(user, &user->regions, npages << PAGE_SHIFT);
 }
 
-/**
- * zcipc_charge_overhead() - charge what the kernel needs to know of something
- * @user: the user
- * @bytes: how much memory that is
- *
- * Return: 0, or -EDQUOT when that would exceed a quota
- */
+/* Charges what the kernel needs to know of something, as zcipc_charge(). */
 int zcipc_charge_overhead(struct zcipc_user *user, size_t bytes)
 {
-	int ret = zcipc_charge_owner(user, bytes);
-
-	if (ret)
-		return ret;
-	atomic_long_add(bytes, &user->overhead);
-	zcipc_user_peak(user);
-	return 0;
+	return zcipc_user_charge(user, &user->overhead, bytes);
 }
 
-/* For what cannot be refused. */
 void zcipc_charge_overhead_force(struct zcipc_user *user, size_t bytes)
 {
-	zcipc_charge_owner_force(user, bytes);
-	atomic_long_add(bytes, &user->overhead);
-	zcipc_user_peak(user);
+	zcipc_user_charge_force(user, &user->overhead, bytes);
 }
 
 void zcipc_uncharge_overhead(struct zcipc_user *user, size_t bytes)
 {
-	zcipc_uncharge_owner(user, bytes);
-	WARN_ON_ONCE(atomic_long_sub_return(bytes, &user->overhead) < 0);
+	zcipc_user_uncharge(user, &user->overhead, bytes);
 }
 
 /* Counts frames of a pool for whoever has the limits of a user; NULL if there are none. */
@@ -367,7 +320,7 @@ unsigned long zcipc_pin_limit(void)
  * zcipc_charge_pins() - charge pinned pages to a user
  * @user: the user
  * @npages: how many
- * @limit: how many the user may have in all
+ * @limit: how many the user may have in all, or ULONG_MAX for what cannot be refused
  *
  * Return: 0, or -ENOLCK when that would exceed the limit
  */
@@ -383,13 +336,6 @@ int zcipc_charge_pins(struct zcipc_user *user, unsigned long npages, unsigned lo
 	} while (!atomic_long_try_cmpxchg(&user->locker->locked_vm, &old, old + npages));
 	atomic_long_add(npages, &user->npinned);
 	return 0;
-}
-
-/* For what cannot be refused. */
-void zcipc_charge_pins_force(struct zcipc_user *user, unsigned long npages)
-{
-	atomic_long_add(npages, &user->locker->locked_vm);
-	atomic_long_add(npages, &user->npinned);
 }
 
 void zcipc_uncharge_pins(struct zcipc_user *user, unsigned long npages)

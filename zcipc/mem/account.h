@@ -21,7 +21,7 @@ struct zcipc_owner;
  * @locker: the real user, who has what is pinned
  * @owner: whose limits count, NULL: there are none
  * @refs: endpoints and regions that refer to this
- * @npages: pages of regions charged
+ * @regions: bytes charged for the pages of regions
  * @overhead: bytes charged for what the kernel needs beside these
  * @peak: the most pages that ever were charged, all in all
  * @npinned: pages pinned, a part of @locker->locked_vm
@@ -33,7 +33,7 @@ struct zcipc_user {
 	struct user_struct *locker;
 	struct zcipc_owner *owner;
 	refcount_t refs;
-	atomic_long_t npages;
+	atomic_long_t regions;
 	atomic_long_t overhead;
 	atomic_long_t peak;
 	atomic_long_t npinned;
@@ -55,7 +55,6 @@ unsigned long zcipc_user_pages(const struct zcipc_user *user);
 unsigned long zcipc_user_overhead(const struct zcipc_user *user);
 unsigned long zcipc_pin_limit(void);
 int zcipc_charge_pins(struct zcipc_user *user, unsigned long npages, unsigned long limit);
-void zcipc_charge_pins_force(struct zcipc_user *user, unsigned long npages);
 void zcipc_uncharge_pins(struct zcipc_user *user, unsigned long npages);
 
 #endif /* ZCIPC_ACCOUNT_H */

@@ -51,7 +51,7 @@ static void zcipc_parts_pay(const struct zcipc_parts *parts, struct zcipc_part_u
 	} else if (n) {
 		zcipc_charge_force(u->user, n);
 		if (parts->pinned)
-			zcipc_charge_pins_force(u->user, n);
+			zcipc_charge_pins(u->user, n, ULONG_MAX);
 	}
 }
 
