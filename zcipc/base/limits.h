@@ -7,6 +7,7 @@
 
 #include <linux/gfp.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/types.h>
 
 #include <linux/zcipc.h>
@@ -46,5 +47,11 @@
 
 /* A loop over the pages of a region lets others run after this many. */
 #define ZCIPC_RESCHED_PAGES	1024
+
+static inline void zcipc_resched(unsigned long i)
+{
+	if (!(i % ZCIPC_RESCHED_PAGES))
+		cond_resched();
+}
 
 #endif /* ZCIPC_LIMITS_H */

@@ -13,7 +13,6 @@
 #include "base/test.h"
 #include "mem/parts.h"
 
-struct zcipc_frame;
 struct zcipc_import;
 struct zcipc_user;
 

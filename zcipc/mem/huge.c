@@ -1,20 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Huge frames: 2 MiB of memory that are allocated at once. A region does not have a huge frame, it
- * has *parts* of one, each of which is a frame as any other: it can be moved away, be shared with a
- * snapshot, and be replaced, alone. What makes huge frames fast is that a *block* of a region, 512
- * pages at a multiple of 512, may have all parts of one in order. Then one PMD shows it, and one
- * look at the reference count tells whether anybody holds it.
+ * Huge frames: 2 MiB of memory that are allocated, and freed, at once. A region has *parts* of one,
+ * each of which is a frame as any other: it can be moved away, be shared with a snapshot, and be
+ * replaced, alone. Huge frames are fast where a *block* of a region, 512 pages at a multiple of
+ * 512, has all parts of one in order: one PMD shows it, and one look at the reference count tells
+ * whether anybody holds it.
  *
- * Core mm counts references for all of a huge frame, and so nobody can tell which part it is that
- * somebody holds: all are taken for held then. PMDs are not counted, neither as references nor as
- * mappings; PTEs are counted as both.
+ * Core mm counts references for all of a huge frame: if somebody holds one part, all are taken for
+ * held. PMDs are not counted, neither as references nor as mappings; PTEs are counted as both.
  *
- * A block can also be an imported huge page. Its parts are imported frames, each with a state of
- * its own, one behind the other in memory: pins.c has them. PMDs that show it are such as
- * get_user_pages() does not take.
- *
- * A huge frame is freed as a whole: who pays for parts that no region has any more is in parts.c.
+ * A block can also be an imported huge page. Its parts are imported frames, one behind the other in
+ * memory: see pins.c. get_user_pages() does not take the PMDs that show it.
  */
 #include <linux/highmem.h>
 #include <linux/module.h>
@@ -40,8 +36,7 @@ static struct kmem_cache *zcipc_huge_cache;
 
 /*
  * Are there huge frames? Not of more than so much (a PMD maps 512 MiB where pages have 64 KiB): all
- * of one is zeroed, looked at, copied when it is written to, and paid for, at once, be it for a
- * message that is a little shorter.
+ * of one is zeroed, looked at, copied, and paid for at once.
  */
 bool zcipc_huge_is_on(void)
 {
@@ -101,7 +96,7 @@ void zcipc_huge_parts(struct zcipc_frame *frame, struct zcipc_frame **frames, un
 
 static void zcipc_huge_free(struct zcipc_huge_frame *huge, struct page *page)
 {
-	WARN_ON_ONCE(huge->parts.first.user || huge->parts.first.next);
+	zcipc_parts_end(&huge->parts);
 	set_page_private(page, 0);
 	put_page(page);
 	kmem_cache_free(zcipc_huge_cache, huge);
@@ -129,88 +124,68 @@ static struct zcipc_imported *zcipc_huge_imported(const struct zcipc_frame *fram
 	return part - page_to_pfn(part->page) % ZCIPC_HUGE_PAGES;
 }
 
-/* Have all parts of an imported block, of which @frame is one, a state below @state? */
-bool zcipc_huge_imported_below(const struct zcipc_frame *frame, long state)
+/* The state of the first part of a block, of which @frame is one; the next is @step behind it. */
+static atomic_long_t *zcipc_huge_states(const struct zcipc_frame *frame, size_t *step)
 {
-	const struct zcipc_imported *parts = zcipc_huge_imported(frame);
+	if (zcipc_frame_is_part(frame)) {
+		*step = 1;
+		return zcipc_frame_huge(frame)->state;
+	}
+	*step = sizeof(struct zcipc_imported) / sizeof(atomic_long_t);
+	return &zcipc_huge_imported(frame)->state;
+}
+
+/* Have all parts of a block, of which @frame is one, a state below @state? */
+bool zcipc_huge_below(const struct zcipc_frame *frame, long state)
+{
+	size_t step;
+	const atomic_long_t *one = zcipc_huge_states(frame, &step);
 	unsigned int i;
 
-	for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
-		if (atomic_long_read(&parts[i].state) >= state)
+	for (i = 0; i < ZCIPC_HUGE_PAGES; i++, one += step)
+		if (atomic_long_read(one) >= state)
 			return false;
 	return true;
 }
 
-/**
- * zcipc_huge_share() - one more region has all parts
- * @frame: the first part; the caller holds the lock of a region that has all
- * @user: whose it is
- */
+/* One more region, a user's, has all parts. The caller holds the lock of a region that has all. */
 void zcipc_huge_share(struct zcipc_frame *frame, struct zcipc_user *user)
 {
-	struct zcipc_huge_frame *huge;
+	size_t step;
+	atomic_long_t *state = zcipc_huge_states(frame, &step);
 	unsigned int i, n = 0;
 
 	zcipc_parts_join(zcipc_frame_parts(frame), user, ZCIPC_HUGE_PAGES, true);
-	if (zcipc_frame_is_imported(frame)) {
-		for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
-			zcipc_state_share(&zcipc_huge_imported(frame)[i].state);
-		return;
-	}
-	huge = zcipc_frame_huge(frame);
-	for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
-		n += zcipc_state_share(&huge->state[i]);
-	if (n)
-		atomic_add(n, &huge->nshared);
-}
-
-/**
- * zcipc_huge_sole() - do all parts belong to one region only?
- * @frame: the first part; the caller holds the lock of a region that has all
- */
-bool zcipc_huge_sole(struct zcipc_frame *frame)
-{
-	struct zcipc_huge_frame *huge;
-	unsigned int i;
-
-	if (zcipc_frame_is_imported(frame))
-		return zcipc_huge_imported_below(frame, 2 * ZCIPC_FRAME_ONE);
-	huge = zcipc_frame_huge(frame);
-	if (!atomic_read(&huge->nshared))
-		return true;
-	for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
-		if (atomic_long_read(&huge->state[i]) >= 2 * ZCIPC_FRAME_ONE)
-			return false;
-	return true;
+	for (i = 0; i < ZCIPC_HUGE_PAGES; i++, state += step)
+		n += zcipc_state_share(state);
+	if (n && zcipc_frame_is_part(frame))
+		atomic_add(n, &zcipc_frame_huge(frame)->nshared);
 }
 
 /**
  * zcipc_huge_put() - a region gives up all parts
  * @frame: the first part; all are the region's, and mapped for it no more. The caller holds its
  *	lock, or nobody else knows it
- * @user: whose it is; NULL if no other region has any of it
+ * @user: whose it is; NULL if no region has any of it
  */
 void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user)
 {
+	struct zcipc_imported *part = zcipc_frame_imported(frame);
 	struct page *page = zcipc_frame_page(frame);
 	struct zcipc_huge_frame *huge;
 	unsigned int i;
 
-	if (zcipc_frame_is_imported(frame)) {
-		struct zcipc_imported *parts = zcipc_huge_imported(frame);
-
-		zcipc_parts_leave(zcipc_frame_parts(frame), user, ZCIPC_HUGE_PAGES);
-		for (i = 0; i < ZCIPC_HUGE_PAGES; i++) {
-			if (!zcipc_state_leave(&parts[i].state))
-				continue;
-			zcipc_stat_dec(FRAMES);
-			zcipc_import_put(parts + i);
-		}
-		return;
-	}
-	huge = zcipc_frame_huge(frame);
 	if (user)
-		zcipc_parts_leave(&huge->parts, user, ZCIPC_HUGE_PAGES);
+		zcipc_parts_leave(zcipc_frame_parts(frame), user, ZCIPC_HUGE_PAGES);
+	for (i = 0; zcipc_frame_is_imported(frame) && i < ZCIPC_HUGE_PAGES; i++, part++) {
+		if (!zcipc_state_leave(&part->state))
+			continue;
+		zcipc_stat_dec(FRAMES);
+		zcipc_import_put(part);
+	}
+	if (zcipc_frame_is_imported(frame))
+		return;
+	huge = zcipc_frame_huge(frame);
 	if (zcipc_huge_sole(frame)) {
 		zcipc_stat_add(FRAMES, -ZCIPC_HUGE_PAGES);
 		zcipc_huge_free(huge, page);
@@ -227,19 +202,14 @@ void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user)
 /* Nobody holds it: the only region that has it may write to it again. As zcipc_huge_sole(). */
 void zcipc_huge_reuse(struct zcipc_frame *frame)
 {
-	struct zcipc_huge_frame *huge;
+	size_t step;
+	atomic_long_t *state = zcipc_huge_states(frame, &step);
 	unsigned int i;
 
-	if (zcipc_frame_is_imported(frame)) {
-		for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
-			atomic_long_andnot(ZCIPC_FRAME_WAS_SHARED,
-					   &zcipc_huge_imported(frame)[i].state);
-		return;
-	}
-	huge = zcipc_frame_huge(frame);
-	for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
-		atomic_long_set(&huge->state[i], ZCIPC_FRAME_ONE);
-	atomic_set(&huge->nshared, 0);
+	for (i = 0; i < ZCIPC_HUGE_PAGES; i++, state += step)
+		atomic_long_andnot(ZCIPC_FRAME_WAS_SHARED, state);
+	if (zcipc_frame_is_part(frame))
+		atomic_set(&zcipc_frame_huge(frame)->nshared, 0);
 }
 
 /**
@@ -273,7 +243,7 @@ void zcipc_huge_revive(struct zcipc_frame *frame, struct zcipc_user *user)
 {
 	struct zcipc_huge_frame *huge = zcipc_frame_huge(frame);
 
-	zcipc_parts_regain(&huge->parts, 1);
+	zcipc_parts_lose(&huge->parts, -1);
 	zcipc_parts_join(&huge->parts, user, 1, true);
 	atomic_long_set(zcipc_frame_state(frame), ZCIPC_FRAME_ONE | ZCIPC_FRAME_WAS_SHARED);
 	atomic_inc(&huge->nshared);
@@ -324,30 +294,6 @@ struct zcipc_parts *zcipc_frame_parts(const struct zcipc_frame *frame)
 	if (zcipc_frame_is_part(frame))
 		return &zcipc_frame_huge(frame)->parts;
 	return zcipc_import_parts(page_folio(zcipc_frame_page(frame)));
-}
-
-/**
- * zcipc_huge_all_parts() - does a range begin with all parts of a huge page, in order?
- * @frames: the frames of a range; the caller holds the lock of the region
- * @npages: how many
- *
- * Return: how many parts these are, or 0
- */
-unsigned long zcipc_huge_all_parts(struct zcipc_frame **frames, unsigned long npages)
-{
-	struct page *page = zcipc_frame_page(frames[0]);
-	unsigned long i, n = compound_nr(page);
-
-	if (page != compound_head(page))
-		return 0;
-	if (zcipc_frame_is_part(frames[0]))
-		n = zcipc_frame_huge(frames[0])->nmade;
-	if (n > npages)
-		return 0;
-	for (i = 1; i < n; i++)
-		if (!frames[i] || zcipc_frame_page(frames[i]) != page + i)
-			return 0;
-	return n;
 }
 
 int zcipc_huge_init(void)

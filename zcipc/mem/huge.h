@@ -13,10 +13,6 @@
 #include "mem/frame.h"
 #include "mem/pins.h"
 
-struct zcipc_frame;
-struct zcipc_parts;
-struct zcipc_user;
-
 bool zcipc_huge_is_on(void);
 struct zcipc_parts *zcipc_frame_parts(const struct zcipc_frame *frame);
 struct zcipc_frame *zcipc_huge_alloc(gfp_t gfp, int node, unsigned int n);
@@ -25,15 +21,13 @@ void zcipc_huge_parts(struct zcipc_frame *frame, struct zcipc_frame **frames, un
 void zcipc_huge_put_part(struct zcipc_frame *frame);
 void zcipc_huge_put(struct zcipc_frame *frame, struct zcipc_user *user);
 void zcipc_huge_share(struct zcipc_frame *frame, struct zcipc_user *user);
-unsigned long zcipc_huge_all_parts(struct zcipc_frame **frames, unsigned long npages);
-bool zcipc_huge_sole(struct zcipc_frame *frame);
 void zcipc_huge_reuse(struct zcipc_frame *frame);
 bool zcipc_huge_complete(struct zcipc_frame *frame, unsigned int n);
 void zcipc_huge_revive(struct zcipc_frame *frame, struct zcipc_user *user);
 int zcipc_huge_refs(const struct zcipc_frame *frame);
 int zcipc_huge_init(void);
 void zcipc_huge_exit(void);
-bool zcipc_huge_imported_below(const struct zcipc_frame *frame, long state);
+bool zcipc_huge_below(const struct zcipc_frame *frame, long state);
 
 /*
  * Are all parts shared, so that no mapping of one is writable? Of imported ones that is not known.
@@ -48,8 +42,14 @@ static inline bool zcipc_huge_shared(const struct zcipc_frame *frame)
 static inline bool zcipc_huge_exclusive(const struct zcipc_frame *frame)
 {
 	if (zcipc_frame_is_imported(frame))
-		return zcipc_huge_imported_below(frame, ZCIPC_FRAME_ONE + 1);
+		return zcipc_huge_below(frame, ZCIPC_FRAME_ONE + 1);
 	return !atomic_read(&zcipc_frame_huge(frame)->nshared);
+}
+
+/* Do all parts belong to one region only? As zcipc_huge_exclusive(). */
+static inline bool zcipc_huge_sole(const struct zcipc_frame *frame)
+{
+	return zcipc_huge_exclusive(frame) || zcipc_huge_below(frame, 2 * ZCIPC_FRAME_ONE);
 }
 
 /* How many references there are that are neither PTEs of regions nor their own. */

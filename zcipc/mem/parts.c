@@ -7,12 +7,11 @@
  * Nobody pays for what others do: parts go to another user only when all are there and go together,
  * see zcipc_region_fate(). So who has some has had them all, and has given up itself what no region
  * has any more.
- *
- * How many parts a user has is more than there are where several of its regions have the same ones.
  */
 #include <linux/slab.h>
 
 #include "mem/account.h"
+#include "mem/frame.h"
 #include "mem/parts.h"
 
 /**
@@ -40,32 +39,30 @@ static struct zcipc_part_user *zcipc_parts_find(struct zcipc_parts *parts,
 	return u;
 }
 
-/* Charges a user for @n more parts, or, if that is negative, for fewer. */
-static void zcipc_parts_pay(const struct zcipc_parts *parts, struct zcipc_part_user *u, long n)
+/* No user has a part any more. */
+void zcipc_parts_end(struct zcipc_parts *parts)
 {
-	u->npaid += n;
-	if (n < 0) {
-		zcipc_uncharge(u->user, -n);
-		if (parts->pinned)
-			zcipc_uncharge_pins(u->user, -n);
-	} else if (n) {
-		zcipc_charge_force(u->user, n);
-		if (parts->pinned)
-			zcipc_charge_pins(u->user, n, ULONG_MAX);
+	struct zcipc_part_user *u, *next;
+
+	WARN_ON_ONCE(parts->nusers);
+	for (u = parts->first.next; u; u = next) {
+		next = u->next;
+		kfree(u);
 	}
 }
 
-/* An entry for a user who has none, or NULL: one has to be allocated. */
-static struct zcipc_part_user *zcipc_parts_free_entry(struct zcipc_parts *parts,
-						      struct zcipc_part_user *new)
+/* Charges a user for @n more parts, or, if that is negative, for fewer. */
+static void zcipc_parts_pay(const struct zcipc_parts *parts, struct zcipc_user *user, long n)
 {
-	if (!parts->first.user)
-		return &parts->first;
-	if (new) {
-		new->next = parts->first.next;
-		parts->first.next = new;
+	if (n < 0) {
+		zcipc_uncharge(user, -n);
+		if (parts->pinned)
+			zcipc_uncharge_pins(user, -n);
+	} else if (n) {
+		zcipc_charge_force(user, n);
+		if (parts->pinned)
+			zcipc_charge_pins(user, n, ULONG_MAX);
 	}
-	return new;
 }
 
 /**
@@ -85,7 +82,11 @@ void zcipc_parts_join(struct zcipc_parts *parts, struct zcipc_user *user, unsign
 
 	for (;;) {
 		spin_lock(&parts->lock);
-		u = zcipc_parts_find(parts, user) ?: zcipc_parts_free_entry(parts, new);
+		if (new) {
+			new->next = parts->first.next;
+			parts->first.next = new;
+		}
+		u = zcipc_parts_find(parts, user) ?: zcipc_parts_find(parts, NULL);
 		if (u)
 			break;
 		spin_unlock(&parts->lock);
@@ -97,91 +98,53 @@ void zcipc_parts_join(struct zcipc_parts *parts, struct zcipc_user *user, unsign
 		parts->nusers++;
 	}
 	u->nparts += n;
-	u->pays = u->pays || pays;
-	if (u->pays && u->npaid < parts->ngone)
-		zcipc_parts_pay(parts, u, parts->ngone - u->npaid);
-	if (u == new)
-		new = NULL;
+	if (pays && !u->pays) {
+		u->pays = true;
+		zcipc_parts_pay(parts, user, parts->ngone);
+	}
 	spin_unlock(&parts->lock);
-	kfree(new);
 }
 
-/**
- * zcipc_parts_leave() - a user's regions have fewer parts
- * @parts: those of a huge page, of which the caller keeps one
- * @user: the user
- * @n: how many less
- *
- * Who has none any more pays nothing.
- */
+/* As zcipc_parts_join(), but fewer. Who has none any more pays nothing. */
 void zcipc_parts_leave(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long n)
 {
-	struct zcipc_part_user *u, *before;
+	struct zcipc_part_user *u;
+	bool last = false;
 
 	spin_lock(&parts->lock);
 	u = zcipc_parts_find(parts, user);
-	if (WARN_ON_ONCE(!u || u->nparts < n)) {
-		spin_unlock(&parts->lock);
-		return;
+	if (!WARN_ON_ONCE(!u || u->nparts < n)) {
+		u->nparts -= n;
+		last = !u->nparts;
 	}
-	u->nparts -= n;
-	if (u->nparts) {
-		spin_unlock(&parts->lock);
-		return;
-	}
-	zcipc_parts_pay(parts, u, -(long)u->npaid);
-	parts->nusers--;
-	if (u == &parts->first) {
-		u->user = NULL;
+	if (last) {
+		if (u->pays)
+			zcipc_parts_pay(parts, user, -(long)parts->ngone);
 		u->pays = false;
-		u = NULL;
-	} else {
-		for (before = &parts->first; before->next != u; before = before->next)
-			;
-		before->next = u->next;
+		u->user = NULL;
+		parts->nusers--;
 	}
 	spin_unlock(&parts->lock);
-	zcipc_user_put(user);
-	kfree(u);
+	if (last)
+		zcipc_user_put(user);
 }
 
-/**
- * zcipc_parts_lose() - parts that no region has any more
- * @parts: those of a huge page, which stays for as long as this takes
- * @n: how many
- */
-void zcipc_parts_lose(struct zcipc_parts *parts, unsigned int n)
+/* No region has @n parts any more, or, if that is negative, one has so many again. */
+void zcipc_parts_lose(struct zcipc_parts *parts, long n)
 {
 	struct zcipc_part_user *u;
 
 	spin_lock(&parts->lock);
 	parts->ngone += n;
 	for (u = &parts->first; u; u = u->next)
-		if (u->pays && u->npaid < parts->ngone)
-			zcipc_parts_pay(parts, u, min(n, parts->ngone - u->npaid));
-	spin_unlock(&parts->lock);
-}
-
-/**
- * zcipc_parts_regain() - parts that a region has again
- * @parts: those of a huge page, which stays for as long as this takes
- * @n: how many
- */
-void zcipc_parts_regain(struct zcipc_parts *parts, unsigned int n)
-{
-	struct zcipc_part_user *u;
-
-	spin_lock(&parts->lock);
-	parts->ngone -= n;
-	for (u = &parts->first; u; u = u->next)
-		if (u->npaid > parts->ngone)
-			zcipc_parts_pay(parts, u, -(long)(u->npaid - parts->ngone));
+		if (u->pays)
+			zcipc_parts_pay(parts, u->user, n);
 	spin_unlock(&parts->lock);
 }
 
 /**
  * zcipc_parts_charge() - zcipc_parts_join() of a user who may not be able to pay
- * @parts: those of a huge page, of which the user has some already, without paying, and keeps them
+ * @parts: those of an imported huge page, of which the user has some already, and keeps them
  * @user: the user
  * @limit: what may be pinned
  *
@@ -190,36 +153,50 @@ void zcipc_parts_regain(struct zcipc_parts *parts, unsigned int n)
  */
 int zcipc_parts_charge(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long limit)
 {
-	unsigned int more, has = 0;
 	struct zcipc_part_user *u;
-	int ret = 0;
+	long n;
+	int ret;
 
-	/* To make room for what is charged may sleep. Meanwhile there are more, or fewer. */
-	do {
-		spin_lock(&parts->lock);
-		u = zcipc_parts_find(parts, user);
-		more = parts->ngone - min(parts->ngone, u->npaid);
-		if (more <= has) {
-			u->npaid += more;
-			u->pays = true;
-			has -= more;
-			more = 0;
-		} else {
-			more -= has;
-		}
-		spin_unlock(&parts->lock);
-		if (more)
-			ret = zcipc_charge(user, more);
-		if (more && !ret && parts->pinned) {
-			ret = zcipc_charge_pins(user, more, limit);
-			if (ret)
-				zcipc_uncharge(user, more);
-		}
-		if (!ret)
-			has += more;
-	} while (!ret && more);
-	zcipc_uncharge(user, has);
-	if (parts->pinned)
-		zcipc_uncharge_pins(user, has);
-	return ret;
+	spin_lock(&parts->lock);
+	u = zcipc_parts_find(parts, user);
+	n = u->pays ? 0 : parts->ngone;
+	spin_unlock(&parts->lock);
+	ret = zcipc_charge(user, n);
+	if (ret)
+		return ret;
+	ret = zcipc_charge_pins(user, n, limit);
+	if (ret) {
+		zcipc_uncharge(user, n);
+		return ret;
+	}
+	spin_lock(&parts->lock);
+	/* To make room for what is charged may sleep: meanwhile there are more, or fewer. */
+	zcipc_parts_pay(parts, user, (u->pays ? 0 : parts->ngone) - n);
+	u->pays = true;
+	spin_unlock(&parts->lock);
+	return 0;
+}
+
+/**
+ * zcipc_parts_all() - does a range begin with all parts of a huge page, in order?
+ * @frames: the frames of a range; the caller holds the lock of the region
+ * @npages: how many
+ *
+ * Return: how many parts these are, or 0
+ */
+unsigned long zcipc_parts_all(struct zcipc_frame **frames, unsigned long npages)
+{
+	struct page *page = zcipc_frame_page(frames[0]);
+	unsigned long i, n = compound_nr(page);
+
+	if (page != compound_head(page))
+		return 0;
+	if (zcipc_frame_is_part(frames[0]))
+		n = zcipc_frame_huge(frames[0])->nmade;
+	if (n > npages)
+		return 0;
+	for (i = 1; i < n; i++)
+		if (zcipc_frame_page(frames[i]) != page + i)
+			return 0;
+	return n;
 }

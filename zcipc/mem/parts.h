@@ -8,6 +8,7 @@
 #include <linux/spinlock.h>
 #include <linux/types.h>
 
+struct zcipc_frame;
 struct zcipc_user;
 
 /**
@@ -15,14 +16,12 @@ struct zcipc_user;
  * @next: another one
  * @user: the user, with a reference, or NULL: nobody
  * @nparts: how many, one that several regions have counts as many times
- * @npaid: for how many that no region has the user is charged
- * @pays: the user is to be charged
+ * @pays: the user is charged for all that no region has
  */
 struct zcipc_part_user {
 	struct zcipc_part_user *next;
 	struct zcipc_user *user;
 	unsigned long nparts;
-	unsigned int npaid;
 	bool pays;
 };
 
@@ -30,7 +29,7 @@ struct zcipc_part_user {
 #define ZCIPC_PART_USERS		16U
 
 /**
- * struct zcipc_parts - the parts of a huge page, and who pays for them: see parts.c
+ * struct zcipc_parts - the parts of a huge page, and who pays for them
  * @lock: of the other members
  * @ngone: how many no region has
  * @nusers: how many users have some
@@ -46,11 +45,12 @@ struct zcipc_parts {
 };
 
 void zcipc_parts_init(struct zcipc_parts *parts, unsigned int ngone, bool pinned);
+void zcipc_parts_end(struct zcipc_parts *parts);
 void zcipc_parts_join(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long n,
 		      bool pays);
 void zcipc_parts_leave(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long n);
-void zcipc_parts_lose(struct zcipc_parts *parts, unsigned int n);
-void zcipc_parts_regain(struct zcipc_parts *parts, unsigned int n);
+void zcipc_parts_lose(struct zcipc_parts *parts, long n);
+unsigned long zcipc_parts_all(struct zcipc_frame **frames, unsigned long npages);
 int zcipc_parts_charge(struct zcipc_parts *parts, struct zcipc_user *user, unsigned long limit);
 
 #endif /* ZCIPC_PARTS_H */

@@ -2,14 +2,12 @@
 /*
  * Frames that were somebody's own memory before: they are pinned.
  *
- * They stay anonymous pages, on which core mm has its own ideas: drivers map them by special PTEs
- * only, which are not counted, so get_user_pages() does not take them. What tells whether anybody
- * else holds one is the difference between its references and those that are accounted for: pins,
- * PTEs of others and the swap cache.
+ * They stay anonymous pages. Drivers can map these by special PTEs only, which are not counted, and
+ * which get_user_pages() does not take. Somebody else holds one if it has more references than are
+ * accounted for: pins, PTEs of others and the swap cache.
  *
- * References and pins of a huge page are counted for all of it. So here is noted too which of its
- * parts we have pinned. Where a block of a region has all of them, in order, PMDs show it, which
- * are not counted either: see huge.c.
+ * References and pins of a huge page are counted for all of it, so which of its parts are pinned
+ * here is noted. Where a block of a region has all of them, in order, PMDs show it: see huge.c.
  */
 #include <linux/cpu.h>
 #include <linux/highmem.h>
@@ -39,13 +37,17 @@
  * @left: how many are in use
  * @user: who has been charged for this struct
  * @size: bytes of that
+ * @drain: to some core mm had references that it would give back if it were asked to
+ * @huge: some are parts of huge pages
  * @again: a bit for each frame that is a second pin of a huge page's part
  * @frames: all that there were
  */
 struct zcipc_import {
 	atomic_long_t left;
 	struct zcipc_user *user;
-	size_t size;
+	u32 size;
+	bool drain;
+	bool huge;
 	unsigned long *again;
 	struct zcipc_imported frames[];
 };
@@ -53,14 +55,12 @@ struct zcipc_import {
 /**
  * struct zcipc_huge - a huge page of which parts are imported
  * @rcu: for kfree_rcu()
- * @npins: how many are imported
- * @nframes: how many frames are parts of it: more, if some are imported twice
+ * @nframes: how many frames are parts of it: more than are imported, if some are so twice
  * @parts: whose they are; those that are not imported no region has
  * @pinned: a bit for each that is imported
  */
 struct zcipc_huge {
 	struct rcu_head rcu;
-	unsigned int npins;
 	unsigned int nframes;
 	struct zcipc_parts parts;
 	DECLARE_BITMAP(pinned, ZCIPC_HUGE_PAGES);
@@ -68,24 +68,6 @@ struct zcipc_huge {
 
 /* By number of the first page. The xarray's lock protects what is in it, too, but for @parts. */
 static DEFINE_XARRAY(zcipc_huge_pages);
-
-/* Makes sure that a huge page has an entry. Its pages are pinned. */
-static int zcipc_huge_make(struct folio *folio)
-{
-	struct zcipc_huge *huge;
-	int ret;
-
-	if (folio_nr_pages(folio) > ZCIPC_HUGE_PAGES)
-		return -EOPNOTSUPP;
-	huge = kzalloc(sizeof(*huge), GFP_KERNEL_ACCOUNT);
-	if (!huge)
-		return -ENOMEM;
-	zcipc_parts_init(&huge->parts, folio_nr_pages(folio), true);
-	ret = xa_insert(&zcipc_huge_pages, folio_pfn(folio), huge, GFP_KERNEL_ACCOUNT);
-	if (ret)
-		kfree(huge);
-	return ret == -EBUSY ? 0 : ret;
-}
 
 /* Whose the parts of a huge page are. The caller keeps one that is imported. */
 struct zcipc_parts *zcipc_import_parts(struct folio *folio)
@@ -97,19 +79,26 @@ struct zcipc_parts *zcipc_import_parts(struct folio *folio)
 
 /*
  * Notes pins of a huge page. One that is there already is none of ours as far as anybody who looks
- * for holders goes: two regions would have the same page. Returns 0, or -EAGAIN without an entry.
+ * for holders goes: two regions would have the same page. Returns 0, or -EOPNOTSUPP, -ENOMEM.
  */
 static int zcipc_huge_pin(struct folio *folio, struct zcipc_import *import, unsigned long at,
 			  unsigned long n)
 {
+	unsigned long i, pfn = folio_pfn(folio);
+	struct zcipc_huge *huge, *new;
 	unsigned int npins = 0;
-	struct zcipc_huge *huge;
-	unsigned long i;
+	int ret;
 
+	if (folio_nr_pages(folio) > ZCIPC_HUGE_PAGES)
+		return -EOPNOTSUPP;
+	new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT);
+	if (!new)
+		return -ENOMEM;
+	zcipc_parts_init(&new->parts, folio_nr_pages(folio), true);
 	xa_lock(&zcipc_huge_pages);
-	huge = xa_load(&zcipc_huge_pages, folio_pfn(folio));
-	if (huge)
-		huge->nframes += n;
+	ret = __xa_insert(&zcipc_huge_pages, pfn, new, GFP_KERNEL_ACCOUNT);
+	/* The lock may have been released before, but not since. */
+	huge = ret == -ENOMEM ? NULL : xa_load(&zcipc_huge_pages, pfn);
 	for (i = at; huge && i < at + n; i++) {
 		if (__test_and_set_bit(folio_page_idx(folio, import->frames[i].page),
 				       huge->pinned))
@@ -117,13 +106,15 @@ static int zcipc_huge_pin(struct folio *folio, struct zcipc_import *import, unsi
 		else
 			npins++;
 	}
-	if (npins) {
-		huge->npins += npins;
-		zcipc_parts_regain(&huge->parts, npins);
+	if (huge) {
+		huge->nframes += n;
+		zcipc_parts_lose(&huge->parts, -(long)npins);
 	}
 	xa_unlock(&zcipc_huge_pages);
+	if (huge != new)
+		kfree(new);
 	if (!huge)
-		return -EAGAIN;
+		return ret;
 	/* It may be that all of them are, or that these are copied before long. */
 	zcipc_parts_join(&huge->parts, import->user, n, false);
 	return 0;
@@ -139,7 +130,6 @@ static void zcipc_huge_unpin(struct folio *folio, const struct page *page, bool 
 	huge = xa_load(&zcipc_huge_pages, pfn);
 	if (!again) {
 		__clear_bit(folio_page_idx(folio, page), huge->pinned);
-		huge->npins--;
 		/* Nobody's region has this part, but it stays, and is pinned. */
 		zcipc_parts_lose(&huge->parts, 1);
 	}
@@ -150,7 +140,7 @@ static void zcipc_huge_unpin(struct folio *folio, const struct page *page, bool 
 	xa_unlock(&zcipc_huge_pages);
 	if (!huge)
 		return;
-	WARN_ON_ONCE(huge->parts.first.user || huge->parts.first.next);
+	zcipc_parts_end(&huge->parts);
 	kfree_rcu(huge, rcu);
 }
 
@@ -162,7 +152,7 @@ static unsigned int zcipc_huge_pins(struct folio *folio)
 
 	rcu_read_lock();
 	huge = xa_load(&zcipc_huge_pages, folio_pfn(folio));
-	npins = huge ? READ_ONCE(huge->npins) : 0;
+	npins = huge ? folio_nr_pages(folio) - READ_ONCE(huge->parts.ngone) : 0;
 	rcu_read_unlock();
 	return npins;
 }
@@ -226,8 +216,11 @@ bool zcipc_import_is_free(const struct zcipc_imported *frame, bool mapped, struc
 	return true;
 }
 
-static void zcipc_import_free(struct zcipc_import *import)
+/* One frame less is in use. */
+static void zcipc_import_leave(struct zcipc_import *import)
 {
+	if (!atomic_long_dec_and_test(&import->left))
+		return;
 	zcipc_uncharge_overhead(import->user, import->size);
 	zcipc_user_put(import->user);
 	bitmap_free(import->again);
@@ -245,29 +238,18 @@ void zcipc_import_put(struct zcipc_imported *frame)
 		zcipc_huge_unpin(folio, frame->page,
 				 test_bit(frame - import->frames, import->again));
 	unpin_user_page(frame->page);
-	if (atomic_long_dec_and_test(&import->left))
-		zcipc_import_free(import);
+	zcipc_import_leave(import);
 }
-
-/**
- * struct zcipc_found - what there was among pages that have been pinned
- * @drain: some that core mm has references to which it would give back if it were asked to
- * @huge: parts of huge ones
- */
-struct zcipc_found {
-	bool drain;
-	bool huge;
-};
 
 /* Some pages that have been pinned become frames: returns how many, or an errno if none. */
 static long zcipc_import_add(struct zcipc_import *import, unsigned long at,
 			     struct zcipc_region *region, unsigned long first,
-			     struct page **pages, unsigned long n, struct zcipc_found *found)
+			     struct page **pages, unsigned long n)
 {
 	unsigned long i, k;
 	int ret = 0;
 
-	for (i = 0; i < n && !ret; i = k) {
+	for (i = 0; i < n; i = k) {
 		struct folio *folio = page_folio(pages[i]);
 
 		for (k = i; k < n && page_folio(pages[k]) == folio; k++) {
@@ -279,31 +261,25 @@ static long zcipc_import_add(struct zcipc_import *import, unsigned long at,
 		}
 		/* It is on its way there. */
 		if (!folio_test_lru(folio))
-			found->drain = true;
+			import->drain = true;
 		/* The VMAs may have been replaced since they were looked at. */
-		if (!folio_test_anon(folio) || folio_test_hugetlb(folio))
+		if (!folio_test_anon(folio) || folio_test_hugetlb(folio)) {
 			ret = -EOPNOTSUPP;
-		else if (folio_test_large(folio))
-			ret = zcipc_huge_make(folio);
-		/* Who has just given up the last part may have taken the entry along. */
-		while (!ret && folio_test_large(folio) &&
-		       zcipc_huge_pin(folio, import, at + i, k - i))
-			ret = zcipc_huge_make(folio);
-		if (folio_test_large(folio))
-			found->huge = true;
-		if (ret)
-			break;
+		} else if (folio_test_large(folio)) {
+			import->huge = true;
+			ret = zcipc_huge_pin(folio, import, at + i, k - i);
+		}
+		if (ret) {
+			unpin_user_pages(pages + i, n - i);
+			return ret;
+		}
 		atomic_long_add(k - i, &import->left);
 		zcipc_stat_add(FRAMES, k - i);
-		for (; i < k; i++) {
+		region->npinned += k - i;
+		for (; i < k; i++)
 			region->frames[first + i] = zcipc_frame_of(&import->frames[at + i]);
-			region->npinned++;
-		}
 	}
-	if (!ret)
-		return n;
-	unpin_user_pages(pages + i, n - i);
-	return ret;
+	return n;
 }
 
 /* Charges for what is kept of huge pages though it is not imported. */
@@ -319,8 +295,7 @@ static int zcipc_import_charge_rest(const struct zcipc_import *import, unsigned 
 		if (folio != last && folio_test_large(folio))
 			ret = zcipc_parts_charge(zcipc_import_parts(folio), import->user, limit);
 		last = folio;
-		if (!(i % ZCIPC_RESCHED_PAGES))
-			cond_resched();
+		zcipc_resched(i);
 	}
 	return ret;
 }
@@ -340,20 +315,12 @@ bool zcipc_import_takes_pmds(bool pfnmap)
 static void zcipc_import_find_blocks(struct zcipc_region *region, unsigned long first,
 				     unsigned long npages)
 {
-	unsigned long i, at = ALIGN(first, ZCIPC_HUGE_PAGES);
+	unsigned long at = ALIGN(first, ZCIPC_HUGE_PAGES);
 
 	if (!ZCIPC_UNPINNABLE_PMDS || !READ_ONCE(huge_import))
 		return;
 	for (; at + ZCIPC_HUGE_PAGES <= first + npages; at += ZCIPC_HUGE_PAGES) {
-		struct page *page = zcipc_frame_page(region->frames[at]);
-		struct folio *folio = page_folio(page);
-
-		if (folio_nr_pages(folio) != ZCIPC_HUGE_PAGES || page != &folio->page)
-			continue;
-		for (i = 1; i < ZCIPC_HUGE_PAGES; i++)
-			if (zcipc_frame_page(region->frames[at + i]) != page + i)
-				break;
-		if (i == ZCIPC_HUGE_PAGES)
+		if (zcipc_parts_all(region->frames + at, ZCIPC_HUGE_PAGES) == ZCIPC_HUGE_PAGES)
 			zcipc_region_set_huge(region, at);
 		cond_resched();
 	}
@@ -362,25 +329,25 @@ static void zcipc_import_find_blocks(struct zcipc_region *region, unsigned long 
 static struct zcipc_import *zcipc_import_alloc(struct zcipc_user *user, unsigned long npages)
 {
 	struct zcipc_import *import;
-
 	size_t size = struct_size(import, frames, npages);
-	int ret;
+	int ret = -ENOMEM;
 
 	import = kvmalloc(size, GFP_KERNEL_ACCOUNT);
 	if (!import)
 		return ERR_PTR(-ENOMEM);
-	import->again = bitmap_zalloc(npages, GFP_KERNEL_ACCOUNT);
-	ret = import->again ? 0 : -ENOMEM;
-	import->size = kmalloc_size_roundup(size) + npages / BITS_PER_BYTE;
-	if (!ret)
+	/* One for as long as this takes. */
+	*import = (struct zcipc_import){
+		.left = ATOMIC_LONG_INIT(1),
+		.size = kmalloc_size_roundup(size) + npages / BITS_PER_BYTE,
+		.again = bitmap_zalloc(npages, GFP_KERNEL_ACCOUNT),
+	};
+	if (import->again)
 		ret = zcipc_charge_overhead(user, import->size);
 	if (ret) {
 		bitmap_free(import->again);
 		kvfree(import);
 		return ERR_PTR(ret);
 	}
-	/* One for as long as this takes. */
-	atomic_long_set(&import->left, 1);
 	import->user = zcipc_user_ref(user);
 	return import;
 }
@@ -405,27 +372,22 @@ static void zcipc_import_drain(void)
 	cpus_read_unlock();
 }
 
-/* As zcipc_import_pin(), of memory whose pages have been charged. */
-static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long first,
-				    unsigned long npages, unsigned long addr, unsigned long limit,
-				    bool keep)
+/* Pins memory whose pages have been charged, and makes frames of it. */
+static int zcipc_import_pin_charged(struct zcipc_import *import, struct zcipc_region *region,
+				    unsigned long first, unsigned long npages, unsigned long addr)
 {
-	struct zcipc_import *import = zcipc_import_alloc(region->user, npages);
-	struct zcipc_found found = {};
+	struct page **pages = kmalloc_array(ZCIPC_PIN_BATCH, sizeof(*pages), GFP_KERNEL_ACCOUNT);
 	unsigned long i = 0;
-	struct page **pages;
-	long n = 1;
-	int ret;
+	int ret = 0;
+	long n;
 
-	if (IS_ERR(import))
-		return PTR_ERR(import);
-	pages = kmalloc_array(ZCIPC_PIN_BATCH, sizeof(*pages), GFP_KERNEL_ACCOUNT);
-	ret = pages ? 0 : -ENOMEM;
+	if (!pages)
+		return -ENOMEM;
 	while (!ret && i < npages) {
 		n = pin_user_pages_fast(addr + (i << PAGE_SHIFT), min(npages - i, ZCIPC_PIN_BATCH),
 					FOLL_WRITE | FOLL_LONGTERM, pages);
 		if (n > 0)
-			n = zcipc_import_add(import, i, region, first + i, pages, n, &found);
+			n = zcipc_import_add(import, i, region, first + i, pages, n);
 		/* Another thread may have made it a region since it was looked at. */
 		if (n == -EEXIST)
 			ret = -EOPNOTSUPP;
@@ -433,25 +395,16 @@ static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long f
 			ret = n ?: -EFAULT;
 		else if (fatal_signal_pending(current))
 			ret = -EINTR;
-		else
-			i += n;
+		i += n;
 		cond_resched();
 	}
-	if (!ret && found.huge && keep)
-		ret = zcipc_import_charge_rest(import, npages, limit);
-	if (!ret && found.huge)
-		zcipc_import_find_blocks(region, first, npages);
-	if (!ret && found.drain)
-		zcipc_import_drain();
-	if (atomic_long_dec_and_test(&import->left))
-		zcipc_import_free(import);
 	kfree(pages);
 	return ret;
 }
 
 /**
  * zcipc_import_pin() - make the current task's memory a part of a region
- * @region: new, without frames in that part; nobody else knows it
+ * @region: new, without frames in that part, and without imported ones; nobody else knows it
  * @first: first page of the part
  * @npages: its length
  * @addr: user address of what zcipc_import_check() found to be right
@@ -467,13 +420,26 @@ static int zcipc_import_pin_charged(struct zcipc_region *region, unsigned long f
 int zcipc_import_pin(struct zcipc_region *region, unsigned long first, unsigned long npages,
 		     unsigned long addr, unsigned long limit, bool keep)
 {
-	unsigned long npinned = region->npinned;
+	struct zcipc_import *import;
 	int ret;
 
 	ret = zcipc_charge_pins(region->user, npages, limit);
 	if (ret)
 		return ret;
-	ret = zcipc_import_pin_charged(region, first, npages, addr, limit, keep);
-	zcipc_uncharge_pins(region->user, npages - (region->npinned - npinned));
+	import = zcipc_import_alloc(region->user, npages);
+	if (IS_ERR(import)) {
+		ret = PTR_ERR(import);
+		goto out;
+	}
+	ret = zcipc_import_pin_charged(import, region, first, npages, addr);
+	if (!ret && import->huge && keep)
+		ret = zcipc_import_charge_rest(import, npages, limit);
+	if (!ret && import->huge)
+		zcipc_import_find_blocks(region, first, npages);
+	if (!ret && import->drain)
+		zcipc_import_drain();
+	zcipc_import_leave(import);
+out:
+	zcipc_uncharge_pins(region->user, npages - region->npinned);
 	return ret;
 }

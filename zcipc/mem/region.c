@@ -70,38 +70,28 @@ static struct zcipc_region *zcipc_region_make(struct zcipc_user *user, unsigned 
 struct zcipc_region *zcipc_region_alloc(struct zcipc_user *user, unsigned long npages, bool charge)
 {
 	unsigned long ncharged = charge ? npages : 0;
-	struct zcipc_frame **frames;
+	unsigned long nblocks = DIV_ROUND_UP(npages, ZCIPC_HUGE_PAGES);
 	struct zcipc_region *region;
 	int ret;
 
+	region = zcipc_region_make(user, npages, npages * sizeof(*region->frames));
+	if (IS_ERR(region))
+		return region;
+	region->huge = &region->few_huge;
 	ret = zcipc_charge(user, ncharged);
 	if (ret)
-		return ERR_PTR(ret);
-	frames = kvcalloc(npages, sizeof(*frames), GFP_KERNEL_ACCOUNT);
-	ret = -ENOMEM;
-	if (!frames)
-		goto err_charge;
-	region = zcipc_region_make(user, npages, npages * sizeof(*frames));
-	if (IS_ERR(region)) {
-		ret = PTR_ERR(region);
-		goto err_frames;
-	}
-	ret = -ENOMEM;
-	region->huge = &region->few_huge;
-	if (npages / ZCIPC_HUGE_PAGES > BITS_PER_LONG)
-		region->huge = bitmap_zalloc(npages / ZCIPC_HUGE_PAGES, GFP_KERNEL_ACCOUNT);
-	if (!region->huge)
-		goto err_region;
-	region->frames = frames;
+		goto err;
 	region->ncharged = ncharged;
-	return region;
-
-err_region:
+	ret = -ENOMEM;
+	region->frames = kvcalloc(npages, sizeof(*region->frames), GFP_KERNEL_ACCOUNT);
+	if (!region->frames)
+		goto err;
+	if (nblocks > BITS_PER_LONG)
+		region->huge = bitmap_zalloc(nblocks, GFP_KERNEL_ACCOUNT);
+	if (region->huge)
+		return region;
+err:
 	zcipc_region_put(region);
-err_frames:
-	kvfree(frames);
-err_charge:
-	zcipc_uncharge(user, ncharged);
 	return ERR_PTR(ret);
 }
 
@@ -175,8 +165,7 @@ unsigned long zcipc_region_count_pins(const struct zcipc_region *region, unsigne
 
 	for (i = first; i < first + npages; i++) {
 		n += zcipc_frame_is_imported(region->frames[i]);
-		if (!(i % ZCIPC_RESCHED_PAGES))
-			cond_resched();
+		zcipc_resched(i);
 	}
 	return n;
 }
@@ -187,7 +176,7 @@ static unsigned long zcipc_region_all_parts(const struct zcipc_region *region, u
 {
 	if (zcipc_region_huge_at(region, index, npages))
 		return ZCIPC_HUGE_PAGES;
-	return zcipc_huge_all_parts(region->frames + index, npages);
+	return zcipc_parts_all(region->frames + index, npages);
 }
 
 /*
@@ -253,54 +242,40 @@ enum zcipc_fate zcipc_region_fate(const struct zcipc_region *region, unsigned lo
 				  unsigned long npages, unsigned int *nheld, unsigned long *n)
 {
 	struct zcipc_frame **frames = region->frames + index;
-	unsigned long i;
+	unsigned long i, all = zcipc_region_all_parts(region, index, npages);
 
-	*n = zcipc_region_all_parts(region, index, npages);
+	*n = max(all, 1UL);
 	/* Who holds what a snapshot has, too, holds it for reading. */
-	for (i = 0; i < max(*n, 1UL) && !zcipc_frame_exclusive(frames[i]); i++)
+	for (i = 0; i < *n && !zcipc_frame_exclusive(frames[i]); i++)
 		;
-	if (i < max(*n, 1UL) && zcipc_frame_held(frames[i], 0, nheld)) {
-		*n = max(*n, 1UL);
+	if (i < *n && zcipc_frame_held(frames[i], 0, nheld))
 		return ZCIPC_FATE_HELD;
-	}
-	if (*n && zcipc_region_may_give(frames[0]))
-		return ZCIPC_FATE_GO;
-	*n = max(*n, 1UL);
-	return ZCIPC_FATE_LOOSE;
+	return all && zcipc_region_may_give(frames[0]) ? ZCIPC_FATE_GO : ZCIPC_FATE_LOOSE;
 }
 
-/* A range that is a user's, and of which nothing is loose, becomes another one's. */
-static void zcipc_region_give_parts(const struct zcipc_region *region, unsigned long first,
-				    unsigned long npages, struct zcipc_user *from,
-				    struct zcipc_user *to)
+/**
+ * zcipc_region_give_parts() - what a region has of huge pages becomes another user's
+ * @region: the region, of which nothing is loose
+ * @from: whose they are
+ * @to: the other one, or the same; pays from now on for what no region has any more
+ */
+void zcipc_region_give_parts(const struct zcipc_region *region, struct zcipc_user *from,
+			     struct zcipc_user *to)
 {
-	unsigned long i, n, end = first + npages;
 	struct zcipc_parts *parts;
+	unsigned long i, n;
 
-	for (i = first; i < end; i += n) {
+	if (!region->parts && !region->npinned)
+		return;
+	for (i = 0; i < region->npages; i += n) {
 		n = 1;
 		cond_resched();
 		if (!region->frames[i] || !zcipc_frame_in_huge(region->frames[i]))
 			continue;
-		n = max(zcipc_region_all_parts(region, i, end - i), 1UL);
+		n = max(zcipc_region_all_parts(region, i, region->npages - i), 1UL);
 		parts = zcipc_frame_parts(region->frames[i]);
 		zcipc_parts_join(parts, to, n, true);
 		zcipc_parts_leave(parts, from, n);
-	}
-}
-
-/* A new region's user has got whole huge pages, and pays from now on for what it gives up. */
-void zcipc_region_pay_parts(const struct zcipc_region *region)
-{
-	unsigned long i, n;
-
-	for (i = 0; region->npinned && i < region->npages; i += n) {
-		n = 1;
-		cond_resched();
-		if (!zcipc_frame_in_huge(region->frames[i]))
-			continue;
-		n = max(zcipc_region_all_parts(region, i, region->npages - i), 1UL);
-		zcipc_parts_join(zcipc_frame_parts(region->frames[i]), region->user, 0, true);
 	}
 }
 
@@ -311,26 +286,6 @@ void zcipc_region_clear_huge(struct zcipc_region *region, unsigned long index)
 		return;
 	__clear_bit(index / ZCIPC_HUGE_PAGES, region->huge);
 	region->nhuge--;
-}
-
-/**
- * zcipc_region_share_huge() - note which blocks of another region's are huge frames, too
- * @region: the region; the caller holds its lock
- * @first: first page of a range
- * @other: new; will have the same frames
- * @at: where the range begins there
- * @npages: number of pages
- */
-void zcipc_region_share_huge(const struct zcipc_region *region, unsigned long first,
-			     struct zcipc_region *other, unsigned long at, unsigned long npages)
-{
-	unsigned long i = ALIGN(first, ZCIPC_HUGE_PAGES);
-
-	if ((first - at) % ZCIPC_HUGE_PAGES)
-		return;
-	for (; i + ZCIPC_HUGE_PAGES <= first + npages; i += ZCIPC_HUGE_PAGES)
-		if (zcipc_region_is_huge(region, i))
-			zcipc_region_set_huge(other, i - first + at);
 }
 
 /**
@@ -408,26 +363,24 @@ void zcipc_region_inherit(const struct zcipc_region *region, struct zcipc_region
 void zcipc_region_split(struct zcipc_region *region, unsigned long first,
 			struct zcipc_region *part)
 {
-	unsigned long npinned = 0;
 	size_t size = array_size(part->npages, sizeof(*part->frames));
-	unsigned long i, last = first + part->npages - 1;
+	unsigned long i, end = first + part->npages;
 
 	lockdep_assert_held(&region->lock);
 	if (region->npinned)
-		npinned = zcipc_region_count_pins(region, first, part->npages);
-	region->npinned -= npinned;
-	part->npinned = npinned;
-	if (part->user != region->user)
-		zcipc_uncharge_pins(region->user, npinned);
-	if (region->nhuge) {
-		zcipc_region_share_huge(region, first, part, 0, part->npages);
-		for (i = first; i <= last; i = ALIGN(i + 1, ZCIPC_HUGE_PAGES))
-			zcipc_region_clear_huge(region, i);
+		part->npinned = zcipc_region_count_pins(region, first, part->npages);
+	region->npinned -= part->npinned;
+	for (i = first; region->nhuge && i < end; i = ALIGN(i + 1, ZCIPC_HUGE_PAGES)) {
+		if (!(first % ZCIPC_HUGE_PAGES) && zcipc_region_huge_at(region, i, end - i))
+			zcipc_region_set_huge(part, i - first);
+		zcipc_region_clear_huge(region, i);
 	}
 	memcpy(part->frames, region->frames + first, size);
 	memset(region->frames + first, 0, size);
-	if (part->user != region->user && (region->parts || npinned))
-		zcipc_region_give_parts(part, 0, part->npages, region->user, part->user);
+	if (part->user != region->user) {
+		zcipc_uncharge_pins(region->user, part->npinned);
+		zcipc_region_give_parts(part, region->user, part->user);
+	}
 	region->nholes += part->npages;
 	if (!part->ncharged) {
 		part->ncharged = part->npages;
@@ -445,8 +398,7 @@ void zcipc_region_own(struct zcipc_region *region, struct zcipc_user *user)
 	zcipc_uncharge_pins(region->user, region->npinned);
 	zcipc_uncharge_overhead(region->user, region->overhead);
 	zcipc_charge_overhead_force(user, region->overhead);
-	if (region->parts || region->npinned)
-		zcipc_region_give_parts(region, 0, region->npages, region->user, user);
+	zcipc_region_give_parts(region, region->user, user);
 	zcipc_user_ref(user);
 	zcipc_user_put(region->user);
 	region->user = user;

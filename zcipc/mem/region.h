@@ -141,7 +141,8 @@ enum zcipc_fate { ZCIPC_FATE_GO, ZCIPC_FATE_HELD, ZCIPC_FATE_LOOSE };
 
 unsigned long zcipc_region_count_loose(const struct zcipc_region *region, unsigned long first,
 				       unsigned long npages, u32 *npinned);
-void zcipc_region_pay_parts(const struct zcipc_region *region);
+void zcipc_region_give_parts(const struct zcipc_region *region, struct zcipc_user *from,
+			     struct zcipc_user *to);
 enum zcipc_fate zcipc_region_fate(const struct zcipc_region *region, unsigned long index,
 				  unsigned long npages, unsigned int *nheld, unsigned long *n);
 unsigned long zcipc_region_head(const struct zcipc_region *region, unsigned long first,
@@ -154,8 +155,6 @@ unsigned long zcipc_region_count_pins(const struct zcipc_region *region, unsigne
 				      unsigned long npages);
 void zcipc_region_set_frame(struct zcipc_region *region, unsigned long index,
 			    struct zcipc_frame *frame);
-void zcipc_region_share_huge(const struct zcipc_region *region, unsigned long first,
-			     struct zcipc_region *other, unsigned long at, unsigned long npages);
 void zcipc_region_clear_huge(struct zcipc_region *region, unsigned long index);
 long zcipc_region_alignment(const struct zcipc_region *region, unsigned long first,
 			    unsigned long npages, bool only);
@@ -200,23 +199,20 @@ static inline void zcipc_region_set_huge(struct zcipc_region *region, unsigned l
 /* Is the block that a page is in a huge frame? */
 static inline bool zcipc_region_is_huge(const struct zcipc_region *region, unsigned long index)
 {
-	return region->nhuge && index / ZCIPC_HUGE_PAGES < region->npages / ZCIPC_HUGE_PAGES &&
-	       test_bit(index / ZCIPC_HUGE_PAGES, region->huge);
+	return region->nhuge && test_bit(index / ZCIPC_HUGE_PAGES, region->huge);
 }
 
 /* How many entries of page tables a range takes: one for each block that is a huge frame. */
 static inline unsigned long zcipc_region_entries(const struct zcipc_region *region,
 						 unsigned long first, unsigned long npages)
 {
-	unsigned long i, n = npages;
+	unsigned long i = DIV_ROUND_UP(first, ZCIPC_HUGE_PAGES);
+	unsigned long end = (first + npages) / ZCIPC_HUGE_PAGES;
 
-	if (!region->nhuge)
-		return n;
-	for (i = ALIGN(first, ZCIPC_HUGE_PAGES); i + ZCIPC_HUGE_PAGES <= first + npages;
-	     i += ZCIPC_HUGE_PAGES)
-		if (zcipc_region_is_huge(region, i))
-			n -= ZCIPC_HUGE_PAGES - 1;
-	return n;
+	if (region->nhuge)
+		for_each_set_bit_from(i, region->huge, end)
+			npages -= ZCIPC_HUGE_PAGES - 1;
+	return npages;
 }
 
 /* Does one begin at a page, which is all in a range of which @npages are left? */

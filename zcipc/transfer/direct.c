@@ -174,7 +174,7 @@ static int zcipc_direct_expect_held(struct zcipc_transfer_state *t)
 		if (!(i % ZCIPC_RESCHED_PAGES))
 			cond_resched();
 		if (others && i >= all && zcipc_frame_in_huge(frames[i]))
-			all = i + zcipc_huge_all_parts(frames + i, end - i);
+			all = i + zcipc_parts_all(frames + i, end - i);
 		is_free = zcipc_import_is_free(zcipc_frame_imported(frames[i]), true, &huge);
 		if (is_free && (!others || i < all || !zcipc_frame_in_huge(frames[i])))
 			continue;
@@ -241,7 +241,7 @@ static int zcipc_direct_take(struct zcipc_transfer_state *t)
 		zcipc_region_replace(t->region, 0, &t->plan);
 		/* What is left it has got whole, so from now on it pays for what it gives up. */
 		if (t->plan.others)
-			zcipc_region_pay_parts(t->region);
+			zcipc_region_give_parts(t->region, t->region->user, t->region->user);
 	}
 	mutex_unlock(&t->region->lock);
 	return ret;
