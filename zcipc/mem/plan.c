@@ -25,205 +25,185 @@ u64 zcipc_region_off_node(const struct zcipc_region *region, unsigned long first
 	for (i = first; i < first + npages; i++) {
 		if (region->frames[i] && page_to_nid(zcipc_frame_page(region->frames[i])) != node)
 			off += PAGE_SIZE;
-		if (!(i % ZCIPC_RESCHED_PAGES))
-			cond_resched();
+		zcipc_resched(i);
 	}
 	return off;
 }
 
-/* A copy of a frame that is held, which may have been prepared. */
-static struct zcipc_frame *zcipc_region_copy_held(struct zcipc_frame *frame, gfp_t gfp,
-						  struct zcipc_plan *plan)
+/* Is a frame on another node than it should be? */
+static bool zcipc_plan_is_away(const struct zcipc_plan *plan, const struct zcipc_frame *frame)
+{
+	return plan->node != NUMA_NO_NODE && page_to_nid(zcipc_frame_page(frame)) != plan->node;
+}
+
+/* What is copied only because it is away stays there if there is no memory. */
+static gfp_t zcipc_plan_gfp_near(gfp_t gfp)
+{
+	return (gfp & ~__GFP_NOFAIL) | __GFP_THISNODE | __GFP_NORETRY | __GFP_NOWARN;
+}
+
+/* Would there be more copies, with @n more, than others are to wait for? */
+static bool zcipc_plan_is_much(const struct zcipc_plan *plan, unsigned long n)
+{
+	return plan->brief && (plan->held >> PAGE_SHIFT) + plan->nloose + n > ZCIPC_LONG_COPIES;
+}
+
+/* Gives some copies up. */
+static void zcipc_plan_drop(struct zcipc_plan *plan, unsigned long i, unsigned long n)
+{
+	unsigned long end = i + n;
+
+	for (; plan->copies && i < end; i++) {
+		if (plan->copies[i])
+			zcipc_frame_put(plan->copies[i], NULL);
+		plan->copies[i] = NULL;
+		zcipc_resched(i);
+	}
+}
+
+/* Copies a frame: to a spare, if there is one, and it may be anywhere. */
+static int zcipc_plan_copy(struct zcipc_plan *plan, const struct zcipc_region *region,
+			   struct zcipc_frame *frame, unsigned long i, gfp_t gfp)
 {
 	struct page *spare = list_first_entry_or_null(&plan->spares, struct page, lru);
+	struct zcipc_frame *copy = (struct zcipc_frame *)spare;
 
-	if (!spare)
-		return zcipc_frame_copy(frame, gfp, plan->node);
-	list_del(&spare->lru);
-	copy_highpage(spare, zcipc_frame_page(frame));
-	return (struct zcipc_frame *)spare;
-}
-
-/* Room for copies, if there is none yet. */
-static bool zcipc_region_plan_copies(gfp_t gfp, struct zcipc_plan *plan)
-{
 	if (!plan->copies)
-		plan->copies = kvcalloc(plan->npages, sizeof(*plan->copies), gfp);
-	return plan->copies;
-}
-
-/* A frame that is to have another cache policy is another frame. */
-static int zcipc_region_plan_cache(struct zcipc_frame *frame, unsigned long i, gfp_t gfp,
-				   struct zcipc_user *user, struct zcipc_plan *plan)
-{
-	struct zcipc_frame *copy;
-
-	/* To read uncached memory takes long. */
-	cond_resched();
-	/* What a snapshot has, too, others can hold for reading only. */
-	if (plan->strict && zcipc_frame_exclusive(frame) &&
-	    zcipc_frame_held(frame, 0, &plan->nheld))
-		return -EBUSY;
-	if (!zcipc_region_plan_copies(gfp, plan))
+		plan->copies = kvcalloc(plan->npages, sizeof(copy), gfp & ~__GFP_THISNODE);
+	if (!plan->copies)
 		return -ENOMEM;
-	if (plan->node_strict)
-		gfp |= __GFP_THISNODE;
-	copy = zcipc_frame_copy_cached(frame, user, plan->cache, gfp, plan->node);
+	if (spare && !(gfp & __GFP_THISNODE)) {
+		list_del(&spare->lru);
+		copy_highpage(spare, zcipc_frame_page(frame));
+	} else {
+		copy = zcipc_frame_copy_cached(frame, region->user, plan->cache, gfp, plan->node);
+	}
 	if (IS_ERR(copy))
 		return PTR_ERR(copy);
 	plan->copies[i] = copy;
-	if (plan->node != NUMA_NO_NODE && page_to_nid(zcipc_frame_page(copy)) != plan->node)
-		plan->off_node += PAGE_SIZE;
 	return 0;
+}
+
+/* Notes whether a page will be on the node where it should be. */
+static int zcipc_plan_check_node(struct zcipc_plan *plan, const struct zcipc_frame *frame,
+				 unsigned long i)
+{
+	if (plan->copies && plan->copies[i])
+		frame = plan->copies[i];
+	if (!zcipc_plan_is_away(plan, frame))
+		return 0;
+	plan->off_node += PAGE_SIZE;
+	return plan->node_strict ? -EBUSY : 0;
+}
+
+/* Copies @n pages from @index on. */
+static int zcipc_plan_copy_range(struct zcipc_plan *plan, const struct zcipc_region *region,
+				 unsigned long index, unsigned long i, unsigned long n, gfp_t gfp)
+{
+	struct zcipc_frame **frame = region->frames + index;
+	unsigned long end = i + n;
+	int ret = 0;
+
+	for (; i < end && !ret; i++, frame++) {
+		zcipc_resched(i);
+		if (fatal_signal_pending(current) && !(gfp & __GFP_NOFAIL))
+			return -EINTR;
+		ret = zcipc_plan_copy(plan, region, *frame, i, gfp);
+		if (!ret)
+			ret = zcipc_plan_check_node(plan, *frame, i);
+	}
+	return ret;
 }
 
 /*
  * Another user could get all parts of a huge page as they are, but that is on the wrong node. If
  * somebody else has some it stays there; otherwise all are copied, or, without memory, none.
  */
-static int zcipc_region_plan_away(struct zcipc_frame **frames, unsigned long i, unsigned long n,
-				  gfp_t gfp, struct zcipc_plan *plan)
+static int zcipc_plan_away(struct zcipc_plan *plan, const struct zcipc_region *region,
+			   unsigned long index, unsigned long i, unsigned long n, gfp_t gfp)
 {
-	bool sole = true;
+	int ret = -EBUSY;
 	unsigned long k;
 
-	gfp = (gfp & ~__GFP_NOFAIL) | __GFP_THISNODE | __GFP_NORETRY | __GFP_NOWARN;
-	for (k = 0; k < n && sole; k++)
-		sole = zcipc_frame_exclusive(frames[k]);
-	if (!sole && plan->node_strict)
-		return -EBUSY;
-	sole = sole && zcipc_region_plan_copies(gfp, plan);
-	for (k = 0; k < n && sole; k++) {
-		if (!(k % ZCIPC_RESCHED_PAGES))
-			cond_resched();
-		plan->copies[i + k] = zcipc_frame_copy(frames[k], gfp, plan->node);
-		if (!plan->copies[i + k])
-			break;
-	}
-	if (k == n && sole) {
+	for (k = 0; k < n && zcipc_frame_exclusive(region->frames[index + k]); k++)
+		;
+	if (k == n)
+		ret = zcipc_plan_copy_range(plan, region, index, i, n, zcipc_plan_gfp_near(gfp));
+	if (!ret)
 		plan->migrated += n << PAGE_SHIFT;
-		return 0;
-	}
-	if (plan->node_strict)
-		return -ENOMEM;
-	while (sole && k-- > 0) {
-		zcipc_frame_put(plan->copies[i + k], NULL);
-		plan->copies[i + k] = NULL;
-	}
+	if (!ret || plan->node_strict)
+		return ret;
+	zcipc_plan_drop(plan, i, n);
 	plan->off_node += n << PAGE_SHIFT;
 	return 0;
 }
 
-/* Another user gets a copy of a part of a huge page. */
-static int zcipc_region_plan_part(struct zcipc_frame *frame, unsigned long i, gfp_t gfp,
-				  struct zcipc_plan *plan)
-{
-	struct zcipc_frame *copy;
-
-	if (plan->node_strict)
-		gfp |= __GFP_THISNODE;
-	copy = zcipc_region_copy_held(frame, gfp, plan);
-	if (!copy)
-		return -ENOMEM;
-	plan->copies[i] = copy;
-	if (plan->node != NUMA_NO_NODE && page_to_nid(zcipc_frame_page(copy)) != plan->node)
-		plan->off_node += PAGE_SIZE;
-	return 0;
-}
-
-/* Would there be more copies, with @n more, than others are to wait for? */
-static bool zcipc_region_plan_is_much(const struct zcipc_plan *plan, unsigned long n)
-{
-	return plan->brief && (plan->held >> PAGE_SHIFT) + plan->nloose + n > ZCIPC_LONG_COPIES;
-}
-
-/*
- * As zcipc_region_plan(), of parts of huge pages of which another user gets @left pages, from
- * @index on. Sets @n to how many pages have been planned.
- */
-static int zcipc_region_plan_parts(const struct zcipc_region *region, unsigned long index,
-				   unsigned long left, unsigned long i, gfp_t gfp,
-				   struct zcipc_plan *plan, unsigned long *n)
+/* Parts of huge pages, of which another user gets @left. [out] @n: how many have been planned. */
+static int zcipc_plan_parts(struct zcipc_plan *plan, const struct zcipc_region *region,
+			    unsigned long index, unsigned long left, unsigned long i, gfp_t gfp,
+			    unsigned long *n)
 {
 	enum zcipc_fate fate = zcipc_region_fate(region, index, left, &plan->nheld, n);
-	bool away = plan->node != NUMA_NO_NODE &&
-		    page_to_nid(zcipc_frame_page(region->frames[index])) != plan->node;
-	unsigned long k;
-	int ret = 0;
+	bool away = zcipc_plan_is_away(plan, region->frames[index]);
 
 	cond_resched();
 	if (fate == ZCIPC_FATE_GO && !away)
 		return 0;
 	if (plan->strict && fate == ZCIPC_FATE_HELD)
 		return -EBUSY;
-	if (zcipc_region_plan_is_much(plan, *n))
+	if (zcipc_plan_is_much(plan, *n))
 		return -E2BIG;
 	if (fate == ZCIPC_FATE_GO)
-		return zcipc_region_plan_away(region->frames + index, i, *n, gfp, plan);
-	if (!zcipc_region_plan_copies(gfp, plan))
-		return -ENOMEM;
-	for (k = 0; k < *n && !ret; k++) {
-		if (!(k % ZCIPC_RESCHED_PAGES))
-			cond_resched();
-		if (fatal_signal_pending(current) && !(gfp & __GFP_NOFAIL))
-			ret = -EINTR;
-		else
-			ret = zcipc_region_plan_part(region->frames[index + k], i + k, gfp, plan);
-	}
+		return zcipc_plan_away(plan, region, index, i, *n, gfp);
 	if (fate == ZCIPC_FATE_HELD)
 		plan->held += *n << PAGE_SHIFT;
 	else
 		plan->nloose += *n;
-	return ret;
+	if (plan->node_strict)
+		gfp |= __GFP_THISNODE;
+	return zcipc_plan_copy_range(plan, region, index, i, *n, gfp);
+}
+
+/* A frame that is to have another cache policy is another frame. */
+static int zcipc_plan_cache(struct zcipc_plan *plan, const struct zcipc_region *region,
+			    struct zcipc_frame *frame, unsigned long i, gfp_t gfp)
+{
+	/* To read uncached memory takes long. */
+	cond_resched();
+	/* What a snapshot has, too, others can hold for reading only. */
+	if (plan->strict && zcipc_frame_exclusive(frame) &&
+	    zcipc_frame_held(frame, 0, &plan->nheld))
+		return -EBUSY;
+	if (plan->node_strict)
+		gfp |= __GFP_THISNODE;
+	return zcipc_plan_copy(plan, region, frame, i, gfp);
 }
 
 /* What is to be done with one page. */
-static int zcipc_region_plan_frame(struct zcipc_frame *frame, unsigned long i, gfp_t gfp,
-				   struct zcipc_user *user, struct zcipc_plan *plan)
+static int zcipc_plan_frame(struct zcipc_plan *plan, const struct zcipc_region *region,
+			    struct zcipc_frame *frame, unsigned long i, gfp_t gfp)
 {
-	int node = page_to_nid(zcipc_frame_page(frame));
-	bool away = plan->node != NUMA_NO_NODE && node != plan->node;
-	struct zcipc_frame *copy = NULL;
-	bool held;
+	bool held, away = zcipc_plan_is_away(plan, frame);
+	int ret = 0;
 
-	if (!plan->take && !away)
+	if (!zcipc_frame_exclusive(frame) || (!plan->take && !away))
 		return 0;
-	if (zcipc_frame_exclusive(frame)) {
-		/* Nobody can hold what is from a pool; a copy would have to be from there, too. */
-		held = !plan->cache && zcipc_frame_held(frame, 0, &plan->nheld);
-		if (held && plan->take && plan->strict)
+	/* Nobody can hold what is from a pool; a copy would have to be from there, too. */
+	held = !plan->cache && zcipc_frame_held(frame, 0, &plan->nheld);
+	if (held && plan->take) {
+		if (plan->strict)
 			return -EBUSY;
-		if (!held && !away)
-			return 0;
-		if ((!held || plan->take) && !zcipc_region_plan_copies(gfp, plan))
-			return -ENOMEM;
-		if (held && plan->take) {
-			copy = zcipc_region_copy_held(frame, gfp, plan);
-			if (!copy)
-				return -ENOMEM;
+		ret = zcipc_plan_copy(plan, region, frame, i, gfp);
+		if (!ret)
 			plan->held += PAGE_SIZE;
-		} else if (!held) {
-			copy = zcipc_frame_copy_cached(frame, user, plan->cache,
-						       (gfp & ~__GFP_NOFAIL) | __GFP_THISNODE |
-						       __GFP_NORETRY | __GFP_NOWARN, plan->node);
-			if (IS_ERR(copy) && plan->node_strict)
-				return PTR_ERR(copy);
-			if (IS_ERR(copy))
-				copy = NULL;
-			else
-				plan->migrated += PAGE_SIZE;
-		}
-		if (copy)
-			plan->copies[i] = copy;
+	} else if (!held && away) {
+		ret = zcipc_plan_copy(plan, region, frame, i, zcipc_plan_gfp_near(gfp));
+		if (!ret)
+			plan->migrated += PAGE_SIZE;
+		else if (!plan->node_strict)
+			ret = 0;
 	}
-	if (copy)
-		node = page_to_nid(zcipc_frame_page(copy));
-	if (plan->node != NUMA_NO_NODE && node != plan->node) {
-		if (plan->node_strict)
-			return -EBUSY;
-		plan->off_node += PAGE_SIZE;
-	}
-	return 0;
+	return ret;
 }
 
 /**
@@ -251,6 +231,7 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 		      gfp_t gfp, struct zcipc_plan *plan)
 {
 	bool all = plan->cache != region->cache;
+	bool anywhere = plan->node == NUMA_NO_NODE && !all;
 	struct folio *huge = NULL;
 	unsigned long i, n;
 	int ret = 0;
@@ -260,31 +241,31 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 	for (i = 0; i < npages && !ret; i++) {
 		struct zcipc_frame *frame = region->frames[first + i];
 
-		if (i % ZCIPC_RESCHED_PAGES == ZCIPC_RESCHED_PAGES - 1)
-			cond_resched();
-		if (plan->others && frame && !all && zcipc_frame_in_huge(frame)) {
-			ret = zcipc_region_plan_parts(region, first + i, npages - i, i, gfp, plan,
-						      &n);
+		zcipc_resched(i + 1);
+		if (!frame)
+			continue;
+		if (plan->others && !all && zcipc_frame_in_huge(frame)) {
+			ret = zcipc_plan_parts(plan, region, first + i, npages - i, i, gfp, &n);
 			i += n - 1;
 			continue;
 		}
-		if (plan->node == NUMA_NO_NODE && !all &&
-		    zcipc_region_huge_at(region, first + i, npages - i) &&
+		if (anywhere && zcipc_region_huge_at(region, first + i, npages - i) &&
 		    zcipc_frame_is_free(frame, &huge)) {
 			i += ZCIPC_HUGE_PAGES - 1;
 			continue;
 		}
-		/* What nearly all are: nobody else's, and anywhere will do. */
-		if (!frame || (plan->node == NUMA_NO_NODE && !all &&
-			       zcipc_frame_exclusive(frame) && zcipc_frame_is_free(frame, &huge)))
+		/* What nearly all are: nobody else's. */
+		if (anywhere && zcipc_frame_exclusive(frame) && zcipc_frame_is_free(frame, &huge))
 			continue;
 		if (fatal_signal_pending(current) && !(gfp & __GFP_NOFAIL))
 			ret = -EINTR;
 		else if (all)
-			ret = zcipc_region_plan_cache(frame, i, gfp, region->user, plan);
+			ret = zcipc_plan_cache(plan, region, frame, i, gfp);
 		else
-			ret = zcipc_region_plan_frame(frame, i, gfp, region->user, plan);
-		if (!ret && zcipc_region_plan_is_much(plan, 0))
+			ret = zcipc_plan_frame(plan, region, frame, i, gfp);
+		if (!ret)
+			ret = zcipc_plan_check_node(plan, frame, i);
+		if (!ret && zcipc_plan_is_much(plan, 0))
 			ret = -E2BIG;
 	}
 	if (ret)
@@ -295,16 +276,7 @@ int zcipc_region_plan(struct zcipc_region *region, unsigned long first, unsigned
 /* Gives a plan up. */
 void zcipc_region_plan_free(struct zcipc_plan *plan)
 {
-	unsigned long i;
-
-	if (!plan->copies)
-		return;
-	for (i = 0; i < plan->npages; i++) {
-		if (plan->copies[i])
-			zcipc_frame_put(plan->copies[i], NULL);
-		if (!(i % ZCIPC_RESCHED_PAGES))
-			cond_resched();
-	}
+	zcipc_plan_drop(plan, 0, plan->npages);
 	kvfree(plan->copies);
 	plan->copies = NULL;
 }
@@ -325,8 +297,7 @@ void zcipc_region_replace(struct zcipc_region *region, unsigned long first,
 	if (!plan->copies)
 		return;
 	for (i = 0; i < plan->npages; i++) {
-		if (!(i % ZCIPC_RESCHED_PAGES))
-			cond_resched();
+		zcipc_resched(i);
 		if (!plan->copies[i])
 			continue;
 		frame = region->frames[first + i];
