@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pools: frames that are write-combining or uncached.
+ * Pools: frames that are write-combining or uncached, one for each cache policy.
  *
- * The kernel's own mapping of such a frame has to be so, too. It consists of 2 MiB entries: to
- * change a part of one splits it for good, and all that is in it is slower from then on. So these
- * frames come in blocks of 2 MiB, which are changed as a whole, and stay what they are. There is
- * one pool for each cache policy, with as many blocks as a parameter says.
+ * The kernel's own mapping of such a frame has to be so, too. To change a part of one of its 2 MiB
+ * entries splits it for good, and all in it is slower from then on. So these frames come in blocks
+ * of 2 MiB, which are changed as a whole, and stay what they are.
  *
  * No user has more frames of a pool than are free. So whoever comes later finds some.
  *
- * A region with a cache policy has frames of that policy's pool only, and no other region has them:
- * a COPY copies them, and so does a transfer that asks for another policy. Their PTEs are special,
- * so nobody can hold one that is free again.
+ * A region with a cache policy has frames of that policy's pool only, which no other region has.
+ * Their PTEs are special, so nobody can hold one that is free again.
  */
 #include <linux/bitmap.h>
 #include <linux/capability.h>
@@ -42,14 +40,12 @@ MODULE_PARM_DESC(pool_mib, "MiB of each cache policy for who has no CAP_SYS_RAWI
  * struct zcipc_block - 2 MiB of one cache policy
  * @entry: in the list of the pool's blocks
  * @pages: the first of its pages, each of which has one reference
- * @nused: how many are some region's
- * @used: which
+ * @used: which are some region's
  * @users: who asked for these, with a reference
  */
 struct zcipc_block {
 	struct list_head entry;
 	struct page *pages;
-	unsigned int nused;
 	DECLARE_BITMAP(used, ZCIPC_HUGE_PAGES);
 	struct zcipc_user *users[ZCIPC_HUGE_PAGES];
 };
@@ -85,18 +81,14 @@ static DEFINE_XARRAY(zcipc_blocks);
 /* Can frames have a cache policy on this machine? */
 bool zcipc_frame_can_cache(unsigned int cache)
 {
-	switch (cache) {
-	case ZCIPC_CACHE_DEFAULT:
-		return true;
 #ifdef CONFIG_X86
-	case ZCIPC_CACHE_STREAMING:
-		/* Without PAT it would be uncached, and called something else. */
+	/* Without PAT it would be uncached, and called something else. */
+	if (cache == ZCIPC_CACHE_STREAMING)
 		return pat_enabled();
-	case ZCIPC_CACHE_UNCACHED:
+	if (cache == ZCIPC_CACHE_UNCACHED)
 		return true;
 #endif
-	}
-	return false;
+	return cache == ZCIPC_CACHE_DEFAULT;
 }
 
 /* What PTEs of frames with a cache policy look like. */
@@ -125,12 +117,18 @@ static int zcipc_block_set_cache(const struct zcipc_block *block, unsigned int c
 #endif
 }
 
+static unsigned long zcipc_block_index(const struct page *page)
+{
+	return page_to_pfn(page) / ZCIPC_HUGE_PAGES;
+}
+
 /* Frees a block that is in no pool. If it cannot be write-back again its pages are lost. */
 static void zcipc_block_free(struct zcipc_block *block)
 {
 	unsigned int i;
 
-	WARN_ON_ONCE(block->nused);
+	WARN_ON_ONCE(!bitmap_empty(block->used, ZCIPC_HUGE_PAGES));
+	xa_erase(&zcipc_blocks, zcipc_block_index(block->pages));
 	if (!WARN_ON_ONCE(zcipc_block_set_cache(block, ZCIPC_CACHE_DEFAULT)))
 		for (i = 0; i < ZCIPC_HUGE_PAGES; i++)
 			__free_page(block->pages + i);
@@ -155,8 +153,7 @@ static struct zcipc_block *zcipc_block_alloc(unsigned int cache, int node)
 	}
 	split_page(block->pages, get_order(PMD_SIZE));
 	if (zcipc_block_set_cache(block, cache) ||
-	    xa_err(xa_store(&zcipc_blocks, page_to_pfn(block->pages) / ZCIPC_HUGE_PAGES, block,
-			    GFP_KERNEL))) {
+	    xa_err(xa_store(&zcipc_blocks, zcipc_block_index(block->pages), block, GFP_KERNEL))) {
 		/* It may have changed in part. */
 		zcipc_block_free(block);
 		return NULL;
@@ -205,10 +202,18 @@ static int zcipc_pool_grow(unsigned int cache, struct zcipc_user *user, int node
 	return 0;
 }
 
-/* What counts the pages of a user. */
-static unsigned long *zcipc_pool_count(struct zcipc_pool *pool, const unsigned long *pooled)
+/* A user has more pages, or fewer. */
+static void zcipc_pool_count(struct zcipc_pool *pool, struct zcipc_user *user,
+			     unsigned int cache, long n)
 {
-	return pooled ? &pool->nlimited : &pool->nothers;
+	unsigned long *pooled = zcipc_user_pooled(user, cache);
+
+	if (pooled) {
+		*pooled += n;
+		pool->nlimited += n;
+	} else {
+		pool->nothers += n;
+	}
 }
 
 /* May a user have one more? */
@@ -225,7 +230,6 @@ static bool zcipc_pool_admits(const struct zcipc_pool *pool, struct zcipc_user *
 static struct page *zcipc_pool_take(unsigned int cache, struct zcipc_user *user, int node)
 {
 	struct zcipc_pool *pool = &zcipc_pools[cache];
-	unsigned long *pooled = zcipc_user_pooled(user, cache);
 	struct zcipc_block *block;
 	struct page *page = NULL;
 	unsigned int i;
@@ -236,19 +240,17 @@ static struct page *zcipc_pool_take(unsigned int cache, struct zcipc_user *user,
 		goto out;
 	}
 	list_for_each_entry(block, &pool->blocks, entry) {
-		if (block->nused == ZCIPC_HUGE_PAGES)
+		i = find_first_zero_bit(block->used, ZCIPC_HUGE_PAGES);
+		if (i == ZCIPC_HUGE_PAGES)
 			break;
 		if (node != NUMA_NO_NODE && page_to_nid(block->pages) != node)
 			continue;
-		i = find_first_zero_bit(block->used, ZCIPC_HUGE_PAGES);
 		__set_bit(i, block->used);
 		block->users[i] = zcipc_user_ref(user);
 		page = block->pages + i;
-		if (++block->nused == ZCIPC_HUGE_PAGES)
+		if (bitmap_full(block->used, ZCIPC_HUGE_PAGES))
 			list_move_tail(&block->entry, &pool->blocks);
-		if (pooled)
-			++*pooled;
-		*zcipc_pool_count(pool, pooled) += 1;
+		zcipc_pool_count(pool, user, cache, 1);
 		break;
 	}
 out:
@@ -293,33 +295,25 @@ struct page *zcipc_pool_alloc(struct zcipc_user *user, unsigned int cache, gfp_t
 /* Takes a page back. The caller may sleep. */
 void zcipc_pool_put(struct page *page, unsigned int cache)
 {
-	struct zcipc_block *block = xa_load(&zcipc_blocks, page_to_pfn(page) / ZCIPC_HUGE_PAGES);
+	struct zcipc_block *block = xa_load(&zcipc_blocks, zcipc_block_index(page));
 	unsigned int i = page_to_pfn(page) % ZCIPC_HUGE_PAGES;
 	struct zcipc_pool *pool = &zcipc_pools[cache];
-	struct zcipc_user *user;
-	unsigned long *pooled;
+	struct zcipc_user *user = block->users[i];
+	bool goes;
 
 	spin_lock(&zcipc_pools_lock);
-	user = block->users[i];
-	pooled = zcipc_user_pooled(user, cache);
-	if (pooled)
-		--*pooled;
 	__clear_bit(i, block->used);
-	block->nused--;
-	*zcipc_pool_count(pool, pooled) -= 1;
+	zcipc_pool_count(pool, user, cache, -1);
 	list_move(&block->entry, &pool->blocks);
-	if (block->nused || pool->nblocks <= zcipc_pool_max()) {
-		block = NULL;
-	} else {
+	goes = bitmap_empty(block->used, ZCIPC_HUGE_PAGES) && pool->nblocks > zcipc_pool_max();
+	if (goes) {
 		list_del(&block->entry);
 		pool->nblocks--;
 	}
 	spin_unlock(&zcipc_pools_lock);
 	zcipc_user_put(user);
-	if (block) {
-		xa_erase(&zcipc_blocks, page_to_pfn(block->pages) / ZCIPC_HUGE_PAGES);
+	if (goes)
 		zcipc_block_free(block);
-	}
 }
 
 /* When the module goes no region is left. */
@@ -331,5 +325,4 @@ void zcipc_pool_exit(void)
 	for (i = ZCIPC_CACHE_STREAMING; i < ARRAY_SIZE(zcipc_pools); i++)
 		list_for_each_entry_safe(block, next, &zcipc_pools[i].blocks, entry)
 			zcipc_block_free(block);
-	xa_destroy(&zcipc_blocks);
 }
