@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Frames: pages that regions are made of. Owns page->private of those that the module allocated; it
- * has the number of regions that a frame belongs to, times ZCIPC_FRAME_ONE, its cache policy, and
- * ZCIPC_FRAME_WAS_SHARED. All these regions together have one page reference. Each PTE has one, and
- * so has whoever pinned the page: the difference tells whether a frame is held elsewhere. What was
- * somebody's memory before is pins.c's.
+ * Frames: pages that regions are made of. page->private of those that the module allocated is the
+ * frame's state. All regions that have a frame have one page reference together. Each PTE has one,
+ * and so has whoever pinned the page: the difference tells whether a frame is held elsewhere.
  *
- * The number grows only under the lock of a region that the frame belongs to. So for a region whose
- * lock is held a frame that it has alone stays that way.
+ * The number of regions grows only under the lock of a region that has the frame. So for a region
+ * whose lock is held a frame that it has alone stays that way.
  */
 #include <linux/delay.h>
 #include <linux/gfp.h>
@@ -45,25 +43,17 @@ struct zcipc_frame *zcipc_frame_alloc(gfp_t gfp, int node)
 	return page ? zcipc_frame_make(page, ZCIPC_CACHE_DEFAULT) : NULL;
 }
 
-/**
- * zcipc_frame_alloc_cached() - a frame with a cache policy, for one region
- * @user: who asks for it
- * @cache: enum zcipc_cache, one that zcipc_frame_can_cache()
- * @gfp: as for zcipc_frame_alloc()
- * @node: as for zcipc_frame_alloc()
- *
- * Return: the frame, or -ENOMEM, and for other policies than DEFAULT: -EDQUOT
+/*
+ * A frame with a cache policy, one that zcipc_frame_can_cache(). Otherwise as zcipc_frame_alloc(),
+ * but -ENOMEM, or, for other policies than DEFAULT, -EDQUOT.
  */
 struct zcipc_frame *zcipc_frame_alloc_cached(struct zcipc_user *user, unsigned int cache,
 					     gfp_t gfp, int node)
 {
-	struct zcipc_frame *frame;
 	struct page *page;
 
-	if (cache == ZCIPC_CACHE_DEFAULT) {
-		frame = zcipc_frame_alloc(gfp, node);
-		return frame ?: ERR_PTR(-ENOMEM);
-	}
+	if (cache == ZCIPC_CACHE_DEFAULT)
+		return zcipc_frame_alloc(gfp, node) ?: ERR_PTR(-ENOMEM);
 	page = zcipc_pool_alloc(user, cache, gfp, node);
 	return IS_ERR(page) ? ERR_CAST(page) : zcipc_frame_make(page, cache);
 }
@@ -143,11 +133,8 @@ void zcipc_frame_put(struct zcipc_frame *frame, struct zcipc_user *user)
  * @extra: references that the caller knows of
  * @nheld: how many frames of a range have been found held, or NULL
  *
- * A reference may be one that is about to go, of somebody who walked the page tables before they
- * changed: so look again before believing it. But not for each of many frames: others wait for the
- * locks.
- *
- * Return: true if somebody holds the frame
+ * Somebody who walked the page tables before they changed may be about to give a reference up: so
+ * look again. But not for each of many frames: others wait for the locks.
  */
 bool zcipc_frame_held(struct zcipc_frame *frame, int extra, unsigned int *nheld)
 {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Recycling: a region that its endpoint has dropped, and that nobody else ever gets to see, is kept
- * for that endpoint's next one of the same size: as it is, contents and all. So who sends and
- * receives all the time allocates no memory and zeroes none.
+ * Recycling: a region that its endpoint has dropped is kept, contents and all, for that endpoint's
+ * next one of the same size. So who sends and receives all the time allocates and zeroes nothing.
  *
  * Only for endpoints that ask for such memory, and only what is the endpoint's alone: all of the
  * region, which it could read, in frames that no other region has and nobody holds. It stays
@@ -40,7 +39,7 @@ static unsigned long zcipc_recycled_pages;
 
 static struct shrinker *zcipc_recycle_shrinker;
 
-/* Takes a region out of the lists. */
+/* Takes a region out of the lists: it exists again, be it to be freed. */
 static void zcipc_recycle_remove(struct zcipc_region *region)
 {
 	list_del(&region->recycled);
@@ -48,13 +47,8 @@ static void zcipc_recycle_remove(struct zcipc_region *region)
 	list_del(&region->kept);
 	region->keeper->npages -= region->npages;
 	zcipc_recycled_pages -= region->npages;
-}
-
-/* It exists again, be it to be freed. */
-static void zcipc_recycle_count(const struct zcipc_region *region, long sign)
-{
-	zcipc_stat_add(REGIONS, sign);
-	zcipc_stat_add(FRAMES, sign * (long)region->npages);
+	zcipc_stat_inc(REGIONS);
+	zcipc_stat_add(FRAMES, region->npages);
 }
 
 /* A kept region: of @kept, or of @user, or, if both are NULL, of anybody; or NULL. */
@@ -86,10 +80,8 @@ static unsigned long zcipc_recycle_drain(struct zcipc_kept *kept, struct zcipc_u
 		n += region->npages;
 	}
 	spin_unlock(&zcipc_recycle_lock);
-	list_for_each_entry_safe(region, next, &gone, recycled) {
-		zcipc_recycle_count(region, 1);
+	list_for_each_entry_safe(region, next, &gone, recycled)
 		zcipc_region_put(region);
-	}
 	return n;
 }
 
@@ -125,14 +117,11 @@ static bool zcipc_recycle_alone(const struct zcipc_region *region)
 		if (!zcipc_frame_is_free(frame, &huge))
 			return false;
 		if (zcipc_region_huge_at(region, i, region->npages - i) &&
-		    zcipc_huge_exclusive(frame)) {
+		    zcipc_huge_exclusive(frame))
 			i += ZCIPC_HUGE_PAGES - 1;
-			continue;
-		}
-		if (!zcipc_frame_exclusive(frame))
+		else if (!zcipc_frame_exclusive(frame))
 			return false;
-		if (!(i % ZCIPC_RESCHED_PAGES))
-			cond_resched();
+		zcipc_resched(i);
 	}
 	return true;
 }
@@ -155,7 +144,8 @@ bool zcipc_recycle_keep(struct zcipc_kept *kept, struct zcipc_region *region)
 	    region->ncharged != region->npages || kept->npages + region->npages > max ||
 	    !zcipc_recycle_alone(region))
 		return false;
-	zcipc_recycle_count(region, -1);
+	zcipc_stat_dec(REGIONS);
+	zcipc_stat_add(FRAMES, -(long)region->npages);
 	spin_lock(&zcipc_recycle_lock);
 	region->keeper = kept;
 	list_add(&region->kept, &kept->regions);
@@ -178,7 +168,7 @@ bool zcipc_recycle_keep(struct zcipc_kept *kept, struct zcipc_region *region)
  */
 struct zcipc_region *zcipc_recycle_take(struct zcipc_kept *kept, unsigned long npages, u32 flags)
 {
-	struct zcipc_region *region, *found = NULL;
+	struct zcipc_region *region;
 	unsigned int left = ZCIPC_RECYCLE_LOOK;
 
 	WRITE_ONCE(kept->wanted, true);
@@ -193,15 +183,12 @@ struct zcipc_region *zcipc_recycle_take(struct zcipc_kept *kept, unsigned long n
 		    (flags & ZCIPC_CREATE_HUGE && region->nhuge * ZCIPC_HUGE_PAGES < npages))
 			continue;
 		zcipc_recycle_remove(region);
-		found = region;
-		break;
+		spin_unlock(&zcipc_recycle_lock);
+		zcipc_region_renew(region);
+		return region;
 	}
 	spin_unlock(&zcipc_recycle_lock);
-	if (!found)
-		return NULL;
-	zcipc_recycle_count(found, 1);
-	zcipc_region_renew(found);
-	return found;
+	return NULL;
 }
 
 static unsigned long zcipc_recycle_shrink_count(struct shrinker *shrinker,
