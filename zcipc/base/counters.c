@@ -5,12 +5,11 @@
  */
 #define pr_fmt(fmt) "zcipc: " fmt
 
+#include "base/base.h"
+
 #include <linux/build_bug.h>
-#include <linux/log2.h>
-#include <linux/minmax.h>
 #include <linux/printk.h>
 
-#include "base/counters.h"
 
 DEFINE_PER_CPU(struct zcipc_counters, zcipc_stats);
 

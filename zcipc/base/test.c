@@ -5,13 +5,10 @@
  * Whoever comes to the one that is named by the parameter test_point waits there for test_delay_ms,
  * with the locks that it holds; if that is 0, until test_point is written again.
  */
-#include <linux/delay.h>
-#include <linux/module.h>
-#include <linux/moduleparam.h>
-#include <linux/string.h>
-#include <linux/wait.h>
+#include "base/base.h"
 
-#include "base/test.h"
+#include <linux/delay.h>
+
 
 static char test_point[16];
 static unsigned int test_hits;

@@ -2,11 +2,7 @@
 /*
  * A call's struct: written back to where it was read from.
  */
-#include <linux/minmax.h>
-#include <linux/uaccess.h>
-
-#include <linux/zcipc.h>
-
+#include "base/base.h"
 #include "base/ucmd.h"
 
 /**

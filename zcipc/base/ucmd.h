@@ -5,7 +5,7 @@
 #ifndef ZCIPC_UCMD_H
 #define ZCIPC_UCMD_H
 
-#include <linux/types.h>
+#include "base/base.h"
 
 struct file;
 struct zcipc_endpoint;

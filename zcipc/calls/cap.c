@@ -2,16 +2,10 @@
 /*
  * Calls about capabilities: MAP, UNMAP, DROP, REVOKE.
  */
+#include "base/base.h"
+
 #include <linux/cacheflush.h>
-#include <linux/file.h>
-#include <linux/highmem.h>
-#include <linux/sched/mm.h>
 
-#include <linux/zcipc.h>
-
-#include "base/compat.h"
-#include "base/limits.h"
-#include "base/test.h"
 #include "base/ucmd.h"
 #include "mem/frame.h"
 #include "mem/recycle.h"

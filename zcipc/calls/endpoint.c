@@ -2,12 +2,7 @@
 /*
  * Calls about endpoints: INFO, ENDPOINT_CONFIG, LOOKUP.
  */
-#include <linux/pid.h>
-#include <linux/string.h>
-
-#include <linux/zcipc.h>
-
-#include "base/limits.h"
+#include "base/base.h"
 #include "base/ucmd.h"
 #include "mem/huge.h"
 #include "mem/pins.h"

@@ -3,18 +3,7 @@
  * Calls about the caller's own memory: REGION_IMPORT makes it a region that stays where it is, and
  * REGION_ORDINARY makes it ordinary again.
  */
-#include <linux/file.h>
-#include <linux/highmem.h>
-#include <linux/mm.h>
-#include <linux/mman.h>
-#include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
-#include <linux/slab.h>
-#include <linux/uaccess.h>
-
-#include "base/compat.h"
-#include "base/limits.h"
-#include "base/test.h"
+#include "base/base.h"
 #include "base/ucmd.h"
 #include "mem/account.h"
 #include "mem/frame.h"

@@ -2,18 +2,12 @@
 /*
  * The device, its file operations, and the table of calls.
  */
-#include <linux/file.h>
-#include <linux/fs.h>
+#include "base/base.h"
+
 #include <linux/miscdevice.h>
-#include <linux/mman.h>
-#include <linux/module.h>
 #include <linux/nospec.h>
 #include <linux/poll.h>
-#include <linux/sched/mm.h>
-#include <linux/uaccess.h>
 
-#include "base/compat.h"
-#include "base/counters.h"
 #include "base/ucmd.h"
 #include "mem/huge.h"
 #include "mem/pool.h"

@@ -2,15 +2,10 @@
 /*
  * Calls about messages: RECV, NOTIFY.
  */
-#include <linux/mman.h>
-#include <linux/pagemap.h>
+#include "base/base.h"
+
 #include <linux/pid_namespace.h>
-#include <linux/uaccess.h>
-#include <linux/uidgid.h>
 
-#include <linux/zcipc.h>
-
-#include "base/test.h"
 #include "base/ucmd.h"
 #include "mem/region.h"
 #include "map/file.h"

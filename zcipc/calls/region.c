@@ -2,13 +2,7 @@
 /*
  * Calls about regions: REGION_CREATE, REGION_QUERY.
  */
-#include <linux/mm.h>
-#include <linux/sched/signal.h>
-
-#include <linux/zcipc.h>
-
-#include "base/compat.h"
-#include "base/limits.h"
+#include "base/base.h"
 #include "base/ucmd.h"
 #include "mem/frame.h"
 #include "mem/huge.h"

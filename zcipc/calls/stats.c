@@ -2,16 +2,11 @@
 /*
  * The ways to see counters: an ioctl, fdinfo, and files in debugfs.
  */
+#include "base/base.h"
+
 #include <linux/debugfs.h>
-#include <linux/pid.h>
 #include <linux/seq_file.h>
-#include <linux/slab.h>
-#include <linux/uaccess.h>
 
-#include <linux/zcipc.h>
-
-#include "base/counters.h"
-#include "base/limits.h"
 #include "base/ucmd.h"
 #include "mem/account.h"
 #include "mem/region.h"

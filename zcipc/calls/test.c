@@ -10,12 +10,9 @@
  * Cache attributes: who writes a user address to test_pte reads from it what its own page table
  * says there, and what the kernel's says of the same page.
  */
-#include <linux/bitmap.h>
-#include <linux/mmu_notifier.h>
-#include <linux/module.h>
-#include <linux/moduleparam.h>
-#include <linux/sched/mm.h>
+#include "base/base.h"
 
+#include <linux/mmu_notifier.h>
 #include <asm/pgtable.h>
 
 #include "map/pt.h"

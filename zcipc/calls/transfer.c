@@ -2,19 +2,10 @@
 /*
  * Calls that transfer: TRANSFER, GRANT, TRANSFER_BATCH.
  */
-#include <linux/mm.h>
-#include <linux/overflow.h>
-#include <linux/pagemap.h>
-#include <linux/slab.h>
+#include "base/base.h"
+
 #include <linux/timekeeping.h>
-#include <linux/uaccess.h>
 
-#include <linux/zcipc.h>
-
-#include "base/compat.h"
-#include "base/counters.h"
-#include "base/limits.h"
-#include "base/test.h"
 #include "base/ucmd.h"
 #include "mem/pool.h"
 #include "mem/region.h"

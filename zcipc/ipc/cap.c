@@ -8,20 +8,11 @@
  * mark. The second, zcipc_cap_reap(), takes them out of the tables one by one, and tells the
  * owners.
  */
-#include <linux/highmem.h>
-#include <linux/slab.h>
-
-#include "base/counters.h"
-#include "base/limits.h"
-#include "base/test.h"
+#include "base/base.h"
 #include "base/trace.h"
-#include "mem/region.h"
 #include "map/file.h"
-#include "map/slot.h"
 #include "map/unmap.h"
 #include "ipc/cap.h"
-#include "ipc/endpoint.h"
-#include "ipc/message.h"
 #include "ipc/queue.h"
 #include "ipc/room.h"
 

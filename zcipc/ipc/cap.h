@@ -5,17 +5,10 @@
 #ifndef ZCIPC_CAP_H
 #define ZCIPC_CAP_H
 
-#include <linux/err.h>
-#include <linux/gfp.h>
-#include <linux/list.h>
-#include <linux/lockdep.h>
-#include <linux/minmax.h>
-#include <linux/mm.h>
-#include <linux/nospec.h>
-#include <linux/types.h>
-#include <linux/workqueue.h>
+#include "base/base.h"
 
-#include "base/limits.h"
+#include <linux/nospec.h>
+
 #include "mem/region.h"
 #include "map/extent.h"
 #include "map/slot.h"

@@ -3,25 +3,13 @@
  * Endpoints: memory, references, look-up, and whom they accept. How they come to life and die is in
  * life.c.
  */
-#include <linux/cred.h>
-#include <linux/file.h>
-#include <linux/fs.h>
-#include <linux/mmu_notifier.h>
-#include <linux/pid.h>
-#include <linux/rcupdate.h>
-#include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
-#include <linux/sizes.h>
-#include <linux/slab.h>
-#include <linux/uaccess.h>
-#include <linux/xarray.h>
+#include "base/base.h"
 
-#include "base/counters.h"
-#include "base/limits.h"
+#include <linux/cred.h>
+#include <linux/mmu_notifier.h>
+
 #include "base/trace.h"
 #include "mem/account.h"
-#include "mem/recycle.h"
-#include "map/space.h"
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 

@@ -12,30 +12,16 @@
 #ifndef ZCIPC_ENDPOINT_H
 #define ZCIPC_ENDPOINT_H
 
-#include <linux/fs.h>
-#include <linux/kref.h>
-#include <linux/list.h>
-#include <linux/mm.h>
-#include <linux/mutex.h>
-#include <linux/percpu.h>
-#include <linux/rbtree.h>
-#include <linux/rcupdate.h>
-#include <linux/rwsem.h>
+#include "base/base.h"
+
 #include <linux/topology.h>
-#include <linux/types.h>
-#include <linux/wait.h>
-#include <linux/workqueue.h>
 
-#include <linux/zcipc.h>
-
-#include "base/counters.h"
 #include "mem/recycle.h"
 #include "mem/region.h"
 #include "map/space.h"
 
 struct cred;
 struct mmu_notifier;
-struct pid;
 struct zcipc_accept;
 struct zcipc_notice;
 struct zcipc_receive_ring;

@@ -10,16 +10,10 @@
  * endpoint that has nothing mapped for a while an MMU notifier does, which all of an address space
  * have in common. Not of all: whoever has one pays for it each time that anything is unmapped.
  */
-#include <linux/fs.h>
-#include <linux/list.h>
+#include "base/base.h"
+
 #include <linux/mmu_notifier.h>
-#include <linux/sched/mm.h>
-#include <linux/slab.h>
-#include <linux/workqueue.h>
 
-#include <linux/zcipc.h>
-
-#include "base/test.h"
 #include "mem/account.h"
 #include "mem/plan.h"
 #include "mem/recycle.h"

@@ -9,14 +9,7 @@
  * capability does, or when it is received; then the endpoint keeps one for the next, so that who
  * notifies and receives by turns allocates nothing.
  */
-#include <linux/list.h>
-#include <linux/pid.h>
-#include <linux/slab.h>
-
-#include <linux/zcipc.h>
-
-#include "base/counters.h"
-#include "base/limits.h"
+#include "base/base.h"
 #include "base/trace.h"
 #include "mem/account.h"
 #include "map/slot.h"

@@ -5,14 +5,8 @@
 #ifndef ZCIPC_MESSAGE_H
 #define ZCIPC_MESSAGE_H
 
-#include <linux/list.h>
-#include <linux/mm.h>
-#include <linux/types.h>
-#include <linux/uidgid.h>
+#include "base/base.h"
 
-#include <linux/zcipc.h>
-
-struct pid;
 struct zcipc_cap;
 struct zcipc_endpoint;
 

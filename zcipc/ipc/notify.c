@@ -6,8 +6,7 @@
  * region keep the two capabilities as they are until the message is in the queue. There whoever
  * takes the receiver's away finds it.
  */
-#include <linux/zcipc.h>
-
+#include "base/base.h"
 #include "base/trace.h"
 #include "mem/region.h"
 #include "ipc/cap.h"

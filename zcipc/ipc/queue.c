@@ -11,22 +11,16 @@
  * A message in the ring is in its list until the head is past it, or until what it tells of is gone
  * from the endpoint: then only the entry remains.
  */
-#include <linux/list.h>
-#include <linux/pid.h>
+#include "base/base.h"
+
 #include <linux/pid_namespace.h>
-#include <linux/slab.h>
-#include <linux/uidgid.h>
 #include <linux/user_namespace.h>
 #include <linux/vmalloc.h>
 
-#include "base/compat.h"
-#include "base/counters.h"
 #include "mem/account.h"
 #include "map/pt.h"
 #include "map/window.h"
 #include "ipc/cap.h"
-#include "ipc/endpoint.h"
-#include "ipc/message.h"
 #include "ipc/queue.h"
 #include "ipc/room.h"
 

@@ -5,9 +5,7 @@
 #ifndef ZCIPC_QUEUE_H
 #define ZCIPC_QUEUE_H
 
-#include <linux/mm.h>
-#include <linux/types.h>
-
+#include "base/base.h"
 #include "ipc/endpoint.h"
 #include "ipc/message.h"
 

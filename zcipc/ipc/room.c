@@ -2,11 +2,8 @@
 /*
  * Senders that wait for room in an endpoint: in line, one wake-up for one place.
  */
-#include <linux/sched/signal.h>
-#include <linux/wait.h>
-
+#include "base/base.h"
 #include "map/window.h"
-#include "ipc/endpoint.h"
 #include "ipc/queue.h"
 #include "ipc/room.h"
 

@@ -5,10 +5,7 @@
 #ifndef ZCIPC_ROOM_H
 #define ZCIPC_ROOM_H
 
-#include <linux/lockdep.h>
-#include <linux/types.h>
-#include <linux/wait.h>
-
+#include "base/base.h"
 #include "ipc/endpoint.h"
 
 /**

@@ -6,11 +6,10 @@
  * a token is never made twice, and one that is not in the table can be told apart: it is stale if
  * its index has had that generation, and otherwise never existed here.
  */
-#include <linux/log2.h>
-#include <linux/random.h>
-#include <linux/slab.h>
+#include "base/base.h"
 
-#include "base/limits.h"
+#include <linux/random.h>
+
 #include "mem/account.h"
 #include "map/extent.h"
 #include "ipc/cap.h"

@@ -2,15 +2,10 @@
 /*
  * VMAs of adopted memory, which stays where it was: what imports map, and what goes again.
  */
-#include <linux/highmem.h>
-#include <linux/mm.h>
-#include <linux/mman.h>
-#include <linux/sched/coredump.h>
-#include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
+#include "base/base.h"
 
-#include "base/compat.h"
-#include "base/limits.h"
+#include <linux/sched/coredump.h>
+
 #include "mem/frame.h"
 #include "mem/region.h"
 #include "map/adopted.h"

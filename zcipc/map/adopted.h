@@ -5,9 +5,8 @@
 #ifndef ZCIPC_ADOPTED_H
 #define ZCIPC_ADOPTED_H
 
-#include <linux/types.h>
+#include "base/base.h"
 
-struct task_struct;
 struct zcipc_space;
 struct zcipc_slot;
 

@@ -42,19 +42,10 @@
  * Special PTEs of a region are carried with nothing to count. They are not made ordinary ones, nor
  * the other way round. PMDs have nothing to be carried, since nobody counts them.
  */
-#include <linux/bitmap.h>
-#include <linux/mm.h>
-#include <linux/mm_inline.h>
-#include <linux/moduleparam.h>
-#include <linux/slab.h>
+#include "base/base.h"
+
 #include <linux/userfaultfd_k.h>
 
-#include <linux/zcipc.h>
-
-#include "base/compat.h"
-#include "base/counters.h"
-#include "base/limits.h"
-#include "base/test.h"
 #include "base/trace.h"
 #include "mem/frame.h"
 #include "mem/huge.h"

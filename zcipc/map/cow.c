@@ -36,12 +36,7 @@
  * A write to a part that others have, too, takes it apart for its region: a PMD is writable as a
  * whole.
  */
-#include <linux/highmem.h>
-#include <linux/sched.h>
-#include <linux/sched/signal.h>
-
-#include "base/limits.h"
-#include "base/test.h"
+#include "base/base.h"
 #include "base/trace.h"
 #include "mem/frame.h"
 #include "mem/huge.h"

@@ -5,7 +5,7 @@
 #ifndef ZCIPC_COW_H
 #define ZCIPC_COW_H
 
-#include <linux/types.h>
+#include "base/base.h"
 
 struct zcipc_space;
 struct zcipc_frame;

@@ -2,9 +2,9 @@
 /*
  * Extents, by their ranges: the way from a page of a region to all that may map it.
  */
+#include "base/base.h"
+
 #include <linux/interval_tree_generic.h>
-#include <linux/list.h>
-#include <linux/lockdep.h>
 
 #include "mem/region.h"
 #include "map/extent.h"

@@ -5,9 +5,7 @@
 #ifndef ZCIPC_EXTENT_H
 #define ZCIPC_EXTENT_H
 
-#include <linux/list.h>
-#include <linux/rbtree.h>
-#include <linux/types.h>
+#include "base/base.h"
 
 struct zcipc_region;
 struct zcipc_space;

@@ -2,14 +2,10 @@
 /*
  * Faults in what a space has mapped.
  */
-#include <linux/file.h>
-#include <linux/highmem.h>
-#include <linux/mm.h>
-#include <linux/sched/signal.h>
+#include "base/base.h"
+
 #include <linux/userfaultfd_k.h>
 
-#include "base/compat.h"
-#include "base/test.h"
 #include "mem/frame.h"
 #include "mem/region.h"
 #include "map/cow.h"

@@ -10,24 +10,13 @@
  * inode: nobody gets at the rest of the file by way of it, as remap_file_pages() would. And its
  * pages are always inserted under a lock, so that a view which is dead stays empty.
  */
-#include <linux/file.h>
-#include <linux/fs.h>
+#include "base/base.h"
+
 #include <linux/magic.h>
-#include <linux/mm.h>
-#include <linux/mman.h>
 #include <linux/mount.h>
-#include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
-#include <linux/slab.h>
-#include <linux/spinlock.h>
 #include <linux/userfaultfd_k.h>
 
-#include <linux/zcipc.h>
-
-#include "base/compat.h"
-#include "base/counters.h"
-#include "base/limits.h"
-#include "base/test.h"
 #include "mem/account.h"
 #include "mem/region.h"
 #include "map/file.h"

@@ -5,11 +5,8 @@
 #ifndef ZCIPC_FILE_H
 #define ZCIPC_FILE_H
 
-#include <linux/mm.h>
-#include <linux/spinlock.h>
-#include <linux/types.h>
+#include "base/base.h"
 
-struct file;
 struct zcipc_extent;
 struct zcipc_region;
 struct zcipc_slot;

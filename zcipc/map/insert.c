@@ -7,13 +7,7 @@
  * A PTE never shows anything but the frame that the slot's region has at that place, and is never
  * writable, nor dirty, unless slot and frame are writable: see space.h for why that holds.
  */
-#include <linux/highmem.h>
-#include <linux/mm.h>
-#include <linux/sched/signal.h>
-
-#include "base/compat.h"
-#include "base/limits.h"
-#include "base/test.h"
+#include "base/base.h"
 #include "base/trace.h"
 #include "mem/frame.h"
 #include "mem/huge.h"

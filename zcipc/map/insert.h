@@ -5,9 +5,7 @@
 #ifndef ZCIPC_INSERT_H
 #define ZCIPC_INSERT_H
 
-#include <linux/bitmap.h>
-#include <linux/mm.h>
-#include <linux/types.h>
+#include "base/base.h"
 
 struct zcipc_space;
 struct zcipc_frame;

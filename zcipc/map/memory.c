@@ -2,15 +2,11 @@
 /*
  * The current task's own memory: can it be taken away, and how that is done, and undone.
  */
-#include <linux/mm.h>
-#include <linux/mman.h>
+#include "base/base.h"
+
 #include <linux/pkeys.h>
-#include <linux/sched/mm.h>
-#include <linux/uaccess.h>
 #include <linux/userfaultfd_k.h>
 
-#include "base/compat.h"
-#include "base/counters.h"
 #include "mem/frame.h"
 #include "mem/region.h"
 #include "map/memory.h"

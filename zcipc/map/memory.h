@@ -5,7 +5,7 @@
 #ifndef ZCIPC_MEMORY_H
 #define ZCIPC_MEMORY_H
 
-#include <linux/types.h>
+#include "base/base.h"
 
 struct zcipc_region;
 

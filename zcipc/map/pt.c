@@ -41,11 +41,7 @@
  *
  * fork(). These VMAs are VM_DONTCOPY. If madvise() has ended that: see zcipc_pt_is_inherited().
  */
-#include <linux/fs.h>
-#include <linux/pagemap.h>
-#include <linux/sched/mm.h>
-
-#include "base/compat.h"
+#include "base/base.h"
 #include "map/pt.h"
 
 #ifdef CONFIG_ARM64_MTE

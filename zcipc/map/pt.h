@@ -5,9 +5,7 @@
 #ifndef ZCIPC_PT_H
 #define ZCIPC_PT_H
 
-#include <linux/mm.h>
-
-#include "base/compat.h"
+#include "base/base.h"
 
 /* The entry for a PMD, or NULL where the tables above it are not there. */
 static inline pmd_t *zcipc_pt_pmd(struct mm_struct *mm, unsigned long addr)

@@ -2,20 +2,14 @@
 /*
  * Slots: which range of an extent is where in the file of a space.
  */
-#include <linux/mm.h>
-#include <linux/slab.h>
-
-#include "base/limits.h"
-#include "base/test.h"
+#include "base/base.h"
 #include "mem/account.h"
-#include "mem/region.h"
 #include "map/file.h"
 #include "map/insert.h"
 #include "map/map.h"
 #include "map/slot.h"
 #include "map/space.h"
 #include "map/unmap.h"
-#include "map/window.h"
 
 /* Where a slot is: a user address, or the file offset of one that is executable. */
 u64 zcipc_slot_addr(const struct zcipc_slot *slot)

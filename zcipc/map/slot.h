@@ -5,15 +5,11 @@
 #ifndef ZCIPC_SLOT_H
 #define ZCIPC_SLOT_H
 
-#include <linux/list.h>
-#include <linux/rbtree.h>
-#include <linux/types.h>
-
+#include "base/base.h"
 #include "mem/region.h"
 #include "map/extent.h"
 #include "map/window.h"
 
-struct zcipc_user;
 struct zcipc_view;
 
 /**

@@ -2,19 +2,15 @@
 /*
  * Spaces: their inodes, files of those, and their locks.
  */
-#include <linux/fs.h>
-#include <linux/mm.h>
+#include "base/base.h"
+
 #include <linux/mount.h>
-#include <linux/pagemap.h>
 #include <linux/pseudo_fs.h>
 
-#include "base/compat.h"
 #include "mem/account.h"
-#include "mem/region.h"
 #include "map/map.h"
 #include "map/pt.h"
 #include "map/space.h"
-#include "map/window.h"
 
 static struct vfsmount *zcipc_mnt;
 

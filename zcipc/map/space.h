@@ -18,21 +18,12 @@
 #ifndef ZCIPC_SPACE_H
 #define ZCIPC_SPACE_H
 
-#include <linux/fs.h>
-#include <linux/mm.h>
-#include <linux/mutex.h>
-#include <linux/percpu.h>
-#include <linux/rbtree.h>
-#include <linux/rwsem.h>
-#include <linux/types.h>
-
-#include "base/counters.h"
+#include "base/base.h"
 #include "mem/region.h"
 #include "map/window.h"
 
 struct zcipc_adoption;
 struct zcipc_slot;
-struct zcipc_user;
 
 /**
  * struct zcipc_space_ops - what the owner of a space has to know

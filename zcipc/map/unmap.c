@@ -3,13 +3,10 @@
  * Takes pages of a space away. Core mm does that for a range of file offsets, in all VMAs and
  * with all TLB flushes that are due. For many ranges there is but one flush.
  */
-#include <linux/mm.h>
-#include <linux/pagemap.h>
+#include "base/base.h"
+
 #include <linux/sort.h>
 
-#include "base/counters.h"
-#include "base/limits.h"
-#include "base/test.h"
 #include "base/trace.h"
 #include "map/extent.h"
 #include "map/file.h"

@@ -5,7 +5,7 @@
 #ifndef ZCIPC_UNMAP_H
 #define ZCIPC_UNMAP_H
 
-#include <linux/types.h>
+#include "base/base.h"
 
 struct zcipc_space;
 struct zcipc_range;

@@ -2,15 +2,7 @@
 /*
  * VMAs of a space: made, split, closed, and what they show at an address.
  */
-#include <linux/fs.h>
-#include <linux/mm.h>
-#include <linux/mman.h>
-#include <linux/pagemap.h>
-#include <linux/slab.h>
-
-#include "base/compat.h"
-#include "base/limits.h"
-#include "base/test.h"
+#include "base/base.h"
 #include "mem/account.h"
 #include "mem/pool.h"
 #include "mem/region.h"

@@ -36,14 +36,7 @@
  * map.h. Rmap and reclaim know nothing of windows. The inode's address_space has their VMAs, for
  * unmap_mapping_pages(), and no pages.
  */
-#include <linux/bitmap.h>
-#include <linux/fs.h>
-#include <linux/mm.h>
-#include <linux/pagemap.h>
-#include <linux/slab.h>
-
-#include "base/compat.h"
-#include "base/limits.h"
+#include "base/base.h"
 #include "mem/account.h"
 #include "mem/frame.h"
 #include "map/map.h"

@@ -5,10 +5,7 @@
 #ifndef ZCIPC_WINDOW_H
 #define ZCIPC_WINDOW_H
 
-#include <linux/mm.h>
-#include <linux/types.h>
-
-#include <linux/zcipc.h>
+#include "base/base.h"
 
 struct zcipc_space;
 

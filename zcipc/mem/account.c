@@ -7,16 +7,12 @@
  * One limit is for each owner, another for all. None counts for who has CAP_SYS_RESOURCE in the
  * initial user namespace when he opens an endpoint. What is pinned counts towards RLIMIT_MEMLOCK.
  */
+#include "base/base.h"
+
 #include <linux/capability.h>
 #include <linux/cred.h>
-#include <linux/mm.h>
-#include <linux/module.h>
-#include <linux/moduleparam.h>
-#include <linux/sched/signal.h>
 #include <linux/sched/user.h>
-#include <linux/slab.h>
 #include <linux/user_namespace.h>
-#include <linux/zcipc.h>
 
 #include "mem/account.h"
 

@@ -5,13 +5,8 @@
 #ifndef ZCIPC_ACCOUNT_H
 #define ZCIPC_ACCOUNT_H
 
-#include <linux/atomic.h>
-#include <linux/list.h>
-#include <linux/refcount.h>
-#include <linux/types.h>
-#include <linux/uidgid.h>
+#include "base/base.h"
 
-struct user_struct;
 struct zcipc_owner;
 
 /**

@@ -7,17 +7,13 @@
  * The number of regions grows only under the lock of a region that has the frame. So for a region
  * whose lock is held a frame that it has alone stays that way.
  */
+#include "base/base.h"
+
 #include <linux/delay.h>
-#include <linux/gfp.h>
-#include <linux/highmem.h>
 
-#include <linux/zcipc.h>
-
-#include "base/counters.h"
 #include "mem/account.h"
 #include "mem/frame.h"
 #include "mem/huge.h"
-#include "mem/parts.h"
 #include "mem/pins.h"
 #include "mem/pool.h"
 

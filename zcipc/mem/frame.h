@@ -5,16 +5,10 @@
 #ifndef ZCIPC_FRAME_H
 #define ZCIPC_FRAME_H
 
-#include <linux/atomic.h>
-#include <linux/gfp.h>
-#include <linux/mm.h>
-#include <linux/types.h>
-
-#include "base/test.h"
+#include "base/base.h"
 #include "mem/parts.h"
 
 struct zcipc_import;
-struct zcipc_user;
 
 struct zcipc_frame *zcipc_frame_alloc(gfp_t gfp, int node);
 struct zcipc_frame *zcipc_frame_alloc_cached(struct zcipc_user *user, unsigned int cache,
@@ -50,7 +44,6 @@ struct zcipc_imported {
  * zcipc_imported: core mm does not let drivers map anonymous pages by ordinary PTEs, nor use their
  * page->private; or, where bit 1 is set, the struct page of a part of a huge frame.
  */
-struct zcipc_frame;
 
 #define ZCIPC_FRAME_IMPORTED	1UL
 #define ZCIPC_FRAME_PART	2UL

@@ -12,20 +12,10 @@
  * A block can also be an imported huge page. Its parts are imported frames, one behind the other in
  * memory: see pins.c. get_user_pages() does not take the PMDs that show it.
  */
-#include <linux/highmem.h>
-#include <linux/module.h>
-#include <linux/moduleparam.h>
-#include <linux/sizes.h>
-#include <linux/slab.h>
-
-#include "base/compat.h"
-#include "base/counters.h"
-#include "base/test.h"
+#include "base/base.h"
 #include "mem/account.h"
-#include "mem/frame.h"
 #include "mem/huge.h"
 #include "mem/parts.h"
-#include "mem/pins.h"
 
 /* Blocks of fewer pages are made of single frames. Tests make it less. */
 static uint huge_min = ZCIPC_HUGE_PAGES;

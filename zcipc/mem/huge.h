@@ -5,11 +5,7 @@
 #ifndef ZCIPC_HUGE_H
 #define ZCIPC_HUGE_H
 
-#include <linux/atomic.h>
-#include <linux/gfp.h>
-#include <linux/mm.h>
-#include <linux/types.h>
-
+#include "base/base.h"
 #include "mem/frame.h"
 #include "mem/pins.h"
 

@@ -8,8 +8,7 @@
  * see zcipc_region_fate(). So who has some has had them all, and has given up itself what no region
  * has any more.
  */
-#include <linux/slab.h>
-
+#include "base/base.h"
 #include "mem/account.h"
 #include "mem/frame.h"
 #include "mem/parts.h"

@@ -5,8 +5,7 @@
 #ifndef ZCIPC_PARTS_H
 #define ZCIPC_PARTS_H
 
-#include <linux/spinlock.h>
-#include <linux/types.h>
+#include "base/base.h"
 
 struct zcipc_frame;
 struct zcipc_user;

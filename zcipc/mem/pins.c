@@ -9,20 +9,12 @@
  * References and pins of a huge page are counted for all of it, so which of its parts are pinned
  * here is noted. Where a block of a region has all of them, in order, PMDs show it: see huge.c.
  */
-#include <linux/cpu.h>
-#include <linux/highmem.h>
-#include <linux/hugetlb.h>
-#include <linux/mm.h>
-#include <linux/moduleparam.h>
-#include <linux/sched/isolation.h>
-#include <linux/sched/signal.h>
-#include <linux/slab.h>
-#include <linux/workqueue.h>
-#include <linux/xarray.h>
+#include "base/base.h"
 
-#include "base/compat.h"
-#include "base/counters.h"
-#include "base/limits.h"
+#include <linux/cpu.h>
+#include <linux/hugetlb.h>
+#include <linux/sched/isolation.h>
+
 #include "mem/account.h"
 #include "mem/frame.h"
 #include "mem/parts.h"

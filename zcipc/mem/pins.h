@@ -5,8 +5,7 @@
 #ifndef ZCIPC_PINS_H
 #define ZCIPC_PINS_H
 
-#include <linux/mm.h>
-#include <linux/types.h>
+#include "base/base.h"
 
 struct zcipc_imported;
 struct zcipc_parts;

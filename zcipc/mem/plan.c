@@ -3,12 +3,7 @@
  * What becomes of frames of a region that cannot be given away as they are: somebody holds them,
  * they are on another node, have another cache policy, or are parts of what another user has.
  */
-#include <linux/highmem.h>
-#include <linux/sched.h>
-#include <linux/sched/signal.h>
-#include <linux/slab.h>
-
-#include "base/limits.h"
+#include "base/base.h"
 #include "mem/account.h"
 #include "mem/frame.h"
 #include "mem/huge.h"

@@ -5,9 +5,7 @@
 #ifndef ZCIPC_PLAN_H
 #define ZCIPC_PLAN_H
 
-#include <linux/gfp.h>
-#include <linux/list.h>
-#include <linux/types.h>
+#include "base/base.h"
 
 struct zcipc_frame;
 struct zcipc_region;

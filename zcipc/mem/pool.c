@@ -11,22 +11,14 @@
  * A region with a cache policy has frames of that policy's pool only, which no other region has.
  * Their PTEs are special, so nobody can hold one that is free again.
  */
-#include <linux/bitmap.h>
+#include "base/base.h"
+
 #include <linux/capability.h>
-#include <linux/gfp.h>
-#include <linux/highmem.h>
-#include <linux/module.h>
-#include <linux/moduleparam.h>
-#include <linux/mutex.h>
-#include <linux/slab.h>
-#include <linux/spinlock.h>
-#include <linux/xarray.h>
+
 #ifdef CONFIG_X86
 #include <asm/memtype.h>
 #include <asm/set_memory.h>
 #endif
-
-#include <linux/zcipc.h>
 
 #include "mem/account.h"
 #include "mem/frame.h"

@@ -5,10 +5,9 @@
 #ifndef ZCIPC_POOL_H
 #define ZCIPC_POOL_H
 
-#include <linux/gfp.h>
-#include <linux/mm.h>
+#include "base/base.h"
+
 #include <linux/pgtable.h>
-#include <linux/types.h>
 
 struct zcipc_user;
 

@@ -7,15 +7,7 @@
  * region, which it could read, in frames that no other region has and nobody holds. It stays
  * charged to the endpoint's user, until that user needs room, or the machine does.
  */
-#include <linux/list.h>
-#include <linux/moduleparam.h>
-#include <linux/spinlock.h>
-
-#include <linux/zcipc.h>
-
-#include "base/compat.h"
-#include "base/counters.h"
-#include "base/limits.h"
+#include "base/base.h"
 #include "mem/account.h"
 #include "mem/frame.h"
 #include "mem/huge.h"

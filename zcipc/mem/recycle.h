@@ -5,8 +5,7 @@
 #ifndef ZCIPC_RECYCLE_H
 #define ZCIPC_RECYCLE_H
 
-#include <linux/list.h>
-#include <linux/types.h>
+#include "base/base.h"
 
 struct zcipc_region;
 struct zcipc_user;

@@ -2,19 +2,8 @@
 /*
  * Regions: make, take apart, free, and what is done to all mappings of one.
  */
-#include <linux/file.h>
-#include <linux/fs.h>
-#include <linux/highmem.h>
-#include <linux/sched.h>
-#include <linux/sched/signal.h>
-#include <linux/slab.h>
-
-#include <linux/zcipc.h>
-
-#include "base/counters.h"
-#include "base/limits.h"
+#include "base/base.h"
 #include "mem/account.h"
-#include "mem/frame.h"
 #include "mem/huge.h"
 #include "mem/parts.h"
 #include "mem/region.h"

@@ -5,27 +5,13 @@
 #ifndef ZCIPC_REGION_H
 #define ZCIPC_REGION_H
 
-#include <linux/bitmap.h>
-#include <linux/bug.h>
-#include <linux/kref.h>
-#include <linux/list.h>
-#include <linux/lockdep.h>
-#include <linux/mutex.h>
-#include <linux/rbtree.h>
+#include "base/base.h"
+
 #include <linux/topology.h>
-#include <linux/types.h>
-#include <linux/workqueue.h>
 
-#include <linux/zcipc.h>
-
-#include "base/counters.h"
-#include "base/limits.h"
 #include "mem/frame.h"
 
-struct file;
-struct zcipc_frame;
 struct zcipc_kept;
-struct zcipc_user;
 
 /**
  * struct zcipc_region - an ordered set of frames with an identity

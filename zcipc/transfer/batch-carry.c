@@ -3,15 +3,10 @@
  * Page tables of a batch: what leaves the sender's at once, what is carried from there to a peer's
  * (see map/carry.c), and what is entered in the peers' at the end.
  */
-#include <linux/mm.h>
-#include <linux/mm_inline.h>
+#include "base/base.h"
+
 #include <linux/mmu_notifier.h>
-#include <linux/pagemap.h>
-#include <linux/sched/mm.h>
 
-#include <linux/zcipc.h>
-
-#include "base/test.h"
 #include "mem/region.h"
 #include "map/carry.h"
 #include "map/insert.h"

@@ -3,13 +3,10 @@
  * What is done about a batch before anything is changed: which transfers go together, what they
  * need, and, once all is locked, which of them there still can be.
  */
-#include <linux/mm.h>
-#include <linux/slab.h>
+#include "base/base.h"
+
 #include <linux/sort.h>
 
-#include <linux/zcipc.h>
-
-#include "base/limits.h"
 #include "base/trace.h"
 #include "mem/region.h"
 #include "map/carry.h"

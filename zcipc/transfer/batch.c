@@ -17,23 +17,15 @@
  * The sender's mmap_lock is held all the time. That is what keeps its VMAs as they are while they
  * are taken apart, and what tells lockdep that these many locks of a kind have an order.
  */
-#include <linux/mm.h>
-#include <linux/sched/signal.h>
-#include <linux/slab.h>
+#include "base/base.h"
+
 #include <linux/sort.h>
 #include <linux/timex.h>
 
-#include <linux/zcipc.h>
-
-#include "base/limits.h"
-#include "base/test.h"
 #include "mem/region.h"
-#include "map/carry.h"
-#include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "ipc/room.h"
 #include "transfer/batch.h"
-#include "transfer/transfer.h"
 
 /* How often a batch waits for a region without the mmap_lock. */
 #define ZCIPC_BATCH_TRIES	16

@@ -5,21 +5,11 @@
 #ifndef ZCIPC_BATCH_H
 #define ZCIPC_BATCH_H
 
-#include <linux/compiler.h>
-#include <linux/err.h>
-#include <linux/types.h>
-
-#include <linux/zcipc.h>
-
+#include "base/base.h"
 #include "map/carry.h"
 #include "map/window.h"
 #include "ipc/cap.h"
 #include "transfer/transfer.h"
-
-struct zcipc_endpoint;
-struct zcipc_frame;
-struct zcipc_region;
-struct zcipc_ucmd;
 
 /* So many pages are carried by a batch. */
 #define ZCIPC_BATCH_CARRY	(4U * ZCIPC_MAX_BATCH)

@@ -3,9 +3,7 @@
  * COPY: the peer gets a region of its own. A snapshot shares the frames with the sender's region,
  * copy-on-write; where that costs more, or cannot be, all are copied.
  */
-#include <linux/zcipc.h>
-
-#include "base/test.h"
+#include "base/base.h"
 #include "mem/account.h"
 #include "mem/plan.h"
 #include "mem/region.h"

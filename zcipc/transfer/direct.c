@@ -9,18 +9,7 @@
  * locks, and no lock of anybody else's. The peer's mmap_lock is only tried for, afterwards; where
  * somebody else has it, faults have to do.
  */
-#include <linux/highmem.h>
-#include <linux/mman.h>
-#include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
-#include <linux/slab.h>
-#include <linux/uaccess.h>
-
-#include <linux/zcipc.h>
-
-#include "base/compat.h"
-#include "base/limits.h"
-#include "base/test.h"
+#include "base/base.h"
 #include "mem/frame.h"
 #include "mem/huge.h"
 #include "mem/pins.h"
@@ -31,7 +20,6 @@
 #include "ipc/cap.h"
 #include "ipc/endpoint.h"
 #include "transfer/direct.h"
-#include "transfer/transfer.h"
 
 /* Copies a part of the caller's memory to new frames. The rest of them is zero. */
 static int zcipc_direct_copy(struct zcipc_transfer_state *t, unsigned long addr, unsigned long end)

@@ -5,10 +5,7 @@
 #ifndef ZCIPC_DIRECT_H
 #define ZCIPC_DIRECT_H
 
-#include <linux/types.h>
-
-#include <linux/zcipc.h>
-
+#include "base/base.h"
 #include "map/insert.h"
 #include "transfer/transfer.h"
 

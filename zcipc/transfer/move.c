@@ -10,17 +10,11 @@
  * is that of transfer.c. Whatever is different goes that way instead, also what fails: until
  * nothing can fail any more nothing has been changed, but for PTEs that faults bring back.
  */
-#include <linux/list.h>
-#include <linux/moduleparam.h>
-#include <linux/sched/mm.h>
+#include "base/base.h"
+
 #include <linux/timekeeping.h>
 #include <linux/timex.h>
 
-#include <linux/zcipc.h>
-
-#include "base/counters.h"
-#include "base/limits.h"
-#include "base/test.h"
 #include "base/trace.h"
 #include "base/ucmd.h"
 #include "mem/account.h"

@@ -3,13 +3,7 @@
  * What a transfer has to do with the peer: finds it, takes room in its queue, its table and its
  * window, and delivers there. The caller holds the peer's lock where nothing else is said.
  */
-#include <linux/list.h>
-#include <linux/string.h>
-
-#include <linux/zcipc.h>
-
-#include "base/counters.h"
-#include "base/test.h"
+#include "base/base.h"
 #include "base/trace.h"
 #include "mem/plan.h"
 #include "mem/region.h"

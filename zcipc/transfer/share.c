@@ -3,11 +3,7 @@
  * SHARE, also of a file's range, and GRANT: the peer's capability is derived from the sender's, and
  * the region stays as it is, unless it is to have another cache policy, or to be on another node.
  */
-#include <linux/list.h>
-
-#include <linux/zcipc.h>
-
-#include "base/limits.h"
+#include "base/base.h"
 #include "mem/plan.h"
 #include "mem/region.h"
 #include "map/unmap.h"

@@ -30,26 +30,16 @@
  * region's until commit, which cannot fail; only PTEs may have gone, and the sender's faults bring
  * them back. When there is no room a single transfer waits, without locks, and tries again.
  */
-#include <linux/mm.h>
-#include <linux/moduleparam.h>
-#include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
+#include "base/base.h"
+
 #include <linux/timex.h>
 
-#include <linux/zcipc.h>
-
-#include "base/limits.h"
-#include "base/test.h"
 #include "base/trace.h"
 #include "base/ucmd.h"
 #include "mem/account.h"
-#include "mem/plan.h"
-#include "mem/region.h"
 #include "map/carry.h"
 #include "map/cow.h"
 #include "map/insert.h"
-#include "ipc/cap.h"
-#include "ipc/endpoint.h"
 #include "ipc/room.h"
 #include "transfer/direct.h"
 #include "transfer/transfer.h"

@@ -5,11 +5,7 @@
 #ifndef ZCIPC_TRANSFER_H
 #define ZCIPC_TRANSFER_H
 
-#include <linux/types.h>
-
-#include <linux/zcipc.h>
-
-#include "base/limits.h"
+#include "base/base.h"
 #include "mem/plan.h"
 #include "mem/region.h"
 #include "map/slot.h"
