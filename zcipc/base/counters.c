@@ -10,7 +10,6 @@
 #include <linux/build_bug.h>
 #include <linux/printk.h>
 
-
 DEFINE_PER_CPU(struct zcipc_counters, zcipc_stats);
 
 const char * const zcipc_stat_names[] = {

@@ -9,7 +9,6 @@
 
 #include <linux/delay.h>
 
-
 static char test_point[16];
 static unsigned int test_hits;
 /* How often test_point was written: a change lets go whoever waits without a limit. */

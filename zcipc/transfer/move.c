@@ -34,8 +34,8 @@
 #include "transfer/transfer.h"
 
 /*
- * A MOVE on the short way: of a huge frame, or PTEs are carried to @vma. The peer is to have it from
- * @pgoff on. The capability is the sender's, and then the peer's.
+ * A MOVE on the short way: of a huge frame, or PTEs are carried to @vma. The peer is to have it at
+ * @pgoff. The capability is the sender's, and then the peer's.
  */
 struct zcipc_short_move {
 	struct zcipc_transfer *cmd;
