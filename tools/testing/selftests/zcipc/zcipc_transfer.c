@@ -598,7 +598,7 @@ TEST_F(pair, copy_of_untouched)
 
 /*
  * The same for a MOVE that fails, since somebody holds a page: PTEs that were carried are put back.
- * That is done of 1024 pages at most. They are in three page tables, of which the second is missing.
+ * That is done of 1024 pages at most. They are in three page tables, and the second is missing.
  */
 TEST_F(pair, move_of_untouched)
 {

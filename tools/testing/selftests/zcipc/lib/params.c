@@ -11,6 +11,16 @@
 #include "memory.h"
 #include "threads.h"
 
+#define NUMA_BALANCING	"/proc/sys/kernel/numa_balancing"
+
+/* As it was when the program began. */
+static long numa_balancing;
+
+__attribute__((constructor)) static void numa_balancing_init(void)
+{
+	numa_balancing = file_number(NUMA_BALANCING, NULL);
+}
+
 bool points_exist(void)
 {
 	return !access(POINT_PARAMETER "point", W_OK);
@@ -67,15 +77,21 @@ void point_set(const char *name, unsigned int ms)
 	file_write(POINT_PARAMETER "point", *name ? name : "\n");
 }
 
-/* Whoever comes to the point from now on waits there. Those who did so before go on. */
+/*
+ * Whoever comes to the point from now on waits there. Those who did so before go on. Who waits may
+ * hold the mmap_lock, and then a fault of the test's own would wait for ever. NUMA balancing makes
+ * faults at any time, so it is off meanwhile.
+ */
 void point_stop(const char *name)
 {
+	number_write(NUMA_BALANCING, 0);
 	point_set(name, 0);
 }
 
 void point_go(void)
 {
 	point_set("", 0);
+	number_write(NUMA_BALANCING, numa_balancing);
 }
 
 bool point_reached_by(long n)
