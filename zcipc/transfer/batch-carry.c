@@ -88,22 +88,13 @@ void zcipc_batch_dismiss(struct zcipc_batch *b, struct zcipc_batch_entry *entry)
 /* Locks a peer's mm, unless it is the sender's. Nobody may wait for a second mmap_lock. */
 static bool zcipc_batch_lock_peer(const struct zcipc_batch *b, struct mm_struct *mm)
 {
-	if (mm == b->src->space.mm)
-		return true;
-	if (!mmget_not_zero(mm))
-		return false;
-	if (mmap_read_trylock(mm))
-		return true;
-	mmput_async(mm);
-	return false;
+	return mm == b->src->space.mm || zcipc_transfer_lock_mm(mm);
 }
 
 static void zcipc_batch_unlock_peer(const struct zcipc_batch *b, struct mm_struct *mm)
 {
-	if (mm == b->src->space.mm)
-		return;
-	mmap_read_unlock(mm);
-	mmput_async(mm);
+	if (mm != b->src->space.mm)
+		zcipc_transfer_unlock_mm(mm);
 }
 
 /*
@@ -178,6 +169,7 @@ void zcipc_batch_unmap(struct zcipc_batch *b)
 		if (b->entries[i].ret || (t->ptes == ZCIPC_PTES_CARRIED && !watched))
 			continue;
 		cond_resched();
+		/* What is carried comes first, and has one mapping each: it is always noted. */
 		if ((t->cmd->type == ZCIPC_MOVE || t->cmd->type == ZCIPC_COPY) &&
 		    !zcipc_region_has_many(b->entries[i].from->extent.region))
 			zcipc_batch_add_ranges(b, &b->entries[i]);
@@ -189,7 +181,7 @@ void zcipc_batch_unmap(struct zcipc_batch *b)
 	/* Whatever is unmapped now, it flushes all. */
 	inc_tlb_flush_pending(b->src->space.mm);
 	zcipc_carry_list_take(&b->carry);
-	/* That there is a VMA is known of these alone. */
+	/* That there is a VMA is known of these alone. For this one there is room beyond @n. */
 	b->ranges[b->nranges++] = (struct zcipc_range){
 		.pgoff = linear_page_index(b->carry.from, b->carry.pages->from), .npages = 1,
 	};

@@ -242,7 +242,10 @@ int zcipc_direct_admit(struct zcipc_transfer_state *t)
 	return zcipc_transfer_reserve(t, t->region);
 }
 
-/* Takes the pages from the caller, as zcipc_transfer_work(). No lock is held. */
+/*
+ * Takes the pages from the caller, as zcipc_transfer_work(). No lock is held. Leaves nothing for
+ * zcipc_transfer_abort(), so it is not ZCIPC_BEGUN: zcipc_direct_restore() gives the pages back.
+ */
 int zcipc_direct_work(struct zcipc_transfer_state *t)
 {
 	int ret = 0;

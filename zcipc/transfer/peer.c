@@ -147,6 +147,27 @@ void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region 
 }
 
 /*
+ * Locks the peer's address space, if it exists and is not busy, to map what is delivered. It is
+ * kept for just that, as its process does not come to its end before. Otherwise faults have to map.
+ */
+bool zcipc_transfer_lock_mm(struct mm_struct *mm)
+{
+	if (!mmget_not_zero(mm))
+		return false;
+	if (mmap_read_trylock(mm))
+		return true;
+	mmput_async(mm);
+	return false;
+}
+
+void zcipc_transfer_unlock_mm(struct mm_struct *mm)
+{
+	mmap_read_unlock(mm);
+	/* If the peer has exited this takes its address space down: not in our context. */
+	mmput_async(mm);
+}
+
+/*
  * The peer's part, which cannot fail. @from: the sender's capability, or NULL. The caller holds the
  * locks of the peer and of what it gets. Returns the peer's capability, valid as long as its lock
  * is held.

@@ -306,7 +306,7 @@ static void zcipc_transfer_settle(struct zcipc_transfer_state *t, struct zcipc_r
  * @t: the transfer, begun; the caller still holds all locks
  * @cap: the sender's capability, or NULL: see zcipc_transfer_long()
  *
- * If it is not brief the caller holds the lock of the peer's new region, too, and
+ * If it is not brief the caller holds the lock of the peer's new region, too, and with @cap
  * zcipc_transfer_finish() must follow.
  *
  * Return: the peer's capability, valid as long as its lock is held
@@ -421,9 +421,9 @@ static int zcipc_transfer_long(struct zcipc_transfer_state *t, struct zcipc_cap 
 	/* First, as nobody else is to have it mapped by PMDs then. */
 	if (to && from)
 		zcipc_transfer_finish(t, from);
-	if (to && t->ops->places && !zcipc_transfer_is_lazy(t) && mmap_read_trylock(mm)) {
+	if (to && t->ops->places && !zcipc_transfer_is_lazy(t) && zcipc_transfer_lock_mm(mm)) {
 		zcipc_slot_populate_long(&to->slot);
-		mmap_read_unlock(mm);
+		zcipc_transfer_unlock_mm(mm);
 	}
 	if (t->region)
 		mutex_unlock(&t->region->lock);
@@ -442,8 +442,7 @@ static int zcipc_transfer_brief(struct zcipc_transfer_state *t, struct zcipc_cap
 	if (zcipc_transfer_is_long(t, cap->extent.region))
 		return -E2BIG;
 	t->brief = true;
-	/* If the peer is busy with its address space, its faults have to map what it gets. */
-	populate = mmap_read_trylock(mm);
+	populate = zcipc_transfer_lock_mm(mm);
 	zcipc_carry_init(&carry);
 	t->carry = populate ? &carry : NULL;
 	ret = zcipc_transfer_begin(t, cap);
@@ -451,13 +450,13 @@ static int zcipc_transfer_brief(struct zcipc_transfer_state *t, struct zcipc_cap
 		zcipc_transfer_commit(t, cap);
 	t->carry = NULL;
 	if (populate)
-		mmap_read_unlock(mm);
+		zcipc_transfer_unlock_mm(mm);
 	zcipc_carry_free(&carry);
 	t->brief = false;
 	return ret;
 }
 
-/* Under both endpoints' locks. The peer's address space exists. */
+/* Under both endpoints' locks. */
 static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 {
 	struct zcipc_region *region;
@@ -492,11 +491,10 @@ static int zcipc_transfer_locked(struct zcipc_transfer_state *t)
 /* One try. Sets @room_seq to what it was when there was no room. */
 static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 {
-	struct mm_struct *mm = t->dst->space.mm;
 	cycles_t start;
 	int ret;
 
-	if (!mmget_not_zero(mm))
+	if (!atomic_read(&t->dst->space.mm->mm_users))
 		return -ESRCH;
 	zcipc_endpoints_lock(t->src, t->dst);
 	start = get_cycles();
@@ -505,8 +503,6 @@ static int zcipc_transfer_try(struct zcipc_transfer_state *t, u32 *room_seq)
 		zcipc_count(&t->src->space, NULL, REMAP_CYCLES, get_cycles() - start);
 	*room_seq = t->dst->room_seq;
 	zcipc_endpoints_unlock(t->src, t->dst);
-	/* If the peer has exited this takes its address space down: not in our context. */
-	mmput_async(mm);
 	if (ret && t->direct)
 		zcipc_direct_restore(t);
 	return ret;

@@ -141,6 +141,8 @@ int zcipc_transfer_reserve(struct zcipc_transfer_state *t, const struct zcipc_re
 int zcipc_transfer_recheck(struct zcipc_transfer_state *t);
 void zcipc_transfer_plan(struct zcipc_transfer_state *t, const struct zcipc_user *user);
 void zcipc_transfer_results(struct zcipc_transfer_state *t, struct zcipc_region *region);
+bool zcipc_transfer_lock_mm(struct mm_struct *mm);
+void zcipc_transfer_unlock_mm(struct mm_struct *mm);
 struct zcipc_cap *zcipc_transfer_deliver(struct zcipc_transfer_state *t, struct zcipc_cap *from);
 
 /*

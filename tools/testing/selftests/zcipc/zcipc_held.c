@@ -353,7 +353,7 @@ FIXTURE_SETUP(held)
 		SKIP(_exit(KSFT_SKIP), "there is no FUSE");
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
-	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, WINDOW_PAGES);
 	ASSERT_EQ(0, pipe(self->h.fds));
 	self->h.ring = -1;
 	self->h.io.file.dev = -1;
@@ -451,7 +451,7 @@ FIXTURE_SETUP(io)
 {
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
-	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, WINDOW_PAGES);
 	test_open(&self->c, WINDOW_PAGES, O_NONBLOCK);
 	self->h.ring = -1;
 	ASSERT_EQ(0, pipe(self->h.fds));
@@ -815,6 +815,28 @@ TEST_F(io, held_in_the_last_moment)
 		ASSERT_EQ((ssize_t)psize, read(self->h.fds[0], held, psize));
 		ASSERT_EQ(0, check(held, 3, 1, i + 1));
 	}
+}
+
+/* G8, G16: whoever takes long over his own memory does not keep the receiver from its end. */
+TEST_F(io, receiver_dies)
+{
+	struct sender s = { .from = &self->a, .to = &self->b, .p = memory_touched(16),
+			    .len = 16 * psize };
+	pthread_t thread;
+
+	need_points();
+	test_create(&self->c, 1, &self->src);
+	point_stop("unmapped");
+	ASSERT_EQ(0, pthread_create(&thread, NULL, send_thread, &s));
+	ASSERT_TRUE(point_reached());
+	ep_end(&self->b);
+	ASSERT_TRUE(wait_until(zc_grant_rights(&self->c, &self->b, self->src.cap,
+					       ZCIPC_RIGHT_READ) && errno == ESRCH));
+	point_go();
+	pthread_join(thread, NULL);
+	ASSERT_EQ(ESRCH, s.rc);
+	test_check(&self->a, s.p, 16, 1);
+	self->src.p = NULL;
 }
 
 /* 13: a process whose readable memory is executable by default. */
