@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What each ioctl does: checks what user space wants, has it done, and answers. That a flag is one
- * that there is has been checked before. Each may sleep and is called without any lock; it returns
- * 0 or an errno of its struct in include/uapi/linux/zcipc.h, or -ERESTARTSYS.
+ * What each ioctl does: checks what user space wants, has it done, and answers. Flags that there
+ * are not have been refused before, but of calls that have ZCIPC_ANY_FLAGS. Each may sleep and is
+ * called without any lock; it returns 0 or an errno of its struct in include/uapi/linux/zcipc.h, or
+ * -ERESTARTSYS.
  *
  * A call that cannot be undone first finds out whether the answer can be written. If that fails in
  * the end it is too late to say anything but that the call was carried out.

@@ -158,6 +158,8 @@ static int zcipc_import_map(struct zcipc_ucmd *ucmd, struct zcipc_adoption *adop
 			send_sig(SIGKILL, current, 1);
 		return ret;
 	}
+	if (adoption->start == addr && adoption->end == end)
+		return ret;
 	/* Another thread has changed what is beside it. */
 	adoption->start = addr;
 	adoption->end = end;
@@ -507,7 +509,7 @@ static int zcipc_import_ordinary_cap(struct zcipc_endpoint *ep, u64 token, u64 *
 	if (IS_ERR(cap))
 		return PTR_ERR(cap);
 	addr = cap->slot.addr;
-	end = addr + (cap->slot.npages << PAGE_SHIFT);
+	end = addr ? addr + (cap->slot.npages << PAGE_SHIFT) : 0;
 	zcipc_region_unlock_put(cap->extent.region);
 	ret = zcipc_import_give_back(ep, token, addr, end, copied);
 	zcipc_import_populate(ep, token);

@@ -157,7 +157,8 @@ struct zcipc_cap *zcipc_cap_lock_region(struct zcipc_cap *cap, struct zcipc_endp
 
 /*
  * Takes a capability away, with all that it gave. The caller holds the locks of endpoint and
- * region. The former is released for what takes long, the latter is unlocked.
+ * region. The former is released for what takes long, when the latter keeps the capability; then
+ * that is unlocked.
  */
 void zcipc_cap_remove_locked(struct zcipc_cap *cap)
 {
@@ -166,6 +167,8 @@ void zcipc_cap_remove_locked(struct zcipc_cap *cap)
 	struct zcipc_endpoint *ep = zcipc_cap_ep(cap);
 	struct zcipc_slot *slot;
 
+	lockdep_assert_held(&ep->space.lock);
+	lockdep_assert_held(&region->lock);
 	if (is_long) {
 		mutex_unlock(&ep->space.lock);
 		zcipc_test_point("long");

@@ -61,9 +61,9 @@ static void zcipc_endpoint_wake_next(struct zcipc_endpoint *ep, struct zcipc_roo
 }
 
 /*
- * A sender that was woken has tried again what it needs, and @ret came of it: wakes the next one.
- * No lock is held. One change can make room for many, or for none but the last in the line. Whoever
- * can know that there is no room is not woken.
+ * A sender that had a turn has tried again what it needs, or left, and @ret came of it: wakes the
+ * next one. No lock is held. One change can make room for many, or for none but the last in the
+ * line. Whoever can know that there is no room is not woken.
  */
 void zcipc_endpoint_pass_turn(struct zcipc_endpoint *ep, struct zcipc_room need, int ret)
 {

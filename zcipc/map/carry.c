@@ -166,8 +166,9 @@ static bool zcipc_carry_begin(struct zcipc_carry *carry, const struct zcipc_regi
 			      unsigned long first, unsigned long npages,
 			      const struct zcipc_space *space, bool to_pfnmap)
 {
-	struct zcipc_slot *slot;
 	struct zcipc_extent *extent;
+	struct zcipc_slot *slot;
+	unsigned long *which;
 
 	carry->frames = region->frames + first;
 	carry->first = first;
@@ -185,12 +186,17 @@ static bool zcipc_carry_begin(struct zcipc_carry *carry, const struct zcipc_regi
 	if ((zcipc_slot_is_pfnmap(slot) || to_pfnmap) && !region->special &&
 	    region->npinned + region->nholes < region->npages)
 		return false;
-	if (npages > ZCIPC_CARRY_SMALL)
-		carry->which = bitmap_zalloc(npages, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
-	else
+	/* What it was begun with before, if it was, is not smaller. */
+	if (npages > ZCIPC_CARRY_SMALL && carry->which == carry->small) {
+		which = bitmap_zalloc(npages, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+		if (!which)
+			return false;
+		carry->which = which;
+	} else {
 		bitmap_zero(carry->which, npages);
+	}
 	carry->slot = slot;
-	return carry->which;
+	return true;
 }
 
 /* Takes the PTEs, under the sender's mmap_lock. */

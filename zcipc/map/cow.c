@@ -332,6 +332,7 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigne
 	zcipc_test_point("frozen");
 	for (i = 0; i < npages; i += n) {
 		struct zcipc_frame *frame = region->frames[first + i];
+		bool exclusive = zcipc_frame_exclusive(frame);
 		bool free;
 
 		n = 1;
@@ -344,11 +345,16 @@ int zcipc_cow_snapshot(struct zcipc_region *region, unsigned long first, unsigne
 				return ret;
 			continue;
 		}
-		free = !region->pinnable && zcipc_frame_is_free(frame, &huge);
-		/* Only that says so of all of a block that is a huge frame. */
+		/*
+		 * Only that says so of all of a block that is a huge frame. Single frames that are
+		 * shared can only be held for reading. Those of pinnable regions, which anybody may
+		 * be about to pin for long, are always copied.
+		 */
+		free = !region->pinnable &&
+		       (exclusive || zcipc_region_huge_at(region, first + i, npages - i)) &&
+		       zcipc_frame_is_free(frame, &huge);
 		if (free || (!region->pinnable &&
-			     (!zcipc_frame_exclusive(frame) ||
-			      !zcipc_frame_held(frame, 0, &plan->nheld)))) {
+			     (!exclusive || !zcipc_frame_held(frame, 0, &plan->nheld)))) {
 			n = zcipc_cow_share_next(region, first + i, free ? npages - i : 1,
 						 snapshot, at + i);
 			continue;

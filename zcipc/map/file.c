@@ -26,7 +26,10 @@
 #include "map/space.h"
 #include "map/window.h"
 
-/* So many dead views of a space's may still have VMAs: REVOKE has to pass those of everybody. */
+/*
+ * So many dead views of a space's may still have VMAs, which nobody but the owner can unmap: REVOKE
+ * has to pass those of everybody.
+ */
 #define ZCIPC_MAX_DEAD_VIEWS	256U
 
 /* What a view takes, with its file. */
@@ -410,7 +413,10 @@ int zcipc_file_unmap_at(struct zcipc_space *space, u64 addr, u64 token)
 	mmap_read_unlock(space->mm);
 	if (!file)
 		return -ENOENT;
-	/* Without locks: what another thread maps there meanwhile is its own affair. */
+	/*
+	 * Without locks: what another thread maps there meanwhile is its own affair. The slot
+	 * stays, so that the view can be revoked until it is unmapped.
+	 */
 	if (len)
 		vm_munmap(addr, len);
 	/* In pieces, or not to be unmapped: it stays as one that was revoked. */

@@ -120,8 +120,9 @@ static int zcipc_pte_is_read_only(pte_t *ptep, unsigned long addr, void *data)
  * VM_MIXEDMAP alone.
  *
  * No kernel exports a better way: what counts the pages takes the VMA's protection, or inserts but
- * one page of a fault. A writable protection from mmap() on would be wrong for all that is inserted
- * read-only, and mprotect() makes it anew because of page_mkwrite.
+ * one page of a fault. That it would take that of a copy of the VMA nobody promises. A writable
+ * protection from mmap() on would be wrong for all that is inserted read-only, and mprotect() makes
+ * it anew because of page_mkwrite.
  */
 static int zcipc_vma_insert_exclusive(struct vm_area_struct *vma, unsigned long addr,
 				      struct zcipc_frame **frames, unsigned long npages)
@@ -408,8 +409,10 @@ void zcipc_slot_populate(struct zcipc_slot *slot, unsigned long i, unsigned long
 			if (zcipc_slot_insert_huge(slot, vma, slot->pgoff + i) != -ENOENT)
 				continue;
 		}
+		/* PMDs that are behind what cannot be inserted are worth another try. */
 		if (!zcipc_window_populate(space, slot->pgoff + i, at, region->frames + index, n,
-					   slot->writable, zcipc_slot_is_special(slot)))
+					   slot->writable, zcipc_slot_is_special(slot)) &&
+		    !region->nhuge)
 			return;
 	}
 }

@@ -18,7 +18,8 @@ struct zcipc_view;
  * @extent: the extent
  * @entry: in extent->slots
  * @pgoff: file offset, in pages: of a place in a window, or outside
- * @addr: user address of adopted memory; 0: that of the window, or, of an executable mapping, any
+ * @addr: user address of adopted memory, or of a view, 0 as long as that is not mapped, or is being
+ *	unmapped; otherwise 0: that of the window, or, of an executable mapping, any
  * @npages: its length
  * @first: first page in the region
  * @nmapped: of adopted memory: pages that VMAs show at @addr; space->lock

@@ -257,6 +257,7 @@ static int zcipc_window_make(struct zcipc_space *space, struct vm_area_struct *v
 	if (!pinnable && !unpinnable)
 		vma->vm_page_prot = zcipc_frame_pgprot(vma->vm_page_prot, which);
 	vma->vm_ops = pinnable ? &zcipc_pinnable_ops : &zcipc_window_ops;
+	/* What others have, too, is not for core dumps. */
 	zcipc_vm_flags_mod(vma, (unpinnable ? VM_PFNMAP : VM_MIXEDMAP) | VM_DONTDUMP, VM_MAYEXEC);
 	return 0;
 }
@@ -330,6 +331,7 @@ int zcipc_window_mmap(struct zcipc_space *space, struct vm_area_struct *vma)
 	if (ret || !zcipc_window_is_vma(space, vma))
 		return ret;
 	/* VM_SEQ_READ: what is unmapped is not noted for reclaim, which does not know the pages. */
+	/* Capabilities are the process's, and its children have none; nor can places move. */
 	zcipc_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_SEQ_READ, 0);
 	vma->vm_private_data = space;
 	if (vma->vm_ops == &zcipc_adopted_ops)

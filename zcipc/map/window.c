@@ -182,19 +182,26 @@ static unsigned long zcipc_window_npieces(unsigned long npages)
 int zcipc_window_begin(struct zcipc_space *space, unsigned int which, struct vm_area_struct *vma)
 {
 	struct zcipc_window *window = &space->windows[which];
-	unsigned long npages = vma_pages(vma), **used = ERR_PTR(-EBUSY);
+	unsigned long npages = vma_pages(vma), **used;
+	size_t size = 2 * zcipc_window_npieces(npages) * sizeof(*used);
 
+	/* To make room for it can take long, and senders need the lock. */
+	used = zcipc_window_alloc(space, size, GFP_KERNEL);
+	if (IS_ERR(used))
+		return PTR_ERR(used);
 	mutex_lock(&space->lock);
-	if (!window->used)
-		used = zcipc_window_alloc(space, 2 * zcipc_window_npieces(npages) * sizeof(*used),
-					  GFP_KERNEL);
-	if (!IS_ERR(used))
+	if (!window->used) {
 		*window = (struct zcipc_window){
 			.id = ++space->window_id, .addr = vma->vm_start, .npages = npages,
 			.nvmas = 1, .vma = vma, .used = used, .huge_low = npages,
 		};
+		used = NULL;
+	}
 	mutex_unlock(&space->lock);
-	return PTR_ERR_OR_ZERO(used);
+	if (!used)
+		return 0;
+	zcipc_window_free(space, used, size);
+	return -EBUSY;
 }
 
 /* The end of a window, or nothing if there is none. */
@@ -362,7 +369,10 @@ unsigned long zcipc_window_room(const struct zcipc_space *space, unsigned int wh
 	return window->npages - min(window->npages, window->nused);
 }
 
-/* Is there still the window where pages were reserved, and are they in it? Under the lock. */
+/*
+ * Is there still the window where pages were reserved, not another one in its place, and are they
+ * in it? The caller holds the lock.
+ */
 bool zcipc_window_has(struct zcipc_space *space, u32 id, unsigned long pgoff,
 		      unsigned long npages)
 {
@@ -377,7 +387,10 @@ void zcipc_window_release(struct zcipc_space *space, unsigned long pgoff, unsign
 	struct zcipc_window *window = zcipc_window_at(space, pgoff);
 	unsigned long start = zcipc_window_index(pgoff);
 
-	/* Those outside of windows need not be free, or have those of their address. */
+	/*
+	 * Those outside of windows need not be free, or have those of their address: when the last
+	 * page that was adopted there is not mapped any more, there is no PTE left.
+	 */
 	if (!window)
 		return;
 	window->nused -= npages;

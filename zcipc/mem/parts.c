@@ -147,6 +147,8 @@ void zcipc_parts_lose(struct zcipc_parts *parts, long n)
  * @user: the user
  * @limit: what may be pinned
  *
+ * What the user gives up of the huge page during this call is charged in any case, as it is after.
+ *
  * Context: May sleep.
  * Return: 0, or -EDQUOT, -ENOLCK
  */

@@ -56,7 +56,7 @@ static void zcipc_plan_drop(struct zcipc_plan *plan, unsigned long i, unsigned l
 	}
 }
 
-/* Copies a frame: to a spare, if there is one, and it may be anywhere. */
+/* Copies a frame: to a spare, if there is one that can be it. They are write-back, and anywhere. */
 static int zcipc_plan_copy(struct zcipc_plan *plan, const struct zcipc_region *region,
 			   struct zcipc_frame *frame, unsigned long i, gfp_t gfp)
 {
@@ -67,7 +67,7 @@ static int zcipc_plan_copy(struct zcipc_plan *plan, const struct zcipc_region *r
 		plan->copies = kvcalloc(plan->npages, sizeof(copy), gfp & ~__GFP_THISNODE);
 	if (!plan->copies)
 		return -ENOMEM;
-	if (spare && !(gfp & __GFP_THISNODE)) {
+	if (spare && !plan->cache && !(gfp & __GFP_THISNODE)) {
 		list_del(&spare->lru);
 		copy_highpage(spare, zcipc_frame_page(frame));
 	} else {
