@@ -211,7 +211,7 @@ FIXTURE_SETUP(beside)
 
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
-	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, WINDOW_PAGES);
 	self->all = memory_touched(BESIDE + 2);
 	self->p = self->all + psize;
 	fill(self->p, BESIDE, 1);
@@ -421,7 +421,7 @@ FIXTURE_SETUP(next)
 
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
-	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, WINDOW_PAGES);
 	self->p = memory_touched(2 * N);
 	for (i = 0; i < N; i++)
 		test_import(&self->a, self->p + i * psize, 1, &self->bufs[i]);

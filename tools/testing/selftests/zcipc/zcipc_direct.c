@@ -47,7 +47,7 @@ FIXTURE_SETUP(direct)
 {
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
-	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, WINDOW_PAGES);
 	test_open(&self->c, WINDOW_PAGES, O_NONBLOCK);
 	self->p = variant->memory(N);
 	ASSERT_NE(MAP_FAILED, self->p);
@@ -260,7 +260,7 @@ FIXTURE_SETUP(bytes)
 {
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
-	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, WINDOW_PAGES);
 	self->p = (unsigned char *)anonymous(BYTES / psize);
 	ASSERT_NE(MAP_FAILED, (void *)self->p);
 }

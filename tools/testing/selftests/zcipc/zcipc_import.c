@@ -42,8 +42,8 @@ FIXTURE_SETUP(adopt)
 
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
-	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
-	test_start(&self->c, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, WINDOW_PAGES);
+	test_start(&self->c, true, WINDOW_PAGES);
 	p = variant->memory(N);
 	ASSERT_NE(MAP_FAILED, p);
 	ASSERT_NE(NULL, p);
@@ -247,7 +247,7 @@ FIXTURE_SETUP(kinds)
 {
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
-	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, WINDOW_PAGES);
 }
 
 FIXTURE_TEARDOWN_BASE(kinds)

@@ -43,7 +43,7 @@ FIXTURE_SETUP(own)
 
 	base_setup(_metadata, &self->base);
 	test_open(&self->a, WINDOW_PAGES, O_NONBLOCK);
-	test_start(&self->b, WINDOW_PAGES, O_NONBLOCK);
+	test_start(&self->b, true, WINDOW_PAGES);
 	self->all = memory_touched(N + 2);
 	self->p = self->all + psize;
 	fill(self->p, N, 1);
