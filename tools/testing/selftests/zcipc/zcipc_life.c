@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "zcipc_utils.h"
+#include "lib/ring.h"
 
 #define N 16
 #define NOBODY 65534
@@ -113,6 +114,9 @@ TEST_F(life, unreceived_comes_back)
 	struct zcipc_stats before, after;
 	struct zcipc_recv m;
 
+	/* Mapped last, it goes first: what is in the window then still has its address. */
+	if (variant->end != end_close)
+		TEST_OK(ring_open(&self->v, 1));
 	test_create(&self->a, N, &whole);
 	test_create(&self->a, N, &part);
 	test_create(&self->a, N, &shared);
