@@ -23,6 +23,7 @@ int zcipc_cap_map_file(struct file *holder, u64 token, struct zcipc_region *regi
 int zcipc_cap_map(struct zcipc_ucmd *ucmd);
 int zcipc_cap_unmap(struct zcipc_ucmd *ucmd);
 int zcipc_cap_drop(struct zcipc_ucmd *ucmd);
+int zcipc_cap_drop_batch(struct zcipc_ucmd *ucmd);
 int zcipc_cap_revoke(struct zcipc_ucmd *ucmd);
 
 /* endpoint.c */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Calls about capabilities: MAP, UNMAP, DROP, REVOKE.
+ * Calls about capabilities: MAP, UNMAP, DROP, DROP_BATCH, REVOKE.
  */
 #include "base/base.h"
 
@@ -208,11 +208,34 @@ static bool zcipc_cap_view_above(const struct zcipc_cap *cap, u64 *addr)
 	return next != U64_MAX;
 }
 
-/* ZCIPC_IOC_DROP */
-int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
+/*
+ * The endpoint that keeps a region whose capability is dropped, with a reference unless it is @ep,
+ * or NULL. @back: @ep agrees that it is who created the region. The caller holds the locks of @ep
+ * and of the region.
+ */
+static struct zcipc_endpoint *zcipc_cap_keeper(struct zcipc_endpoint *ep,
+					       const struct zcipc_cap *cap, bool back)
 {
-	struct zcipc_drop *cmd = ucmd->cmd;
-	struct zcipc_endpoint *ep = ucmd->ep;
+	const struct zcipc_region *region = cap->extent.region;
+	struct zcipc_endpoint *maker;
+
+	/* Whoever could not read it does not say what is to become of its contents. */
+	if (cap->extent.npages != region->npages || !(cap->rights & ZCIPC_RIGHT_READ))
+		return NULL;
+	if (back && region->maker && region->maker != ep->space.id) {
+		maker = zcipc_endpoint_get(region->maker);
+		if (!IS_ERR(maker) && READ_ONCE(maker->kept.wanted))
+			return maker;
+		if (!IS_ERR(maker))
+			zcipc_endpoint_put(maker);
+	}
+	return READ_ONCE(ep->kept.wanted) ? ep : NULL;
+}
+
+/* Drops a capability. No lock is held. Returns 0 or an errno of struct zcipc_drop. */
+static int zcipc_cap_drop_one(struct zcipc_endpoint *ep, u64 token, bool back)
+{
+	struct zcipc_endpoint *keeper = NULL;
 	struct zcipc_region *region = NULL;
 	struct zcipc_cap *cap;
 	u64 last = 0;
@@ -220,7 +243,7 @@ int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
 
 again:
 	mutex_lock(&ep->space.lock);
-	cap = zcipc_cap_find_locked(ep, ep, cmd->cap);
+	cap = zcipc_cap_find_locked(ep, ep, token);
 	if (IS_ERR(cap)) {
 		mutex_unlock(&ep->space.lock);
 		return PTR_ERR(cap);
@@ -229,7 +252,7 @@ again:
 		mutex_unlock(&cap->extent.region->lock);
 		mutex_unlock(&ep->space.lock);
 		/* What is not there is in pieces, or another thread is unmapping it. */
-		ret = zcipc_file_unmap_at(&ep->space, last, cmd->cap);
+		ret = zcipc_file_unmap_at(&ep->space, last, token);
 		if (ret && ret != -ENOENT)
 			return ret;
 		goto again;
@@ -237,18 +260,56 @@ again:
 	if (cap->extent.nslots && cap->slot.addr && cap->slot.nmapped) {
 		zcipc_cap_forget(cap);
 	} else {
-		if (ep->kept.wanted && !ep->space.dead &&
-		    cap->extent.npages == cap->extent.region->npages &&
-		    cap->rights & ZCIPC_RIGHT_READ)
+		keeper = zcipc_cap_keeper(ep, cap, back || ep->dropped == ZCIPC_DROPPED_RETURN);
+		if (keeper)
 			region = zcipc_region_get(cap->extent.region);
 		zcipc_cap_remove_locked(cap);
-		if (region && zcipc_recycle_keep(&ep->kept, region))
-			region = NULL;
 		zcipc_endpoint_made_room(ep);
 	}
 	mutex_unlock(&ep->space.lock);
-	if (region)
+	zcipc_test_point("keeps");
+	if (region && !zcipc_recycle_keep(&keeper->kept, region))
 		zcipc_region_put(region);
+	if (keeper && keeper != ep)
+		zcipc_endpoint_put(keeper);
+	return 0;
+}
+
+/* ZCIPC_IOC_DROP */
+int zcipc_cap_drop(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_drop *cmd = ucmd->cmd;
+
+	return zcipc_cap_drop_one(ucmd->ep, cmd->cap, cmd->flags & ZCIPC_DROP_RETURN);
+}
+
+/* ZCIPC_IOC_DROP_BATCH */
+int zcipc_cap_drop_batch(struct zcipc_ucmd *ucmd)
+{
+	struct zcipc_drop_batch *cmd = ucmd->cmd;
+	const u64 __user *user = u64_to_user_ptr((u64)zcipc_untagged(cmd->caps));
+	u64 token;
+	int ret = 0;
+	u32 n;
+
+	if (!cmd->ncaps || cmd->ncaps > ZCIPC_MAX_BATCH)
+		return -EINVAL;
+	if (zcipc_ucmd_probe(ucmd))
+		return -EFAULT;
+	for (n = 0; n < cmd->ncaps; n++) {
+		ret = get_user(token, user + n);
+		if (!ret && n && fatal_signal_pending(current))
+			ret = -EINTR;
+		if (!ret)
+			ret = zcipc_cap_drop_one(ucmd->ep, token, cmd->flags & ZCIPC_DROP_RETURN);
+		if (ret)
+			break;
+		cond_resched();
+	}
+	if (!n)
+		return ret;
+	cmd->dropped = n;
+	zcipc_ucmd_respond(ucmd);
 	return 0;
 }
 

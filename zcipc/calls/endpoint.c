@@ -55,14 +55,14 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 	u32 flags = cmd->flags;
 
 	if (flags & ~(ZCIPC_CONFIG_NAME | ZCIPC_CONFIG_POLICY | ZCIPC_CONFIG_DEPTH |
-		      ZCIPC_CONFIG_FULL | ZCIPC_CONFIG_UNRECEIVED))
+		      ZCIPC_CONFIG_FULL | ZCIPC_CONFIG_UNRECEIVED | ZCIPC_CONFIG_DROPPED))
 		return -EOPNOTSUPP;
-	if (cmd->__reserved ||
-	    (flags & ZCIPC_CONFIG_NAME && !memchr(cmd->name, 0, sizeof(cmd->name))) ||
+	if ((flags & ZCIPC_CONFIG_NAME && !memchr(cmd->name, 0, sizeof(cmd->name))) ||
 	    (flags & ZCIPC_CONFIG_DEPTH &&
 	     (!cmd->queue_depth || cmd->queue_depth > ZCIPC_MAX_MESSAGES)) ||
 	    (flags & ZCIPC_CONFIG_FULL && cmd->full > ZCIPC_FULL_FAIL) ||
-	    (flags & ZCIPC_CONFIG_UNRECEIVED && cmd->unreceived > ZCIPC_UNRECEIVED_FREE))
+	    (flags & ZCIPC_CONFIG_UNRECEIVED && cmd->unreceived > ZCIPC_UNRECEIVED_FREE) ||
+	    (flags & ZCIPC_CONFIG_DROPPED && cmd->dropped > ZCIPC_DROPPED_RETURN))
 		return -EINVAL;
 	if (zcipc_ucmd_probe(ucmd))
 		return -EFAULT;
@@ -81,12 +81,15 @@ int zcipc_endpoint_config(struct zcipc_ucmd *ucmd)
 		WRITE_ONCE(ep->full, cmd->full);
 	if (flags & ZCIPC_CONFIG_UNRECEIVED)
 		WRITE_ONCE(ep->unreceived, cmd->unreceived);
+	if (flags & ZCIPC_CONFIG_DROPPED)
+		ep->dropped = cmd->dropped;
 	if (flags & ZCIPC_CONFIG_POLICY)
 		zcipc_policy_set(ep, accept);
 	zcipc_policy_tell(ep, cmd);
 	cmd->queue_depth = ep->queue_depth;
 	cmd->full = ep->full;
 	cmd->unreceived = ep->unreceived;
+	cmd->dropped = ep->dropped;
 	memcpy(cmd->name, ep->name, sizeof(cmd->name));
 	if (flags)
 		zcipc_endpoint_wake_all(ep);

@@ -145,10 +145,12 @@ static const struct zcipc_call zcipc_calls[] = {
 	ZCIPC_CALL(ZCIPC_IOC_RECV, zcipc_message_recv, zcipc_recv, pending, 0),
 	ZCIPC_CALL(ZCIPC_IOC_GRANT, zcipc_transfer_grant, zcipc_grant, peer_cap, ZCIPC_ANY_FLAGS),
 	ZCIPC_CALL(ZCIPC_IOC_REVOKE, zcipc_cap_revoke, zcipc_revoke, revoked, ZCIPC_REVOKE_KEEP),
-	ZCIPC_CALL(ZCIPC_IOC_DROP, zcipc_cap_drop, zcipc_drop, cap, 0),
+	ZCIPC_CALL(ZCIPC_IOC_DROP, zcipc_cap_drop, zcipc_drop, cap, ZCIPC_DROP_RETURN),
 	ZCIPC_CALL(ZCIPC_IOC_REGION_ORDINARY, zcipc_import_ordinary, zcipc_region_ordinary, copied,
 		   0),
 	ZCIPC_CALL(ZCIPC_IOC_NOTIFY, zcipc_notify, zcipc_notify, cookie, ZCIPC_ANY_FLAGS),
+	ZCIPC_CALL(ZCIPC_IOC_DROP_BATCH, zcipc_cap_drop_batch, zcipc_drop_batch, dropped,
+		   ZCIPC_DROP_RETURN),
 	ZCIPC_CALL(ZCIPC_IOC_STATS, zcipc_stats_get, zcipc_stats, faults,
 		   ZCIPC_STATS_ENDPOINT | ZCIPC_STATS_REGION),
 };

@@ -167,6 +167,7 @@ int zcipc_region_create(struct zcipc_ucmd *ucmd)
 	region = zcipc_region_obtain(ep, npages, cmd);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
+	region->maker = ep->space.id;
 	cap = zcipc_cap_alloc(NUMA_NO_NODE);
 	ret = cap ? 0 : -ENOMEM;
 	if (!ret && map)

@@ -36,7 +36,7 @@ struct zcipc_receive_ring;
  * @mm_entry: in the list of those that the notifier tells of, unless it is dead
  * @pid: the opener's thread group, which a later process with the same number does not match
  * @pin_limit: pages that @user may have pinned, as it was when the endpoint was opened
- * @kept: regions that it has dropped, and may want again
+ * @kept: regions that it has dropped, or created and got back, and may want again
  * @space: what it has mapped; space.lock protects everything that follows
  * @caps: the table: index -> struct zcipc_cap, or what cap.c makes of a free entry
  * @caps_size: its size
@@ -57,6 +57,7 @@ struct zcipc_receive_ring;
  * @queue_depth: messages that may wait
  * @full: enum zcipc_full
  * @unreceived: enum zcipc_unreceived
+ * @dropped: enum zcipc_dropped
  * @name: what the owner calls it
  * @accept: whom it accepts, NULL for ZCIPC_POLICY_USER; read under RCU or @lock
  * @node: the NUMA node where the owner was last seen; no lock
@@ -91,6 +92,7 @@ struct zcipc_endpoint {
 	u32 queue_depth;
 	u32 full;
 	u32 unreceived;
+	u32 dropped;
 	char name[ZCIPC_NAME_LEN];
 	struct zcipc_accept __rcu *accept;
 	int node;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Recycling: a region that its endpoint has dropped is kept, contents and all, for that endpoint's
- * next one of the same size. So who sends and receives all the time allocates and zeroes nothing.
+ * Recycling: a region that has been dropped is kept, contents and all, for the next one of the same
+ * size that its endpoint creates. That is the one that dropped it, or, if that agrees, the one that
+ * created it: so neither who sends and receives all the time allocates and zeroes anything, nor who
+ * only sends.
  *
- * Only for endpoints that ask for such memory, and only what is the endpoint's alone: all of the
+ * Only for endpoints that ask for such memory, and only what was the dropper's alone: all of the
  * region, which it could read, in frames that no other region has and nobody holds. It stays
  * charged to the endpoint's user, until that user needs room, or the machine does.
  */
@@ -84,9 +86,12 @@ void zcipc_recycle_begin(struct zcipc_kept *kept, struct zcipc_user *user)
 	INIT_LIST_HEAD(&kept->regions);
 }
 
-/* Nothing is kept any more. */
+/* Nothing is kept any more, whoever drops it. */
 void zcipc_recycle_end(struct zcipc_kept *kept)
 {
+	spin_lock(&zcipc_recycle_lock);
+	kept->ended = true;
+	spin_unlock(&zcipc_recycle_lock);
 	while (READ_ONCE(kept->wanted) && zcipc_recycle_drain(kept, NULL, ULONG_MAX))
 		cond_resched();
 }
@@ -119,8 +124,8 @@ static bool zcipc_recycle_alone(const struct zcipc_region *region)
 }
 
 /**
- * zcipc_recycle_keep() - keep a region that an endpoint has dropped, or not
- * @kept: the endpoint's, which lives, and whose lock the caller holds
+ * zcipc_recycle_keep() - keep a region that has been dropped, or not
+ * @kept: the endpoint's for which it would be
  * @region: had no other capability than that, which was for all of it, and readable. The caller has
  *	a reference, which goes if it is kept
  *
@@ -129,24 +134,27 @@ static bool zcipc_recycle_alone(const struct zcipc_region *region)
 bool zcipc_recycle_keep(struct zcipc_kept *kept, struct zcipc_region *region)
 {
 	unsigned long max = (unsigned long)READ_ONCE(recycle_mib) << (20 - PAGE_SHIFT);
+	bool keep;
 
 	/* Whoever has a reference may still do something with it. */
 	if (kref_read(&region->kref) != 1 || region->user != kept->user ||
 	    region->file || region->npinned || region->nholes || region->cache ||
-	    region->ncharged != region->npages || kept->npages + region->npages > max ||
-	    !zcipc_recycle_alone(region))
+	    region->ncharged != region->npages || !zcipc_recycle_alone(region))
 		return false;
-	zcipc_stat_dec(REGIONS);
-	zcipc_stat_add(FRAMES, -(long)region->npages);
 	spin_lock(&zcipc_recycle_lock);
-	region->keeper = kept;
-	list_add(&region->kept, &kept->regions);
-	list_add_tail(&region->owned, &region->user->kept);
-	list_add_tail(&region->recycled, &zcipc_recycled);
-	kept->npages += region->npages;
-	zcipc_recycled_pages += region->npages;
+	keep = !kept->ended && kept->npages + region->npages <= max;
+	if (keep) {
+		region->keeper = kept;
+		list_add(&region->kept, &kept->regions);
+		list_add_tail(&region->owned, &region->user->kept);
+		list_add_tail(&region->recycled, &zcipc_recycled);
+		kept->npages += region->npages;
+		zcipc_recycled_pages += region->npages;
+		zcipc_stat_dec(REGIONS);
+		zcipc_stat_add(FRAMES, -(long)region->npages);
+	}
 	spin_unlock(&zcipc_recycle_lock);
-	return true;
+	return keep;
 }
 
 /**

@@ -13,13 +13,15 @@ struct zcipc_user;
 /**
  * struct zcipc_kept - regions that are kept for an endpoint
  * @user: whose they are
- * @wanted: the endpoint wants regions that it has dropped
+ * @wanted: the endpoint wants such
+ * @ended: it is dead
  * @regions: which are kept, the last dropped first
  * @npages: their pages
  */
 struct zcipc_kept {
 	struct zcipc_user *user;
 	bool wanted;
+	bool ended;
 	struct list_head regions;
 	unsigned long npages;
 };

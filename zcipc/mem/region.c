@@ -101,6 +101,7 @@ struct zcipc_region *zcipc_region_alloc_file(struct zcipc_user *user, unsigned l
 void zcipc_region_renew(struct zcipc_region *region)
 {
 	region->id = atomic64_inc_return(&zcipc_last_region);
+	region->maker = 0;
 	region->break_huge = false;
 	memset(region->stats, 0, sizeof(region->stats));
 }

@@ -18,6 +18,7 @@ struct zcipc_kept;
  * @kref: one reference for each capability
  * @id: never used again
  * @npages: its size
+ * @maker: id of the endpoint that has created it, 0: none
  * @user: who is charged for it. Changes under @lock.
  * @ncharged: pages charged to @user
  * @overhead: bytes charged to @user for this struct and its arrays
@@ -53,6 +54,7 @@ struct zcipc_region {
 	struct kref kref;
 	u64 id;
 	unsigned long npages;
+	u64 maker;
 	struct zcipc_user *user;
 	unsigned long ncharged;
 	size_t overhead;

@@ -102,6 +102,7 @@
 #define ZCIPC_IOC_STATS			_IO(ZCIPC_IOC_TYPE, 0x0e)
 #define ZCIPC_IOC_REGION_ORDINARY	_IO(ZCIPC_IOC_TYPE, 0x0f)
 #define ZCIPC_IOC_NOTIFY		_IO(ZCIPC_IOC_TYPE, 0x10)
+#define ZCIPC_IOC_DROP_BATCH		_IO(ZCIPC_IOC_TYPE, 0x11)
 
 /**
  * enum zcipc_right - what the holder of a capability may do
@@ -270,12 +271,23 @@ enum zcipc_unreceived {
 };
 
 /**
+ * enum zcipc_dropped - where memory goes that the endpoint drops
+ * @ZCIPC_DROPPED_FREE: nowhere, but see ZCIPC_DROP_RETURN
+ * @ZCIPC_DROPPED_RETURN: back to who created it, as if each ZCIPC_IOC_DROP had ZCIPC_DROP_RETURN
+ */
+enum zcipc_dropped {
+	ZCIPC_DROPPED_FREE	= 0,
+	ZCIPC_DROPPED_RETURN	= 1,
+};
+
+/**
  * enum zcipc_config_flags - what ZCIPC_IOC_ENDPOINT_CONFIG sets
  * @ZCIPC_CONFIG_NAME: @name
  * @ZCIPC_CONFIG_POLICY: @policy, and @senders if that is ZCIPC_POLICY_LISTED
  * @ZCIPC_CONFIG_DEPTH: @queue_depth
  * @ZCIPC_CONFIG_FULL: @full
  * @ZCIPC_CONFIG_UNRECEIVED: @unreceived
+ * @ZCIPC_CONFIG_DROPPED: @dropped
  */
 enum zcipc_config_flags {
 	ZCIPC_CONFIG_NAME	= 1 << 0,
@@ -283,6 +295,7 @@ enum zcipc_config_flags {
 	ZCIPC_CONFIG_DEPTH	= 1 << 2,
 	ZCIPC_CONFIG_FULL	= 1 << 3,
 	ZCIPC_CONFIG_UNRECEIVED	= 1 << 4,
+	ZCIPC_CONFIG_DROPPED	= 1 << 5,
 };
 
 /**
@@ -296,7 +309,7 @@ enum zcipc_config_flags {
  * @senders: address of an array of endpoint ids (__u64). Not written.
  * @name: [in, out] a string, empty at first. Need not be unique.
  * @unreceived: [in, out] enum zcipc_unreceived
- * @__reserved: must be 0
+ * @dropped: [in, out] enum zcipc_dropped
  *
  * Members that are not set are ignored, and all but @senders are written with what is in force.
  * A change is in force for all calls that have not come to an end, also for those that wait. Fewer
@@ -314,7 +327,7 @@ struct zcipc_endpoint_config {
 	__aligned_u64 senders;
 	char name[ZCIPC_NAME_LEN];
 	__u32 unreceived;
-	__u32 __reserved;
+	__u32 dropped;
 };
 
 #define ZCIPC_MAX_SENDERS	256
@@ -355,9 +368,10 @@ struct zcipc_lookup {
  * @ZCIPC_CREATE_NODE_STRICT: ENOMEM if @node has not enough memory; otherwise other nodes give it
  * @ZCIPC_CREATE_NO_HUGE: no 2 MiB frames; with ZCIPC_CREATE_HUGE EINVAL
  * @ZCIPC_CREATE_RECYCLED: the memory need not be zero: it may be, and contain, what was in a region
- *	of the same size that the endpoint dropped. From its first such call on what it drops is
- *	kept for the next, up to module parameter recycle_mib, if nobody else has any of it. That
- *	remains charged until there is no room for something else. With ZCIPC_CACHE_DEFAULT only
+ *	of the same size that the endpoint dropped, or created and got back (ZCIPC_DROP_RETURN).
+ *	From its first such call on that is kept for the next, up to module parameter recycle_mib,
+ *	if nobody else has any of it. It remains charged until there is no room for something else.
+ *	With ZCIPC_CACHE_DEFAULT only
  * @ZCIPC_CREATE_UNPINNABLE: nobody can hold its pages beyond their mappings. I/O that takes pages
  *	instead of copying (O_DIRECT, vmsplice, io_uring's fixed buffers, process_vm_readv() by
  *	others) fails with EFAULT or EEXIST, and the pages do not count as resident memory. So no
@@ -637,9 +651,22 @@ struct zcipc_unmap {
 };
 
 /**
+ * enum zcipc_drop_flags - flags of ZCIPC_IOC_DROP
+ * @ZCIPC_DROP_RETURN: the memory goes back to the endpoint that created it, with what it contains,
+ *	for its next region with ZCIPC_CREATE_RECYCLED. So who sends to somebody who only receives
+ *	allocates and zeroes nothing. It does so if @cap names all of a region of which nobody else
+ *	has anything, and which is charged to the user of that endpoint; if not, or if that does not
+ *	want it, it is dropped as without this flag. A part that was moved, a copy, and what was
+ *	imported have been created by nobody.
+ */
+enum zcipc_drop_flags {
+	ZCIPC_DROP_RETURN	= 1 << 0,
+};
+
+/**
  * struct zcipc_drop - ZCIPC_IOC_DROP: give a capability up
  * @size: sizeof(struct zcipc_drop)
- * @flags: must be 0
+ * @flags: enum zcipc_drop_flags
  * @cap: the capability
  *
  * Takes its mappings out of the window. What was derived from it stays, as derived from what it was
@@ -654,6 +681,27 @@ struct zcipc_drop {
 	__u32 size;
 	__u32 flags;
 	__aligned_u64 cap;
+};
+
+/**
+ * struct zcipc_drop_batch - ZCIPC_IOC_DROP_BATCH: give many capabilities up
+ * @size: sizeof(struct zcipc_drop_batch)
+ * @flags: enum zcipc_drop_flags
+ * @caps: address of an array of capabilities (__u64). Not written.
+ * @ncaps: its length, 1 to ZCIPC_MAX_BATCH
+ * @dropped: [out] how many were dropped
+ *
+ * Drops one after the other, as ZCIPC_IOC_DROP, up to the first that cannot be. It is an error only
+ * if that is the first of all.
+ *
+ * Errors: those of struct zcipc_drop.
+ */
+struct zcipc_drop_batch {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 caps;
+	__u32 ncaps;
+	__u32 dropped;
 };
 
 /**

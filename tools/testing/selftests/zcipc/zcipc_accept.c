@@ -347,8 +347,8 @@ TEST_F(config, unreceived)
 	}
 	c.unreceived = ZCIPC_UNRECEIVED_FREE + 1;
 	test_err_config(EINVAL, &self->a, &c);
-	c.unreceived = ZCIPC_UNRECEIVED_FREE;
-	c.__reserved = 1;
+	c = (struct zcipc_endpoint_config){ .flags = ZCIPC_CONFIG_DROPPED,
+					    .dropped = ZCIPC_DROPPED_RETURN + 1 };
 	test_err_config(EINVAL, &self->a, &c);
 	c = (struct zcipc_endpoint_config){};
 	test_config(&self->a, &c);

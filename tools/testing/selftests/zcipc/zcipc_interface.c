@@ -47,6 +47,7 @@ union any_cmd {
 	struct zcipc_notify notify;
 	struct zcipc_revoke revoke;
 	struct zcipc_drop drop;
+	struct zcipc_drop_batch drops;
 	struct zcipc_stats stats;
 	unsigned char bytes[512];
 };
@@ -66,7 +67,7 @@ static const struct one_call {
 	CALL("INFO", ZCIPC_IOC_INFO, zcipc_info, max_messages, 0),
 	CALL("CONFIG", ZCIPC_IOC_ENDPOINT_CONFIG, zcipc_endpoint_config, name,
 	     ZCIPC_CONFIG_NAME | ZCIPC_CONFIG_POLICY | ZCIPC_CONFIG_DEPTH | ZCIPC_CONFIG_FULL |
-	     ZCIPC_CONFIG_UNRECEIVED),
+	     ZCIPC_CONFIG_UNRECEIVED | ZCIPC_CONFIG_DROPPED),
 	CALL("LOOKUP", ZCIPC_IOC_LOOKUP, zcipc_lookup, endpoint, 0),
 	CALL("CREATE", ZCIPC_IOC_REGION_CREATE, zcipc_region_create, region,
 	     ZCIPC_CREATE_MAP | ZCIPC_CREATE_NODE_STRICT | ZCIPC_CREATE_PINNABLE |
@@ -83,7 +84,8 @@ static const struct one_call {
 	CALL("RECV", ZCIPC_IOC_RECV, zcipc_recv, pending, 0),
 	CALL("GRANT", ZCIPC_IOC_GRANT, zcipc_grant, peer_cap, ZCIPC_F_PEER_FD),
 	CALL("REVOKE", ZCIPC_IOC_REVOKE, zcipc_revoke, revoked, ZCIPC_REVOKE_KEEP),
-	CALL("DROP", ZCIPC_IOC_DROP, zcipc_drop, cap, 0),
+	CALL("DROP", ZCIPC_IOC_DROP, zcipc_drop, cap, ZCIPC_DROP_RETURN),
+	CALL("DROP_BATCH", ZCIPC_IOC_DROP_BATCH, zcipc_drop_batch, dropped, ZCIPC_DROP_RETURN),
 	CALL("ORDINARY", ZCIPC_IOC_REGION_ORDINARY, zcipc_region_ordinary, copied, 0),
 	CALL("NOTIFY", ZCIPC_IOC_NOTIFY, zcipc_notify, cookie, ZCIPC_F_PEER_FD),
 	CALL("STATS", ZCIPC_IOC_STATS, zcipc_stats, faults, ZCIPC_STATS_ENDPOINT),
@@ -110,6 +112,7 @@ static void prepare(struct __test_metadata *_metadata, const struct one_call *ca
 		    struct ep *b, const struct buf *src, union any_cmd *cmd)
 {
 	static struct zcipc_transfer entry;
+	static __u64 cap;
 	struct buf buf;
 	char *p;
 
@@ -174,6 +177,12 @@ static void prepare(struct __test_metadata *_metadata, const struct one_call *ca
 		test_create(a, 1, &buf);
 		cmd->drop.cap = buf.cap;
 		break;
+	case ZCIPC_IOC_DROP_BATCH:
+		test_create(a, 1, &buf);
+		cap = buf.cap;
+		cmd->drops.caps = (uintptr_t)&cap;
+		cmd->drops.ncaps = 1;
+		break;
 	}
 	cmd->head[0] = call->size;
 }
@@ -227,6 +236,10 @@ static void undo(struct __test_metadata *_metadata, const struct one_call *call,
 	case ZCIPC_IOC_DROP:
 		if (!succeeded)
 			test_drop(a, cmd->drop.cap);
+		break;
+	case ZCIPC_IOC_DROP_BATCH:
+		if (!succeeded)
+			test_drop(a, *(__u64 *)(uintptr_t)cmd->drops.caps);
 		break;
 	}
 }
@@ -326,7 +339,7 @@ TEST_F(interface, no_such_call)
 	union any_cmd cmd = { .head = { 8 } };
 	unsigned int i;
 
-	for (i = _IOC_NR(ZCIPC_IOC_NOTIFY) + 1; i < 256; i++)
+	for (i = _IOC_NR(ZCIPC_IOC_DROP_BATCH) + 1; i < 256; i++)
 		TEST_ERR(ENOTTY, ioctl(self->a.fd, _IO(ZCIPC_IOC_TYPE, i), &cmd));
 	TEST_ERR(ENOTTY, ioctl(self->a.fd, _IO(ZCIPC_IOC_TYPE - 1, 0), &cmd));
 	TEST_ERR(ENOTTY, ioctl(self->a.fd, _IOWR(ZCIPC_IOC_TYPE, 0, cmd), &cmd));

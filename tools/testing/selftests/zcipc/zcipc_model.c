@@ -581,8 +581,9 @@ static void op_drop(struct side *side)
 	struct cap *cap;
 
 	if (!below(40))
-		cmd.flags = 1;
-	if (cmd.flags)
+		cmd.flags = ZCIPC_DROP_RETURN << below(2);
+	/* Nobody wants what is returned. */
+	if (cmd.flags & ~ZCIPC_DROP_RETURN)
 		fails(EOPNOTSUPP);
 	cap = cap_find(side, cmd.cap);
 	note("%d drop %d", nr(side), cap ? cap_nr(cap) : -1);

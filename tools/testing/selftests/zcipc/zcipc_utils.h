@@ -149,6 +149,7 @@ do {									\
 #define test_unmap(...)			TEST_OK(zc_unmap(__VA_ARGS__))
 #define test_err_unmap(err, ...)	TEST_ERR(err, zc_unmap(__VA_ARGS__))
 #define test_drop(...)			TEST_OK(zc_drop(__VA_ARGS__))
+#define test_drop_flags(...)		TEST_OK(zc_drop_flags(__VA_ARGS__))
 #define test_err_drop(err, ...)		TEST_ERR(err, zc_drop(__VA_ARGS__))
 #define test_lookup(...)		TEST_OK(zc_lookup(__VA_ARGS__))
 #define test_err_lookup(err, ...)	TEST_ERR(err, zc_lookup(__VA_ARGS__))

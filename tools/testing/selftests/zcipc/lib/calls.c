@@ -40,7 +40,7 @@ static const struct written {
 	{ ZCIPC_IOC_ENDPOINT_CONFIG, offsetof(struct zcipc_endpoint_config, policy),
 	  offsetof(struct zcipc_endpoint_config, senders), true },
 	{ ZCIPC_IOC_ENDPOINT_CONFIG, offsetof(struct zcipc_endpoint_config, name),
-	  offsetof(struct zcipc_endpoint_config, __reserved), true },
+	  sizeof(struct zcipc_endpoint_config), true },
 	OUT(ZCIPC_IOC_LOOKUP, zcipc_lookup, endpoint, name),
 	{ ZCIPC_IOC_REGION_CREATE, offsetof(struct zcipc_region_create, len),
 	  offsetof(struct zcipc_region_create, cache), true },
@@ -55,6 +55,7 @@ static const struct written {
 	OUT_END(ZCIPC_IOC_RECV, zcipc_recv, type),
 	OUT_END(ZCIPC_IOC_GRANT, zcipc_grant, peer_cap),
 	OUT_END(ZCIPC_IOC_REVOKE, zcipc_revoke, revoked),
+	OUT_END(ZCIPC_IOC_DROP_BATCH, zcipc_drop_batch, dropped),
 	OUT(ZCIPC_IOC_STATS, zcipc_stats, endpoints, cap),
 	OUT(ZCIPC_IOC_STATS, zcipc_stats, transfers, errors),
 	OUT_END(ZCIPC_IOC_STATS, zcipc_stats, copied_memory),
@@ -156,6 +157,26 @@ int zc_drop(struct ep *ep, __u64 cap)
 	struct zcipc_drop cmd = { .size = sizeof(cmd), .cap = cap };
 
 	return zc_ioctl(ep, ZCIPC_IOC_DROP, &cmd);
+}
+
+int zc_drop_flags(struct ep *ep, __u64 cap, __u32 flags)
+{
+	struct zcipc_drop cmd = { .size = sizeof(cmd), .flags = flags, .cap = cap };
+
+	return zc_ioctl(ep, ZCIPC_IOC_DROP, &cmd);
+}
+
+/* Of an endpoint in this process. */
+int zc_drop_batch(struct ep *ep, const __u64 *caps, __u32 n, __u32 flags, __u32 *dropped)
+{
+	struct zcipc_drop_batch cmd = {
+		.size = sizeof(cmd), .flags = flags, .caps = (uintptr_t)caps, .ncaps = n,
+	};
+	int rc = zc_ioctl(ep, ZCIPC_IOC_DROP_BATCH, &cmd);
+
+	if (!rc)
+		*dropped = cmd.dropped;
+	return rc;
 }
 
 int zc_lookup(struct ep *ep, pid_t pid, __u64 after, __u64 *id)

@@ -44,6 +44,8 @@ int zc_query(struct ep *ep, __u64 cap, struct zcipc_region_query *cmd);
 int zc_map(struct ep *ep, __u64 cap, size_t first, size_t npages, __u32 rights, char **p);
 int zc_unmap(struct ep *ep, const char *p);
 int zc_drop(struct ep *ep, __u64 cap);
+int zc_drop_flags(struct ep *ep, __u64 cap, __u32 flags);
+int zc_drop_batch(struct ep *ep, const __u64 *caps, __u32 n, __u32 flags, __u32 *dropped);
 
 /* Transfers */
 struct zcipc_transfer transfer_cmd(struct ep *to, __u32 type, __u64 cap, size_t first,
