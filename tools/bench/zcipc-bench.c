@@ -22,6 +22,7 @@
 #include "base.h"
 #include "clock.h"
 #include "mechanism.h"
+#include "oneway.h"
 #include "transfers.h"
 
 #define MAX_SAMPLES	300
@@ -457,6 +458,34 @@ static bool measure(const struct mechanism *m, size_t first, size_t last)
 	return ok;
 }
 
+/* Streams: what a message costs from end to end, and how much of that is not the program's own. */
+static bool measure_streams(const char *only, size_t first, size_t last)
+{
+	bool ok = true;
+	double cost;
+	size_t len;
+	int i;
+
+	for (i = 0; stream_name(i); i++) {
+		const char *name = stream_name(i), *missing;
+
+		if (only && strcmp(only, name))
+			continue;
+		missing = stream_missing(i);
+		if (missing)
+			printf("# SKIP %s: %s\n", name, missing);
+		for (len = first; !missing && len <= last; len *= 16) {
+			cost = stream_cost(i, len);
+			ok &= cost >= 0;
+			if (cost < 0)
+				continue;
+			row(name, len, "end_to_end", cost, NULL);
+			row(name, len, "beyond_own", cost - stream_own(len), NULL);
+		}
+	}
+	return ok;
+}
+
 /* What frames take beside themselves, in a process of its own, so that none are left. */
 static bool measure_memory(void)
 {
@@ -599,6 +628,7 @@ static void help(FILE *f)
 	      "  --min SIZE     the shortest message (4K)\n"
 	      "  --max SIZE     the longest (256M); each is four times the one before\n"
 	      "  --growth       cost with many endpoints, regions, and full queues\n"
+	      "  --streams      one way and round trip, from end to end, up to 16M\n"
 	      "  --scaling      messages in a second, with a pair of processes for every 2 CPUs\n"
 	      "  --icount       a nanosecond is an instruction: wait until the guest is idle\n"
 	      "  --list         the names of all mechanisms\n\n"
@@ -642,13 +672,14 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "min", required_argument, NULL, 'm' }, { "max", required_argument, NULL, 'M' },
 		{ "growth", no_argument, NULL, 'g' }, { "scaling", no_argument, NULL, 's' },
+		{ "streams", no_argument, NULL, 'S' },
 		{ "icount", no_argument, NULL, 'i' }, { "list", no_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
 	};
 	static const struct rlimit nofile = { 4096, 4096 };
 	static const struct rlimit memlock = { RLIM_INFINITY, RLIM_INFINITY };
 	size_t min = PAGE, max = 256UL << 20;
-	bool growth = false, scaling = false, ok = true;
+	bool growth = false, scaling = false, streams = false, ok = true;
 	const struct mechanism *m;
 	int c, i;
 
@@ -666,6 +697,9 @@ int main(int argc, char **argv)
 		case 's':
 			scaling = true;
 			break;
+		case 'S':
+			streams = true;
+			break;
 		case 'i':
 			icount = true;
 			break;
@@ -682,7 +716,7 @@ int main(int argc, char **argv)
 		}
 	}
 	for (i = optind; i < argc; i++) {
-		if (!find(argv[i])) {
+		if (!streams && !find(argv[i])) {
 			fprintf(stderr, "zcipc-bench: no such mechanism (--list): %s\n", argv[i]);
 			return 2;
 		}
@@ -697,6 +731,14 @@ int main(int argc, char **argv)
 	if (icount)
 		wait_until_idle();
 	calibrate();
+	if (streams) {
+		max = max < 16UL << 20 ? max : 16UL << 20;
+		for (i = optind; i < argc; i++)
+			ok &= measure_streams(argv[i], min, max);
+		if (optind == argc)
+			ok &= measure_streams(NULL, min, max);
+		return !ok;
+	}
 	for (i = optind; i < argc; i++)
 		ok &= measure(find(argv[i]), min, max);
 	if (optind == argc && !growth && !scaling) {

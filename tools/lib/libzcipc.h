@@ -240,4 +240,24 @@ static inline int zcipc_drop(const struct zcipc_endpoint *e, __u64 cap)
 	return ioctl(e->fd, ZCIPC_IOC_DROP, &cmd);
 }
 
+/**
+ * zcipc_give_back() - let what is dropped go back to the endpoints that have created it
+ * @e: endpoint; of all that it drops from now on
+ *
+ * With what it contains: they see what was written to it. They get it as the next region that they
+ * create with ZCIPC_CREATE_RECYCLED, and need no new memory for that.
+ *
+ * Return: 0, or -1 with errno.
+ */
+static inline int zcipc_give_back(const struct zcipc_endpoint *e)
+{
+	struct zcipc_endpoint_config config = {
+		.size = sizeof(config),
+		.flags = ZCIPC_CONFIG_DROPPED,
+		.dropped = ZCIPC_DROPPED_RETURN,
+	};
+
+	return ioctl(e->fd, ZCIPC_IOC_ENDPOINT_CONFIG, &config);
+}
+
 #endif /* LIBZCIPC_H */
