@@ -71,6 +71,26 @@ function table(	f, i, m) {
 	}
 }
 
+# What a message of a stream costs beyond filling and reading it.
+function streams(	f, i, m, known) {
+	for (f = 0; f < nfiles; f++) {
+		known = 0
+		for (i = 0; i < nmechanisms; i++) {
+			m = mechanisms[i]
+			if (get(files[f], m, 4096, "end_to_end") == "")
+				continue
+			if (!known++)
+				printf "%s, streams\n%-18s %11s %11s %11s %11s\n", files[f], "",
+				       "4 KiB", "64 KiB", "1 MiB", "16 MiB"
+			printf "%-18s %11s %11s %11s %11s\n", m,
+			       cell(get(files[f], m, 4096, "beyond_own")),
+			       cell(get(files[f], m, 65536, "beyond_own")),
+			       cell(get(files[f], m, 1048576, "beyond_own")),
+			       cell(get(files[f], m, 16777216, "beyond_own"))
+		}
+	}
+}
+
 # The same of all files side by side, as in the README.
 function summary(	f, i, m) {
 	printf "%-22s", ""
@@ -207,9 +227,10 @@ function check(	f, i, l, limit, v, first, of, parts, kind) {
 }
 
 END {
-	if (what == "table")
+	if (what == "table") {
 		table()
-	else if (what == "summary")
+		streams()
+	} else if (what == "summary")
 		summary()
 	else if (what == "crossovers")
 		crossovers()

@@ -643,6 +643,8 @@ static void help(FILE *f)
 	      "  call_per_page  until the call that takes the snapshot returns\n"
 	      "  release_per_page  what it takes to be done with the snapshot\n"
 	      "  per_entry      of TRANSFER_BATCH; received_per_entry: with RECV and touching\n"
+	      "  end_to_end     of a stream: a message, with all that both sides do\n"
+	      "  beyond_own     the same without filling and reading it where it is mapped\n"
 	      "  frame_overhead  bytes for each 4 KiB of a region beside themselves\n",
 	      f);
 }
