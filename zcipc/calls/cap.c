@@ -224,7 +224,9 @@ static struct zcipc_endpoint *zcipc_cap_keeper(struct zcipc_endpoint *ep,
 		return NULL;
 	if (back && region->maker && region->maker != ep->space.id) {
 		maker = zcipc_endpoint_get(region->maker);
-		if (!IS_ERR(maker) && READ_ONCE(maker->kept.wanted))
+		/* Nobody gets what another user pays for. */
+		if (!IS_ERR(maker) && READ_ONCE(maker->kept.wanted) &&
+		    maker->kept.user == region->user)
 			return maker;
 		if (!IS_ERR(maker))
 			zcipc_endpoint_put(maker);

@@ -353,6 +353,16 @@ TEST_F(returned, not_from_another_user)
 	test_stats(&user, &after);
 	EXPECT_EQ(owned(&before), owned(&after));
 	next_is(_metadata, self, variant, 0);
+	/* It is dropped as any other: kept, for who wants that. */
+	test_create_flags(&user, 1, ZCIPC_CREATE_RECYCLED | ZCIPC_CREATE_NO_HUGE, &src);
+	test_drop(&user, src.cap);
+	test_create_flags(&self->a, self->n, variant->create, &src);
+	test_fill(&self->a, src.p, self->n, 2);
+	test_pass(&self->a, &user, ZCIPC_MOVE, src.cap, &dst);
+	drop_back(_metadata, variant, &user, dst.cap);
+	test_create_flags(&user, self->n, ZCIPC_CREATE_RECYCLED | variant->create, &dst);
+	test_check(&user, dst.p, self->n, 2);
+	next_is(_metadata, self, variant, 0);
 }
 
 /* Own regions are kept as without it. */
